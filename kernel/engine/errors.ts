@@ -1,0 +1,52 @@
+/**
+ * What the engine refuses, by code. Each code says what happened, and `httpStatus` is what the API answers.
+ * Errors that a workflow can catch are in the SDK.
+ */
+export const ENGINE_ERRORS = {
+  /** No loaded file defines a workflow of this name. */
+  UNKNOWN_WORKFLOW: 422,
+  /** The input does not satisfy the workflow's schema; `details.issues` names the fields. */
+  INVALID_INPUT: 422,
+  /** A field of the request is malformed or out of range; the message names it. */
+  INVALID_REQUEST: 422,
+  /** A value cannot be stored as JSON without losing something. */
+  NOT_JSON: 422,
+  /** A value is larger than its limit. */
+  TOO_LARGE: 413,
+  /** A cron expression, zone or interval that does not parse. */
+  INVALID_SCHEDULE: 422,
+  RUN_NOT_FOUND: 404,
+  STEP_NOT_FOUND: 404,
+  /** The run has ended; it cannot be cancelled. */
+  RUN_FINISHED: 409,
+  /** Only failed, cancelled and stuck runs are retried. */
+  RUN_NOT_RETRYABLE: 409,
+  /** The trigger key was used with another input. */
+  TRIGGER_KEY_MISMATCH: 409,
+  /** Postgres cannot be reached or did not answer in time; nothing is known to have changed. Try again. */
+  STORE_UNAVAILABLE: 503,
+  /** The engine is draining and takes no more work here. */
+  DRAINING: 503,
+  /** Postgres refused the row itself. */
+  ROW_REJECTED: 500,
+  /** The run's history and its code disagree. */
+  HISTORY_MISMATCH: 409,
+  /** The worker crashed too many times in a row on this run without it getting any further. */
+  CRASH_LOOP: 500,
+} as const;
+
+export type EngineErrorCode = keyof typeof ENGINE_ERRORS;
+
+export class EngineError extends Error {
+  readonly code: EngineErrorCode;
+  readonly details: unknown;
+  constructor(code: EngineErrorCode, message: string, options?: ErrorOptions & { readonly details?: unknown }) {
+    super(message, options);
+    this.name = 'EngineError';
+    this.code = code;
+    this.details = options?.details;
+  }
+  get httpStatus(): number {
+    return ENGINE_ERRORS[this.code];
+  }
+}

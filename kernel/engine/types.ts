@@ -1,0 +1,233 @@
+/** The shapes that cross the engine's door: what callers pass in and what they read back (snake_case, as on the wire). */
+import type { QueueOptions, RetryPolicy, Schedule, WorkflowContext } from '@centaur/sdk';
+
+declare const brand: unique symbol;
+/** A run's id: a UUIDv7, so that ids sort by creation time. Parse one with `parseRunId`. */
+export type RunId = string & { readonly [brand]: 'RunId' };
+
+export type RunStatus = 'queued' | 'running' | 'sleeping' | 'waiting' | 'completed' | 'failed' | 'cancelled' | 'stuck';
+export const RUN_STATUSES: readonly RunStatus[] = [
+  'queued',
+  'running',
+  'sleeping',
+  'waiting',
+  'completed',
+  'failed',
+  'cancelled',
+  'stuck',
+];
+
+/** An error as it is stored and shown: never a stack, never a time, so that a replay sees the same value. */
+export interface StoredError {
+  readonly code: string;
+  readonly message: string;
+  readonly name?: string;
+  readonly details?: unknown;
+}
+
+/** A workflow as a host offers it to the engine. */
+export interface RegisteredWorkflow {
+  readonly name: string;
+  /** Identifies the code: a hash of the file and what it imports. A run keeps the version that it began with while a worker still has it. */
+  readonly version: string;
+  /** Where it was loaded from, for people. */
+  readonly source?: string;
+  readonly queue?: string | QueueOptions | undefined;
+  readonly retry?: RetryPolicy | undefined;
+  readonly schedules?: readonly Schedule[] | undefined;
+  /** Turns a stored input into what the handler gets. @throws EngineError INVALID_INPUT naming the field */
+  readonly parseInput?: ((input: unknown) => unknown | Promise<unknown>) | undefined;
+  /** Key of a run, from its parsed input. */
+  readonly concurrencyKey?: ((input: never) => string | undefined) | undefined;
+  readonly handler: (input: never, ctx: WorkflowContext) => unknown;
+}
+
+/** Where the engine finds workflows. The host owns it; `get` must answer at once. */
+export interface WorkflowRegistry {
+  /** The version asked for while it is still loaded, else the newest; undefined when the name is unknown. */
+  get(name: string, version?: string): RegisteredWorkflow | undefined;
+  /** The newest version of each, by name. */
+  list(): readonly RegisteredWorkflow[];
+  /** Calls `listener` after workflows were added, changed or removed. Returns how to stop. */
+  onChange(listener: () => void): () => void;
+}
+
+export interface StartRequest {
+  readonly workflow_name: string;
+  readonly input?: unknown;
+  /** Start in this process at once when it is a worker with room, without passing through the queue. Default true; a limited queue ignores it. */
+  readonly eager_start?: boolean | undefined;
+  /** The idempotency key: a second start with the same key and input answers with the first run. At most 512 characters. */
+  readonly trigger_key?: string | undefined;
+  readonly queue?: string | undefined;
+  /** -100 to 100, higher first. Default 0. */
+  readonly priority?: number | undefined;
+  readonly concurrency_key?: string | undefined;
+  /** RFC 3339. The run starts no sooner. */
+  readonly run_at?: string | undefined;
+  /** 32 hex digits; default: the run's own. */
+  readonly trace_id?: string | undefined;
+}
+
+export interface StartedRun {
+  readonly run_id: RunId;
+  readonly workflow_name: string;
+  readonly status: RunStatus;
+  readonly created: boolean;
+  readonly idempotent: boolean;
+}
+
+export type StepKind = 'step' | 'transaction' | 'sleep' | 'event' | 'start_workflow' | 'wait_workflow' | 'patch';
+export type StepStatus = 'pending' | 'completed' | 'failed' | 'timed_out';
+
+export interface StepView {
+  readonly seq: number;
+  readonly name: string;
+  readonly kind: StepKind;
+  readonly status: StepStatus;
+  readonly result: unknown;
+  readonly error: StoredError | null;
+  readonly started_at: string;
+  readonly ended_at: string | null;
+  readonly attempts: number;
+}
+
+export type WaitingOn =
+  | { readonly type: 'sleep'; readonly name: string; readonly until: string }
+  | { readonly type: 'event'; readonly name: string; readonly event_type: string; readonly correlation_id: string; readonly deadline: string | null }
+  | { readonly type: 'workflow'; readonly name: string; readonly run_id: string; readonly deadline: string | null }
+  | { readonly type: 'retry'; readonly name: string; readonly until: string; readonly attempts: number; readonly error: StoredError | null };
+
+export interface RunSummary {
+  readonly run_id: RunId;
+  readonly workflow_name: string;
+  readonly workflow_version: string | null;
+  readonly status: RunStatus;
+  readonly queue: string;
+  readonly priority: number;
+  readonly concurrency_key: string | null;
+  readonly attempt: number;
+  readonly parent_run_id: string | null;
+  readonly trace_id: string;
+  readonly trigger_key: string | null;
+  readonly created_at: string;
+  readonly started_at: string | null;
+  readonly ended_at: string | null;
+  /** When a delayed or sleeping run continues. */
+  readonly run_at: string | null;
+  readonly error: StoredError | null;
+}
+
+export interface RunDetail extends RunSummary {
+  readonly input: unknown;
+  readonly result: unknown;
+  readonly waiting_on: readonly WaitingOn[];
+  readonly steps: readonly StepView[];
+  /** Earlier attempts of a retried run. */
+  readonly attempts: readonly { readonly attempt: number; readonly error: StoredError | null; readonly started_at: string | null; readonly ended_at: string }[];
+  readonly children: readonly { readonly run_id: string; readonly workflow_name: string; readonly status: RunStatus }[];
+}
+
+export interface RunFilter {
+  readonly workflow_name?: string | undefined;
+  readonly status?: RunStatus | undefined;
+  /** Cursor of an earlier answer; runs are listed newest first. */
+  readonly after?: string | undefined;
+  /** 1 to 200, default 50. */
+  readonly limit?: number | undefined;
+}
+
+export interface Page<Item> {
+  readonly items: readonly Item[];
+  readonly next: string | null;
+}
+
+/** One line of a run's replayable event stream. `id` is `attempt-position`; a reader that passes the last id it saw gets exactly what followed. */
+export type RunEvent =
+  | { readonly id: string; readonly event: 'step.completed' | 'step.failed' | 'step.timed_out'; readonly data: StepView }
+  | { readonly id: string; readonly event: 'run.retrying'; readonly data: { readonly attempt: number; readonly error: StoredError | null } }
+  | { readonly id: string; readonly event: 'run.completed' | 'run.failed' | 'run.cancelled'; readonly data: RunSummary & { readonly result: unknown } }
+  /** Not durable and without an id: the run's status or what it waits for changed. */
+  | { readonly id: null; readonly event: 'run.status'; readonly data: { readonly status: RunStatus; readonly waiting_on: readonly WaitingOn[]; readonly error: StoredError | null } };
+
+export interface EmitRequest {
+  readonly event_type: string;
+  readonly correlation_id: string;
+  readonly payload?: unknown;
+}
+
+export interface EmittedEvent {
+  readonly event_id: string;
+  readonly event_type: string;
+  readonly correlation_id: string;
+  /** Parked runs woken by it; runs that wait in a worker's memory are told, not counted. */
+  readonly runs_woken: number;
+}
+
+export interface QueueView {
+  readonly name: string;
+  readonly concurrency: number | null;
+  readonly concurrency_per_key: number | null;
+  readonly rate_limit: { readonly limit: number; readonly period_ms: number } | null;
+  readonly queued: number;
+  readonly running: number;
+}
+
+export interface QueueLimits {
+  readonly concurrency?: number | null;
+  readonly concurrency_per_key?: number | null;
+  readonly rate_limit?: { readonly limit: number; readonly period_ms: number } | null;
+}
+
+export interface ScheduleView {
+  readonly schedule_id: string;
+  readonly workflow_name: string;
+  readonly spec: Schedule;
+  readonly enabled: boolean;
+  readonly next_at: string | null;
+  readonly last_at: string | null;
+  readonly last_run_id: string | null;
+  readonly skipped: number;
+}
+
+/** Figures of this process and of the database, for metrics and health. */
+export interface EngineStats {
+  readonly worker_id: number | null;
+  readonly resident_runs: number;
+  readonly flushes: number;
+  readonly flushed_ops: number;
+  readonly queued_ops: number;
+  readonly fenced: number;
+  readonly runs_started: number;
+  readonly runs_finished: Readonly<Record<'completed' | 'failed' | 'cancelled', number>>;
+  readonly steps_executed: number;
+  readonly steps_replayed: number;
+}
+
+/** The engine. `createEngine` in `index.ts` makes one; a process that only serves the API never calls `work`. */
+export interface Engine {
+  /** Starts working: claims runs, fires timers and schedules, reaps dead workers. */
+  work(): Promise<void>;
+  /** Stops claiming, lets running steps finish for up to `graceMs`, hands the rest back, and closes. */
+  drain(graceMs?: number): Promise<void>;
+
+  start(request: StartRequest): Promise<StartedRun>;
+  /** Many starts in one call: one entry per request, in order. One bad request refuses all, naming its index. */
+  startMany(requests: readonly StartRequest[]): Promise<StartedRun[]>;
+  /** @throws EngineError RUN_NOT_FOUND */
+  getRun(runId: string): Promise<RunDetail>;
+  listRuns(filter: RunFilter): Promise<Page<RunSummary>>;
+  /** Ends an unfinished run and its unfinished children as cancelled. @throws EngineError RUN_NOT_FOUND, RUN_FINISHED */
+  cancelRun(runId: string): Promise<RunSummary>;
+  /** Queues a failed, cancelled or stuck run again as its next attempt. @throws EngineError RUN_NOT_FOUND, RUN_NOT_RETRYABLE */
+  retryRun(runId: string): Promise<RunSummary>;
+  /** Starts a new run with the history before `from_step` (a step's name, or its seq) copied. @throws EngineError RUN_NOT_FOUND, STEP_NOT_FOUND */
+  forkRun(runId: string, fork: { readonly from_step: string | number; readonly input?: unknown }): Promise<StartedRun>;
+  /** The run's events after `afterId`, then live ones, until the run's terminal event or the signal. */
+  tailRun(runId: string, options?: { readonly afterId?: string | undefined; readonly signal?: AbortSignal }): AsyncIterable<RunEvent>;
+  emitEvent(request: EmitRequest): Promise<EmittedEvent>;
+  listQueues(): Promise<readonly QueueView[]>;
+  setQueue(name: string, limits: QueueLimits): Promise<QueueView>;
+  listSchedules(): Promise<readonly ScheduleView[]>;
+  stats(): EngineStats;
+}

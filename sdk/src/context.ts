@@ -1,0 +1,117 @@
+/** What a handler gets as `ctx`. Every method that returns a promise is a checkpoint: its outcome is stored once. */
+import type { Duration } from './duration.ts';
+import type { Jsonify } from './json.ts';
+import type { WorkflowRef } from './workflow.ts';
+
+/** How often and how soon something that failed is tried again. */
+export interface RetryPolicy {
+  /** Attempts in all, the first one included. Default 1 (no retry), or 3 when any other field is given. At most 1000. */
+  readonly maxAttempts?: number;
+  /** `exponential` (default) multiplies the delay by `factor` after each attempt; `fixed` keeps it. */
+  readonly backoff?: 'fixed' | 'exponential';
+  /** Delay before the second attempt. Default one second. */
+  readonly delay?: Duration;
+  /** Growth of the exponential delay. Default 2. */
+  readonly factor?: number;
+  /** Longest delay. Default one hour. */
+  readonly maxDelay?: Duration;
+  /** Share of the delay that is random, 0 to 1. Default 0. */
+  readonly jitter?: number;
+  /** Error names or codes that end the attempts at once, beside `NonRetryableError`. */
+  readonly nonRetryable?: readonly string[];
+}
+
+export interface StepOptions {
+  readonly retry?: RetryPolicy;
+  /** Longest time of one attempt. When it passes, the attempt fails with code `STEP_TIMEOUT` and its signal aborts. */
+  readonly timeout?: Duration;
+}
+
+/** What a step's function is called with. */
+export interface StepInfo {
+  /** 1 on the first try of this step. */
+  readonly attempt: number;
+  /** Aborts when the run is cancelled, the attempt times out, or this worker loses its lease. */
+  readonly signal: AbortSignal;
+}
+
+/** A Postgres client inside an open transaction; `$1` parameters. */
+export interface TransactionClient {
+  query<Row extends object = Record<string, unknown>>(
+    sql: string,
+    params?: readonly unknown[],
+  ): Promise<{ readonly rows: Row[]; readonly rowCount: number }>;
+}
+
+export interface WaitForEventOptions {
+  readonly eventType: string;
+  /** Default: the run's own id, so that an event can be addressed to this run. */
+  readonly correlationId?: string;
+  /** Without it the run waits as long as it takes. */
+  readonly timeout?: Duration;
+}
+
+export interface StartWorkflowOptions<Input = unknown> {
+  /** The child's definition, or its name. */
+  readonly workflow: WorkflowRef<Input> | string;
+  readonly input?: Input;
+  readonly queue?: string;
+  /** -100 to 100; higher goes first. */
+  readonly priority?: number;
+  /** Runs of a queue that share a key take turns and count against its limit per key. */
+  readonly concurrencyKey?: string;
+  readonly runAt?: Date | string;
+}
+
+export interface ChildRun {
+  readonly run_id: string;
+  readonly workflow_name: string;
+}
+
+export interface WorkflowLog {
+  debug(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  info(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  error(message: string, fields?: Readonly<Record<string, unknown>>): void;
+}
+
+/**
+ * @typeParam Step the names of the workflow's steps; any text when the definition does not list them
+ */
+export interface WorkflowContext<Step extends string = string> {
+  readonly runId: string;
+  readonly workflowName: string;
+  /** 1 on the run's first attempt; grows when a failed run is retried, not when it resumes after a crash. */
+  readonly attempt: number;
+  /** Aborts when the run is cancelled or its worker loses its lease. */
+  readonly signal: AbortSignal;
+  /** Written once: silent while the run replays what it already did. */
+  readonly log: WorkflowLog;
+
+  /** Runs `fn` once and checkpoints its result, which is returned as JSON gives it back. A second step of the same name becomes `name#2`. */
+  step<T>(name: Step, fn: (step: StepInfo) => T | Promise<T>, options?: StepOptions): Promise<Jsonify<T>>;
+  /** A step whose checkpoint commits in the same Postgres transaction as the work: both happen, or neither. */
+  transaction<T>(name: Step, fn: (tx: TransactionClient) => Promise<T>, options?: StepOptions): Promise<Jsonify<T>>;
+  sleep(name: Step, duration: Duration): Promise<void>;
+  sleepUntil(name: Step, when: Date | string): Promise<void>;
+  /** Parks until the event arrives. One sent before the wait still counts; the n-th wait for a pair gets its n-th event. @throws WaitTimeoutError */
+  waitForEvent<Payload = unknown>(name: Step, options: WaitForEventOptions): Promise<Payload>;
+  /** Starts a child run exactly once and goes on. */
+  startWorkflow<Input>(name: Step, options: StartWorkflowOptions<Input>): Promise<ChildRun>;
+  /** Waits for a run to end and returns its result. @throws ChildRunError, WaitTimeoutError */
+  waitForWorkflow<Result = unknown>(name: Step, options: { readonly runId: string; readonly timeout?: Duration }): Promise<Result>;
+  /** `startWorkflow` and `waitForWorkflow` in one call; its two checkpoints are `name.start` and `name.wait`. */
+  runWorkflow<Input, Result = unknown>(
+    name: Step,
+    options: StartWorkflowOptions<Input> & { readonly workflow: WorkflowRef<Input, Result> | string; readonly timeout?: Duration },
+  ): Promise<Jsonify<Result>>;
+
+  /** True for runs that reach this line for the first time with this code; false for runs that passed it with the code before. */
+  patched(id: string): boolean;
+  /** The time of the latest checkpoint: the same on every replay. */
+  now(): Date;
+  /** 0 to 1, the same on every replay. Not for secrets. */
+  random(): number;
+  /** A version 4 UUID, the same on every replay. Not for secrets. */
+  uuid(): string;
+}

@@ -1,0 +1,14 @@
+/**
+ * The SDK: what authors of workflows and clients of the API import.
+ *
+ * It promises names and types that stay put, and it imports nothing of the platform, so that a workflow file
+ * type-checks and its pure parts run on Node 20, Node 24 and Deno alike. It never talks to Postgres.
+ */
+export { CentaurApiError, createClient } from './client.ts';
+export type * from './client.ts';
+export type * from './context.ts';
+export { type Duration, toMilliseconds } from './duration.ts';
+export * from './errors.ts';
+export type { Jsonify } from './json.ts';
+export { defineWorkflow } from './workflow.ts';
+export type * from './workflow.ts';
