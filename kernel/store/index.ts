@@ -5,6 +5,9 @@
  * group-commit writer whose promise resolves only after the commit. It never interprets a row: statements live with
  * the code that owns the table.
  */
-export { connectStore, type Store, type StoreOptions } from './store.ts';
-export { StoreError, type StoreErrorCode } from './errors.ts';
+export * as binary from './binary.ts';
+export { classifyFailure, isTransient, sqlState, StoreError, type StoreErrorCode } from './errors.ts';
+export { isUuid, uuidv7 } from './ids.ts';
+export type { Listener } from './listen.ts';
 export { migrate } from './migrate.ts';
+export { connectStore, describeUrl, type Queryable, type QueryResult, type Store, statementName, type StoreLogEntry, type StoreOptions } from './store.ts';
