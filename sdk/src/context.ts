@@ -1,6 +1,7 @@
 /** What a handler gets as `ctx`. Every method that returns a promise is a checkpoint: its outcome is stored once. */
 import type { Duration } from './duration.ts';
 import type { Jsonify } from './json.ts';
+import type { RunId } from './wire.ts';
 import type { WorkflowRef } from './workflow.ts';
 
 /** How often and how soon something that failed is tried again. */
@@ -51,20 +52,23 @@ export interface WaitForEventOptions {
   readonly timeout?: Duration;
 }
 
-export interface StartWorkflowOptions<Input = unknown> {
+/** How a child run is started. Its input is required as soon as the child's definition asks for one. */
+export type StartWorkflowOptions<Input = unknown, Result = unknown> = {
   /** The child's definition, or its name. */
-  readonly workflow: WorkflowRef<Input> | string;
-  readonly input?: Input;
+  readonly workflow: WorkflowRef<Input, Result> | string;
   readonly queue?: string;
   /** -100 to 100; higher goes first. */
   readonly priority?: number;
   /** Runs of a queue that share a key take turns and count against its limit per key. */
   readonly concurrencyKey?: string;
   readonly runAt?: Date | string;
-}
+} & InputField<NoInfer<Input>>;
 
-export interface ChildRun {
-  readonly run_id: string;
+/** `input`, optional only where leaving it out is a valid input. */
+export type InputField<Input> = undefined extends Input ? { readonly input?: Input } : { readonly input: Input };
+
+export interface ChildRun<Result = unknown> {
+  readonly run_id: RunId<Result>;
   readonly workflow_name: string;
 }
 
@@ -97,13 +101,16 @@ export interface WorkflowContext<Step extends string = string> {
   /** Parks until the event arrives. One sent before the wait still counts; the n-th wait for a pair gets its n-th event. @throws WaitTimeoutError */
   waitForEvent<Payload = unknown>(name: Step, options: WaitForEventOptions): Promise<Payload>;
   /** Starts a child run exactly once and goes on. */
-  startWorkflow<Input>(name: Step, options: StartWorkflowOptions<Input>): Promise<ChildRun>;
+  startWorkflow<Input = unknown, Result = unknown>(name: Step, options: StartWorkflowOptions<Input, Result>): Promise<ChildRun<Result>>;
   /** Waits for a run to end and returns its result. @throws ChildRunError, WaitTimeoutError */
-  waitForWorkflow<Result = unknown>(name: Step, options: { readonly runId: string; readonly timeout?: Duration }): Promise<Result>;
-  /** `startWorkflow` and `waitForWorkflow` in one call; its two checkpoints are `name.start` and `name.wait`. */
-  runWorkflow<Input, Result = unknown>(
+  waitForWorkflow<Result = unknown>(
     name: Step,
-    options: StartWorkflowOptions<Input> & { readonly workflow: WorkflowRef<Input, Result> | string; readonly timeout?: Duration },
+    options: { readonly runId: RunId<Result> | string; readonly timeout?: Duration },
+  ): Promise<Jsonify<Result>>;
+  /** `startWorkflow` and `waitForWorkflow` in one call; its two checkpoints are `name.start` and `name.wait`. */
+  runWorkflow<Input = unknown, Result = unknown>(
+    name: Step,
+    options: StartWorkflowOptions<Input, Result> & { readonly timeout?: Duration },
   ): Promise<Jsonify<Result>>;
 
   /** True for runs that reach this line for the first time with this code; false for runs that passed it with the code before. */

@@ -62,15 +62,13 @@ function rawMilliseconds(duration: Duration, field: string): number {
 }
 
 function parseText(text: string, field: string): number {
-  const pattern = /(\d+(?:\.\d+)?)\s*(ms|[smhdw])/gy;
   const compact = text.trim();
   let total = 0;
   let end = 0;
-  for (const match of compact.matchAll(pattern)) {
+  // Sticky: each part must begin where the one before ended
+  for (const match of compact.matchAll(/(\d+(?:\.\d+)?)\s*(ms|[smhdw])\s*/gy)) {
     total += Number(match[1]) * UNIT_MS[match[2] as keyof typeof UNIT_MS];
     end = match.index + match[0].length;
-    while (compact[end] === ' ') end += 1;
-    pattern.lastIndex = end;
   }
   if (compact === '' || end !== compact.length) {
     throw new TypeError(`${field}: cannot read ${describe(text)}; write it like "500ms", "90s", "1h 30m" or "2d"`);

@@ -10,5 +10,6 @@ export type * from './context.ts';
 export { type Duration, toMilliseconds } from './duration.ts';
 export * from './errors.ts';
 export type { Jsonify } from './json.ts';
-export { defineWorkflow } from './workflow.ts';
+export type * from './wire.ts';
+export { defineWorkflow, isWorkflowDefinition } from './workflow.ts';
 export type * from './workflow.ts';

@@ -36,7 +36,25 @@ export interface IntervalSchedule extends Omit<CronSchedule, 'type' | 'cron' | '
 
 export type Schedule = CronSchedule | IntervalSchedule;
 
-export interface WorkflowDefinition<Input = unknown, Result = unknown, Step extends string = string> {
+declare const types: unique symbol;
+
+/**
+ * A workflow as another workflow or a client refers to it: its name, and for the compiler the types of what a start
+ * is given and of what a run results in. A definition is one; where the code is elsewhere, write
+ * `const report: WorkflowRef<{ topic: string }, string> = { name: 'nightly_report' }`.
+ */
+export interface WorkflowRef<Input = never, Result = unknown> {
+  readonly name: string;
+  /** Never set. */
+  readonly [types]?: (input: Input) => Result;
+}
+
+/**
+ * @typeParam Input what the handler gets
+ * @typeParam Start what a start is given: the same, unless the schema fills in defaults or transforms
+ */
+export interface WorkflowDefinition<Input = unknown, Result = unknown, Step extends string = string, Start = Input>
+  extends WorkflowRef<Start, Result> {
   /** Unique in the deployment. Letters, digits, `_`, `-`, `.`; 128 at most. */
   readonly name: string;
   /** Any Standard Schema (zod, valibot, arktype …). Checked when a run is started. */
@@ -50,27 +68,32 @@ export interface WorkflowDefinition<Input = unknown, Result = unknown, Step exte
   /** Key of a run, from its input: runs with one key take turns. */
   readonly concurrencyKey?: (input: Input) => string | undefined;
   readonly schedule?: Schedule | readonly Schedule[];
+  /** Where it is reachable at `POST /api/webhooks/{slug}`. */
+  readonly webhooks?: readonly object[];
   readonly handler: (input: Input, ctx: WorkflowContext<Step>) => Promise<Result> | Result;
 }
 
-/** A definition as another workflow or a client refers to it: it carries the types of input and result. */
-export interface WorkflowRef<Input = unknown, Result = unknown> {
-  readonly name: string;
-  readonly handler: (input: Input, ctx: never) => Promise<Result> | Result;
-}
-
-type Output<Schema> = Schema extends StandardSchemaV1<unknown, infer Value> ? Value : unknown;
+/** What a definition has beside its schema. */
+type Rest<Input, Result, Step extends string> = Omit<WorkflowDefinition<Input, Result, Step>, 'input' | typeof types>;
 
 /**
- * Declares a workflow; use it as a file's default export. It returns its argument: what it adds is types. The
- * handler's input has the schema's type, and with `steps` a wrong step name is a compile error.
+ * Declares a workflow; use it as a file's default export. What it adds is types: the handler's input is what the
+ * schema yields (without a schema, what the handler's parameter says), and with `steps` a wrong step name does not
+ * compile.
  */
-export function defineWorkflow<
-  Schema extends StandardSchemaV1 | undefined = undefined,
-  Result = unknown,
-  const Step extends string = string,
->(
-  definition: Omit<WorkflowDefinition<Output<Schema>, Result, Step>, 'input'> & { readonly input?: Schema },
-): WorkflowDefinition<Output<Schema>, Result, Step> {
-  return definition as WorkflowDefinition<Output<Schema>, Result, Step>;
+export function defineWorkflow<Schema extends StandardSchemaV1, Result, const Step extends string = string>(
+  definition: Rest<StandardSchemaV1.InferOutput<Schema>, Result, Step> & { readonly input: Schema },
+): WorkflowDefinition<StandardSchemaV1.InferOutput<Schema>, Result, Step, StandardSchemaV1.InferInput<Schema>>;
+export function defineWorkflow<Input, Result, const Step extends string = string>(
+  definition: Rest<Input, Result, Step> & { readonly input?: undefined },
+): WorkflowDefinition<Input, Result, Step>;
+export function defineWorkflow(definition: object): object {
+  return { ...definition, [mark]: true };
+}
+
+/** Tells a default export that `defineWorkflow` made from any other, across copies of this package. */
+const mark = Symbol.for('@centaur/sdk:workflow');
+
+export function isWorkflowDefinition(value: unknown): value is WorkflowDefinition {
+  return typeof value === 'object' && value !== null && mark in value;
 }

@@ -1,0 +1,102 @@
+/** Following a run's event stream across lost connections and restarts of the API. */
+import { readEvents } from './sse.ts';
+import { CentaurApiError, isFinished, parseJson, refusal, send, type Transport, unreachable } from './transport.ts';
+import type { RunEvent } from './wire.ts';
+
+export interface TailOptions {
+  readonly signal?: AbortSignal;
+  /** Id of the last event already seen. */
+  readonly afterId?: string;
+  /** Called before each pause that follows a lost connection. */
+  readonly onDisconnect?: (error: Error, retryInMs: number) => void;
+  /** How long to try when nothing answers. Milliseconds, default five minutes. */
+  readonly giveUpAfter?: number;
+}
+
+/** Three times the server's comment interval: one may be late without the line being dead. */
+const IDLE_MS = 45_000;
+const FIRST_PAUSE_MS = 100;
+const LONGEST_PAUSE_MS = 5_000;
+
+/** @throws CentaurApiError when the API refuses or stays away too long; the signal's reason when it aborts */
+export async function* tail(
+  api: Transport,
+  path: string,
+  { signal, afterId, onDisconnect, giveUpAfter = 300_000 }: TailOptions = {},
+): AsyncGenerator<RunEvent> {
+  let lastId = afterId;
+  let failures = 0;
+  let downSince: number | undefined;
+  const opened = (): void => {
+    downSince = undefined;
+  };
+  for (;;) {
+    signal?.throwIfAborted();
+    let lost: Error;
+    try {
+      for await (const event of connect(api, path, lastId, signal, opened)) {
+        lastId = event.id ?? lastId;
+        failures = 0;
+        yield event;
+        if (isFinished(event)) return;
+      }
+      lost = new CentaurApiError(0, 'UNREACHABLE', `${api.base} closed the stream before the run ended`);
+    } catch (error) {
+      if (signal?.aborted) throw signal.reason;
+      if (!isTransient(error)) throw error;
+      lost = error;
+    }
+    downSince ??= performance.now();
+    if (performance.now() - downSince >= giveUpAfter) throw lost;
+    const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures) * (0.5 + Math.random() / 2);
+    failures += 1;
+    onDisconnect?.(lost, pause);
+    await sleep(pause, signal);
+  }
+}
+
+async function* connect(
+  api: Transport,
+  path: string,
+  lastId: string | undefined,
+  signal: AbortSignal | undefined,
+  opened: () => void,
+): AsyncGenerator<RunEvent> {
+  const response = await send(api, path, {
+    headers: { ...api.headers, accept: 'text/event-stream', ...(lastId === undefined ? {} : { 'last-event-id': lastId }) },
+    ...(signal ? { signal } : {}),
+  });
+  if (!response.ok) throw refusal(response.status, parseJson(await response.text()));
+  if (response.body === null) throw new CentaurApiError(response.status, 'NOT_A_STREAM', `${api.base} sent no stream`);
+  opened();
+  const events = readEvents(response.body, IDLE_MS);
+  try {
+    for (;;) {
+      // Only what reading throws is a lost connection; what the consumer throws at `yield` is not
+      const next = await events.next().catch((error: unknown) => Promise.reject(unreachable(api, error)));
+      if (next.done) return;
+      yield { ...next.value, data: JSON.parse(next.value.data) } as RunEvent;
+    }
+  } finally {
+    await events.return(undefined);
+  }
+}
+
+/** Whether the same request may succeed later: nothing answered, or the answer says that it is not the request's fault. */
+function isTransient(error: unknown): error is CentaurApiError {
+  return error instanceof CentaurApiError && (error.status === 0 || error.status === 429 || error.status >= 500);
+}
+
+function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = () => {
+      clearTimeout(timer);
+      reject(signal?.reason as Error);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', stop);
+      resolve();
+    }, ms);
+    signal?.addEventListener('abort', stop, { once: true });
+  });
+}
