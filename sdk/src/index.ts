@@ -9,6 +9,7 @@ export type * from './client.ts';
 export type * from './context.ts';
 export { type Duration, toMilliseconds } from './duration.ts';
 export * from './errors.ts';
+export type { StandardSchemaV1 } from '@standard-schema/spec';
 export type { Jsonify } from './json.ts';
 export type * from './wire.ts';
 export { defineWorkflow, isWorkflowDefinition } from './workflow.ts';
