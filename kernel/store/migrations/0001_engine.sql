@@ -6,7 +6,8 @@
 -- retention drops partitions. Every key begins with the run's id, and no foreign key crosses tables: a foreign
 -- key would lock a row per step, and the same schema distributes by run id.
 --
--- Status letters: q queued, r running (owned by a worker), s sleeping until wake_at, w waiting, x stuck;
+-- Status letters: q queued, r running (owned by a worker), s sleeping until wake_at, w waiting (wake_at is its
+-- deadline, if it has one), x stuck;
 -- and when finished: c completed, f failed, n cancelled.
 
 -- One row per life of a worker process; an id is never used again. `dead` is the fence: every write of a worker
@@ -54,7 +55,7 @@ create table workflow_runs (
         autovacuum_analyze_scale_factor = 0.05);
 
 create index workflow_runs_ready on workflow_runs (queue, priority desc, turn, run_id) where status = 'q';
-create index workflow_runs_timers on workflow_runs (wake_at) where status = 's';
+create index workflow_runs_timers on workflow_runs (wake_at) where status in ('s', 'w');
 create index workflow_runs_owner on workflow_runs (owner) where owner is not null;
 create index workflow_runs_parent on workflow_runs (parent_run_id) where parent_run_id is not null;
 create index workflow_runs_keys on workflow_runs (queue, concurrency_key)

@@ -1,0 +1,324 @@
+/** `ctx`: what a handler sees of its frame. Each method is a durable call; see `frame.ts` for how outcomes return. */
+import { createHash } from 'node:crypto';
+import {
+  ChildRunError,
+  type Duration,
+  RunCancelledError,
+  StepError,
+  type StepOptions,
+  type TransactionClient,
+  toMilliseconds,
+  WaitTimeoutError,
+  type WorkflowContext,
+} from '@centaur/sdk';
+import { uuidv7 } from '../store/index.ts';
+import { EngineError } from './errors.ts';
+import type { StartRow } from './flush.ts';
+import type { Call, Frame, Outcome } from './frame.ts';
+import { fromJson, toJson, toStoredError } from './json.ts';
+import { nextDelay, type ResolvedRetry, resolveRetry } from './retry.ts';
+import type { StartRequest, StoredError } from './types.ts';
+
+export interface ContextHost {
+  now(): number;
+  log(entry: { level: 'debug' | 'info' | 'warn' | 'error'; message: string; [field: string]: unknown }): void;
+  /** Checks a child's start and makes its row. */
+  prepareStart(request: StartRequest, parent: { runId: string; traceId: string | null }): Promise<StartRow>;
+  /** A child's start has committed. */
+  onStarted(row: StartRow): void;
+  /** The call's wait row has committed: look whether what it waits for is already there. */
+  checkWait(frame: Frame, call: Call): void;
+  /** Runs `work`, then inserts the step's row and commits, all in one fenced transaction. */
+  transactionStep(frame: Frame, call: Call, work: (tx: TransactionClient) => Promise<string>): Promise<void>;
+  countStep(): void;
+}
+
+/** Errors thrown into a handler, by the call that threw them: a retry of the run repeats that call. */
+export const thrownBy = new WeakMap<object, { readonly seq: number; readonly name: string }>();
+
+const NO_RETRY: ResolvedRetry = resolveRetry(undefined, 'retry');
+
+export function createContext(host: ContextHost, frame: Frame): WorkflowContext {
+  const { run } = frame;
+  let drawn = 0;
+
+  /** Opens a call as a promise. `live` runs when its outcome is not in the history. */
+  function open<T>(kind: string, name: string, read: (outcome: Outcome, call: Call) => T, live: (call: Call, resumed: boolean) => void): Promise<T> {
+    if (typeof name !== 'string' || name === '' || name.length > 256 || name.includes('\0')) {
+      throw new EngineError('INVALID_REQUEST', 'a step needs a name of 1 to 256 characters');
+    }
+    if (frame.signal.aborted && frame.closed) return frame.signal.reason instanceof RunCancelledError ? Promise.reject(frame.signal.reason) : never();
+    return new Promise<T>((resolve, reject) => {
+      const opened = frame.begin(kind, name, (outcome, call) => {
+        try {
+          if (outcome.status === 'n') throw new RunCancelledError();
+          resolve(read(outcome, call));
+        } catch (error) {
+          if (error instanceof Error) thrownBy.set(error, { seq: call.seq, name: call.name });
+          reject(error as Error);
+        }
+      });
+      if (opened === undefined || (opened.recorded !== undefined && opened.recorded.ord !== null)) return;
+      live(opened.call, opened.recorded !== undefined);
+    });
+  }
+
+  function readStep(outcome: Outcome, call: Call): unknown {
+    if (outcome.status === 'o') return fromJson(outcome.outcome);
+    const error = fromJson(outcome.outcome) as StoredError;
+    throw new StepError({ stepName: call.name, attempts: outcome.attempts, causeName: error.name ?? 'Error', code: error.code, message: error.message });
+  }
+
+  /** Tries once, and settles, or parks until the next attempt. */
+  async function attemptStep(call: Call, retry: ResolvedRetry, body: (attempt: number) => Promise<string | undefined>): Promise<void> {
+    const attempt = call.attempts + 1;
+    call.waiting = false;
+    call.wakeAt = null;
+    frame.executing += 1;
+    host.countStep();
+    try {
+      const json = await body(attempt);
+      if (json !== undefined) frame.settle(call, { status: 'o', outcome: json, attempts: attempt });
+    } catch (error) {
+      if (frame.closed) return;
+      const stored = toStoredError(error);
+      const delayMs = nextDelay(retry, attempt, stored, Math.random);
+      if (delayMs === null) frame.settle(call, { status: 'e', outcome: JSON.stringify(stored), attempts: attempt });
+      else {
+        call.onDue = () => void attemptStep(call, retry, body);
+        frame.retryLater(call, attempt, host.now() + delayMs, JSON.stringify(stored));
+      }
+    } finally {
+      frame.executing -= 1;
+      frame.check();
+    }
+  }
+
+  function startOrResume(call: Call, resumed: boolean, retry: ResolvedRetry, body: (attempt: number) => Promise<string | undefined>): void {
+    if (!resumed) {
+      void attemptStep(call, retry, body);
+      return;
+    }
+    // its last attempt failed, and the wait for the next one was stored
+    call.waiting = true;
+    call.wakeAt = frame.history[call.seq]?.wakeAt ?? host.now();
+    call.onDue = () => void attemptStep(call, retry, body);
+  }
+
+  function sleepUntilMs(name: string, wakeAt: () => number): Promise<void> {
+    return open<void>('z', name, () => undefined, (call, resumed) => {
+      if (resumed) {
+        call.waiting = true;
+        call.wakeAt = frame.history[call.seq]?.wakeAt ?? host.now();
+      } else frame.park(call, { wakeAt: wakeAt(), detail: null }, undefined, undefined);
+    });
+  }
+
+  function waitFor<T>(kind: 'e' | 'w', name: string, awaits: NonNullable<Call['awaits']>, detail: object, timeout: Duration | undefined, read: (outcome: Outcome, call: Call) => T): Promise<T> {
+    const timeoutMs = timeout === undefined ? null : toMilliseconds(timeout, `timeout of "${name}"`);
+    frame.hadWaits = true;
+    return open(
+      kind,
+      name,
+      (outcome, call) => {
+        if (outcome.status === 't') throw new WaitTimeoutError(call.name, `"${call.name}" waited longer than its timeout`);
+        return read(outcome, call);
+      },
+      (call, resumed) => {
+        call.awaits = awaits;
+        call.onDue = () => frame.settle(call, { status: 't', outcome: null, attempts: 1, detail: call.detail });
+        const registered = () => {
+          call.registered = true;
+          host.checkWait(frame, call);
+        };
+        if (resumed) {
+          call.waiting = true;
+          call.wakeAt = frame.history[call.seq]?.wakeAt ?? null;
+          registered();
+          return;
+        }
+        const register = () => {
+          if (awaits.eventType === '$run') frame.write({ type: 'watch', runId: awaits.correlationId });
+          frame.write({ type: 'wait', runId: run.runId, seq: call.seq, ...awaits }, registered);
+        };
+        frame.park(call, { wakeAt: timeoutMs === null ? null : host.now() + timeoutMs, detail: JSON.stringify(detail) }, register, undefined);
+      },
+    );
+  }
+
+  function startChild(name: string, options: Parameters<WorkflowContext['startWorkflow']>[1]) {
+    const workflow = typeof options.workflow === 'string' ? options.workflow : options.workflow.name;
+    return open(
+      'c',
+      name,
+      (outcome, call) => readStep(outcome, call) as { run_id: string; workflow_name: string },
+      (call) => {
+        frame.executing += 1;
+        const request: StartRequest = {
+          workflow_name: workflow,
+          input: options.input,
+          queue: options.queue,
+          priority: options.priority,
+          concurrency_key: options.concurrencyKey,
+          run_at: options.runAt instanceof Date ? options.runAt.toISOString() : options.runAt,
+        };
+        host
+          .prepareStart(request, { runId: run.runId, traceId: run.traceId })
+          .then((row) => {
+            if (frame.closed) return;
+            // the child's row and the step that names it commit in one statement: started exactly once
+            frame.whenOpen(() => {
+              frame.write({ type: 'start', row }, (write) => {
+                if (write.type === 'start' && write.refused !== true) host.onStarted(row);
+              });
+              frame.settle(call, { status: 'o', outcome: JSON.stringify({ run_id: row.runId, workflow_name: workflow }), attempts: 1 });
+            });
+          })
+          .catch((error: unknown) => frame.settle(call, { status: 'e', outcome: JSON.stringify(toStoredError(error)), attempts: 1 }))
+          .finally(() => {
+            frame.executing -= 1;
+            frame.check();
+          });
+      },
+    );
+  }
+
+  const context: WorkflowContext = {
+    runId: run.runId,
+    workflowName: run.workflow,
+    attempt: run.attempt,
+    signal: frame.signal,
+    log: {
+      debug: (message, fields) => log('debug', message, fields),
+      info: (message, fields) => log('info', message, fields),
+      warn: (message, fields) => log('warn', message, fields),
+      error: (message, fields) => log('error', message, fields),
+    },
+
+    step: ((name: string, fn: (step: { attempt: number; signal: AbortSignal }) => unknown, options: StepOptions = {}) => {
+      const { retry, timeoutMs } = stepLimits(name, fn, options);
+      return open('s', name, readStep, (call, resumed) => {
+        const body = async (attempt: number) => {
+          const value = timeoutMs === null ? fn({ attempt, signal: frame.signal }) : withTimeout(call.name, fn, attempt, frame.signal, timeoutMs);
+          return toJson(isThenable(value) ? await value : value, `step "${call.name}"`);
+        };
+        startOrResume(call, resumed, retry, body);
+      });
+    }) as WorkflowContext['step'],
+
+    transaction: ((name: string, fn: (tx: TransactionClient) => Promise<unknown>, options: StepOptions = {}) => {
+      const { retry, timeoutMs } = stepLimits(name, fn, options);
+      return open('t', name, readStep, (call, resumed) => {
+        const body = async (attempt: number) => {
+          call.attempts = attempt - 1;
+          await host.transactionStep(frame, call, async (tx) => {
+            const value = timeoutMs === null ? await fn(tx) : await withTimeout(call.name, () => fn(tx), attempt, frame.signal, timeoutMs);
+            return toJson(value, `transaction "${call.name}"`);
+          });
+          return undefined;
+        };
+        startOrResume(call, resumed, retry, body);
+      });
+    }) as WorkflowContext['transaction'],
+
+    sleep: (name, duration) => {
+      const ms = toMilliseconds(duration, `duration of sleep "${name}"`);
+      return sleepUntilMs(name, () => host.now() + ms);
+    },
+    sleepUntil: (name, when) => {
+      const at = when instanceof Date ? when.getTime() : Date.parse(when);
+      if (!Number.isFinite(at)) throw new EngineError('INVALID_REQUEST', `sleepUntil "${name}": ${String(when)} is not a time`);
+      return sleepUntilMs(name, () => at);
+    },
+
+    waitForEvent: ((name: string, options: { eventType: string; correlationId?: string; timeout?: Duration }) => {
+      const awaits = { eventType: options.eventType, correlationId: options.correlationId ?? run.runId };
+      checkEventName(awaits.eventType, awaits.correlationId);
+      const detail = { event_type: awaits.eventType, correlation_id: awaits.correlationId };
+      return waitFor('e', name, awaits, detail, options.timeout, (outcome) => fromJson(outcome.outcome));
+    }) as WorkflowContext['waitForEvent'],
+
+    startWorkflow: ((name: string, options: Parameters<WorkflowContext['startWorkflow']>[1]) => startChild(name, options)) as WorkflowContext['startWorkflow'],
+
+    waitForWorkflow: ((name: string, options: { runId: string; timeout?: Duration }) =>
+      waitFor('w', name, { eventType: '$run', correlationId: options.runId }, { run_id: options.runId }, options.timeout, (outcome) => {
+        if (outcome.status === 'o') return fromJson(outcome.outcome);
+        const error = fromJson(outcome.outcome) as StoredError & { child: StoredError | null };
+        throw new ChildRunError({ code: error.code, message: error.message, childRunId: options.runId, childError: error.child });
+      })) as WorkflowContext['waitForWorkflow'],
+
+    runWorkflow: (async (name: string, options: Parameters<WorkflowContext['startWorkflow']>[1] & { timeout?: Duration }) => {
+      const child = await startChild(`${name}.start`, options);
+      return context.waitForWorkflow(`${name}.wait`, { runId: child.run_id, ...(options.timeout === undefined ? {} : { timeout: options.timeout }) });
+    }) as WorkflowContext['runWorkflow'],
+
+    patched: (id) => frame.mark(id),
+    now: () => new Date(frame.time),
+    random: () => draw().readUIntBE(0, 6) / 2 ** 48,
+    uuid: () => {
+      const bytes = draw();
+      bytes[6] = 0x40 | ((bytes[6] ?? 0) & 0x0f);
+      bytes[8] = 0x80 | ((bytes[8] ?? 0) & 0x3f);
+      const hex = bytes.toString('hex', 0, 16);
+      return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+    },
+  };
+
+  /** The n-th draw of a run is the same on every replay: its seed and n decide. */
+  function draw(): Buffer {
+    return createHash('sha256').update(`${run.seed}:${drawn++}`).digest();
+  }
+
+  function log(level: 'debug' | 'info' | 'warn' | 'error', message: string, fields?: Readonly<Record<string, unknown>>): void {
+    if (frame.replaying || frame.closed) return;
+    host.log({ ...fields, level, message, run_id: run.runId, workflow_name: run.workflow });
+  }
+
+  return context;
+}
+
+function stepLimits(name: string, fn: unknown, options: StepOptions): { retry: ResolvedRetry; timeoutMs: number | null } {
+  if (typeof fn !== 'function') throw new EngineError('INVALID_REQUEST', `step "${name}": the second argument must be a function`);
+  for (const key of Object.keys(options)) {
+    if (key !== 'retry' && key !== 'timeout') throw new EngineError('INVALID_REQUEST', `step "${name}": unknown option "${key}"; use retry and timeout`);
+  }
+  return {
+    retry: options.retry === undefined ? NO_RETRY : resolveRetry(options.retry, `retry of step "${name}"`),
+    timeoutMs: options.timeout === undefined ? null : toMilliseconds(options.timeout, `timeout of step "${name}"`),
+  };
+}
+
+export function checkEventName(eventType: unknown, correlationId: unknown): void {
+  for (const [field, value] of [['event_type', eventType], ['correlation_id', correlationId]] as const) {
+    if (typeof value !== 'string' || value === '' || value.length > 512 || value.includes('\0')) {
+      throw new EngineError('INVALID_REQUEST', `${field}: expected 1 to 512 characters`);
+    }
+  }
+  if ((eventType as string).startsWith('$')) throw new EngineError('INVALID_REQUEST', 'event_type: names that begin with $ are reserved');
+}
+
+async function withTimeout(name: string, fn: (step: { attempt: number; signal: AbortSignal }) => unknown, attempt: number, run: AbortSignal, ms: number): Promise<unknown> {
+  const expired = new AbortController();
+  const timer = setTimeout(() => expired.abort(Object.assign(new Error(`step "${name}" took longer than ${ms} ms`), { name: 'StepTimeoutError', code: 'STEP_TIMEOUT' })), ms);
+  try {
+    return await Promise.race([
+      fn({ attempt, signal: AbortSignal.any([run, expired.signal]) }),
+      new Promise((_, reject) => expired.signal.addEventListener('abort', () => reject(expired.signal.reason as Error))),
+    ]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as PromiseLike<unknown> | null)?.then === 'function';
+}
+
+/** A fresh one each time: a shared promise would keep every abandoned frame alive. */
+export function never(): Promise<never> {
+  return new Promise<never>(() => {});
+}
+
+export function newRunId(now: number): string {
+  return uuidv7(now);
+}

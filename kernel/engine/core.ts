@@ -1,0 +1,66 @@
+/** What the engine's parts share: one object per engine, handed to each part, never global. */
+import type { Store, StoreLogEntry, Writer } from '../store/index.ts';
+import type { Frame } from './frame.ts';
+import type { Write } from './flush.ts';
+import type { RegisteredWorkflow, WorkflowRegistry } from './types.ts';
+import type { ChangedQueues } from './queues.ts';
+
+export interface EngineOptions {
+  readonly store: Store;
+  readonly registry: WorkflowRegistry;
+  readonly log?: (entry: StoreLogEntry) => void;
+  /** How long a worker that stopped renewing keeps its runs. Default 10,000. */
+  readonly leaseMs?: number;
+  /** Queues this worker serves. Default: all. */
+  readonly queues?: readonly string[] | undefined;
+  /** Most runs in memory at once. Default 2,000. */
+  readonly maxResidentRuns?: number;
+  /** How long a run that waits stays in memory before it is evicted. Default 1,000. */
+  readonly residentMs?: number;
+  /** How long finished runs are kept. Default 30. */
+  readonly retentionDays?: number;
+}
+
+/** Lock class of the session locks by which a dead worker is told from a live one. */
+export const WORKER_LOCKS = 7226;
+
+export interface Core {
+  readonly store: Store;
+  readonly registry: WorkflowRegistry;
+  readonly options: Required<Omit<EngineOptions, 'queues'>> & { readonly queues: readonly string[] | undefined };
+  readonly log: (entry: StoreLogEntry) => void;
+  readonly frames: Map<string, Frame>;
+  readonly counters: {
+    fenced: number;
+    started: number;
+    completed: number;
+    failed: number;
+    cancelled: number;
+    executed: number;
+    replayed: number;
+  };
+  readonly queues: ChangedQueues;
+  /** Set while this process is a worker with a live lease. */
+  workerId: number | null;
+  writer: Writer<Write>;
+  draining: boolean;
+  closed: boolean;
+  /** Look for runs to claim, soon. */
+  kick(): void;
+  /** This worker's row is dead: drop everything and begin again as a new worker. */
+  onFenced(): void;
+  /** Someone watches the run's events in this process: tell them to look. */
+  touched(runId: string): void;
+}
+
+export function workflowFor(core: Core, name: string, version: string | null): RegisteredWorkflow | undefined {
+  return core.registry.get(name, version ?? undefined);
+}
+
+export function resident(core: Core): number {
+  return core.frames.size;
+}
+
+export function roomForRuns(core: Core): number {
+  return Math.max(0, core.options.maxResidentRuns - core.frames.size);
+}

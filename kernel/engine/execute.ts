@@ -1,0 +1,374 @@
+/** Running a run: from its claimed row, through its handler, to its end. */
+import { RunCancelledError, type TransactionClient } from '@centaur/sdk';
+import { classifyFailure, type Queryable } from '../store/index.ts';
+import { type ContextHost, createContext, never, thrownBy } from './context.ts';
+import type { Core } from './core.ts';
+import { workflowFor } from './core.ts';
+import { EngineError } from './errors.ts';
+import { FencedError, type Of, type StartRow, type Write } from './flush.ts';
+import { type Call, createFrame, type Frame, type FrameHost, type FrameRun, type HistoryRow, type Mismatch } from './frame.ts';
+import { toJson, toStoredError } from './json.ts';
+import { nextDelay, resolveRetry } from './retry.ts';
+import { rewindForRetry } from './rewind.ts';
+import { prepareStart } from './start.ts';
+import type { StoredError } from './types.ts';
+import type { Waits } from './waits.ts';
+
+/** Crashes in a row on one run, without it getting further, after which it fails instead of taking its worker down again. */
+export const CRASHES_MAX = 10;
+
+/** How long a replay may wait for a call that the code no longer makes. */
+const REPLAY_STALL_MS = 10_000;
+
+export interface Executor {
+  /** Runs a run that this worker owns. */
+  execute(run: FrameRun & { readonly crashes: number }, history: readonly HistoryRow[]): void;
+  startHere(row: StartRow): void;
+  evict(frame: Frame): void;
+  cancelHere(runId: string): void;
+}
+
+export function createExecutor(core: Core, waits: Waits): Executor {
+  const frameHost: FrameHost = {
+    now: () => core.store.now(),
+    push: (write) => core.writer.push(write),
+    onParked,
+    onMismatch: (frame, problem) => void stick(frame, problem),
+    onRejected: (frame, error) => void failRejected(frame, error),
+    onFenced: () => core.onFenced(),
+    onDelivered(frame) {
+      if (frame.replaying) core.counters.replayed += 1;
+      core.touched(frame.run.runId);
+    },
+  };
+
+  const contextHost: ContextHost = {
+    now: () => core.store.now(),
+    log: (entry) => core.log(entry),
+    prepareStart: (request, parent) => prepareStart(core, request, parent),
+    onStarted(row) {
+      core.counters.started += 1;
+      if (row.status === 'r') startHere(row);
+      else core.kick();
+    },
+    checkWait: (frame, call) => waits.checkWait(frame, call),
+    transactionStep,
+    countStep() {
+      core.counters.executed += 1;
+    },
+  };
+
+  function startHere(row: StartRow): void {
+    const now = core.store.now();
+    execute(
+      { runId: row.runId, workflow: row.workflow, version: row.version, attempt: 1, seed: row.runId, traceId: row.traceId ?? row.runId, queue: row.queue, key: row.key, input: row.input, startedAt: Math.round(now), crashes: 0 },
+      [],
+    );
+  }
+
+  function execute(run: FrameRun & { readonly crashes: number }, history: readonly HistoryRow[]): void {
+    const frame = createFrame(frameHost, run, history);
+    core.frames.set(run.runId, frame);
+    if (frame.replaying) watchStall(frame);
+    void runHandler(frame, run.crashes);
+  }
+
+  async function runHandler(frame: Frame, crashes: number): Promise<void> {
+    const { run } = frame;
+    const workflow = workflowFor(core, run.workflow, run.version);
+    try {
+      if (workflow === undefined) throw new EngineError('UNKNOWN_WORKFLOW', `no loaded file defines workflow "${run.workflow}" any more`);
+      if (crashes > CRASHES_MAX) throw new EngineError('CRASH_LOOP', `its worker died ${crashes} times in a row on this run without it getting further`);
+      const raw: unknown = run.input === null ? null : JSON.parse(run.input);
+      const input = workflow.parseInput === undefined ? raw : await workflow.parseInput(raw);
+      const result = await workflow.handler(input as never, createContext(contextHost, frame));
+      if (frame.closed) return;
+      await frame.join();
+      if (frame.closed || frame.unreached()) return;
+      finish(frame, 'c', toJson(result, `result of ${run.workflow}`), null);
+    } catch (error) {
+      if (frame.closed) return;
+      await frame.join();
+      if (!frame.closed) await end(frame, error, crashes > CRASHES_MAX);
+    }
+  }
+
+  /** A handler that threw: the run's retry policy decides whether that is the end. */
+  async function end(frame: Frame, error: unknown, final: boolean): Promise<void> {
+    const { run } = frame;
+    const source = failedStep(error);
+    const stored: StoredError = { ...toStoredError(error), ...(source === undefined ? {} : { step: source.name, step_seq: source.seq }) };
+    const policy = workflowFor(core, run.workflow, run.version)?.retry;
+    const delayMs = policy === undefined || final || error instanceof EngineError ? null : nextDelay(resolveRetry(policy, `retry of ${run.workflow}`), run.attempt, stored, Math.random);
+    if (delayMs === null) {
+      finish(frame, 'f', null, JSON.stringify(stored));
+      return;
+    }
+    await withFence(frame, async (tx) => {
+      await rewindForRetry(tx, run.runId, source?.seq ?? null);
+      await tx.query(
+        `insert into workflow_attempts (run_id, attempt, error, started_at) select run_id, attempt, $2::json, started_at from workflow_runs where run_id = $1`,
+        [run.runId, JSON.stringify(stored)],
+      );
+      await tx.query(
+        `update workflow_runs set attempt = attempt + 1, status = 's', owner = null, wake_at = to_timestamp($2::float8), error = $3::json, recoveries = 0
+         where run_id = $1 and owner = $4`,
+        [run.runId, (core.store.now() + delayMs) / 1000, JSON.stringify(stored), core.workerId],
+      );
+    });
+    drop(frame);
+    core.touched(run.runId);
+    core.kick();
+  }
+
+  /** The step whose error this is, also through `cause`. */
+  function failedStep(error: unknown): { seq: number; name: string } | undefined {
+    for (let at = error, depth = 0; at instanceof Error && depth < 10; at = at.cause, depth++) {
+      const step = thrownBy.get(at);
+      if (step !== undefined) return step;
+    }
+    return undefined;
+  }
+
+  function finish(frame: Frame, status: 'c' | 'f', result: string | null, error: string | null): void {
+    const { runId } = frame.run;
+    const write: Of<'finish'> = {
+      type: 'finish',
+      group: runId,
+      bytes: 200 + (result?.length ?? 0) + (error?.length ?? 0),
+      runId,
+      status,
+      result,
+      error,
+      hadWaits: frame.hadWaits,
+      settle(failure) {
+        if (failure instanceof FencedError) return core.onFenced();
+        if (failure !== undefined) return void failRejected(frame, failure);
+        core.counters[status === 'c' ? 'completed' : 'failed'] += 1;
+        drop(frame);
+        core.touched(runId);
+        if (write.watched === true) {
+          waits.wake([{ eventType: '$run', correlationId: runId }]).catch((error: Error) => {
+            core.log({ level: 'warn', message: 'a run ended, but who waits for it is told later', run_id: runId, error: error.message });
+          });
+        }
+        if (core.queues.isLimited(frame.run.queue)) core.kick();
+      },
+    };
+    frame.close(new Error('the run has ended'));
+    core.writer.push(write);
+  }
+
+  function drop(frame: Frame): void {
+    if (core.frames.get(frame.run.runId) === frame) core.frames.delete(frame.run.runId);
+    frame.close();
+    if (core.frames.size < core.options.maxResidentRuns * 0.75) core.kick();
+  }
+
+  /** Postgres refused one of the run's rows: its memory and its history now disagree, so it ends here. */
+  async function failRejected(frame: Frame, error: Error): Promise<void> {
+    if (frame.closed && core.frames.get(frame.run.runId) !== frame) return;
+    frame.close(error);
+    core.log({ level: 'error', message: 'a run failed because Postgres refused its row', run_id: frame.run.runId, error: error.message });
+    const stored = { code: 'ROW_REJECTED', message: `Postgres refused a row of this run: ${error.message}` };
+    await endDirectly(frame, stored);
+  }
+
+  async function endDirectly(frame: Frame, error: StoredError): Promise<void> {
+    await withFence(frame, async (tx) => {
+      await tx.query(
+        `with gone as (delete from workflow_runs where run_id = $1 and owner = $2 returning *)
+         insert into workflow_runs_finished (run_id, workflow_name, workflow_version, status, queue, priority, concurrency_key, attempt,
+           parent_run_id, trace_id, seed, trigger_key, input, error, created_at, started_at)
+         select run_id, workflow_name, workflow_version, 'f', queue, priority, concurrency_key, attempt, parent_run_id, trace_id, seed,
+           trigger_key, input, $3::json, created_at, started_at from gone`,
+        [frame.run.runId, core.workerId, JSON.stringify(error)],
+      );
+      await tx.query('delete from workflow_waits where run_id = $1', [frame.run.runId]);
+    });
+    core.counters.failed += 1;
+    drop(frame);
+    core.touched(frame.run.runId);
+    await waits.wake([{ eventType: '$run', correlationId: frame.run.runId }]).catch(() => {});
+  }
+
+  /** History and code disagree: the run stands still, with the difference on it, until someone decides. */
+  async function stick(frame: Frame, problem: Mismatch): Promise<void> {
+    if (frame.closed) return;
+    frame.close(new Error(problem.message));
+    const error: StoredError = { code: 'HISTORY_MISMATCH', message: problem.message, details: { expected: problem.expected, found: problem.found } };
+    core.log({ level: 'error', message: 'a run is stuck', run_id: frame.run.runId, workflow_name: frame.run.workflow, error: problem.message });
+    await withFence(frame, (tx) =>
+      tx.query(`update workflow_runs set status = 'x', owner = null, wake_at = null, error = $2::json where run_id = $1 and owner = $3`, [
+        frame.run.runId,
+        JSON.stringify(error),
+        core.workerId,
+      ]),
+    );
+    drop(frame);
+    core.touched(frame.run.runId);
+  }
+
+  function watchStall(frame: Frame): void {
+    let progress = frame.progress;
+    const timer = setInterval(() => {
+      if (frame.closed || !frame.replaying) clearInterval(timer);
+      else if (frame.executing === 0 && frame.progress === progress) {
+        clearInterval(timer);
+        void stick(frame, { message: 'the replay waits for a call that the code no longer makes; restore the code, guard the change with ctx.patched, or fork the run', expected: null, found: null });
+      } else progress = frame.progress;
+    }, REPLAY_STALL_MS);
+    timer.unref();
+  }
+
+  /** A transaction that writes only while this worker's lease holds; tried again as long as Postgres is away. */
+  async function withFence(frame: Frame, work: (tx: Queryable) => Promise<unknown>): Promise<void> {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        await core.store.transaction(async (tx) => {
+          await assertAlive(tx);
+          await work(tx);
+        });
+        return;
+      } catch (error) {
+        if (error instanceof FencedError) return core.onFenced();
+        if (classifyFailure(error) === 'rejected' || core.closed) {
+          core.log({ level: 'error', message: 'a run could not be written', run_id: frame.run.runId, error: (error as Error).message });
+          return;
+        }
+        await new Promise((resolve) => setTimeout(resolve, Math.min(1000, 20 * 2 ** attempt)));
+      }
+    }
+  }
+
+  async function assertAlive(tx: Queryable): Promise<void> {
+    const { rowCount } = await tx.query('select 1 from workers where worker_id = $1 and not dead for share', [core.workerId]);
+    if (rowCount !== 1) throw new FencedError();
+  }
+
+  /** The user's work and the step's row in one transaction. Its ord is taken only for the commit, with other outcomes held back. */
+  async function transactionStep(frame: Frame, call: Call, work: (tx: TransactionClient) => Promise<string>): Promise<void> {
+    const attempts = call.attempts + 1;
+    let hold: ReturnType<Frame['holdWrites']> | undefined;
+    let outcome = '';
+    let endedAt = 0;
+    try {
+      await core.store.transaction(async (tx) => {
+        outcome = await work({ query: (sql, params) => tx.query(sql, params) });
+        // a pending row of this call, and a fellow transaction's commit, come first
+        while (hold === undefined) {
+          await new Promise<void>((resolve) => frame.whenOpen(resolve));
+          if (frame.closed) await never();
+          if (!frame.held) hold = frame.holdWrites();
+        }
+        await assertAlive(tx);
+        endedAt = Math.round(core.store.now());
+        await tx.query(
+          `insert into workflow_steps (run_id, seq, ord, attempt, attempts, kind, status, name, outcome, started_at, ended_at)
+           values ($1, $2, $3, $4, $5, 't', 'o', $6, $7::json, to_timestamp($8::float8), to_timestamp($9::float8))
+           on conflict (run_id, seq) do update set ord = excluded.ord, attempts = excluded.attempts, status = 'o', outcome = excluded.outcome,
+             wake_at = null, detail = null, ended_at = excluded.ended_at where workflow_steps.status = 'p'`,
+          [frame.run.runId, call.seq, hold.ord, frame.run.attempt, attempts, call.name, outcome, call.startedAt / 1000, endedAt / 1000],
+        );
+      });
+    } catch (error) {
+      if (error instanceof FencedError) {
+        core.onFenced();
+        await never();
+      }
+      const committed = hold !== undefined && classifyFailure(error) === 'ambiguous' && (await stepCommitted(frame, call));
+      if (!committed) {
+        hold?.release(false);
+        throw error;
+      }
+    }
+    call.settling = true;
+    const ord = hold?.ord as number;
+    hold?.release(true);
+    frame.handOut(ord, call.seq, { status: 'o', outcome, attempts, detail: null }, endedAt);
+  }
+
+  /** After a broken commit: waits for the old transaction to end (it shares our row's lock), then looks. */
+  async function stepCommitted(frame: Frame, call: Call): Promise<boolean> {
+    for (;;) {
+      try {
+        return await core.store.transaction(async (tx) => {
+          const { rows } = await tx.query<{ dead: boolean }>('select dead from workers where worker_id = $1 for update', [core.workerId]);
+          if (rows[0]?.dead !== false) throw new FencedError();
+          const step = await tx.query(`select 1 from workflow_steps where run_id = $1 and seq = $2 and ord is not null`, [frame.run.runId, call.seq]);
+          return step.rowCount === 1;
+        });
+      } catch (error) {
+        if (error instanceof FencedError) {
+          core.onFenced();
+          await never();
+        }
+        await new Promise((resolve) => setTimeout(resolve, 200));
+      }
+    }
+  }
+
+  /** Sleeps longer than the residence time leave memory at once; other waits stay for it, since answers are often quick. */
+  function onParked(frame: Frame): void {
+    const wake = frame.nextWake;
+    const soon = core.store.now() + core.options.residentMs;
+    const onlyTimers = [...frame.calls.values()].every((call) => call.awaits === undefined);
+    if (onlyTimers) {
+      if (wake !== null && wake > soon) evict(frame);
+      return;
+    }
+    const { progress } = frame;
+    if (frame.evicting === progress) return;
+    frame.evicting = progress;
+    if (core.options.residentMs === 0) {
+      if (frame.writing === 0) evict(frame);
+      else frame.evicting = -1;
+      return;
+    }
+    setTimeout(() => {
+      if (!frame.closed && frame.progress === progress && frame.executing === 0 && frame.parked) evict(frame);
+    }, core.options.residentMs).unref();
+  }
+
+  function evict(frame: Frame): void {
+    const wakeAt = frame.nextWake;
+    const waiting = [...frame.calls.values()].some((call) => call.awaits !== undefined);
+    const { runId } = frame.run;
+    const unregistered = [...frame.calls.values()].some((call) => call.awaits !== undefined && !call.registered);
+    const write: Write = {
+      type: 'park',
+      group: runId,
+      bytes: 100,
+      runId,
+      status: waiting ? 'w' : 's',
+      wakeAt,
+      settle(error) {
+        if (error instanceof FencedError) return core.onFenced();
+        if (error !== undefined) return void failRejected(frame, error);
+        drop(frame);
+        core.touched(runId);
+        // an event may have come between the last look and this commit
+        if (unregistered || frame.nudged) void wakeIfThere(runId);
+        if (wakeAt !== null) core.kick();
+      },
+    };
+    // its rows are on their way, in order; nothing more comes from this frame
+    frame.close();
+    core.writer.push(write);
+  }
+
+  async function wakeIfThere(runId: string): Promise<void> {
+    await core.store.query(`update workflow_runs set status = 's', wake_at = now() where run_id = $1 and status in ('s', 'w')`, [runId]).catch(() => {});
+    core.kick();
+  }
+
+  function cancelHere(runId: string): void {
+    const frame = core.frames.get(runId);
+    if (frame === undefined) return;
+    core.frames.delete(runId);
+    frame.close(new RunCancelledError());
+    core.kick();
+  }
+
+  return { execute, startHere, evict, cancelHere };
+}

@@ -1,0 +1,208 @@
+/**
+ * The worker: its lease, the recovery of other workers' runs, and the loop that claims.
+ *
+ * A worker is a row with a lease that it renews. Two of its connections also hold a session lock on its id: `kill -9`
+ * frees it at once, so that the next worker need not wait for the lease to run out. Whoever finds a lease expired or
+ * the lock free marks the row dead, and only then, in a second commit, takes its runs. A worker that finds its own row
+ * dead has been declared gone: it drops all it holds and begins again under a new id.
+ */
+import { hostname } from 'node:os';
+import type pg from 'pg';
+import { claimRuns, nextDue } from './claim.ts';
+import { type Core, roomForRuns, WORKER_LOCKS } from './core.ts';
+import type { Executor } from './execute.ts';
+import { FencedError } from './flush.ts';
+import { applyRetention } from './retention.ts';
+import { nextScheduleAt, runDueSchedules } from './schedules.ts';
+import type { Waits } from './waits.ts';
+
+export interface Worker {
+  start(): Promise<void>;
+  kick(): void;
+  /** Becomes a new worker after the old row was found dead. */
+  restart(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Looking without being told: notifications are hints and may be lost. */
+const POLL_MS = 1000;
+const REPAIR_MS = 15_000;
+const RETENTION_MS = 3_600_000;
+
+export function createWorker(core: Core, executor: Executor, waits: Waits): Worker {
+  let claiming = false;
+  let again = false;
+  let stopped = true;
+  let dueTimer: NodeJS.Timeout | undefined;
+  let scheduleTimer: NodeJS.Timeout | undefined;
+  const timers: NodeJS.Timeout[] = [];
+  const unlisten: (() => void)[] = [];
+  let renewing = false;
+
+  async function start(): Promise<void> {
+    await register();
+    stopped = false;
+    await core.store.listener.onConnect(holdLock);
+    unlisten.push(await core.store.listener.on('centaur_work', kick));
+    await listenForRuns();
+    every(core.options.leaseMs / 3, beat);
+    every(POLL_MS, async () => {
+      await core.queues.refresh();
+      kick();
+    });
+    every(REPAIR_MS, () => waits.repair());
+    every(RETENTION_MS, () => applyRetention(core.store, { retentionDays: core.options.retentionDays, now: new Date(core.store.now()) }));
+    await reap();
+    // the connections of a process killed a moment ago may take some milliseconds to end
+    for (const ms of [50, 150, 400]) setTimeout(() => void quietly('looking for dead workers', reap), ms).unref();
+    kick();
+    void tick();
+    void quietly('repairing waits', () => waits.repair());
+  }
+
+  async function register(): Promise<void> {
+    const { rows } = await core.store.query<{ worker_id: number }>(
+      `insert into workers (lease_until, host, pid) values (now() + make_interval(secs => $1), $2, $3) returning worker_id`,
+      [core.options.leaseMs / 1000, hostname(), process.pid],
+    );
+    core.workerId = rows[0]?.worker_id as number;
+  }
+
+  /** The session lock is shared, and the writer's connection holds it too: losing one of the two is not death. */
+  async function holdLock(client: pg.Client): Promise<void> {
+    if (core.workerId === null) return;
+    await client.query('select pg_advisory_lock_shared($1, $2)', [WORKER_LOCKS, core.workerId]);
+    // a lock says nothing about a server that was restarted since: its sessions all ended
+    await client.query('update workers set session_epoch = pg_postmaster_start_time() where worker_id = $1 and not dead', [core.workerId]);
+  }
+
+  let unlistenRuns: (() => void) | undefined;
+  async function listenForRuns(): Promise<void> {
+    unlistenRuns?.();
+    unlistenRuns = await core.store.listener.on(`centaur_worker_${core.workerId}`, (payload) => {
+      if (payload.startsWith('cancel:')) executor.cancelHere(payload.slice(7));
+      else if (payload !== '') void quietly('waking a run', () => waits.nudge(payload));
+      else for (const runId of core.frames.keys()) void quietly('waking a run', () => waits.nudge(runId));
+    });
+  }
+
+  function every(ms: number, work: () => Promise<unknown>): void {
+    timers.push(setInterval(() => void quietly('a periodic task', work), ms));
+  }
+
+  async function quietly(what: string, work: () => Promise<unknown>): Promise<void> {
+    try {
+      if (!stopped) await work();
+    } catch (error) {
+      if (error instanceof FencedError) core.onFenced();
+      else if (!stopped) core.log({ level: 'warn', message: `${what} failed; trying again`, error: (error as Error).message });
+    }
+  }
+
+  async function beat(): Promise<void> {
+    if (renewing) return;
+    renewing = true;
+    try {
+      const { rowCount } = await core.store.query(
+        `update workers set lease_until = now() + make_interval(secs => $2) where worker_id = $1 and not dead returning 1`,
+        [core.workerId, core.options.leaseMs / 1000],
+      );
+      if (rowCount !== 1) throw new FencedError();
+      await core.store.syncClock();
+      await reap();
+    } finally {
+      renewing = false;
+    }
+  }
+
+  /** Two commits in this order: the death, which fences the worker's writes, then the handing over of its runs. Each beat repeats the second. */
+  async function reap(): Promise<void> {
+    const { rows: dead } = await core.store.query<{ worker_id: number }>(
+      `update workers set dead = true, ended_at = now()
+       where worker_id <> $1 and not dead
+         and (lease_until < now() or (session_epoch = pg_postmaster_start_time() and pg_try_advisory_xact_lock($2, worker_id)))
+       returning worker_id`,
+      [core.workerId, WORKER_LOCKS],
+    );
+    const { rows } = await core.store.query<{ run_id: string }>(
+      `update workflow_runs r set status = 's', wake_at = now(), owner = null, recoveries = r.recoveries + 1
+       from workers w where w.dead and r.owner = w.worker_id and r.status = 'r' returning r.run_id`,
+    );
+    if (dead.length > 0 || rows.length > 0) {
+      core.log({ level: 'warn', message: 'took over runs of dead workers', workers: dead.map((row) => row.worker_id), runs: rows.length });
+      kick();
+      void quietly('repairing waits', () => waits.repair());
+    }
+  }
+
+  function kick(): void {
+    again = true;
+    if (!claiming && !stopped) void claimLoop();
+  }
+
+  async function claimLoop(): Promise<void> {
+    claiming = true;
+    try {
+      while (again && !stopped && !core.draining) {
+        again = false;
+        if (roomForRuns(core) === 0) break;
+        const { claimed, more } = await claimRuns(core);
+        for (const { run, history } of claimed) executor.execute(run, history);
+        if (more) again = true;
+      }
+      if (!stopped && !core.draining) await armDueTimer();
+    } catch (error) {
+      if (error instanceof FencedError) core.onFenced();
+      else if (!stopped) {
+        core.log({ level: 'warn', message: 'claiming runs failed; trying again', error: (error as Error).message });
+        setTimeout(kick, 200).unref();
+      }
+    } finally {
+      claiming = false;
+      if (again && !stopped && !core.draining && roomForRuns(core) > 0) setImmediate(kick);
+    }
+  }
+
+  async function armDueTimer(): Promise<void> {
+    const at = await nextDue(core);
+    clearTimeout(dueTimer);
+    if (at === null || roomForRuns(core) === 0) return;
+    dueTimer = setTimeout(kick, Math.min(Math.max(1, Math.ceil(at - core.store.now())), 60_000));
+  }
+
+  /** Fires schedules when they are due, and looks again at least each minute. */
+  async function tick(): Promise<void> {
+    clearTimeout(scheduleTimer);
+    let waitMs = 5_000;
+    await quietly('running schedules', async () => {
+      const started = await runDueSchedules(core.store);
+      if (started > 0) kick();
+      const at = await nextScheduleAt(core.store);
+      waitMs = at === null ? 60_000 : Math.min(60_000, Math.max(10, at.getTime() - core.store.now()));
+    });
+    if (!stopped) scheduleTimer = setTimeout(() => void tick(), waitMs);
+  }
+
+  async function restart(): Promise<void> {
+    await register();
+    await core.store.listener.onConnect(holdLock);
+    await listenForRuns();
+    kick();
+  }
+
+  async function stop(): Promise<void> {
+    stopped = true;
+    for (const timer of timers) clearInterval(timer);
+    clearTimeout(dueTimer);
+    clearTimeout(scheduleTimer);
+    unlistenRuns?.();
+    for (const off of unlisten) off();
+    if (core.workerId === null) return;
+    // hand back what is left, at once, instead of letting the lease run out
+    await core.store.query('update workers set dead = true, ended_at = now() where worker_id = $1', [core.workerId]);
+    await core.store.query(`update workflow_runs set status = 's', wake_at = now(), owner = null where owner = $1 and status = 'r'`, [core.workerId]);
+    await core.store.query(`select pg_notify('centaur_work', '')`);
+  }
+
+  return { start, kick, restart, stop };
+}
