@@ -3,8 +3,7 @@ import { symlinkSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import type { RegisteredWorkflow } from '@centaur/kernel/engine';
-import { EngineError } from '../../../kernel/engine/errors.ts';
+import { EngineError, type RegisteredWorkflow } from '@centaur/kernel/engine';
 import { directory, host } from './testing.ts';
 
 const packages = path.resolve(fileURLToPath(import.meta.url), '../../../../node_modules');

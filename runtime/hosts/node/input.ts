@@ -1,5 +1,5 @@
 /** Checking a run's input with whatever schema library the workflow's author chose. */
-import { EngineError } from '../../../kernel/engine/errors.ts';
+import { EngineError } from '@centaur/kernel/engine';
 import type { StandardSchemaV1 } from '@centaur/sdk';
 
 /** A schema is an object, or with some libraries a function, that carries `~standard`. */
