@@ -38,7 +38,8 @@ let workers = 0;
 
 await using cleanup = new AsyncDisposableStack();
 // Whatever happens, nothing of the demo outlives it
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void cleanup.disposeAsync().finally(() => process.exit(130)));
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => void cleanup.disposeAsync().finally(() => process.exit(130)));
 const watchdog = setTimeout(() => {
   screen.verdict(false, `Gave up after ${LONGEST_MS / 1000} s.`);
   void cleanup.disposeAsync().finally(() => process.exit(1));
@@ -62,7 +63,11 @@ async function demo(): Promise<boolean> {
   const nextWorker = (what: string) => launch(url, service.url, what, (report) => show(report, kills.at(-1)));
   let worker = await nextWorker('starts with nothing');
   service.hold(INTERRUPTED);
-  const { run_id: runId } = await engine.start({ workflow_name: 'sales_report', input: { service: service.url }, trigger_key: `demo-${Date.now()}` });
+  const { run_id: runId } = await engine.start({
+    workflow_name: 'sales_report',
+    input: { service: service.url },
+    trigger_key: `demo-${Date.now()}`,
+  });
 
   const arrived = () => service.requests.some(({ step }) => step === INTERRUPTED);
   await until('the interrupted step to be in flight, and its siblings to be done', async () => {
@@ -78,8 +83,16 @@ async function demo(): Promise<boolean> {
   await killNow('while the run sleeps');
 
   screen.section('No worker is alive');
-  const { runs_woken: woken } = await engine.emitEvent({ event_type: 'report_approved', correlation_id: runId, payload: { by: 'ann' } });
-  screen.line('waiting', 'approval', `ann approves; ${woken === 0 ? 'nobody waits for it yet, so it is kept' : 'the run is woken'}`);
+  const { runs_woken: woken } = await engine.emitEvent({
+    event_type: 'report_approved',
+    correlation_id: runId,
+    payload: { by: 'ann' },
+  });
+  screen.line(
+    'waiting',
+    'approval',
+    `ann approves; ${woken === 0 ? 'nobody waits for it yet, so it is kept' : 'the run is woken'}`,
+  );
   await pause(1500);
   screen.line('waiting', 'settle', 'the sleep has ended, unnoticed');
 
@@ -111,9 +124,12 @@ async function demo(): Promise<boolean> {
     if (total !== EXPECTED_TOTAL) problems.push(`the report's total is ${total}, not ${EXPECTED_TOTAL}`);
     const [first] = kills;
     if (first?.completed.has(INTERRUPTED) !== false) problems.push('the first kill interrupted nothing');
-    if (kills.length !== 2 || kills.some(({ completed }) => completed.size === 0)) problems.push('a kill came before anything was completed');
+    if (kills.length !== 2 || kills.some(({ completed }) => completed.size === 0))
+      problems.push('a kill came before anything was completed');
     const last = kills.at(-1)?.completed ?? new Set();
-    const notReplayed = [...last].filter((step) => !step.includes('/') && STEPS.includes(step) && !worker.seen.replayed.has(step));
+    const notReplayed = [...last].filter(
+      (step) => !step.includes('/') && STEPS.includes(step) && !worker.seen.replayed.has(step),
+    );
     if (notReplayed.length > 0) problems.push(`not replayed from its checkpoint: ${notReplayed.join(', ')}`);
 
     const once = findings.filter(({ verdict }) => verdict === 'once').length;
@@ -171,7 +187,9 @@ function show(report: Report, lastKill: Kill | undefined): void {
       return screen.line('replayed', report.step, 'from its checkpoint; its function was not called');
     case 'passed': {
       const known = lastKill?.completed.has(report.step) || lastKill?.completed.has(`${report.step}.wait`);
-      return known ? screen.line('replayed', report.step, `from its checkpoint; ${report.what}`) : screen.line('completed', report.step, report.what);
+      return known
+        ? screen.line('replayed', report.step, `from its checkpoint; ${report.what}`)
+        : screen.line('completed', report.step, report.what);
     }
     case 'started':
       if (report.step === INTERRUPTED) screen.line('started', report.step, 'asks the service');
@@ -184,7 +202,10 @@ async function completedSteps(engine: Engine, runId: string): Promise<ReadonlySe
   const children = await Promise.all(run.children.map((child) => engine.getRun(child.run_id)));
   const names = ({ steps }: RunDetail, prefix: string): string[] =>
     steps.filter((step) => step.status === 'completed').map((step) => prefix + step.name);
-  return new Set([...names(run, ''), ...children.flatMap((child) => names(child, `${(child.input as { region: string }).region}/`))]);
+  return new Set([
+    ...names(run, ''),
+    ...children.flatMap((child) => names(child, `${(child.input as { region: string }).region}/`)),
+  ]);
 }
 
 async function until(what: string, holdsNow: () => boolean | Promise<boolean>): Promise<void> {

@@ -19,13 +19,21 @@ export function section(text: string): void {
   console.log(`\n${paint('bold', text)}`);
 }
 
-const MARKS = { started: ['dim', '·'], completed: ['green', '✓'], replayed: ['cyan', '↻'], waiting: ['yellow', '…'], killed: ['red', '✗'] } as const;
+const MARKS = {
+  started: ['dim', '·'],
+  completed: ['green', '✓'],
+  replayed: ['cyan', '↻'],
+  waiting: ['yellow', '…'],
+  killed: ['red', '✗'],
+} as const;
 
 /** One thing that happened, with the seconds since the demo began. */
 export function line(mark: keyof typeof MARKS, name: string, text: string): void {
   const [style, sign] = MARKS[mark];
   const at = ((performance.now() - startedAt) / 1000).toFixed(2).padStart(6);
-  console.log(`${paint('dim', `${at}s`)}  ${paint(style, sign)} ${name.padEnd(20)} ${paint(mark === 'killed' ? 'red' : 'dim', text)}`);
+  console.log(
+    `${paint('dim', `${at}s`)}  ${paint(style, sign)} ${name.padEnd(20)} ${paint(mark === 'killed' ? 'red' : 'dim', text)}`,
+  );
 }
 
 export function table(findings: readonly Finding[]): void {
@@ -37,7 +45,8 @@ export function table(findings: readonly Finding[]): void {
   ]);
   const head = ['step', 'requests', 'completed before', 'verdict'];
   const widths = head.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)));
-  const format = (row: readonly string[]): string => `  ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}`.trimEnd();
+  const format = (row: readonly string[]): string =>
+    `  ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}`.trimEnd();
   console.log(paint('bold', format(head)));
   rows.forEach((row, index) => {
     const verdict = findings[index]?.verdict;

@@ -13,7 +13,10 @@ export interface WorkerProcess {
 }
 
 /** @returns the worker, once it works. @throws Error when it ends before that */
-export async function startWorker(environment: Readonly<Record<string, string>>, onReport: (report: Report) => void): Promise<WorkerProcess> {
+export async function startWorker(
+  environment: Readonly<Record<string, string>>,
+  onReport: (report: Report) => void,
+): Promise<WorkerProcess> {
   const child = fork(fileURLToPath(new URL('worker.ts', import.meta.url)), {
     env: { ...process.env, ...environment },
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],

@@ -49,7 +49,7 @@ function observed(registry: WorkflowRegistry): WorkflowRegistry {
       return workflow && wrap(workflow);
     },
     list: () => registry.list().map(wrap),
-    onChange: registry.onChange,
+    onChange: (listener) => registry.onChange(listener),
   };
 }
 

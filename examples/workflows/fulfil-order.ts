@@ -34,14 +34,18 @@ export default defineWorkflow({
       // All of them are waited for, also after one has failed: what is still under way could not be undone
       const reserved = await Promise.allSettled(
         lines.map(async ({ sku, count }) => {
-          const { id } = await ctx.step('reserve', () => call<{ id: string }>(shop, '/reservations', { orderId, sku, count }), { retry });
+          const { id } = await ctx.step('reserve', () => call<{ id: string }>(shop, '/reservations', { orderId, sku, count }), {
+            retry,
+          });
           undo.push(() => ctx.step('release', () => call(shop, `/reservations/${id}/release`, {}), { retry }));
         }),
       );
       const failed = reserved.find((each) => each.status === 'rejected');
       if (failed) throw failed.reason;
 
-      const payment = await ctx.step('charge', () => call<{ id: string }>(shop, '/payments', { orderId }, `${orderId}/charge`), { retry });
+      const payment = await ctx.step('charge', () => call<{ id: string }>(shop, '/payments', { orderId }, `${orderId}/charge`), {
+        retry,
+      });
       undo.push(() => ctx.step('refund', () => call(shop, `/payments/${payment.id}/refund`, {}), { retry }));
 
       const warehouses = [...new Set(lines.map((line) => line.warehouse))];

@@ -83,7 +83,11 @@ export interface Client {
     fork: { readonly fromStep: string | number; readonly input?: unknown },
   ): Promise<StartedRun<Result>>;
   /** Sends an event to whichever run waits, or will wait, for this type and correlation id. */
-  emitEvent(event: { readonly eventType: string; readonly correlationId: string; readonly payload?: unknown }): Promise<EmittedEvent>;
+  emitEvent(event: {
+    readonly eventType: string;
+    readonly correlationId: string;
+    readonly payload?: unknown;
+  }): Promise<EmittedEvent>;
   listWorkflows(): Promise<Page<WorkflowView>>;
   listSchedules(): Promise<Page<ScheduleView>>;
   /** Waits for a run to end, across restarts of the API, and returns it; a failed run is returned, not thrown. */
@@ -172,5 +176,6 @@ const runPath = (runId: string): string => `/workflows/runs/${encodeURIComponent
 
 function query(fields: Readonly<Record<string, string | number | undefined>>): string {
   const set = Object.entries(fields).filter(([, value]) => value !== undefined);
-  return set.length === 0 ? '' : `?${new URLSearchParams(Object.fromEntries(set.map(([key, value]) => [key, String(value)])))}`;
+  if (set.length === 0) return '';
+  return `?${new URLSearchParams(Object.fromEntries(set.map(([key, value]) => [key, String(value)]))).toString()}`;
 }

@@ -77,5 +77,5 @@ function parseText(text: string, field: string): number {
 }
 
 function describe(value: unknown): string {
-  return typeof value === 'string' ? JSON.stringify(value) : typeof value === 'object' ? JSON.stringify(value) : String(value);
+  return typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? typeof value);
 }

@@ -115,7 +115,11 @@ export type RunEvent =
   | {
       readonly id: null;
       readonly event: 'run.status';
-      readonly data: { readonly status: RunStatus; readonly waiting_on: readonly WaitingOn[]; readonly error: StoredError | null };
+      readonly data: {
+        readonly status: RunStatus;
+        readonly waiting_on: readonly WaitingOn[];
+        readonly error: StoredError | null;
+      };
     };
 
 export interface EmittedEvent {

@@ -25,7 +25,11 @@ export default defineWorkflow({
     ]);
 
     const inEuro = await ctx.step('convert', async () => {
-      const converted = orders.map((order) => ({ ...order, amount: order.amount * (rates[order.currency] ?? NaN), currency: 'EUR' }));
+      const converted = orders.map((order) => ({
+        ...order,
+        amount: order.amount * (rates[order.currency] ?? NaN),
+        currency: 'EUR',
+      }));
       await send(ctx, 'convert', 'PUT', `${service}/draft`, converted);
       return converted;
     });

@@ -73,7 +73,10 @@ export function readDefinition(module: Exports, source: string, version: string)
   }
   const concurrencyKey = from[style.concurrencyKey];
   if (concurrencyKey !== undefined && typeof concurrencyKey !== 'function') {
-    throw new DefinitionError(style.concurrencyKey, `${style.concurrencyKey} must be a function of the input; it is ${kindOf(concurrencyKey)}`);
+    throw new DefinitionError(
+      style.concurrencyKey,
+      `${style.concurrencyKey} must be a function of the input; it is ${kindOf(concurrencyKey)}`,
+    );
   }
   return {
     name,
@@ -127,7 +130,9 @@ function checkSchedules(schedule: unknown, field: string): readonly Schedule[] |
   const schedules: readonly unknown[] = Array.isArray(schedule) ? schedule : [schedule];
   for (const [index, each] of schedules.entries()) {
     const label = Array.isArray(schedule) ? `${field}[${index}]` : field;
-    const fault = isRecord(each) ? checkSchedule(each) : `must be { type: "cron", cron } or { type: "interval", seconds }; it is ${kindOf(each)}`;
+    const fault = isRecord(each)
+      ? checkSchedule(each)
+      : `must be { type: "cron", cron } or { type: "interval", seconds }; it is ${kindOf(each)}`;
     if (fault) throw new DefinitionError(field, `${label} ${fault}`);
   }
   return schedules as readonly Schedule[];

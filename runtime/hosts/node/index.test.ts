@@ -26,7 +26,11 @@ export default defineWorkflow({
 `;
 
 test('both export styles are loaded, from subdirectories too, without any package beside them', async (t) => {
-  const dir = directory(t, { 'a.ts': BY_NAMES, 'lib/text.ts': 'export const shout = (s: string) => s.toUpperCase();', 'deep/er/b.mts': BY_DEFAULT });
+  const dir = directory(t, {
+    'a.ts': BY_NAMES,
+    'lib/text.ts': 'export const shout = (s: string) => s.toUpperCase();',
+    'deep/er/b.mts': BY_DEFAULT,
+  });
   const made = await host(t, dir);
   assert.deepEqual(made.problems(), []);
   assert.deepEqual(names(made), ['by.default-1', 'by_names']);
@@ -46,7 +50,10 @@ test('both export styles are loaded, from subdirectories too, without any packag
 });
 
 test('JavaScript is loaded as well', async (t) => {
-  const dir = directory(t, { 'a.js': "export const WORKFLOW_NAME = 'a';\nexport const handler = () => 1;", 'b.mjs': "export const WORKFLOW_NAME = 'b';\nexport const handler = () => 2;" });
+  const dir = directory(t, {
+    'a.js': "export const WORKFLOW_NAME = 'a';\nexport const handler = () => 1;",
+    'b.mjs': "export const WORKFLOW_NAME = 'b';\nexport const handler = () => 2;",
+  });
   const made = await host(t, dir);
   assert.deepEqual([await call(made, 'a'), await call(made, 'b')], [1, 2]);
 });
@@ -87,12 +94,22 @@ test('the same name twice in one directory is a problem that names both, and the
   const made = await host(t, dir);
   assert.equal(await call(made, 'report'), 'first');
   assert.deepEqual(made.problems(), [
-    { file: dir.at('b.ts'), line: 1, column: 31, message: `the workflow "report" is also in ${dir.at('a.ts')}, which is the one in service; rename one of them` },
+    {
+      file: dir.at('b.ts'),
+      line: 1,
+      column: 31,
+      message: `the workflow "report" is also in ${dir.at('a.ts')}, which is the one in service; rename one of them`,
+    },
   ]);
 });
 
 test('a version is the code of the file and of what it imports, wherever it is mounted', async (t) => {
-  const files = { 'a.ts': `import './lib/x.ts';\n${returning('a', '1')}`, 'lib/x.ts': "import './y.ts';", 'lib/y.ts': 'export {};', 'b.ts': returning('b', '1') };
+  const files = {
+    'a.ts': `import './lib/x.ts';\n${returning('a', '1')}`,
+    'lib/x.ts': "import './y.ts';",
+    'lib/y.ts': 'export {};',
+    'b.ts': returning('b', '1'),
+  };
   const versionsOf = async (changed: Record<string, string>) => {
     const made = await host(t, directory(t, { ...files, ...changed }));
     return ['a', 'b'].map((name) => made.registry.get(name)?.version);
@@ -106,22 +123,33 @@ test('a version is the code of the file and of what it imports, wherever it is m
 });
 
 test('a helper that two workflows import is loaded once', async (t) => {
-  const user = (name: string) => `import { count } from './_count.ts';\nexport const WORKFLOW_NAME = '${name}';\nexport const handler = () => count();`;
-  const made = await host(t, directory(t, { 'a.ts': user('a'), 'b.ts': user('b'), '_count.ts': 'let n = 0; export const count = () => ++n;' }));
+  const user = (name: string) =>
+    `import { count } from './_count.ts';\nexport const WORKFLOW_NAME = '${name}';\nexport const handler = () => count();`;
+  const made = await host(
+    t,
+    directory(t, { 'a.ts': user('a'), 'b.ts': user('b'), '_count.ts': 'let n = 0; export const count = () => ++n;' }),
+  );
   assert.deepEqual([await call(made, 'a'), await call(made, 'b')], [1, 2]);
 });
 
 test('JSON beside a workflow can be imported', async (t) => {
   const made = await host(
     t,
-    directory(t, { 'a.ts': "import rates from './rates.json' with { type: 'json' };\nexport const WORKFLOW_NAME = 'a';\nexport const handler = () => rates.eur;", 'rates.json': '{"eur": 1.1}' }),
+    directory(t, {
+      'a.ts':
+        "import rates from './rates.json' with { type: 'json' };\nexport const WORKFLOW_NAME = 'a';\nexport const handler = () => rates.eur;",
+      'rates.json': '{"eur": 1.1}',
+    }),
   );
   assert.deepEqual(made.problems(), []);
   assert.equal(await call(made, 'a'), 1.1);
 });
 
 test('links are followed, as in a mounted ConfigMap, and a link that leads back up does no harm', async (t) => {
-  const dir = directory(t, { '..data/report.ts': `import { text } from './util.ts';\nexport const WORKFLOW_NAME = 'report';\nexport const handler = () => text;`, '..data/util.ts': "export const text = 'linked';" });
+  const dir = directory(t, {
+    '..data/report.ts': `import { text } from './util.ts';\nexport const WORKFLOW_NAME = 'report';\nexport const handler = () => text;`,
+    '..data/util.ts': "export const text = 'linked';",
+  });
   symlinkSync('..data/report.ts', dir.at('report.ts'));
   symlinkSync('..data/util.ts', dir.at('util.ts'));
   mkdirSync(dir.at('sub'));

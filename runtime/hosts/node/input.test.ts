@@ -34,13 +34,18 @@ const SCHEMAS = {
   zod: "import { z } from 'zod';\nexport const Input = z.object({ id: z.string(), lines: z.array(z.object({ sku: z.string() })), note: z.string().default('none') });",
   valibot:
     "import * as v from 'valibot';\nexport const Input = v.object({ id: v.string(), lines: v.array(v.object({ sku: v.string() })), note: v.optional(v.string(), 'none') });",
-  arktype: "import { type } from 'arktype';\nexport const Input = type({ id: 'string', lines: type({ sku: 'string' }).array(), note: \"string = 'none'\" });",
+  arktype:
+    "import { type } from 'arktype';\nexport const Input = type({ id: 'string', lines: type({ sku: 'string' }).array(), note: \"string = 'none'\" });",
 };
 
 for (const [library, schema] of Object.entries(SCHEMAS)) {
   test(`${library}: a valid input is passed on with its defaults`, async (t) => {
     const workflow = await load(t, schema);
-    assert.deepEqual(await parse(workflow, { id: 'o1', lines: [{ sku: 'a' }] }), { id: 'o1', lines: [{ sku: 'a' }], note: 'none' });
+    assert.deepEqual(await parse(workflow, { id: 'o1', lines: [{ sku: 'a' }] }), {
+      id: 'o1',
+      lines: [{ sku: 'a' }],
+      note: 'none',
+    });
   });
 
   test(`${library}: an invalid input names its fields`, async (t) => {
@@ -48,7 +53,10 @@ for (const [library, schema] of Object.entries(SCHEMAS)) {
     const { message, details } = await refusal(workflow, { id: 'o1', lines: [{ sku: 'a' }, { sku: 7 }] });
     assert.match(message, /^order: input\.lines\[1\]\.sku: ./);
     const { issues } = details as { issues: { path: string; message: string }[] };
-    assert.deepEqual(issues.map((issue) => issue.path), ['lines[1].sku']);
+    assert.deepEqual(
+      issues.map((issue) => issue.path),
+      ['lines[1].sku'],
+    );
     assert.ok(issues[0]?.message);
 
     const several = await refusal(workflow, { id: 1, lines: 'no' });
@@ -74,7 +82,10 @@ test('a path is written as one would write it in code', async (t) => {
   );
   const { message, details } = await refusal(workflow, {});
   assert.equal(message, 'order: input.a.b[0]["c d"].größe: a (and 2 more)');
-  assert.deepEqual((details as { issues: { path: string }[] }).issues.map((issue) => issue.path), ['a.b[0]["c d"].größe', '[0]', '']);
+  assert.deepEqual(
+    (details as { issues: { path: string }[] }).issues.map((issue) => issue.path),
+    ['a.b[0]["c d"].größe', '[0]', ''],
+  );
 });
 
 test('without a schema any input is passed on', async (t) => {

@@ -4,7 +4,11 @@ import { checkSchedule } from './schedule.ts';
 
 test('cron schedules of five Unix fields are accepted', () => {
   for (const cron of ['* * * * *', '0 7 * * 1-5', '*/15 0,12 1-15/2 JAN-mar,dec sun', '5 4 29 2 7', '  0  0 1 1 0 ']) {
-    assert.equal(checkSchedule({ type: 'cron', cron, timezone: 'Europe/Berlin', catchup: 0, allow_overlap: true }), undefined, cron);
+    assert.equal(
+      checkSchedule({ type: 'cron', cron, timezone: 'Europe/Berlin', catchup: 0, allow_overlap: true }),
+      undefined,
+      cron,
+    );
   }
 });
 

@@ -19,7 +19,8 @@ export function checkSchedule(schedule: Fields): string | undefined {
   if (queue !== undefined && typeof queue !== 'string') return `queue must be a queue's name; it is ${JSON.stringify(queue)}`;
   for (const field of ['allow_overlap', 'enabled']) {
     const value = schedule[field];
-    if (value !== undefined && typeof value !== 'boolean') return `${field} must be true or false; it is ${JSON.stringify(value)}`;
+    if (value !== undefined && typeof value !== 'boolean')
+      return `${field} must be true or false; it is ${JSON.stringify(value)}`;
   }
   switch (type) {
     case 'cron':

@@ -64,7 +64,7 @@ export function watchDirectories(changed: () => void, failed: (directory: string
     },
     close() {
       clearTimeout(timer);
-      for (const directory of [...watchers.keys()]) stop(directory);
+      for (const directory of watchers.keys()) stop(directory);
     },
   };
 }
