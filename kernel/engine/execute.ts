@@ -59,9 +59,8 @@ export function createExecutor(core: Core, waits: Waits): Executor {
   };
 
   function startHere(row: StartRow): void {
-    const now = core.store.now();
     execute(
-      { runId: row.runId, workflow: row.workflow, version: row.version, attempt: 1, seed: row.runId, traceId: row.traceId ?? row.runId, queue: row.queue, key: row.key, input: row.input, startedAt: Math.round(now), crashes: 0 },
+      { runId: row.runId, workflow: row.workflow, version: row.version, attempt: 1, seed: row.runId, traceId: row.traceId ?? row.runId, queue: row.queue, key: row.key, input: row.input, startedAt: row.startedAt ?? 0, crashes: 0 },
       [],
     );
   }

@@ -37,6 +37,8 @@ export interface StartRow {
   readonly priority: number;
   readonly key: string | null;
   readonly wakeAt: number | null;
+  /** Set for a run that starts here: ctx.now() begins with it, on every replay. */
+  readonly startedAt: number | null;
   readonly parent: string | null;
   readonly traceId: string | null;
   readonly triggerKey: string | null;
@@ -124,11 +126,11 @@ function startFragment(kinds: ReadonlySet<Kind>): string {
   return `started as (insert into workflow_runs (run_id, workflow_name, workflow_version, status, owner, queue, priority,
       concurrency_key, wake_at, parent_run_id, trace_id, trigger_key, input, started_at, turn)
     select u.run_id, u.workflow, u.version, u.status, case when u.status = 'r' then me.worker_id end, u.queue, u.priority, u.key,
-      u.wake_at, u.parent, u.trace_id, u.trigger_key, u.input, case when u.status = 'r' then now() end,
+      u.wake_at, u.parent, u.trace_id, u.trigger_key, u.input, u.started_at,
       coalesce(${kinds.has('key') ? '(select f.turn - u.key_runs + u.key_index from flow f where f.queue = u.queue and f.concurrency_key = u.key), ' : ''}q.turn, 0)
     from unnest($::uuid[], $::text[], $::text[], $::"char"[], $::text[], $::smallint[], $::text[], $::timestamptz[], $::uuid[], $::uuid[],
-      $::text[], $::json[], $::int[], $::int[])
-      u(run_id, workflow, version, status, queue, priority, key, wake_at, parent, trace_id, trigger_key, input, key_runs, key_index)
+      $::text[], $::json[], $::int[], $::int[], $::timestamptz[])
+      u(run_id, workflow, version, status, queue, priority, key, wake_at, parent, trace_id, trigger_key, input, key_runs, key_index, started_at)
     cross join me left join workflow_queues q on q.name = u.queue
     where true ${kinds.has('trigger') ? 'and (u.trigger_key is null or u.run_id in (select run_id from claimed))' : ''}
       ${kinds.has('parent') ? 'and (u.parent is null or u.parent in (select run_id from parent))' : ''}
@@ -316,6 +318,7 @@ function addStarts(rows: readonly StartRow[], add: (kind: Kind, values: unknown[
     jsonArray(rows.map((r) => r.input)),
     int4Array(rows.map((r) => (r.key === null ? 0 : (keys.get(`${r.queue}\0${r.key}`)?.runs ?? 0)))),
     int4Array(place),
+    timestampArray(rows.map((r) => r.startedAt)),
   ]);
   if (rows.some((row) => row.status !== 'r')) add('notify', []);
 }

@@ -1,2 +1,95 @@
-import type { Store } from '../store/index.ts';
-export async function applyRetention(_s: Store, _o: { retentionDays: number; now: Date }): Promise<void> {}
+/** Retention: what is old enough is dropped by partition; only what live runs hold back is deleted row by row. */
+import type { Queryable, Store } from '../store/index.ts';
+import { partitionName, uuidAt, WEEK_MS, weekStart } from '../store/partitions.ts';
+
+const RETENTION_LOCK = 7_226_004;
+const BATCH = 1000;
+const BY_RUN = ['workflow_runs_finished', 'workflow_steps', 'workflow_attempts'];
+
+/** One process at a time; the others do nothing. Never waits for a lock longer than a writer would notice. */
+export async function applyRetention(store: Store, options: { readonly retentionDays: number; readonly now: Date }): Promise<{ readonly dropped: string[] }> {
+  const cutoff = options.now.getTime() - options.retentionDays * 86_400_000;
+  const dropped: string[] = [];
+  for (const week of await oldWeeks(store, cutoff)) {
+    const [low, high] = [uuidAt(week), uuidAt(week + WEEK_MS)];
+    const names = BY_RUN.map((table) => partitionName(table, week));
+    const free = await store.transaction(async (tx) => {
+      if (!(await only(tx)) || (await pinned(tx, low, high, cutoff))) return false;
+      await dropTables(tx, [...names, partitionName('workflow_events', week)]);
+      return true;
+    }).catch(ignoreLockTimeout);
+    if (free) dropped.push(...names);
+    else await deleteExpired(store, low, high, cutoff);
+  }
+  await store.query(
+    `delete from workflow_triggers t where ctid in (
+       select t.ctid from workflow_triggers t where t.created_at < to_timestamp($1::float8 / 1000)
+         and not exists (select from workflow_runs r where r.run_id = t.run_id)
+         and not exists (select from workflow_runs_finished f where f.run_id = t.run_id) limit $2)`,
+    [cutoff, 10 * BATCH],
+  );
+  await store.query('delete from workflow_flows f using workflow_queues q where q.name = f.queue and f.turn <= q.turn');
+  await store.query(
+    `delete from workers w where w.dead and w.ended_at < now() - interval '7 days' and not exists (select from workflow_runs r where r.owner = w.worker_id)`,
+  );
+  return { dropped };
+}
+
+/** Mondays of the weekly partitions that end before the cutoff, oldest first. */
+async function oldWeeks(store: Store, cutoff: number): Promise<number[]> {
+  const { rows } = await store.query<{ name: string }>(
+    `select c.relname as name from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = 'workflow_runs_finished'::regclass`,
+  );
+  return rows
+    .flatMap(({ name }) => {
+      const day = /_(\d{4})(\d\d)(\d\d)$/.exec(name);
+      return day === null ? [] : [weekStart(Date.UTC(Number(day[1]), Number(day[2]) - 1, Number(day[3])))];
+    })
+    .filter((week) => week + WEEK_MS < cutoff)
+    .sort((a, b) => a - b);
+}
+
+async function only(tx: Queryable): Promise<boolean> {
+  await tx.query(`set local lock_timeout = '200ms'`);
+  const { rows } = await tx.query<{ mine: boolean }>('select pg_try_advisory_xact_lock($1) as mine', [RETENTION_LOCK]);
+  return rows[0]?.mine === true;
+}
+
+/** A live run keeps its week's steps; a run that ended lately keeps its own. */
+async function pinned(tx: Queryable, low: string, high: string, cutoff: number): Promise<boolean> {
+  const { rows } = await tx.query<{ pinned: boolean }>(
+    `select exists (select from workflow_runs where run_id >= $1 and run_id < $2)
+         or exists (select from workflow_runs_finished where run_id >= $1 and run_id < $2 and ended_at >= to_timestamp($3::float8 / 1000)) as pinned`,
+    [low, high, cutoff],
+  );
+  return rows[0]?.pinned === true;
+}
+
+async function dropTables(tx: Queryable, names: readonly string[]): Promise<void> {
+  for (const name of names) await tx.query(`drop table if exists ${name}`);
+}
+
+async function deleteExpired(store: Store, low: string, high: string, cutoff: number): Promise<void> {
+  for (;;) {
+    const gone = await store.transaction(async (tx) => {
+      if (!(await only(tx))) return 0;
+      const { rows } = await tx.query<{ run_id: string }>(
+        `delete from workflow_runs_finished where run_id in (
+           select run_id from workflow_runs_finished where run_id >= $1 and run_id < $2 and ended_at < to_timestamp($3::float8 / 1000) limit $4)
+         returning run_id`,
+        [low, high, cutoff, BATCH],
+      );
+      const ids = rows.map((row) => row.run_id);
+      await tx.query('delete from workflow_steps where run_id = any($1::uuid[])', [ids]);
+      await tx.query('delete from workflow_attempts where run_id = any($1::uuid[])', [ids]);
+      return ids.length;
+    });
+    if (gone < BATCH) return;
+  }
+}
+
+function ignoreLockTimeout(error: { code?: string }): false {
+  // a writer holds the table: the next round tries again
+  if (error.code === '55P03') return false;
+  throw error as Error;
+}

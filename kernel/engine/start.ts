@@ -40,6 +40,7 @@ export async function prepareStart(core: Core, request: StartRequest, parent: { 
     priority,
     key,
     wakeAt: delayed ? wakeAt : null,
+    startedAt: eager ? Math.round(now) : null,
     parent: parent?.runId ?? null,
     traceId: traceId ?? (parent === null ? null : parent.runId),
     triggerKey: request.trigger_key ?? null,

@@ -1,0 +1,57 @@
+/** Databases for tests: each its own, cloned from a template that is migrated once per server. */
+import { createHash, randomBytes } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import pg from 'pg';
+import { migrate } from '../../kernel/store/index.ts';
+
+export interface TestDatabase extends AsyncDisposable {
+  readonly url: string;
+  drop(): Promise<void>;
+}
+
+const TEMPLATE_LOCK = 7_226_100;
+
+export async function createTestDatabase(options: { readonly empty?: boolean } = {}): Promise<TestDatabase> {
+  const server = process.env.TEST_DATABASE_URL;
+  if (server === undefined) throw new Error('TEST_DATABASE_URL is not set: run the tests with npm test');
+  const name = `t_${randomBytes(6).toString('hex')}`;
+  const template = options.empty === true ? 'template0' : await ensureTemplate(server);
+  await admin(server, (client) => client.query(`create database ${name} template ${template}`));
+  const drop = () => admin(server, (client) => client.query(`drop database if exists ${name} with (force)`));
+  return { url: at(server, name), drop, [Symbol.asyncDispose]: drop };
+}
+
+async function ensureTemplate(server: string): Promise<string> {
+  const folder = new URL('../../kernel/store/migrations/', import.meta.url);
+  const hash = createHash('sha256');
+  for (const file of readdirSync(folder).sort()) hash.update(readFileSync(new URL(file, folder)));
+  const name = `template_${hash.digest('hex').slice(0, 12)}`;
+  await admin(server, async (client) => {
+    await client.query('select pg_advisory_lock($1)', [TEMPLATE_LOCK]);
+    const { rowCount } = await client.query('select 1 from pg_database where datname = $1', [name]);
+    if (rowCount !== 0) return;
+    // under another name until it is complete: a template with open connections cannot be cloned
+    const draft = `${name}_draft`;
+    await client.query(`drop database if exists ${draft} with (force)`);
+    await client.query(`create database ${draft} template template0`);
+    await migrate(at(server, draft));
+    await client.query(`alter database ${draft} rename to ${name}`);
+  });
+  return name;
+}
+
+async function admin(server: string, work: (client: pg.Client) => Promise<unknown>): Promise<void> {
+  const client = new pg.Client(at(server, 'postgres'));
+  await client.connect();
+  try {
+    await work(client);
+  } finally {
+    await client.end();
+  }
+}
+
+function at(server: string, database: string): string {
+  const url = new URL(server);
+  url.pathname = `/${database}`;
+  return url.href;
+}
