@@ -7,6 +7,8 @@ export interface Discovered {
   readonly files: readonly string[];
   /** The directories they were looked for in, the root included. */
   readonly directories: readonly string[];
+  /** What is there and could not be looked at. */
+  readonly unreadable: readonly { readonly file: string; readonly message: string }[];
 }
 
 /** Extensions that Node runs as an ES module. */
@@ -24,6 +26,7 @@ const SKIPPED = /\.test\.|\.d\.m?ts$/;
 export function discover(root: string): Discovered {
   const files: string[] = [];
   const directories: string[] = [];
+  const unreadable: { file: string; message: string }[] = [];
   const visited = new Set<string>();
 
   const visit = (directory: string, entries: readonly Dirent[]): void => {
@@ -35,21 +38,19 @@ export function discover(root: string): Discovered {
     for (const entry of entries) {
       if (entry.name.startsWith('_') || entry.name.startsWith('.') || entry.name === 'node_modules') continue;
       const full = path.join(directory, entry.name);
-      const kind = entry.isSymbolicLink() ? statSync(full, { throwIfNoEntry: false }) : entry;
-      if (kind?.isDirectory()) visit(full, list(full));
-      else if (kind?.isFile() && MODULE.test(entry.name) && !SKIPPED.test(entry.name)) files.push(full);
+      try {
+        const kind = entry.isSymbolicLink() ? statSync(full) : entry;
+        if (kind.isDirectory()) visit(full, list(full));
+        else if (kind.isFile() && MODULE.test(entry.name) && !SKIPPED.test(entry.name)) files.push(full);
+      } catch (error) {
+        // Gone since it was listed, or a link to nothing, is not there; anything else the author should know of
+        const { code, message } = error as NodeJS.ErrnoException;
+        if (code !== 'ENOENT') unreadable.push({ file: full, message });
+      }
     }
   };
-  visit(root, readdirSync(root, { withFileTypes: true }));
-  return { files: files.sort(), directories };
+  visit(root, list(root));
+  return { files: files.sort(), directories, unreadable };
 }
 
-/** A subdirectory may vanish between being listed and being read; what is in it is gone then. */
-function list(directory: string): Dirent[] {
-  try {
-    return readdirSync(directory, { withFileTypes: true });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw error;
-  }
-}
+const list = (directory: string): Dirent[] => readdirSync(directory, { withFileTypes: true });

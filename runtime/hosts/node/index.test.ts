@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, symlinkSync } from 'node:fs';
 import { test } from 'node:test';
+import { WaitTimeoutError } from '@centaur/sdk';
 import { createNodeHost } from './index.ts';
 import { call, directory, host, names, returning } from './testing.ts';
 
@@ -166,4 +167,28 @@ test('a directory that does not exist is a problem and the others load', async (
   t.after(() => made.close());
   assert.deepEqual(names(made), ['a']);
   assert.deepEqual(made.problems(), [{ file: dir.at('missing'), message: 'there is no such directory' }]);
+});
+
+test("a workflow gets the engine's own SDK, so that its error classes are the ones that are thrown", async (t) => {
+  const dir = directory(t, {
+    'a.ts':
+      "import { WaitTimeoutError } from '@centaur/sdk';\nexport const WORKFLOW_NAME = 'a';\nexport const handler = () => WaitTimeoutError;",
+    'node_modules/@centaur/sdk/package.json': '{ "name": "@centaur/sdk", "type": "module", "exports": "./index.js" }',
+    'node_modules/@centaur/sdk/index.js': 'export class WaitTimeoutError {}',
+  });
+  const made = await host(t, dir);
+  assert.deepEqual(made.problems(), []);
+  assert.equal(await call(made, 'a'), WaitTimeoutError);
+});
+
+test('a link to nothing is ignored, and one to itself is a problem that stops nothing', async (t) => {
+  const dir = directory(t, { 'a.ts': returning('a', 'x') });
+  symlinkSync('nowhere.ts', dir.at('dangling.ts'));
+  symlinkSync('loop.ts', dir.at('loop.ts'));
+  const made = await host(t, dir);
+  assert.deepEqual(names(made), ['a']);
+  assert.deepEqual(
+    made.problems().map((problem) => problem.file),
+    [dir.at('loop.ts')],
+  );
 });

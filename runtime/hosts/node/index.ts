@@ -84,6 +84,7 @@ export async function createNodeHost({ dirs, watch = true, log = () => undefined
         continue;
       }
       directories.push(...discovered.directories);
+      unreadable.push(...discovered.unreadable);
       for (const file of discovered.files) {
         const key = `${root}\0${file}`;
         const before = entries.get(key);

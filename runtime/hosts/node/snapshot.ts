@@ -67,11 +67,12 @@ export function createSnapshots(roots: readonly string[]): Snapshots {
         state.follow(file, target);
         return { url: state.url(target), importAttributes: context.importAttributes, shortCircuit: true };
       }
+      // Always the engine's own: a directory of nothing but workflow files has no node_modules, and where there is one,
+      // a second copy would make `error instanceof WaitTimeoutError` false
+      if (specifier === SDK) return { url: import.meta.resolve(SDK), shortCircuit: true };
       try {
         return next(specifier, context);
       } catch (error) {
-        // A directory with nothing but workflow files has no node_modules to find it in
-        if (specifier === SDK) return { url: import.meta.resolve(SDK), shortCircuit: true };
         failedImports.set(error as object, { file, specifier });
         throw error;
       }
