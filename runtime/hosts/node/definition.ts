@@ -1,7 +1,9 @@
 /** From a file's exports to a workflow. Everything an author can get wrong is said in the words of the file. */
 import type { RegisteredWorkflow } from '@centaur/kernel/engine';
-import { type QueueOptions, type RetryPolicy, type Schedule, isWorkflowDefinition, toMilliseconds } from '@centaur/sdk';
-import { checkSchedule } from './schedule.ts';
+import { type QueueOptions, type RetryPolicy, type Schedule, isWorkflowDefinition } from '@centaur/sdk';
+import { parseSchedule } from '../../../kernel/engine/cron.ts';
+import { checkQueueName } from '../../../kernel/engine/queues.ts';
+import { resolveRetry } from '../../../kernel/engine/retry.ts';
 import { inputParser, isStandardSchema } from './input.ts';
 
 /** What the engine needs, and what other rooms will ask the host for. */
@@ -102,40 +104,34 @@ function checkName(name: unknown, field: string): string {
 
 function checkQueue(queue: unknown, field: string): string | QueueOptions | undefined {
   if (queue === undefined) return undefined;
-  if (typeof queue === 'string') return queue;
-  if (!isRecord(queue) || typeof queue.name !== 'string') {
+  if (typeof queue !== 'string' && !(isRecord(queue) && typeof queue.name === 'string')) {
     throw new DefinitionError(field, `${field} must be a queue's name, or { name, concurrency … }; it is ${kindOf(queue)}`);
   }
-  return queue as unknown as QueueOptions;
+  const checked = queue as string | QueueOptions;
+  byTheEngine(field, () => checkQueueName(typeof checked === 'string' ? checked : checked.name));
+  return checked;
 }
 
 function checkRetry(retry: unknown, field: string): RetryPolicy | undefined {
   if (retry === undefined) return undefined;
   if (!isRecord(retry)) throw new DefinitionError(field, `${field} must be { maxAttempts, delay … }; it is ${kindOf(retry)}`);
-  const { maxAttempts, delay, maxDelay } = retry as RetryPolicy;
-  if (maxAttempts !== undefined && !(Number.isInteger(maxAttempts) && maxAttempts >= 1 && maxAttempts <= 1000)) {
-    throw new DefinitionError(field, `${field}.maxAttempts must be a whole number from 1 to 1000; it is ${maxAttempts}`);
-  }
-  try {
-    if (delay !== undefined) toMilliseconds(delay, `${field}.delay`);
-    if (maxDelay !== undefined) toMilliseconds(maxDelay, `${field}.maxDelay`);
-  } catch (error) {
-    throw new DefinitionError(field, (error as Error).message);
-  }
-  return retry as RetryPolicy;
+  byTheEngine(field, () => resolveRetry(retry, field));
+  return retry;
 }
 
 function checkSchedules(schedule: unknown, field: string): readonly Schedule[] | undefined {
   if (schedule === undefined) return undefined;
-  const schedules: readonly unknown[] = Array.isArray(schedule) ? schedule : [schedule];
-  for (const [index, each] of schedules.entries()) {
-    const label = Array.isArray(schedule) ? `${field}[${index}]` : field;
-    const fault = isRecord(each)
-      ? checkSchedule(each)
-      : `must be { type: "cron", cron } or { type: "interval", seconds }; it is ${kindOf(each)}`;
-    if (fault) throw new DefinitionError(field, `${label} ${fault}`);
+  if (!Array.isArray(schedule)) return [byTheEngine(field, () => parseSchedule(schedule, field))];
+  return schedule.map((each, index) => byTheEngine(field, () => parseSchedule(each, `${field}[${index}]`)));
+}
+
+/** The engine's own checks, made early: here the author sees the file and the line. */
+function byTheEngine<T>(field: string, check: () => T): T {
+  try {
+    return check();
+  } catch (error) {
+    throw new DefinitionError(field, (error as Error).message);
   }
-  return schedules as readonly Schedule[];
 }
 
 function checkWebhooks(webhooks: unknown, field: string): readonly object[] {

@@ -108,7 +108,7 @@ breaks(
   'a schedule that is not one is refused',
   `${HEAD}export const handler = () => 1;\nexport const SCHEDULE = '0 7 * * *';`,
   '3:14',
-  /^SCHEDULE must be \{ type: "cron"/,
+  /^SCHEDULE: expected an object with "type": "cron"/,
 );
 breaks(
   'a queue without a name is refused',
@@ -120,13 +120,13 @@ breaks(
   'a retry policy out of range is refused',
   `${HEAD}export const handler = () => 1;\nexport const RETRY = { maxAttempts: 0 };`,
   '3:14',
-  /^RETRY.maxAttempts must be a whole number from 1 to 1000; it is 0/,
+  /^RETRY.maxAttempts: expected a whole number from 1 to 1000/,
 );
 breaks(
   'a retry delay that is no duration is refused',
   `${HEAD}export const handler = () => 1;\nexport const RETRY = { delay: 'soon' };`,
   '3:14',
-  /^RETRY.delay: cannot read "soon"/,
+  /^RETRY.delay: .*"soon"/,
 );
 breaks(
   'webhooks that are no array are refused',
@@ -146,7 +146,7 @@ breaks(
   'a bad schedule in a definition is a problem at its field',
   `${DEFINE}  handler: () => 1,\n  schedule: [{ type: 'interval', seconds: 5 }, { type: 'cron', cron: '61 * * * *' }],\n});`,
   '5:3',
-  /^schedule\[1\] cron "61 \* \* \* \*": minute "61" is not valid \(0-59\)/,
+  /^schedule\[1\]\.cron: the minute field "61" is not understood/,
 );
 breaks(
   'a file with both export styles is refused',
