@@ -5,12 +5,14 @@
  * binaries below a closed folder such as root's home. Then the data goes to /var/lib/centaur under a name made from the
  * asked folder, with a note there, and the binaries are copied beside it once per version.
  */
-import { createHash } from 'node:crypto';
 import { spawnSync } from 'node:child_process';
-import { chownSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { createHash } from 'node:crypto';
+import { chownSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, sep } from 'node:path';
 import { StoreError } from '../errors.ts';
-import { hydrate } from './binaries.ts';
+import { environment, hydrate, versionOf } from './binaries.ts';
+import { readLock, serves } from './lock.ts';
 
 /** Passed to spawn: whom to become, if anyone. */
 export interface Runner {
@@ -18,32 +20,50 @@ export interface Runner {
   readonly gid?: number;
 }
 
-const SHARED = '/var/lib/centaur';
-
-export function placeFor(requested: string, binaries: string): { readonly runner: Runner; readonly dataDir: string; readonly binaries: string } {
-  if (process.getuid?.() !== 0) {
-    mkdirSync(dirname(requested), { recursive: true });
-    return { runner: {}, dataDir: requested, binaries };
-  }
-  const user = systemUser();
-  mkdirSync(dirname(requested), { recursive: true });
-  const runner = { uid: user.uid, gid: user.gid };
-  const reachable = isOpenToAll(dirname(requested));
-  const dataDir = reachable ? requested : sharedDataDir(requested);
-  // the folder around it stays root's; the cluster's own is made for its user
-  return { runner, dataDir, binaries: isOpenToAll(join(binaries, 'bin')) ? binaries : sharedBinaries(binaries) };
+export interface Place {
+  /** Holds the cluster in `pg/`, its log and its port. */
+  readonly home: string;
+  readonly binaries: string;
+  readonly version: string;
+  readonly runner: Runner;
 }
 
-function systemUser(): { uid: number; gid: number } {
+const SHARED = '/var/lib/centaur';
+const NOTE = 'MOVED';
+
+export async function findPlace(requested: string, binaries: string, log: (message: string) => void): Promise<Place> {
+  try {
+    mkdirSync(requested, { recursive: true });
+  } catch (error) {
+    throw new StoreError('UNSUITABLE', `the folder for the embedded Postgres could not be made: ${(error as Error).message}`, { cause: error });
+  }
+  hydrate(binaries);
+  const version = versionOf(binaries);
+  if (process.getuid?.() !== 0) {
+    refuseRootsData(requested);
+    return { home: realpathSync(requested), binaries, version, runner: {} };
+  }
+  const runner = systemUser();
+  return {
+    runner,
+    version,
+    home: realpathSync(isMoved(requested) || !isOpenToAll(requested) ? sharedHome(requested, log) : requested),
+    binaries: isOpenToAll(join(binaries, 'bin')) ? binaries : sharedBinaries(binaries, version),
+  };
+}
+
+/** `postgres`, as every distribution names it; made when missing. */
+function systemUser(): Required<Runner> {
   const find = () => /^postgres:[^:]*:(\d+):(\d+):/m.exec(readFileSync('/etc/passwd', 'utf8'));
   let entry = find();
   if (entry === null) {
-    const added = spawnSync('useradd', ['--system', '--no-create-home', '--shell', '/usr/sbin/nologin', 'postgres'], { encoding: 'utf8' });
+    const added = spawnSync('useradd', ['--system', '--user-group', '--no-create-home', '--shell', '/usr/sbin/nologin', 'postgres'], { encoding: 'utf8' });
     entry = find();
     if (entry === null) {
+      const why = added.error === undefined ? added.stderr.trim() : 'useradd: not found';
       throw new StoreError(
         'UNSUITABLE',
-        `Postgres does not run as root, and the user "postgres" could not be made (${added.error?.message ?? added.stderr.trim()}): make it, run as an ordinary user, or set DATABASE_URL`,
+        `Postgres does not run as root, and the user "postgres" could not be made (${why}): make it, run as an ordinary user, or set DATABASE_URL`,
       );
     }
   }
@@ -52,51 +72,73 @@ function systemUser(): { uid: number; gid: number } {
 
 /** Whether any user may pass through every folder on the way. */
 function isOpenToAll(path: string): boolean {
-  for (let at = path; ; at = dirname(at)) {
-    if (existsSync(at) && (statSync(at).mode & 0o001) === 0) return false;
+  for (let at = realpathSync(path); ; at = dirname(at)) {
+    if ((statSync(at).mode & 0o001) === 0) return false;
     if (at === dirname(at)) return true;
   }
 }
 
-function sharedDataDir(requested: string): string {
-  mkdirSync(SHARED, { recursive: true, mode: 0o755 });
-  removeOrphans();
-  const id = createHash('sha256').update(requested).digest('hex').slice(0, 16);
-  const folder = join(SHARED, `data-${id}`);
-  mkdirSync(folder, { recursive: true, mode: 0o755 });
-  writeFileSync(join(folder, 'origin'), `${requested}\n`);
-  mkdirSync(requested, { recursive: true });
-  writeFileSync(join(requested, 'MOVED'), `Postgres runs as its own user, who cannot reach this folder. Its data is in ${folder}\n`);
-  return join(folder, 'pg');
+function isMoved(requested: string): boolean {
+  return existsSync(join(requested, NOTE)) && existsSync(sharedName(requested));
 }
 
-/** Data whose asked-for folder is gone, as after a test in a temporary home, once no server runs on it. */
+function sharedName(requested: string): string {
+  return join(SHARED, `data-${createHash('sha256').update(realpathSync(requested)).digest('hex').slice(0, 16)}`);
+}
+
+function refuseRootsData(requested: string): void {
+  if (!existsSync(join(requested, NOTE))) return;
+  throw new StoreError('UNSUITABLE', `the data of ${requested} was made by root: ${readFileSync(join(requested, NOTE), 'utf8').trim()} Run as root, use another CENTAUR_HOME, or set DATABASE_URL`);
+}
+
+function sharedHome(requested: string, log: (message: string) => void): string {
+  if (existsSync(join(requested, 'pg'))) {
+    // never begin anew beside data that is there
+    throw new StoreError('UNSUITABLE', `${requested} holds a database, but is closed to the user "postgres" as whom it runs: let others pass through that folder and those above it (chmod o+x)`);
+  }
+  mkdirSync(SHARED, { recursive: true, mode: 0o755 });
+  removeOrphans();
+  const home = sharedName(requested);
+  if (!existsSync(home)) log(`Postgres runs as the user "postgres", who cannot reach ${requested}: the data is in ${home}`);
+  mkdirSync(home, { recursive: true, mode: 0o755 });
+  writeFileSync(join(home, 'origin'), `${realpathSync(requested)}\n`);
+  writeFileSync(join(requested, NOTE), `Postgres runs as its own user, who cannot reach this folder. Its data is in ${home}.\n`);
+  return home;
+}
+
+/**
+ * Data that was asked for from a temporary folder which is gone, as after a test, once no server runs on it. Data of
+ * any other folder stays: that one may only be renamed, or on a disk that is not mounted now.
+ */
 function removeOrphans(): void {
+  const temporary = ['/tmp', '/var/tmp', realpathSync(tmpdir())].map((folder) => folder + sep);
   for (const name of readdirSync(SHARED)) {
     const folder = join(SHARED, name);
-    const origin = join(folder, 'origin');
-    if (!name.startsWith('data-') || !existsSync(origin)) continue;
-    if (existsSync(readFileSync(origin, 'utf8').trim())) continue;
-    if (!existsSync(join(folder, 'pg', 'postmaster.pid'))) rmSync(folder, { recursive: true, force: true });
+    const note = join(folder, 'origin');
+    if (!name.startsWith('data-') || !existsSync(note)) continue;
+    const origin = readFileSync(note, 'utf8').trim();
+    if (existsSync(origin) || !temporary.some((prefix) => origin.startsWith(prefix))) continue;
+    const lock = readLock(join(folder, 'pg'));
+    if (lock === undefined || !serves(lock.pid, join(folder, 'pg'))) rmSync(folder, { recursive: true, force: true });
   }
 }
 
-function sharedBinaries(binaries: string): string {
-  const version = /\d+(\.\d+)*/.exec(spawnSync(join(binaries, 'bin/postgres'), ['--version'], { encoding: 'utf8', env: { LD_LIBRARY_PATH: join(binaries, 'lib') } }).stdout ?? '')?.[0] ?? 'unknown';
+function sharedBinaries(binaries: string, version: string): string {
   const target = join(SHARED, `postgres-${version}`);
-  if (existsSync(join(target, 'native', 'bin', 'postgres'))) return join(target, 'native');
+  if (existsSync(target)) return join(target, 'native');
   mkdirSync(SHARED, { recursive: true, mode: 0o755 });
+  // whole or not at all: copied under another name, then renamed
   const work = mkdtempSync(join(SHARED, 'copy-'));
-  cpSync(binaries, join(work, 'native'), { recursive: true, verbatimSymlinks: true });
-  hydrate(join(work, 'native'));
-  chownSync(work, 0, 0);
-  spawnSync('chmod', ['-R', 'u=rwX,go=rX', work]);
   try {
+    cpSync(binaries, join(work, 'native'), { recursive: true, verbatimSymlinks: true });
+    chownSync(work, 0, 0);
+    const opened = spawnSync('chmod', ['-R', 'u=rwX,go=rX', work], { encoding: 'utf8', env: environment(binaries) });
+    if (opened.status !== 0) throw new StoreError('UNSUITABLE', `copying the embedded Postgres failed: ${opened.stderr}`);
     renameSync(work, target);
   } catch (error) {
-    // another process was faster
     rmSync(work, { recursive: true, force: true });
-    if (!existsSync(join(target, 'native', 'bin', 'postgres'))) throw error;
+    // another process may have been faster
+    if (!existsSync(target)) throw error;
   }
   return join(target, 'native');
 }
