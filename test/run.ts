@@ -20,7 +20,7 @@ const args = process.argv.slice(2);
 const major = args[0] === '--postgres' ? args.splice(0, 2)[1] : '18';
 if (major !== '18' && major !== '15') throw new Error('--postgres: expected 15 or 18');
 
-const files = globSync(['sdk', 'kernel', 'runtime', 'cli', 'test'].map((room) => `${room}/**/*.test.ts`), { cwd: root })
+const files = globSync(['sdk', 'kernel', 'runtime', 'cli', 'examples', 'test'].map((room) => `${room}/**/*.test.ts`), { cwd: root })
   .filter((file) => !file.includes('node_modules') && !file.startsWith('test/faults'))
   .filter((file) => args.length === 0 || args.some((part) => file.includes(part)))
   .sort();

@@ -9,5 +9,8 @@
  * which its writes commit, and `worker.ts` for leases, fencing and recovery.
  */
 export { type EngineOptions, createEngine } from './engine.ts';
+export { describeCron, nextTicks, parseSchedule } from './cron.ts';
+export { checkQueueName } from './queues.ts';
+export { resolveRetry } from './retry.ts';
 export { ENGINE_ERRORS, EngineError, type EngineErrorCode } from './errors.ts';
 export * from './types.ts';

@@ -25,8 +25,7 @@ export async function prepareStart(core: Core, request: StartRequest, parent: { 
   const priority = request.priority ?? 0;
   if (!Number.isInteger(priority) || priority < -100 || priority > 100) throw new EngineError('INVALID_REQUEST', 'priority: expected a whole number from -100 to 100');
   const wakeAt = request.run_at === undefined ? null : parseTime('run_at', request.run_at);
-  const traceId = request.trace_id ?? parent?.traceId ?? null;
-  if (traceId !== null && !/^[0-9a-f]{32}$/.test(traceId.replaceAll('-', ''))) throw new EngineError('INVALID_REQUEST', 'trace_id: expected 32 hex digits');
+  const traceId = request.trace_id === undefined ? (parent?.traceId ?? null) : parseTraceId(request.trace_id);
   const now = core.store.now();
   const delayed = wakeAt !== null && wakeAt > now;
   const eager = request.eager_start !== false && !delayed && canStartHere(core, queue, key);
@@ -87,6 +86,13 @@ function parseTime(field: string, text: unknown): number {
   const ms = typeof text === 'string' && /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)$/.test(text) ? Date.parse(text) : Number.NaN;
   if (!Number.isFinite(ms)) throw new EngineError('INVALID_REQUEST', `${field}: expected an RFC 3339 time with a zone, such as 2026-01-31T09:00:00Z`);
   return ms;
+}
+
+/** A trace id is kept in a uuid column: it has as many digits. */
+function parseTraceId(text: string): string {
+  const parts = /^([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})$/.exec(text);
+  if (parts === null) throw new EngineError('INVALID_REQUEST', 'trace_id: expected 32 lower-case hex digits');
+  return parts.slice(1).join('-');
 }
 
 /** JSON with sorted keys, so that the same input in another order has the same hash. */

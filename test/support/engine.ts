@@ -1,29 +1,8 @@
 /** An engine on a database of its own, with workflows given as plain functions. */
-import type { WorkflowContext } from '@centaur/sdk';
-import { createEngine, type Engine, type EngineOptions, type RegisteredWorkflow, type RunDetail, type WorkflowRegistry } from '../../kernel/engine/index.ts';
+import { createEngine, type Engine, type EngineOptions, type RunDetail } from '../../kernel/engine/index.ts';
 import { connectStore, type Store } from '../../kernel/store/index.ts';
 import { createTestDatabase, type TestDatabase } from './database.ts';
-
-export interface MemoryRegistry extends WorkflowRegistry {
-  define(name: string, handler: (input: never, ctx: WorkflowContext) => unknown, more?: Partial<RegisteredWorkflow>): void;
-}
-
-export function createRegistry(): MemoryRegistry {
-  const workflows = new Map<string, RegisteredWorkflow>();
-  const listeners = new Set<() => void>();
-  return {
-    define(name, handler, more = {}) {
-      workflows.set(name, { name, version: 'v1', handler, ...more });
-      for (const listener of listeners) listener();
-    },
-    get: (name) => workflows.get(name),
-    list: () => [...workflows.values()],
-    onChange(listener) {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-  };
-}
+import { createRegistry, type MemoryRegistry } from './registry.ts';
 
 export interface TestEngine extends AsyncDisposable {
   readonly engine: Engine;

@@ -1,0 +1,117 @@
+/** Reading a JSON body: bounded while it arrives, and precise about what is wrong with it. */
+import { ApiError } from './errors.ts';
+
+export interface BodyLimits {
+  /** Most bytes. */
+  readonly single: number;
+  /** Most bytes when the body is an array. */
+  readonly many: number;
+}
+
+/** @throws ApiError UNSUPPORTED_MEDIA_TYPE, TOO_LARGE, MALFORMED_JSON */
+export async function readJson(request: Request, limits: BodyLimits): Promise<unknown> {
+  const type = request.headers.get('content-type') ?? '';
+  if (!/^application\/(?:json|[\w.+-]+\+json)\s*(?:;|$)/i.test(type)) {
+    throw unsupported(type === '' ? 'the body has no Content-Type; send application/json' : `the body is ${JSON.stringify(type)}; send application/json`);
+  }
+  const encoding = request.headers.get('content-encoding') ?? 'identity';
+  if (encoding.toLowerCase() !== 'identity') throw unsupported(`Content-Encoding ${JSON.stringify(encoding)} is not supported; send the body as it is`);
+  const bytes = await readBytes(request, limits);
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw new ApiError('MALFORMED_JSON', 'the body is not valid UTF-8');
+  }
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new ApiError('MALFORMED_JSON', `the body is not JSON: ${describeFault(text)}`);
+  }
+}
+
+/** Which limit holds shows in the first character, so that an oversize body is refused before it has all arrived. */
+async function readBytes(request: Request, limits: BodyLimits): Promise<Uint8Array> {
+  const announced = Number(request.headers.get('content-length') ?? 0);
+  if (announced > Math.max(limits.single, limits.many)) throw tooLarge(Math.max(limits.single, limits.many));
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  let limit: number | undefined;
+  for await (const chunk of request.body ?? []) {
+    chunks.push(chunk);
+    size += chunk.length;
+    if (limit === undefined) {
+      const first = chunk.find((byte) => !WHITESPACE.includes(byte));
+      if (first !== undefined) limit = first === OPEN_BRACKET ? limits.many : limits.single;
+    }
+    if (size > (limit ?? limits.single)) throw tooLarge(limit ?? limits.single);
+  }
+  return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
+}
+
+const OPEN_BRACKET = 0x5b;
+const WHITESPACE: readonly number[] = [0x20, 0x09, 0x0a, 0x0d];
+
+function tooLarge(limit: number): ApiError {
+  // The rest of the body is not read, so the connection cannot be used again
+  return new ApiError('TOO_LARGE', `the body is over the limit of ${limit} bytes`, { headers: { connection: 'close' } });
+}
+
+function unsupported(message: string): ApiError {
+  return new ApiError('UNSUPPORTED_MEDIA_TYPE', message);
+}
+
+/** Where a text stops being JSON. The parser's own message lacks the place for half of the faults and quotes the text. */
+export function describeFault(text: string): string {
+  if (text.trim() === '') return 'it is empty';
+  const at = faultAt(text);
+  const before = text.slice(0, at).split('\n');
+  const where = `line ${before.length}, column ${(before.at(-1)?.length ?? 0) + 1}`;
+  return at >= text.length ? `it ends too early, at ${where}` : `unexpected ${JSON.stringify(String.fromCodePoint(text.codePointAt(at) ?? 0))} at ${where}`;
+}
+
+const TOKEN = /[{}[\],:]|"[^"\\\u0000-\u001f]*(?:\\(?:["\\/bfnrt]|u[\da-fA-F]{4})[^"\\\u0000-\u001f]*)*"|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null/y;
+const SPACE = /[ \t\n\r]*/y;
+
+/** Offset of the first token that cannot stand where it stands. */
+function faultAt(text: string): number {
+  const open: string[] = [];
+  // v a value, V a value or the end of an array, k a key, K a key or the end of an object, c a colon, s a comma or an end
+  let want = 'v';
+  for (let at = 0; ; ) {
+    at = skip(SPACE, text, at);
+    const end = skip(TOKEN, text, at);
+    const token = text.slice(at, end);
+    if (token === '') return unfinished(text, at) ? text.length : at;
+    const first = token.charAt(0);
+    if (first === '}' || first === ']') {
+      const closes = open.at(-1) === first && (want === 's' || want === (first === '}' ? 'K' : 'V'));
+      if (!closes) return at;
+      open.pop();
+      want = 's';
+    } else if (first === ',') {
+      if (want !== 's' || open.length === 0) return at;
+      want = open.at(-1) === '}' ? 'k' : 'v';
+    } else if (first === ':') {
+      if (want !== 'c') return at;
+      want = 'v';
+    } else if (want === 'k' || want === 'K') {
+      if (first !== '"') return at;
+      want = 'c';
+    } else if (want === 'v' || want === 'V') {
+      if (first === '{' || first === '[') open.push(first === '{' ? '}' : ']');
+      want = first === '{' ? 'K' : first === '[' ? 'V' : 's';
+    } else return at;
+    at = end;
+  }
+}
+
+function skip(pattern: RegExp, text: string, at: number): number {
+  pattern.lastIndex = at;
+  return pattern.test(text) ? pattern.lastIndex : at;
+}
+
+/** A string, number or word that the end of the text cut off. */
+function unfinished(text: string, at: number): boolean {
+  return /^(?:$|"[^"\\\u0000-\u001f]*(?:\\(?:["\\/bfnrt]|u[\da-fA-F]{4})[^"\\\u0000-\u001f]*)*(?:\\(?:u[\da-fA-F]{0,3})?)?$|-$|-?\d+\.$|t(?:r(?:u)?)?$|f(?:a(?:l(?:s)?)?)?$|n(?:u(?:l)?)?$)/.test(text.slice(at));
+}

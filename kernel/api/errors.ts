@@ -1,0 +1,72 @@
+/** What a request is refused with. Nothing of the inside reaches the answer: no stack, no SQL, no key. */
+import { randomUUID } from 'node:crypto';
+import { EngineError } from '../engine/index.ts';
+import { isTransient } from '../store/index.ts';
+import type { Log } from './services.ts';
+
+/** Codes of this room with their HTTP status; those of the engine are in `ENGINE_ERRORS`. */
+export const API_ERRORS = {
+  /** The body is not JSON; the message says where. */
+  MALFORMED_JSON: 400,
+  /** No key, or none that is known and active. */
+  UNAUTHENTICATED: 401,
+  /** The key lacks a scope; `details.needed` lists those that would do. */
+  FORBIDDEN: 403,
+  /** No such route. */
+  NOT_FOUND: 404,
+  KEY_NOT_FOUND: 404,
+  /** The route exists under another method; `Allow` lists them. */
+  METHOD_NOT_ALLOWED: 405,
+  /** Revoking it would leave no key that can make another. */
+  LAST_ADMIN_KEY: 409,
+  /** The body is over its limit. */
+  TOO_LARGE: 413,
+  /** The body is not sent as JSON. */
+  UNSUPPORTED_MEDIA_TYPE: 415,
+  /** A field is missing, unknown or out of range; `details.issues` lists each. */
+  INVALID_REQUEST: 422,
+  /** A fault of ours. `details.error_id` finds it in the log. */
+  INTERNAL: 500,
+  /** Starting, draining, or without a migrated database. */
+  NOT_READY: 503,
+} as const;
+
+export type ApiErrorCode = keyof typeof API_ERRORS;
+
+export class ApiError extends Error {
+  readonly code: ApiErrorCode;
+  readonly details: unknown;
+  readonly headers: Readonly<Record<string, string>>;
+  constructor(code: ApiErrorCode, message: string, options?: ErrorOptions & { readonly details?: unknown; readonly headers?: Readonly<Record<string, string>> }) {
+    super(message, options);
+    this.name = 'ApiError';
+    this.code = code;
+    this.details = options?.details;
+    this.headers = options?.headers ?? {};
+  }
+}
+
+/** An error as an answer. What is not known is logged under an id, and only the id is told. */
+export function errorResponse(error: unknown, log: Log, context: Readonly<Record<string, unknown>>): Response {
+  if (error instanceof ApiError) return answer(API_ERRORS[error.code], error.code, error.message, error.details, error.headers);
+  // ROW_REJECTED quotes Postgres: that is for our log, not for the client
+  if (error instanceof EngineError && error.code !== 'ROW_REJECTED') return answer(error.httpStatus, error.code, error.message, error.details, retryLater(error.httpStatus));
+  // A connection that ended under a statement of ours; in a workflow's schema or in zod the same words would mean nothing
+  if (isTransient(error)) {
+    log({ level: 'warn', message: 'a request met an unreachable Postgres', error: (error as Error).message, ...context });
+    return answer(503, 'STORE_UNAVAILABLE', 'Postgres cannot be reached right now; try again', undefined, retryLater(503));
+  }
+  const errorId = randomUUID();
+  log({ level: 'error', message: 'a request failed', error_id: errorId, error: error instanceof Error ? (error.stack ?? error.message) : String(error), ...context });
+  return answer(500, 'INTERNAL', `something went wrong on our side; the log has it under ${errorId}`, { error_id: errorId }, {});
+}
+
+function answer(status: number, code: string, message: string, details: unknown, headers: Readonly<Record<string, string>>): Response {
+  return jsonResponse(status, { code, message, ...(details === undefined ? {} : { details }) }, headers);
+}
+
+const retryLater = (status: number): Record<string, string> => (status === 503 ? { 'retry-after': '1' } : {});
+
+export function jsonResponse(status: number, body: unknown, headers: Readonly<Record<string, string>> = {}): Response {
+  return new Response(JSON.stringify(body), { status, headers: { 'content-type': 'application/json', 'cache-control': 'no-store', 'x-content-type-options': 'nosniff', ...headers } });
+}

@@ -1,0 +1,62 @@
+/**
+ * What a key may do. A scope only ever adds; `admin` includes all the others.
+ *
+ * `workflows:*` starts, reads, cancels, retries and forks any run; `workflows:<name>` the same for one workflow.
+ * `workflows.read` only reads. Nothing else is included in anything.
+ */
+import { ApiError } from './errors.ts';
+
+export type Scope = 'admin' | 'workflows:*' | 'workflows.read' | 'events.emit' | 'metrics.read' | `workflows:${string}`;
+
+/** What a route asks for. `perWorkflow`: a key for single workflows passes as well, and the handler narrows what it reaches. */
+export type Access = 'public' | { readonly scope: Exclude<Scope, `workflows:${string}`> | 'workflows:*'; readonly perWorkflow?: true };
+
+export interface Caller {
+  readonly keyId: string;
+  readonly scopes: readonly string[];
+}
+
+export const SCOPE_PATTERN = /^(?:admin|workflows:\*|workflows:[A-Za-z0-9_.-]{1,128}|workflows\.read|events\.emit|metrics\.read)$/;
+
+/** @throws ApiError FORBIDDEN naming the scope */
+export function authorise(caller: Caller, access: Exclude<Access, 'public'>): void {
+  if (has(caller, access.scope) || (access.perWorkflow && singleWorkflows(caller).length > 0)) return;
+  throw forbidden([...implying(access.scope), ...(access.perWorkflow ? ['workflows:<name>'] : [])]);
+}
+
+/** @throws ApiError FORBIDDEN unless the key may start and change runs of this workflow */
+export function authoriseRun(caller: Caller, workflow: string): void {
+  if (!has(caller, 'workflows:*') && !caller.scopes.includes(`workflows:${workflow}`)) throw forbidden([`workflows:${workflow}`, 'workflows:*']);
+}
+
+/** @throws ApiError FORBIDDEN unless the key may read runs of this workflow */
+export function authoriseRead(caller: Caller, workflow: string): void {
+  const readable = readableWorkflows(caller);
+  if (readable !== 'all' && !readable.includes(workflow)) throw forbidden(['workflows.read', `workflows:${workflow}`, 'workflows:*']);
+}
+
+export function readableWorkflows(caller: Caller): 'all' | readonly string[] {
+  return has(caller, 'workflows.read') ? 'all' : singleWorkflows(caller);
+}
+
+/** True when reading and changing need no look at which workflow it is. */
+export function reachesAllWorkflows(caller: Caller, what: 'read' | 'run'): boolean {
+  return has(caller, what === 'read' ? 'workflows.read' : 'workflows:*');
+}
+
+function has(caller: Caller, scope: string): boolean {
+  return implying(scope).some((each) => caller.scopes.includes(each));
+}
+
+/** The scope, and those that include it. */
+function implying(scope: string): string[] {
+  return [...new Set([scope, ...(scope === 'workflows.read' ? ['workflows:*'] : []), 'admin'])];
+}
+
+function singleWorkflows(caller: Caller): string[] {
+  return caller.scopes.filter((scope) => scope.startsWith('workflows:') && scope !== 'workflows:*').map((scope) => scope.slice('workflows:'.length));
+}
+
+function forbidden(needed: readonly string[]): ApiError {
+  return new ApiError('FORBIDDEN', `this key may not do that: it needs the scope ${needed.map((scope) => `"${scope}"`).join(' or ')}`, { details: { needed } });
+}

@@ -1,0 +1,90 @@
+/**
+ * Configuration: the one place that reads the environment.
+ *
+ * It promises that a process starts with values that were checked, or stops with every bad one named. It never prints a
+ * value that may be secret.
+ */
+import { existsSync, statSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { z } from 'zod';
+
+const whole = (least: number, most: number) => z.coerce.number().int().min(least).max(most);
+
+const ENVIRONMENT = z.object({
+  DATABASE_URL: z
+    .string()
+    .regex(/^postgres(ql)?:\/\/\S+$/, 'expected postgres://user:password@host:port/database')
+    .optional(),
+  CENTAUR_HOME: z.string().min(1).optional(),
+  PORT: whole(0, 65_535).default(8080),
+  HOST: z.string().min(1).default('127.0.0.1'),
+  CENTAUR_API_URL: z.url({ protocol: /^https?$/ }).optional(),
+  CENTAUR_API_KEY: z
+    .string()
+    .regex(/^[\x21-\x7e]{16,512}$/, 'expected at least 16 characters without spaces')
+    .optional(),
+  WORKFLOW_DIRS: z.string().optional(),
+  CENTAUR_RETENTION_DAYS: whole(1, 3650).default(30),
+  CENTAUR_LEASE_SECONDS: whole(2, 600).default(10),
+  CENTAUR_QUEUES: z.string().optional(),
+  CENTAUR_MAX_RESIDENT_RUNS: whole(1, 100_000).default(2000),
+  CENTAUR_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+});
+
+export interface Config {
+  /** Undefined: the embedded Postgres in `home`. */
+  readonly databaseUrl: string | undefined;
+  readonly home: string;
+  readonly port: number;
+  readonly host: string;
+  readonly apiUrl: string;
+  readonly apiKey: string | undefined;
+  readonly workflowDirs: readonly string[];
+  readonly retentionDays: number;
+  readonly leaseMs: number;
+  readonly queues: readonly string[] | undefined;
+  readonly maxResidentRuns: number;
+  readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
+}
+
+export class ConfigError extends Error {
+  constructor(problems: readonly string[]) {
+    super(`the environment is not usable:\n${problems.map((problem) => `  ${problem}`).join('\n')}`);
+    this.name = 'ConfigError';
+  }
+}
+
+/** @throws ConfigError with one line per bad variable */
+export function loadConfig(environment: Readonly<Record<string, string | undefined>>, cwd: string = process.cwd()): Config {
+  // an empty variable is an unset one: shells and compose files write it so
+  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== undefined && value !== ''));
+  const parsed = ENVIRONMENT.safeParse(given);
+  const problems = parsed.success ? [] : parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
+  const dirs = workflowDirs(given.WORKFLOW_DIRS, cwd, problems);
+  if (!parsed.success || problems.length > 0) throw new ConfigError(problems);
+  const values = parsed.data;
+  return {
+    databaseUrl: values.DATABASE_URL,
+    home: resolve(cwd, values.CENTAUR_HOME ?? join(given.HOME ?? homedir(), '.centaur')),
+    port: values.PORT,
+    host: values.HOST,
+    apiUrl: (values.CENTAUR_API_URL ?? `http://127.0.0.1:${values.PORT}`).replace(/\/$/, ''),
+    apiKey: values.CENTAUR_API_KEY,
+    workflowDirs: dirs,
+    retentionDays: values.CENTAUR_RETENTION_DAYS,
+    leaseMs: values.CENTAUR_LEASE_SECONDS * 1000,
+    queues: values.CENTAUR_QUEUES?.split(',').map((name) => name.trim()).filter(Boolean),
+    maxResidentRuns: values.CENTAUR_MAX_RESIDENT_RUNS,
+    logLevel: values.CENTAUR_LOG_LEVEL,
+  };
+}
+
+function workflowDirs(list: string | undefined, cwd: string, problems: string[]): string[] {
+  if (list === undefined) return existsSync(join(cwd, 'workflows')) ? [join(cwd, 'workflows')] : [];
+  return list.split(':').filter(Boolean).map((entry) => {
+    const dir = resolve(cwd, entry);
+    if (!existsSync(dir) || !statSync(dir).isDirectory()) problems.push(`WORKFLOW_DIRS: "${entry}" is not a folder`);
+    return dir;
+  });
+}
