@@ -5,52 +5,103 @@
  *   npm test -- --postgres 15       the same on Postgres 15
  *   npm test -- kernel/engine       only files whose path contains the text
  *
- * TEST_DATABASE_URL uses a server of your own; its user must be allowed to create databases.
+ * TEST_DATABASE_URL or DATABASE_URL uses a server of your own; its user must be allowed to create databases. Each test
+ * makes databases of its own there and drops them; it touches no others.
  */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, globSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, globSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { startEmbeddedPostgres } from '../kernel/store/embedded/index.ts';
+import { parseArgs } from 'node:util';
 import { findBinaries } from '../kernel/store/embedded/binaries.ts';
+import { startEmbeddedPostgres, stopEmbeddedPostgres } from '../kernel/store/embedded/index.ts';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
-const args = process.argv.slice(2);
-const major = args[0] === '--postgres' ? args.splice(0, 2)[1] : '18';
-if (major !== '18' && major !== '15') throw new Error('--postgres: expected 15 or 18');
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const ROOMS = ['sdk', 'kernel', 'runtime', 'cli', 'examples', 'test'];
+/** Long enough for a slow machine: a test that hangs is the only one that reaches it. */
+const TIMEOUT_MS = 120_000;
 
-const files = globSync(['sdk', 'kernel', 'runtime', 'cli', 'examples', 'test'].map((room) => `${room}/**/*.test.ts`), { cwd: root })
-  .filter((file) => !file.includes('node_modules') && !file.startsWith('test/faults'))
-  .filter((file) => args.length === 0 || args.some((part) => file.includes(part)))
-  .sort();
-if (files.length === 0) throw new Error(`no test file matches ${args.join(' ')}`);
+const { values, positionals } = parseArgs({ options: { postgres: { type: 'string', default: '18' } }, allowPositionals: true });
+if (values.postgres !== '18' && values.postgres !== '15') throw new Error('--postgres: expected 15 or 18');
+const files = findTests(positionals);
+if (files.length === 0) throw new Error(`no test file has ${positionals.join(' or ')} in its path`);
 
-const folder = mkdtempSync(join(tmpdir(), 'centaur-test-'));
-const given = process.env.TEST_DATABASE_URL;
-const server =
-  given === undefined
-    ? await startEmbeddedPostgres({ dataDir: join(folder, 'postgres'), throwaway: true, settings: { max_connections: '300' }, ...(major === '15' ? { binaries: postgres15() } : {}) })
-    : undefined;
-console.log(`Postgres ${given === undefined ? major : 'of TEST_DATABASE_URL'}, ${files.length} files`);
-const code = await new Promise<number>((resolve) => {
-  const child = spawn(process.execPath, ['--test', '--test-timeout=120000', '--test-concurrency=2', '--test-reporter=spec', ...files], {
-    cwd: root,
-    stdio: 'inherit',
-    env: { ...process.env, NODE_NO_WARNINGS: '1', TEST_DATABASE_URL: given ?? (server as { url: string }).url },
+await removeLeftovers();
+await using cleanup = new AsyncDisposableStack();
+const url = process.env.TEST_DATABASE_URL ?? process.env.DATABASE_URL ?? (await startServer(values.postgres));
+process.exitCode = await runTests(files, url);
+
+function findTests(parts: readonly string[]): string[] {
+  return globSync(
+    ROOMS.map((room) => `${room}/**/*.test.ts`),
+    { cwd: ROOT, exclude: (path) => path.includes('node_modules') },
+  )
+    .filter((file) => !file.startsWith('test/faults'))
+    .filter((file) => parts.length === 0 || parts.some((part) => file.includes(part)))
+    .sort();
+}
+
+async function startServer(major: '15' | '18'): Promise<string> {
+  const folder = mkdtempSync(join(tmpdir(), `centaur-test-${process.pid}-`));
+  cleanup.defer(() => rmSync(folder, { recursive: true, force: true }));
+  // so that under root, Postgres' user can reach it and nothing is left elsewhere
+  chmodSync(folder, 0o711);
+  const server = await startEmbeddedPostgres({
+    dataDir: join(folder, 'postgres'),
+    throwaway: true,
+    settings: { max_connections: '300' },
+    ...(major === '15' ? { binaries: postgres15() } : {}),
   });
-  child.on('exit', (status) => resolve(status ?? 1));
-});
-await server?.stop();
-rmSync(folder, { recursive: true, force: true });
-process.exit(code);
+  cleanup.defer(() => server.stop());
+  return server.url;
+}
 
 /** A package of its own, so that a newcomer's install does not carry two servers. */
 function postgres15(): string {
-  const home = join(root, 'test/pg15');
+  const home = join(ROOT, 'test/pg15');
   if (!existsSync(join(home, 'node_modules'))) {
     const installed = spawnSync('npm', ['ci', '--no-audit', '--no-fund'], { cwd: home, stdio: 'inherit' });
     if (installed.status !== 0) throw new Error('installing Postgres 15 failed: run npm ci in test/pg15 to see why');
   }
   return findBinaries(pathToFileURL(join(home, 'package.json')).href);
+}
+
+/** The suite's exit code. Ctrl-C ends the suite, not this process, which still has a server to stop. */
+async function runTests(tests: readonly string[], databaseUrl: string): Promise<number> {
+  const { DATABASE_URL: _, CENTAUR_HOME: __, ...inherited } = process.env;
+  const child = spawn(
+    process.execPath,
+    ['--test', `--test-timeout=${TIMEOUT_MS}`, '--test-concurrency=2', '--test-reporter=spec', ...tests],
+    { cwd: ROOT, stdio: 'inherit', env: { ...inherited, NODE_NO_WARNINGS: '1', TEST_DATABASE_URL: databaseUrl } },
+  );
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
+  return new Promise((done) => {
+    child.on('exit', (code) => done(code ?? 1));
+  });
+}
+
+/** Servers of earlier runs that were killed before they could stop them. */
+async function removeLeftovers(): Promise<void> {
+  for (const name of readdirSync(tmpdir())) {
+    const pid = /^centaur-test-(\d+)-/.exec(name)?.[1];
+    if (pid === undefined || isAlive(Number(pid))) continue;
+    const folder = join(tmpdir(), name);
+    try {
+      if (existsSync(join(folder, 'postgres'))) await stopEmbeddedPostgres({ dataDir: join(folder, 'postgres') });
+      rmSync(folder, { recursive: true, force: true });
+    } catch (error) {
+      // another user's: not ours to remove, and no reason not to test
+      console.warn(`left ${folder} alone: ${(error as Error).message}`);
+    }
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
 }

@@ -9,14 +9,18 @@ export interface TestDatabase extends AsyncDisposable {
   drop(): Promise<void>;
 }
 
+/** Any fixed number of ours: all test processes on one server must use the same. */
 const TEMPLATE_LOCK = 7_226_100;
 
+let template: Promise<string> | undefined;
+
+/** A database of its own; `empty` without our tables, else migrated. */
 export async function createTestDatabase(options: { readonly empty?: boolean } = {}): Promise<TestDatabase> {
   const server = process.env.TEST_DATABASE_URL;
   if (server === undefined) throw new Error('TEST_DATABASE_URL is not set: run the tests with npm test');
   const name = `t_${randomBytes(6).toString('hex')}`;
-  const template = options.empty === true ? 'template0' : await ensureTemplate(server);
-  await admin(server, (client) => client.query(`create database ${name} template ${template}`));
+  const source = options.empty === true ? 'template0' : await (template ??= ensureTemplate(server));
+  await admin(server, (client) => client.query(`create database ${name} template ${source}`));
   const drop = () => admin(server, (client) => client.query(`drop database if exists ${name} with (force)`));
   return { url: at(server, name), drop, [Symbol.asyncDispose]: drop };
 }
@@ -41,7 +45,7 @@ async function ensureTemplate(server: string): Promise<string> {
 }
 
 async function admin(server: string, work: (client: pg.Client) => Promise<unknown>): Promise<void> {
-  const client = new pg.Client(at(server, 'postgres'));
+  const client = new pg.Client(server);
   await client.connect();
   try {
     await work(client);

@@ -5,10 +5,11 @@
  * taken up again, and that it works for root and for ordinary users alike. It listens on 127.0.0.1 only, asks for a
  * password that only its owner can read, and never deletes or overwrites data that it did not make in a temporary folder.
  */
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import pg from 'pg';
 import { findBinaries } from './binaries.ts';
 import { type Cluster, openCluster } from './cluster.ts';
+import { readLock, serves } from './lock.ts';
 import { findPlace } from './place.ts';
 import { bootServer, findServer, type Server, stopServer, urlOf } from './server.ts';
 
@@ -43,7 +44,9 @@ export interface EmbeddedPostgres {
 
 /** @throws StoreError UNSUITABLE with what is missing, or UNAVAILABLE when the server does not come up */
 export async function startEmbeddedPostgres(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
-  const cluster = await open(options);
+  const log = options.onLog ?? (() => {});
+  const place = findPlace(resolve(options.dataDir), options.binaries ?? findBinaries(), log);
+  const cluster = await openCluster(place, { throwaway: options.throwaway === true, log });
   let server = (await findServer(cluster)) ?? (await bootServer(cluster, options.port, options.settings));
   const { adopted } = server;
   const database = options.database ?? 'centaur';
@@ -70,16 +73,12 @@ export async function startEmbeddedPostgres(options: EmbeddedOptions): Promise<E
 
 /** Stops a server that a killed process left behind on this folder. Answers whether there was one. */
 export async function stopEmbeddedPostgres(options: Pick<EmbeddedOptions, 'dataDir' | 'binaries'>): Promise<boolean> {
-  const cluster = await open(options);
-  const server = await findServer(cluster);
-  if (server !== undefined) await stopServer(cluster, server.pid, 'SIGINT');
-  return server !== undefined;
-}
-
-async function open(options: EmbeddedOptions): Promise<Cluster> {
-  const log = options.onLog ?? (() => {});
-  const place = await findPlace(resolve(options.dataDir), options.binaries ?? findBinaries(), log);
-  return openCluster(place, { throwaway: options.throwaway === true, log });
+  const { home } = findPlace(resolve(options.dataDir), options.binaries ?? findBinaries(), () => {});
+  const folder = join(home, 'pg');
+  const lock = readLock(folder);
+  if (lock === undefined || !serves(lock.pid, folder)) return false;
+  await stopServer({ home, folder }, lock.pid, 'SIGINT');
+  return true;
 }
 
 async function createDatabase(cluster: Cluster, server: Server, name: string): Promise<void> {

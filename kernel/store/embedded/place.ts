@@ -31,7 +31,7 @@ export interface Place {
 const SHARED = '/var/lib/centaur';
 const NOTE = 'MOVED';
 
-export async function findPlace(requested: string, binaries: string, log: (message: string) => void): Promise<Place> {
+export function findPlace(requested: string, binaries: string, log: (message: string) => void): Place {
   try {
     mkdirSync(requested, { recursive: true });
   } catch (error) {

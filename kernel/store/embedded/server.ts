@@ -83,7 +83,7 @@ export async function bootServer(cluster: Cluster, asked: number | undefined, se
 }
 
 /** Waits until it is gone. A fast stop that hangs becomes an immediate one, from which the next start recovers. */
-export async function stopServer(cluster: Cluster, pid: number, signal: 'SIGINT' | 'SIGQUIT'): Promise<void> {
+export async function stopServer(cluster: Pick<Cluster, 'home' | 'folder'>, pid: number, signal: 'SIGINT' | 'SIGQUIT'): Promise<void> {
   const started = Date.now();
   let sent: NodeJS.Signals | undefined;
   while (serves(pid, cluster.folder)) {
@@ -186,7 +186,7 @@ function isFree(port: number): Promise<boolean> {
   });
 }
 
-function logFile(cluster: Cluster): string {
+function logFile(cluster: Pick<Cluster, 'home'>): string {
   return join(cluster.home, 'postgres.log');
 }
 
