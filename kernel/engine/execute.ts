@@ -14,8 +14,11 @@ import { prepareStart } from './start.ts';
 import type { StoredError } from './types.ts';
 import type { Waits } from './waits.ts';
 
-/** Crashes in a row on one run, without it getting further, after which it fails instead of taking its worker down again. */
-export const CRASHES_MAX = 10;
+/**
+ * Crashes in a row that a run was in, without it getting further, after which it fails. Long before that it is held
+ * back between them (see the worker's `reap`), so that those it takes down with it get further in the meantime.
+ */
+export const CRASHES_MAX = 30;
 
 /** How long a replay may wait for a call that the code no longer makes. */
 const REPLAY_STALL_MS = 10_000;
@@ -214,7 +217,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
       if (frame.closed || !frame.replaying) clearInterval(timer);
       else if (frame.executing === 0 && frame.progress === progress) {
         clearInterval(timer);
-        void stick(frame, { message: 'the replay waits for a call that the code no longer makes; restore the code, guard the change with ctx.patched, or fork the run', expected: null, found: null });
+        void stick(frame, { message: 'the replay waits for a call that the code no longer makes; restore the code, guard the change with ctx.patched, or fork the run', expected: frame.replayState.next, found: frame.replayState });
       } else progress = frame.progress;
     }, REPLAY_STALL_MS);
     timer.unref();

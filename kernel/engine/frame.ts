@@ -67,6 +67,10 @@ export interface Call {
   awaits: { readonly eventType: string; readonly correlationId: string } | undefined;
   /** Its wait row is committed, so that whoever emits can see it. */
   registered: boolean;
+  /** A write of its row is on the way: one statement cannot insert a row and update it too, so the next write waits. */
+  writing: boolean;
+  /** That next write. */
+  then: (() => void) | undefined;
 }
 
 export interface FrameHost {
@@ -156,8 +160,11 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
     get replaying() {
       return nextOrd <= lastRecordedOrd;
     },
-    get recordedSteps() {
-      return rows.length;
+    /** What a replay that stands still is waiting for, for its report. */
+    get replayState() {
+      const next = outcomes.get(nextOrd);
+      const open = [...calls.values()].map((call) => ({ seq: call.seq, kind: kindName(call.kind), name: call.name }));
+      return { next: next === undefined ? null : { seq: next.seq, name: history[next.seq]?.name }, ord: nextOrd, recorded: lastRecordedOrd, open, delivering };
     },
     get held() {
       return gate !== undefined;
@@ -201,9 +208,11 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
       detail: recorded?.detail ?? null,
       awaits: undefined,
       registered: recorded !== undefined,
+      writing: false,
+      then: undefined,
     };
     calls.set(seq, call);
-    if (recorded?.ord !== null && recorded !== undefined) scheduleCheck();
+    if (recorded !== undefined) scheduleCheck();
     return { call, recorded };
   }
 
@@ -249,13 +258,32 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
   function settle(call: Call, outcome: Omit<Outcome, 'detail'> & { readonly detail?: string | null }): void {
     if (frame.closed || call.settling) return;
     call.settling = true;
-    whenOpen(() => {
+    inTurn(call, () => {
       if (frame.closed) return;
       const ord = freeOrd++;
       const endedAt = Math.max(Math.round(host.now()), frame.time);
       const detail = outcome.detail ?? null;
       const row = stepRow(call.seq, call.kind, call.name, { ...outcome, detail, ord, startedAt: call.startedAt, endedAt });
-      write({ type: call.stored ? 'settleStep' : 'step', row }, () => handOut(ord, call.seq, { ...outcome, detail }, endedAt));
+      writeCall(call, row, () => handOut(ord, call.seq, { ...outcome, detail }, endedAt));
+    });
+  }
+
+  /** After the write of this call that is on the way, and not while a transaction step commits. */
+  function inTurn(call: Call, thunk: () => void): void {
+    if (call.writing) call.then = () => whenOpen(thunk);
+    else whenOpen(thunk);
+  }
+
+  function writeCall(call: Call, row: StepRow, done: (() => void) | undefined): void {
+    const type = call.stored ? 'settleStep' : 'step';
+    call.stored = true;
+    call.writing = true;
+    write({ type, row }, () => {
+      call.writing = false;
+      const next = call.then;
+      call.then = undefined;
+      done?.();
+      next?.();
     });
   }
 
@@ -269,7 +297,7 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
     call.waiting = true;
     call.wakeAt = row.wakeAt;
     call.detail = row.detail;
-    whenOpen(() => {
+    inTurn(call, () => {
       const pending = stepRow(call.seq, call.kind, call.name, {
         ord: null,
         status: 'p',
@@ -279,8 +307,7 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
         wakeAt: row.wakeAt,
         startedAt: call.startedAt,
       });
-      write({ type: call.stored ? 'settleStep' : 'step', row: pending }, then);
-      call.stored = true;
+      writeCall(call, pending, then);
       also?.();
     });
     scheduleCheck();
@@ -354,9 +381,9 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
   function check(): void {
     if (frame.closed) return;
     pump();
-    if (delivering || nextOrd <= lastRecordedOrd) return;
-    joinIfDone();
-    if (frame.ended) return;
+    // a handler that ended in the middle of its replay takes no more outcomes
+    if (frame.ended) joinIfDone();
+    if (frame.ended || delivering || nextOrd <= lastRecordedOrd) return;
     const wake = frame.nextWake;
     if (wake !== null) {
       if (wake <= host.now()) fireDue();
@@ -424,17 +451,28 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
 
   function joinIfDone(): void {
     if (joined === undefined || frame.executing > 0 || frame.writing > 0) return;
-    for (const call of calls.values()) if (!call.waiting || call.onDue !== undefined) return joinLater();
+    if (nextOrd > lastRecordedOrd) for (const call of calls.values()) if (isRetrying(call)) return joinLater();
     joined();
     joined = undefined;
   }
 
+  function isRetrying(call: Call): boolean {
+    return (call.kind === 's' || call.kind === 't') && call.waiting && call.onDue !== undefined;
+  }
+
   /** A step that waits for its retry keeps an ended handler open too. */
   function joinLater(): void {
-    const wake = frame.nextWake;
-    if (wake === null) return;
-    if (wake <= host.now()) fireDue();
-    else armTimer(wake);
+    const now = host.now();
+    for (const call of calls.values()) {
+      if (!isRetrying(call)) continue;
+      if ((call.wakeAt ?? 0) > now) armTimer(call.wakeAt as number);
+      else {
+        const act = call.onDue;
+        call.wakeAt = null;
+        call.onDue = undefined;
+        act?.(call);
+      }
+    }
   }
 
   /** Keeps outcomes of other calls from being numbered while a transaction step commits beside the writer. Returns how to go on. */

@@ -90,7 +90,8 @@ export function clientConfig(url: string, name: string): pg.ClientConfig {
 export async function connectStore(options: StoreOptions): Promise<Store> {
   const log = options.log ?? (() => {});
   const pool = new pg.Pool({ ...clientConfig(options.url, 'pool'), max: options.poolSize ?? 10, idleTimeoutMillis: 30_000 });
-  // without a listener, a server restart would end the process
+  // without listeners, on idle clients and on those in a transaction, a server restart would end the process
+  pool.on('connect', (client) => client.on('error', () => {}));
   pool.on('error', (error) => log({ level: 'warn', message: 'an idle connection ended', error: error.message }));
   try {
     await checkServer(pool, options.url);

@@ -97,6 +97,7 @@ async function waitForAll(what: string, timeoutMs: number): Promise<void> {
         'select r.run_id, r.workflow_name, r.status::text, r.owner, r.wake_at, w.dead, r.error::text from workflow_runs r left join workers w on w.worker_id = r.owner limit 10',
       );
       console.error(left);
+      if (left[0] !== undefined) console.table((await admin.query('select seq, ord, attempt, attempts, kind::text, status::text, name, wake_at from workflow_steps where run_id = $1 order by seq', [left[0].run_id])).rows);
       throw new Error(`${what}: ${rows[0].n} runs did not end`);
     }
     await pause(50);
@@ -123,7 +124,7 @@ async function killing(): Promise<void> {
     }),
   );
   await feeder;
-  await waitForAll('after the kills', 60_000);
+  await waitForAll('after the kills', 120_000);
 }
 
 /** Paused past its lease, a worker wakes up in a world that has gone on without it. */
