@@ -3,7 +3,7 @@ export async function eventually<T>(check: () => T | Promise<T>, options: { read
   const deadline = performance.now() + (options.timeoutMs ?? 10_000);
   for (;;) {
     const value = await check();
-    if (value !== undefined && value !== null && value !== false) return value as NonNullable<T>;
+    if (value !== undefined && value !== null && value !== false) return value;
     if (performance.now() > deadline) throw new Error(`waited too long for ${options.what ?? 'the condition'}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
