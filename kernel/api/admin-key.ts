@@ -31,7 +31,10 @@ export async function ensureAdminKey({ store, given, home }: AdminKeyOptions): P
     const { rowCount } = await tx.query('select 1 from api_keys limit 1');
     if (rowCount > 0) {
       if (given === undefined || (await isKnownKey(tx, given))) return { source: 'existing' };
-      return { source: 'existing', warning: 'CENTAUR_API_KEY is no active key of this database: it was taken as the admin key only at the first start' };
+      return {
+        source: 'existing',
+        warning: 'CENTAUR_API_KEY is no active key of this database: it was taken as the admin key only at the first start',
+      };
     }
     if (given !== undefined) {
       checkGiven(given);

@@ -13,10 +13,16 @@ test('a body is read as JSON, whatever parameters its type has', async () => {
 });
 
 test('a body that is not sent as JSON is refused before it is read', async () => {
-  await assert.rejects(send('a=1', { 'content-type': 'application/x-www-form-urlencoded' }), { code: 'UNSUPPORTED_MEDIA_TYPE', message: /form-urlencoded.*send application\/json/ });
+  await assert.rejects(send('a=1', { 'content-type': 'application/x-www-form-urlencoded' }), {
+    code: 'UNSUPPORTED_MEDIA_TYPE',
+    message: /form-urlencoded.*send application\/json/,
+  });
   await assert.rejects(send('{}', { 'content-type': 'application/jsonp' }), { code: 'UNSUPPORTED_MEDIA_TYPE' });
   await assert.rejects(send(new Uint8Array([1]), {}), { code: 'UNSUPPORTED_MEDIA_TYPE', message: /no Content-Type/ });
-  await assert.rejects(send('{}', { 'content-type': 'application/json', 'content-encoding': 'gzip' }), { code: 'UNSUPPORTED_MEDIA_TYPE', message: /gzip/ });
+  await assert.rejects(send('{}', { 'content-type': 'application/json', 'content-encoding': 'gzip' }), {
+    code: 'UNSUPPORTED_MEDIA_TYPE',
+    message: /gzip/,
+  });
 });
 
 test('an array may be longer than an object', async () => {
@@ -34,7 +40,12 @@ test('a body without an announced length is refused as soon as it is too long', 
       controller.enqueue(Buffer.from(sent === 1 ? '{"a":"' : 'xxxxxxxx'));
     },
   });
-  const request = new Request('http://api/', { method: 'POST', body, duplex: 'half', headers: { 'content-type': 'application/json' } } as RequestInit);
+  const request = new Request('http://api/', {
+    method: 'POST',
+    body,
+    duplex: 'half',
+    headers: { 'content-type': 'application/json' },
+  });
   await assert.rejects(readJson(request, limits), { code: 'TOO_LARGE' });
   assert.ok(sent < 6, `read ${sent} chunks`);
 });
@@ -58,7 +69,10 @@ test('a fault is told with its place', () => {
     ['[01]', 'unexpected "1" at line 1, column 3'],
     ["{'a':1}", 'unexpected "\'" at line 1, column 2'],
     ['{"a":NaN}', 'unexpected "N" at line 1, column 6'],
-    ['"\\x"', 'unexpected "\\"" at line 1, column 1'],
+    ['"\\x"', 'unexpected "\\\\" at line 1, column 2'],
+    ['["a\nb"]', 'unexpected "\\n" at line 1, column 4'],
+    ['["\\u12"]', 'unexpected "\\\\" at line 1, column 3'],
+    ['["\\u12', 'it ends too early, at line 1, column 7'],
     ['"🙂" 🙂', 'unexpected "🙂" at line 1, column 6'],
     ['1 2', 'unexpected "2" at line 1, column 3'],
     ['{"a":1', 'it ends too early, at line 1, column 7'],
@@ -79,5 +93,6 @@ test('a fault in a long body is found in linear time', () => {
   assert.match(describeFault(`[${'{"key":"value"},'.repeat(60_000)}x]`), /unexpected "x"/);
   assert.match(describeFault('['.repeat(1_000_000)), /too early/);
   assert.match(describeFault(`["${'a'.repeat(1_000_000)}`), /too early/);
+  assert.match(describeFault(`["${'\\n'.repeat(1_000_000)}`), /too early/);
   assert.ok(performance.now() - started < 2000);
 });

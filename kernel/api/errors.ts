@@ -37,7 +37,11 @@ export class ApiError extends Error {
   readonly code: ApiErrorCode;
   readonly details: unknown;
   readonly headers: Readonly<Record<string, string>>;
-  constructor(code: ApiErrorCode, message: string, options?: ErrorOptions & { readonly details?: unknown; readonly headers?: Readonly<Record<string, string>> }) {
+  constructor(
+    code: ApiErrorCode,
+    message: string,
+    options?: ErrorOptions & { readonly details?: unknown; readonly headers?: Readonly<Record<string, string>> },
+  ) {
     super(message, options);
     this.name = 'ApiError';
     this.code = code;
@@ -50,14 +54,20 @@ export class ApiError extends Error {
 export function errorResponse(error: unknown, log: Log, context: Readonly<Record<string, unknown>>): Response {
   if (error instanceof ApiError) return answer(API_ERRORS[error.code], error.code, error.message, error.details, error.headers);
   // ROW_REJECTED quotes Postgres: that is for our log, not for the client
-  if (error instanceof EngineError && error.code !== 'ROW_REJECTED') return answer(error.httpStatus, error.code, error.message, error.details, retryLater(error.httpStatus));
-  // A connection that ended under a statement of ours; in a workflow's schema or in zod the same words would mean nothing
+  if (error instanceof EngineError && error.code !== 'ROW_REJECTED')
+    return answer(error.httpStatus, error.code, error.message, error.details, retryLater(error.httpStatus));
   if (isTransient(error)) {
     log({ level: 'warn', message: 'a request met an unreachable Postgres', error: (error as Error).message, ...context });
     return answer(503, 'STORE_UNAVAILABLE', 'Postgres cannot be reached right now; try again', undefined, retryLater(503));
   }
   const errorId = randomUUID();
-  log({ level: 'error', message: 'a request failed', error_id: errorId, error: error instanceof Error ? (error.stack ?? error.message) : String(error), ...context });
+  log({
+    level: 'error',
+    message: 'a request failed',
+    error_id: errorId,
+    error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+    ...context,
+  });
   return answer(500, 'INTERNAL', `something went wrong on our side; the log has it under ${errorId}`, { error_id: errorId }, {});
 }
 
@@ -68,5 +78,8 @@ function answer(status: number, code: string, message: string, details: unknown,
 const retryLater = (status: number): Record<string, string> => (status === 503 ? { 'retry-after': '1' } : {});
 
 export function jsonResponse(status: number, body: unknown, headers: Readonly<Record<string, string>> = {}): Response {
-  return new Response(JSON.stringify(body), { status, headers: { 'content-type': 'application/json', 'cache-control': 'no-store', 'x-content-type-options': 'nosniff', ...headers } });
+  return new Response(JSON.stringify(body), {
+    status,
+    headers: { 'content-type': 'application/json', 'cache-control': 'no-store', 'x-content-type-options': 'nosniff', ...headers },
+  });
 }

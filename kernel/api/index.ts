@@ -1,11 +1,17 @@
 /**
- * The API: HTTP in front of the engine.
+ * The HTTP API: routes and keys, and nothing else.
  *
- * It promises that every route is authenticated unless the table says otherwise, that every answer is JSON with a
- * stable code when it is an error, and that nothing internal (stacks, SQL, secrets) leaves the process. It never
- * decides anything about runs: each route is a thin call into the engine.
+ * It promises that every route but three asks for an API key, that a request is checked whole before anything happens,
+ * and that a refusal says what is wrong in words and in a stable `code`, without a stack, SQL or a key in it. Every
+ * route is a thin call into the engine. It never holds state that matters: any API process answers for any run.
+ *
+ * Read `routes/` for the table that drives routing, validation and the documents; `keys.ts` and `scopes.ts` for who
+ * may do what; `stream.ts` for server-sent events.
  */
+export { type AdminKey, adminKeyFile, ensureAdminKey, readAdminKey } from './admin-key.ts';
+export { migrationState, type MigrationState } from './health.ts';
+export type { KeyView } from './keys.ts';
+export { errorsByStatus, openApiDocument, scopesOf } from './openapi.ts';
+export type { Route } from './route.ts';
+export { ROUTES } from './routes/index.ts';
 export { type Api, type ApiOptions, createApi } from './server.ts';
-export { createKeys, ensureAdminKey, type Keys } from './keys.ts';
-export { ROUTES, type Route } from './routes.ts';
-export { openApiDocument } from './openapi.ts';

@@ -139,8 +139,11 @@ async function revokeKey(tx: Queryable, keyId: string): Promise<Row> {
   if (row === undefined) throw new ApiError('KEY_NOT_FOUND', `there is no API key ${JSON.stringify(keyId)}`);
   if (row.revoked_at !== null) return row;
   if (row.scopes.includes('admin')) {
-    const others = await tx.query(`select 1 from api_keys where key_id <> $1 and revoked_at is null and 'admin' = any(scopes) limit 1`, [keyId]);
-    if (others.rowCount === 0) throw new ApiError('LAST_ADMIN_KEY', `${keyId} is the last admin key: make another one first, or nobody could make keys any more`);
+    const others = await tx.query(`select 1 from api_keys where key_id <> $1 and revoked_at is null and 'admin' = any(scopes) limit 1`, [
+      keyId,
+    ]);
+    if (others.rowCount === 0)
+      throw new ApiError('LAST_ADMIN_KEY', `${keyId} is the last admin key: make another one first, or nobody could make keys any more`);
   }
   const revoked = await tx.query<Row>('update api_keys set revoked_at = now() where key_id = $1 returning *', [keyId]);
   return revoked.rows[0] as Row;

@@ -1,42 +1,151 @@
-import { z } from 'zod';
+/** The OpenAPI 3.1 document, made from the routes and the schemas that they check with. */
 import { ENGINE_ERRORS } from '../engine/index.ts';
+import { z } from 'zod';
 import { API_ERRORS } from './errors.ts';
-import { ROUTES, type Route } from './routes.ts';
+import type { Route } from './route.ts';
+import { components, ErrorSchema } from './schemas.ts';
 
-/** The OpenAPI 3.1 document of the route table. */
-export function openApiDocument(version: string): unknown {
-  const paths: Record<string, Record<string, unknown>> = {};
-  for (const route of ROUTES) (paths[route.path] ??= {})[route.method.toLowerCase()] = operation(route);
+type Json = Record<string, unknown>;
+
+export function openApiDocument(routes: readonly Route[], version: string): Json {
+  const shared: Json = {};
+  const paths: Record<string, Json> = {};
+  for (const route of routes) (paths[route.path] ??= {})[route.method.toLowerCase()] = operation(route, shared);
   return {
     openapi: '3.1.0',
-    info: { title: 'Centaur', version, description: 'Every path is also served below /api.' },
+    info: { title: 'Centaur', version, description: 'Durable workflows on your own Postgres. Every path also answers under /api.' },
+    servers: [{ url: '/' }],
+    security: [{ apiKey: [] }, { bearer: [] }],
     paths,
     components: {
       securitySchemes: { apiKey: { type: 'apiKey', in: 'header', name: 'X-Api-Key' }, bearer: { type: 'http', scheme: 'bearer' } },
-      schemas: {
-        Error: {
-          type: 'object',
-          required: ['code', 'message'],
-          properties: { code: { enum: [...new Set([...Object.keys(API_ERRORS), ...Object.keys(ENGINE_ERRORS)])] }, message: { type: 'string' }, details: {} },
-        },
-      },
+      schemas: Object.fromEntries(Object.entries(shared).toSorted(([a], [b]) => (a < b ? -1 : 1))),
     },
   };
 }
 
-function operation(route: Route): unknown {
-  const names = [...route.path.matchAll(/\{(\w+)\}/g)].map((match) => match[1] as string);
+function operation(route: Route, shared: Json): Json {
+  const schemaOf = (schema: z.ZodType, io: 'input' | 'output') => toSchema(schema, io, shared);
   return {
+    operationId: route.id,
+    tags: [route.group],
     summary: route.summary,
-    ...(route.scopes === 'open' ? { security: [] } : { security: [{ apiKey: [] }, { bearer: [] }], 'x-scopes': ['admin', ...route.scopes] }),
-    parameters: [
-      ...names.map((name) => ({ name, in: 'path', required: true, schema: { type: 'string' } })),
-      ...(route.query ?? []).map((name) => ({ name, in: 'query', schema: { type: 'string' } })),
-    ],
-    ...(route.body === undefined ? {} : { requestBody: { required: true, content: { 'application/json': { schema: z.toJSONSchema(route.body, { io: 'input' }) } } } }),
+    ...(route.description === undefined ? {} : { description: route.description }),
+    ...(route.access === 'public' ? { security: [] } : { 'x-scopes': scopesOf(route) }),
+    ...(route.params === undefined && route.query === undefined
+      ? {}
+      : { parameters: [...parameters(route.params, 'path', shared), ...parameters(route.query, 'query', shared)] }),
+    ...(route.body === undefined
+      ? {}
+      : {
+          requestBody: {
+            required: true,
+            content: {
+              'application/json': {
+                schema:
+                  route.bodyMany === undefined
+                    ? schemaOf(route.body, 'input')
+                    : { anyOf: [schemaOf(route.body, 'input'), schemaOf(z.array(route.body).max(route.bodyMany.max), 'input')] },
+                ...(route.example === undefined ? {} : { example: route.example }),
+              },
+            },
+          },
+        }),
     responses: {
-      '2XX': { description: 'Done' },
-      default: { description: 'Refused', content: { 'application/json': { schema: { $ref: '#/components/schemas/Error' } } } },
+      ...Object.fromEntries(
+        Object.entries(route.responses).map(([status, { description, schema, contentType }]) => [
+          status,
+          {
+            description,
+            ...(schema === undefined && contentType === undefined
+              ? {}
+              : {
+                  content: {
+                    [contentType ?? 'application/json']: { schema: schema === undefined ? { type: 'string' } : schemaOf(schema, 'output') },
+                  },
+                }),
+          },
+        ]),
+      ),
+      ...Object.fromEntries(
+        [...errorsByStatus(route)].map(([status, codes]) => [
+          status,
+          {
+            description: codes.map((code) => `\`${code}\``).join(', '),
+            content: { 'application/json': { schema: schemaOf(ErrorSchema, 'output') } },
+          },
+        ]),
+      ),
     },
   };
+}
+
+/** Any of these scopes opens the route; `admin` always does. */
+export function scopesOf(route: Route): string[] {
+  if (route.access === 'public') return [];
+  const { scope, perWorkflow } = route.access;
+  return [
+    ...new Set([scope, ...(scope === 'workflows.read' ? ['workflows:*'] : []), ...(perWorkflow ? ['workflows:<name>'] : []), 'admin']),
+  ];
+}
+
+/** Every code a route may answer with, by status in rising order. */
+export function errorsByStatus(route: Route): Map<number, string[]> {
+  const codes = [
+    ...(route.access === 'public' ? [] : ['UNAUTHENTICATED', 'FORBIDDEN', 'STORE_UNAVAILABLE']),
+    ...(route.body === undefined ? [] : ['MALFORMED_JSON', 'UNSUPPORTED_MEDIA_TYPE', 'TOO_LARGE']),
+    'INVALID_REQUEST',
+    ...(route.errors ?? []),
+    'INTERNAL',
+  ];
+  const statuses = { ...ENGINE_ERRORS, ...API_ERRORS } as Readonly<Record<string, number>>;
+  const grouped = new Map<number, string[]>();
+  for (const code of codes) {
+    const status = statuses[code] ?? 500;
+    grouped.set(status, [...(grouped.get(status) ?? []), code]);
+  }
+  return new Map([...grouped].toSorted(([a], [b]) => a - b));
+}
+
+function parameters(schema: z.ZodType | undefined, where: 'path' | 'query', shared: Json): Json[] {
+  if (!(schema instanceof z.ZodObject)) return [];
+  return Object.entries(schema.shape).map(([name, field]) => {
+    const { description, ...rest } = toSchema(field as z.ZodType, 'input', shared);
+    return { name, in: where, required: where === 'path', ...(description === undefined ? {} : { description }), schema: rest };
+  });
+}
+
+/** A schema's JSON Schema; the named ones in it move to `shared` and are referred to. */
+export function toSchema(schema: z.ZodType, io: 'input' | 'output', shared: Json): Json {
+  const {
+    $schema: _,
+    $defs,
+    ...json
+  } = z.toJSONSchema(schema, {
+    metadata: components,
+    io,
+    unrepresentable: 'any',
+    override: ({ jsonSchema }) => {
+      // An answer may gain fields; only requests are held to theirs
+      if (io === 'output' && jsonSchema.additionalProperties === false) delete jsonSchema.additionalProperties;
+      if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
+      if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
+    },
+  }) as Json;
+  const id = components.get(schema)?.id;
+  for (const [name, definition] of Object.entries(($defs as Record<string, Json> | undefined) ?? {})) shared[name] ??= relocate(definition);
+  if (id === undefined) return relocate(json) as Json;
+  shared[id] ??= relocate(json);
+  return { $ref: `#/components/schemas/${id}` };
+}
+
+function relocate(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(relocate);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, member]) => [
+      key,
+      key === '$ref' && typeof member === 'string' ? member.replace(/^#\/\$defs\//, '#/components/schemas/') : relocate(member),
+    ]),
+  );
 }

@@ -26,7 +26,8 @@ export function authorise(caller: Caller, access: Exclude<Access, 'public'>): vo
 
 /** @throws ApiError FORBIDDEN unless the key may start and change runs of this workflow */
 export function authoriseRun(caller: Caller, workflow: string): void {
-  if (!has(caller, 'workflows:*') && !caller.scopes.includes(`workflows:${workflow}`)) throw forbidden([`workflows:${workflow}`, 'workflows:*']);
+  if (!has(caller, 'workflows:*') && !caller.scopes.includes(`workflows:${workflow}`))
+    throw forbidden([`workflows:${workflow}`, 'workflows:*']);
 }
 
 /** @throws ApiError FORBIDDEN unless the key may read runs of this workflow */
@@ -54,9 +55,13 @@ function implying(scope: string): string[] {
 }
 
 function singleWorkflows(caller: Caller): string[] {
-  return caller.scopes.filter((scope) => scope.startsWith('workflows:') && scope !== 'workflows:*').map((scope) => scope.slice('workflows:'.length));
+  return caller.scopes
+    .filter((scope) => scope.startsWith('workflows:') && scope !== 'workflows:*')
+    .map((scope) => scope.slice('workflows:'.length));
 }
 
 function forbidden(needed: readonly string[]): ApiError {
-  return new ApiError('FORBIDDEN', `this key may not do that: it needs the scope ${needed.map((scope) => `"${scope}"`).join(' or ')}`, { details: { needed } });
+  return new ApiError('FORBIDDEN', `this key may not do that: it needs the scope ${needed.map((scope) => `"${scope}"`).join(' or ')}`, {
+    details: { needed },
+  });
 }

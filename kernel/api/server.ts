@@ -1,156 +1,199 @@
-import { randomUUID } from 'node:crypto';
-import { serve, type ServerType } from '@hono/node-server';
-import { Hono } from 'hono';
-import { type Engine, EngineError, type WorkflowRegistry } from '../engine/index.ts';
-import { isTransient, type Store, type StoreLogEntry } from '../store/index.ts';
-import { API_ERRORS, ApiError } from './errors.ts';
-import { createKeys, requireScope } from './keys.ts';
+/** From the table of routes to a server. */
+import type { AddressInfo } from 'node:net';
+import { createAdaptorServer } from '@hono/node-server';
+import { type Context, Hono } from 'hono';
+import { z } from 'zod';
+import type { Engine, WorkflowRegistry } from '../engine/index.ts';
+import type { Store } from '../store/index.ts';
+import { type BodyLimits, readJson } from './body.ts';
+import { ApiError, errorResponse, jsonResponse } from './errors.ts';
+import { createKeys } from './keys.ts';
+import { createMetrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
-import { type Call, type Deps, type Route, ROUTES } from './routes.ts';
+import type { Route } from './route.ts';
+import { ROUTES } from './routes/index.ts';
+import { authorise, type Caller } from './scopes.ts';
+import type { FileProblem, Log, Services } from './services.ts';
+import { parse } from './validate.ts';
 
 export interface ApiOptions {
   readonly engine: Engine;
   readonly registry: WorkflowRegistry;
   readonly store: Store;
-  /** Files that the host could not load, shown to those who see all workflows. */
-  readonly problems?: () => readonly unknown[];
-  readonly isDraining?: () => boolean;
-  readonly log?: (entry: StoreLogEntry) => void;
+  /** Of this release, as shown in `/healthz`. */
   readonly version: string;
+  readonly log?: Log;
+  /** What is wrong with the workflow files, as their host reports it. */
+  readonly problems?: () => readonly FileProblem[];
+  /** Most bytes of a request's body. Default 1 MiB. */
+  readonly maxBodyBytes?: number;
+  /** Most bytes of a body that is an array of starts. Default 16 MiB. */
+  readonly maxBulkBodyBytes?: number;
 }
 
 export interface Api {
+  /** Answers a request without a socket. */
   fetch(request: Request): Promise<Response>;
-  /** @throws Error with code EADDRINUSE when the port is taken */
-  listen(address: { readonly host: string; readonly port: number }): Promise<{ readonly url: string }>;
-  close(): Promise<void>;
+  /** @param address port 0 takes any that is free. @throws the error of `listen`, such as EADDRINUSE */
+  listen(address: { readonly host: string; readonly port: number }): Promise<{ readonly url: string; readonly port: number }>;
+  /** From now on `/readyz` answers 503, so that no new requests are sent here; what comes is still answered. */
+  drain(): void;
+  /** Ends the streams, lets requests in progress finish for up to `graceMs` (default 5,000), and closes. */
+  close(graceMs?: number): Promise<void>;
 }
 
-/** Largest body of one start, and of an array of them. */
-const BODY_BYTES_MAX = 1024 * 1024 + 64 * 1024;
-const ARRAY_BYTES_MAX = 16 * 1024 * 1024;
+const MIB = 1024 * 1024;
+
+/** A caller of a route that asks for no key. */
+const NOBODY: Caller = { keyId: '', scopes: [] };
 
 export function createApi(options: ApiOptions): Api {
+  const { engine, registry, store, version } = options;
   const log = options.log ?? (() => {});
-  const deps: Deps = { ...options, problems: options.problems ?? (() => []), isDraining: options.isDraining ?? (() => false), keys: createKeys(options.store) };
+  const single = options.maxBodyBytes ?? MIB;
+  const bulk: BodyLimits = { single, many: options.maxBulkBodyBytes ?? 16 * MIB };
+  const closing = new AbortController();
+  let draining = false;
+  let document: object | undefined;
+  const services: Services = {
+    engine,
+    registry,
+    store,
+    keys: createKeys(store),
+    metrics: createMetrics(version),
+    version,
+    log,
+    problems: options.problems ?? (() => []),
+    isDraining: () => draining,
+    closing: closing.signal,
+    openapi: () => (document ??= openApiDocument(ROUTES, version)),
+  };
+
   const app = new Hono();
-  const document = openApiDocument(options.version);
-  let server: ServerType | undefined;
-
-  for (const prefix of ['', '/api']) {
-    app.get(`${prefix}/openapi.json`, (c) => c.json(document as object));
-    for (const route of ROUTES) {
-      app.on(route.method, prefix + honoPath(route.path), async (c) => answer(await run(route, c.req.raw, c.req.param() as Record<string, string>)));
-    }
-    for (const path of new Set(ROUTES.map((route) => route.path))) {
-      const allowed = ROUTES.filter((route) => route.path === path).map((route) => route.method).join(', ');
-      app.all(prefix + honoPath(path), (c) => {
-        c.header('allow', allowed);
-        return c.json({ code: 'METHOD_NOT_ALLOWED', message: `${path} takes ${allowed}` }, API_ERRORS.METHOD_NOT_ALLOWED);
-      });
-    }
+  for (const route of ROUTES) for (const path of bothPaths(route.path)) app.on(route.method, path, (c) => serve(route, c));
+  for (const [pattern, methods] of methodsByPath(ROUTES)) {
+    const message = (method: string) => `${method} is not allowed here; use ${methods}`;
+    for (const path of bothPaths(pattern))
+      app.all(path, (c) => refuse(new ApiError('METHOD_NOT_ALLOWED', message(c.req.method), { headers: { allow: methods } })));
   }
-  app.notFound((c) => c.json({ code: 'NOT_FOUND', message: `there is no ${c.req.path}; see /openapi.json` }, API_ERRORS.NOT_FOUND));
-  app.onError((error) => failure(error, log));
+  app.notFound((c) => refuse(new ApiError('NOT_FOUND', `there is no ${c.req.path}; /openapi.json lists what there is`)));
+  app.onError((error) => errorResponse(error, log, {}));
+  const refuse = (error: ApiError) => errorResponse(error, log, {});
 
-  async function run(route: Route, request: Request, params: Record<string, string>) {
-    const caller = route.scopes === 'open' ? { keyId: '', scopes: [] } : await deps.keys.authenticate(givenKey(request));
-    if (route.scopes !== 'open' && !route.scopes.includes('workflows:<name>')) requireScope(caller, ...route.scopes);
-    if (route.scopes !== 'open' && route.scopes.includes('workflows:<name>') && !caller.scopes.some((scope) => scope === 'admin' || scope.startsWith('workflows'))) {
-      requireScope(caller, ...route.scopes);
+  async function serve(route: Route, c: Context): Promise<Response> {
+    const started = performance.now();
+    const traceId = traceIdOf(c.req.raw.headers);
+    let response: Response;
+    try {
+      response = await answer(route, c, traceId);
+    } catch (error) {
+      response = errorResponse(error, log, { route: route.id, ...(traceId === undefined ? {} : { trace_id: traceId }) });
     }
-    const url = new URL(request.url);
-    for (const name of url.searchParams.keys()) {
-      if (!(route.query ?? []).includes(name)) throw new ApiError('INVALID_REQUEST', `${name}: unknown parameter${route.query ? `; use ${route.query.join(', ')}` : ''}`);
-    }
-    const call: Call = { caller, params, query: url.searchParams, headers: request.headers, signal: request.signal, body: route.body === undefined ? undefined : await readBody(request, route.body) };
-    return route.handle(deps, call);
+    const ms = performance.now() - started;
+    services.metrics.request(route.path, route.method, response.status, ms / 1000);
+    log({
+      level: 'debug',
+      message: 'request',
+      method: c.req.method,
+      path: c.req.path,
+      status: response.status,
+      ms: Math.round(ms * 10) / 10,
+    });
+    return response;
   }
+
+  async function answer(route: Route, c: Context, traceId: string | undefined): Promise<Response> {
+    const request = c.req.raw;
+    // First of all, so that nobody without a key makes us read a body or look into the database for a run
+    const caller = route.access === 'public' ? NOBODY : await services.keys.authenticate(request.headers);
+    if (route.access !== 'public') authorise(caller, route.access);
+    const result = await route.handle(
+      {
+        params: route.params && parse(route.params, c.req.param(), 'path'),
+        query: parse(route.query ?? z.strictObject({}), queryOf(c), 'query'),
+        body: route.body && (await readBody(route, route.body, request)),
+        caller,
+        request,
+        traceId,
+      },
+      services,
+    );
+    return result instanceof Response ? result : jsonResponse(result.status, result.body);
+  }
+
+  async function readBody(route: Route, schema: z.ZodType, request: Request): Promise<unknown> {
+    const value = await readJson(request, route.bodyMany === undefined ? { single, many: single } : bulk);
+    if (route.bodyMany === undefined || !Array.isArray(value)) return parse(schema, value);
+    return parse(z.array(schema).max(route.bodyMany.max), value);
+  }
+
+  const server = createAdaptorServer({
+    fetch: app.fetch,
+    // Workflows run in this process too: the globals they see stay Node's own
+    overrideGlobalObjects: false,
+    // Longer than load balancers keep a line open, or they send a request into a line that is just being closed
+    serverOptions: { keepAliveTimeout: 75_000 },
+  }) as import('node:http').Server;
 
   return {
     fetch: async (request) => app.fetch(request),
-    listen({ host, port }) {
-      return new Promise((resolve, reject) => {
-        const listening = serve({ fetch: app.fetch, hostname: host, port }, (info) => resolve({ url: `http://${host.includes(':') ? `[${host}]` : host}:${info.port}` }));
-        listening.once('error', reject);
-        server = listening;
+    async listen({ host, port }) {
+      await new Promise<void>((resolve, reject) => {
+        server.once('error', reject);
+        server.listen(port, host, () => {
+          server.off('error', reject);
+          resolve();
+        });
       });
+      const { port: bound } = server.address() as AddressInfo;
+      return { url: `http://${host.includes(':') ? `[${host}]` : host}:${bound}`, port: bound };
     },
-    async close() {
-      const open = server;
-      if (open === undefined) return;
-      if ('closeAllConnections' in open) setTimeout(() => open.closeAllConnections(), 500).unref();
-      await new Promise<void>((resolve) => open.close(() => resolve()));
+    drain() {
+      draining = true;
+    },
+    async close(graceMs = 5000) {
+      draining = true;
+      closing.abort();
+      services.metrics.close();
+      if (!server.listening) return;
+      const limit = setTimeout(() => server.closeAllConnections(), graceMs);
+      // A connection whose answer has just ended is kept alive, and would keep the server open
+      const idle = setInterval(() => server.closeIdleConnections(), 20);
+      await new Promise<void>((resolve) => server.close(() => resolve()));
+      clearTimeout(limit);
+      clearInterval(idle);
     },
   };
 }
 
-const honoPath = (path: string) => path.replace(/\{(\w+)\}/g, ':$1');
-
-function answer(result: Awaited<ReturnType<Route['handle']>>): Response {
-  return result instanceof Response ? result : Response.json(result.body, { status: result.status ?? 200 });
+/** With and without `/api`, and with Hono's form of parameters. */
+function bothPaths(path: string): string[] {
+  const pattern = path.replace(/\{(\w+)\}/g, ':$1');
+  return [pattern, `/api${pattern}`];
 }
 
-function givenKey(request: Request): string | undefined {
-  return request.headers.get('x-api-key') ?? /^Bearer\s+(\S+)$/i.exec(request.headers.get('authorization') ?? '')?.[1];
-}
-
-async function readBody(request: Request, schema: NonNullable<Route['body']>): Promise<unknown> {
-  const type = request.headers.get('content-type')?.split(';')[0]?.trim();
-  if (type !== 'application/json') throw new ApiError('UNSUPPORTED_MEDIA_TYPE', `content-type: expected application/json, got ${type ?? 'none'}`);
-  const text = await readText(request);
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    throw new ApiError('MALFORMED_JSON', `the body is not JSON: ${(error as Error).message}`);
+function methodsByPath(routes: readonly Route[]): Map<string, string> {
+  const found = new Map<string, string>();
+  for (const { path, method } of routes) {
+    const allowed = method === 'GET' ? 'GET, HEAD' : method;
+    found.set(path, found.has(path) ? `${found.get(path)}, ${allowed}` : allowed);
   }
-  if (!Array.isArray(value) && text.length > BODY_BYTES_MAX) throw tooLarge(BODY_BYTES_MAX);
-  const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  throw invalid(parsed.error.issues, value);
+  return found;
 }
 
-interface Issue {
-  readonly code: string;
-  readonly path: readonly PropertyKey[];
-  readonly message: string;
-  readonly errors?: readonly (readonly Issue[])[];
+/** @throws ApiError INVALID_REQUEST when a parameter is given twice */
+function queryOf(c: Context): Record<string, string> {
+  const all = c.req.queries();
+  const twice = Object.entries(all).find(([, values]) => values.length > 1);
+  if (twice)
+    throw new ApiError('INVALID_REQUEST', `query ${twice[0]}: given ${twice[1].length} times`, {
+      details: { issues: [{ path: twice[0], message: 'given more than once' }] },
+    });
+  return Object.fromEntries(Object.entries(all).map(([key, values]) => [key, values[0] ?? '']));
 }
 
-/** Of a body that may be one thing or a list, only the complaints about the form that was sent are told. */
-function invalid(issues: readonly Issue[], value: unknown): ApiError {
-  const flat = issues.flatMap((issue) => (issue.errors !== undefined && issue.path.length === 0 ? (issue.errors[Array.isArray(value) ? 1 : 0] ?? []) : [issue]));
-  // a misspelt field explains why the right one is missing
-  flat.sort((a, b) => Number(b.code === 'unrecognized_keys') - Number(a.code === 'unrecognized_keys'));
-  const told = flat.map((issue) => ({ path: issue.path.join('.'), message: issue.message }));
-  const first = told[0];
-  return new ApiError('INVALID_REQUEST', first === undefined ? 'the body is not valid' : `${first.path === '' ? 'body' : first.path}: ${first.message}`, { issues: told });
-}
-
-/** Reads no more than the limit, whatever the length header says. */
-async function readText(request: Request): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of request.body ?? []) {
-    size += (chunk as Uint8Array).byteLength;
-    if (size > ARRAY_BYTES_MAX) throw tooLarge(ARRAY_BYTES_MAX);
-    chunks.push(chunk as Uint8Array);
-  }
-  return Buffer.concat(chunks).toString('utf8');
-}
-
-function tooLarge(most: number): ApiError {
-  return new ApiError('TOO_LARGE', `the body is larger than ${most} bytes`);
-}
-
-function failure(error: unknown, log: (entry: StoreLogEntry) => void): Response {
-  if (error instanceof ApiError || error instanceof EngineError) {
-    const details = error.details === undefined ? {} : { details: error.details };
-    return Response.json({ code: error.code, message: error.message, ...details }, { status: error.httpStatus });
-  }
-  if (isTransient(error)) return Response.json({ code: 'STORE_UNAVAILABLE', message: 'Postgres cannot be reached right now; try again' }, { status: 503 });
-  const id = randomUUID();
-  log({ level: 'error', message: 'a request failed', error_id: id, error: (error as Error).stack ?? String(error) });
-  return Response.json({ code: 'INTERNAL', message: `something went wrong; the log has it under ${id}`, details: { error_id: id } }, { status: 500 });
+/** The trace id of a W3C `traceparent`; one that is malformed counts as none, as the standard asks. */
+function traceIdOf(headers: Headers): string | undefined {
+  const id = /^(?!ff)[\da-f]{2}-([\da-f]{32})-(?!0{16})[\da-f]{16}-[\da-f]{2}/.exec(headers.get('traceparent') ?? '')?.[1];
+  return id === '0'.repeat(32) ? undefined : id;
 }

@@ -1,0 +1,61 @@
+/** What a route is: one entry of the table that drives routing, keys, validation and the documents alike. */
+import type { z } from 'zod';
+import type { Access, Caller } from './scopes.ts';
+import type { Services } from './services.ts';
+
+export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
+
+/** A request that has passed its key and its schemas. */
+export interface Call<Params = unknown, Query = unknown, Body = unknown> {
+  readonly params: Params;
+  readonly query: Query;
+  readonly body: Body;
+  readonly caller: Caller;
+  readonly request: Request;
+  /** From a `traceparent` header; 32 hex digits. */
+  readonly traceId: string | undefined;
+}
+
+/** A status and what is sent as JSON; a `Response` for anything else. */
+export type Answer = { readonly status: number; readonly body: unknown } | Response;
+
+export interface ResponseDoc {
+  readonly description: string;
+  readonly schema?: z.ZodType;
+  /** Default `application/json`. */
+  readonly contentType?: string;
+}
+
+export interface RouteSpec<Params extends z.ZodType = z.ZodType, Query extends z.ZodType = z.ZodType, Body extends z.ZodType = z.ZodType> {
+  /** Name of the operation: unique, in camel case. */
+  readonly id: string;
+  readonly method: Method;
+  /** With `{name}` for parameters, without `/api`. */
+  readonly path: string;
+  readonly group: 'Runs' | 'Events' | 'Workflows' | 'Queues' | 'Keys' | 'Operations';
+  readonly summary: string;
+  readonly description?: string;
+  readonly access: Access;
+  readonly params?: Params;
+  readonly query?: Query;
+  readonly body?: Body;
+  /** Also takes an array of bodies, up to this many. */
+  readonly bodyMany?: { readonly max: number };
+  readonly example?: unknown;
+  readonly responses: Readonly<Record<number, ResponseDoc>>;
+  /** Codes beside those that any route may answer with. */
+  readonly errors?: readonly string[];
+  // A method and not a property: so that routes with different schemas fit into one table
+  handle(call: Call<z.output<Params>, z.output<Query>, z.output<Body>>, services: Services): Promise<Answer> | Answer;
+}
+
+export type Route = RouteSpec;
+
+/** Ties a handler's types to its schemas. */
+export function route<Params extends z.ZodType, Query extends z.ZodType, Body extends z.ZodType>(
+  spec: RouteSpec<Params, Query, Body>,
+): Route {
+  return spec;
+}
+
+export const ok = (body: unknown): Answer => ({ status: 200, body });

@@ -1,0 +1,133 @@
+/** Starting, reading and changing runs. */
+import { z } from 'zod';
+import type { RunSummary, StartRequest } from '../../engine/index.ts';
+import { type Call, ok, route } from '../route.ts';
+import { ForkBody, page, RunDetailSchema, RunPath, RunQuery, RunSummarySchema, StartBody, StartedRunSchema } from '../schemas.ts';
+import { authoriseRead, authoriseRun, reachesAllWorkflows, readableWorkflows } from '../scopes.ts';
+import type { Services } from '../services.ts';
+
+const START_MANY_MAX = 10_000;
+
+export const runRoutes = [
+  route({
+    id: 'startRun',
+    method: 'POST',
+    path: '/workflows/runs',
+    group: 'Runs',
+    summary: 'Start a run, or many',
+    description:
+      'Answers when the run is committed. The same `trigger_key` answers 200 with the first run, and 409 when the input is another. ' +
+      'An array of bodies starts many in one call and answers with an array in the same order, with 201 when any of them is new; one that is refused refuses all.',
+    access: { scope: 'workflows:*', perWorkflow: true },
+    body: StartBody,
+    bodyMany: { max: START_MANY_MAX },
+    example: { workflow_name: 'nightly_report', input: { channel: 'ops', topic: 'open incidents' }, trigger_key: 'report-2026-01-31' },
+    responses: {
+      201: { description: 'Started', schema: z.union([StartedRunSchema, z.array(StartedRunSchema)]) },
+      200: { description: 'The trigger key was known: the first run', schema: z.union([StartedRunSchema, z.array(StartedRunSchema)]) },
+    },
+    errors: ['UNKNOWN_WORKFLOW', 'INVALID_INPUT', 'NOT_JSON', 'TRIGGER_KEY_MISMATCH', 'DRAINING'],
+    async handle({ body, caller, traceId }, { engine }) {
+      const bodies: readonly z.output<typeof StartBody>[] = Array.isArray(body) ? body : [body];
+      for (const { workflow_name } of bodies) authoriseRun(caller, workflow_name);
+      const requests: StartRequest[] = bodies.map((each) => ({ ...each, trace_id: each.trace_id ?? traceId }));
+      if (Array.isArray(body)) {
+        const runs = await engine.startMany(requests);
+        return { status: runs.some((run) => run.created) ? 201 : 200, body: runs };
+      }
+      const run = await engine.start(requests[0] as StartRequest);
+      return { status: run.created ? 201 : 200, body: run };
+    },
+  }),
+  route({
+    id: 'listRuns',
+    method: 'GET',
+    path: '/workflows/runs',
+    group: 'Runs',
+    summary: 'List runs, newest first',
+    access: { scope: 'workflows.read', perWorkflow: true },
+    query: RunQuery,
+    responses: { 200: { description: 'A page of runs', schema: page(RunSummarySchema) } },
+    async handle({ query, caller }, { engine }) {
+      const filter = { ...query, status: query.status as RunSummary['status'] | undefined };
+      const readable = readableWorkflows(caller);
+      if (query.workflow_name !== undefined) authoriseRead(caller, query.workflow_name);
+      if (readable === 'all' || query.workflow_name !== undefined) return ok(await engine.listRuns(filter));
+      // A key for a few workflows sees their runs as one list. The cursor is the last run's id, so it fits each of them
+      const limit = query.limit ?? 50;
+      const pages = await Promise.all(readable.map((workflow_name) => engine.listRuns({ ...filter, workflow_name, limit })));
+      const runs = pages.flatMap((each) => each.items).toSorted((a, b) => (a.run_id < b.run_id ? 1 : -1));
+      const items = runs.slice(0, limit);
+      const more = runs.length > limit || pages.some((each) => each.next !== null);
+      return ok({ items, next: more ? (items.at(-1)?.run_id ?? null) : null });
+    },
+  }),
+  route({
+    id: 'getRun',
+    method: 'GET',
+    path: '/workflows/runs/{run_id}',
+    group: 'Runs',
+    summary: 'Read a run with its steps',
+    access: { scope: 'workflows.read', perWorkflow: true },
+    params: RunPath,
+    responses: { 200: { description: 'The run', schema: RunDetailSchema } },
+    errors: ['RUN_NOT_FOUND'],
+    async handle({ params, caller }, { engine }) {
+      const run = await engine.getRun(params.run_id);
+      authoriseRead(caller, run.workflow_name);
+      return ok(run);
+    },
+  }),
+  route({
+    id: 'cancelRun',
+    method: 'POST',
+    path: '/workflows/runs/{run_id}/cancel',
+    group: 'Runs',
+    summary: 'End an unfinished run and its unfinished children as cancelled',
+    access: { scope: 'workflows:*', perWorkflow: true },
+    params: RunPath,
+    responses: { 200: { description: 'The run', schema: RunSummarySchema } },
+    errors: ['RUN_NOT_FOUND', 'RUN_FINISHED'],
+    async handle(call, services) {
+      await authoriseChange(call, services);
+      return ok(await services.engine.cancelRun(call.params.run_id));
+    },
+  }),
+  route({
+    id: 'retryRun',
+    method: 'POST',
+    path: '/workflows/runs/{run_id}/retry',
+    group: 'Runs',
+    summary: 'Queue a failed, cancelled or stuck run again; completed steps are kept',
+    access: { scope: 'workflows:*', perWorkflow: true },
+    params: RunPath,
+    responses: { 200: { description: 'The run', schema: RunSummarySchema } },
+    errors: ['RUN_NOT_FOUND', 'RUN_NOT_RETRYABLE'],
+    async handle(call, services) {
+      await authoriseChange(call, services);
+      return ok(await services.engine.retryRun(call.params.run_id));
+    },
+  }),
+  route({
+    id: 'forkRun',
+    method: 'POST',
+    path: '/workflows/runs/{run_id}/fork',
+    group: 'Runs',
+    summary: 'Start a new run with the history before a step copied',
+    access: { scope: 'workflows:*', perWorkflow: true },
+    params: RunPath,
+    body: ForkBody,
+    example: { from_step: 'summarize' },
+    responses: { 201: { description: 'The new run', schema: StartedRunSchema } },
+    errors: ['RUN_NOT_FOUND', 'STEP_NOT_FOUND', 'UNKNOWN_WORKFLOW', 'INVALID_INPUT', 'NOT_JSON'],
+    async handle(call, services) {
+      await authoriseChange(call, services);
+      return { status: 201, body: await services.engine.forkRun(call.params.run_id, call.body) };
+    },
+  }),
+];
+
+async function authoriseChange({ caller, params }: Call<{ readonly run_id: string }>, { engine }: Services): Promise<void> {
+  if (reachesAllWorkflows(caller, 'run')) return;
+  authoriseRun(caller, (await engine.getRun(params.run_id)).workflow_name);
+}
