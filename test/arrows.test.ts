@@ -27,6 +27,7 @@ test('what points the right way is let through', (t) => {
     'sdk/src/index.ts': `import { setTimeout } from 'node:timers';\nimport './other.ts';`,
     'kernel/engine/index.ts': `import pg from 'pg';\nimport type { Run } from '@centaur/sdk';\nexport * from '../store/index.ts';`,
     'kernel/engine/index.test.ts': `import { z } from 'zod';\nimport { db } from '../../test/support/db.ts';`,
+    'kernel/engine/testing.ts': `import { db } from '../../test/support/db.ts';`,
     'runtime/host.ts': `import { createEngine } from '@centaur/kernel/engine';\nimport { cron } from '../kernel/engine/cron.ts';`,
     'examples/demo.ts': `import pg from 'pg';\nimport '../cli/main.ts';\nimport '../test/support/db.ts';`,
   });
@@ -42,6 +43,7 @@ const VIOLATIONS: readonly [what: string, file: string, text: string, problem: R
   ['the runtime on the command', 'runtime/a.ts', `import {\n  x,\n} from '../cli/main.ts';`, /runtime must not import cli/],
   ['the firewall on the SDK', 'kernel/firewall/a.ts', `import { x } from '@centaur/sdk';`, /kernel\/firewall must not import sdk/],
   ['code on test support', 'kernel/engine/a.ts', `import '../../test/support/db.ts';`, /kernel\/engine must not import test/],
+  ['code on what its tests share', 'kernel/engine/a.ts', `import './testing.ts';`, /testing\.ts is for tests only/],
   ['the command on an example', 'cli/a.ts', `import '../examples/demo.ts';`, /cli must not import examples/],
   ['a package that is not declared', 'runtime/a.ts', `import pg from 'pg';`, /pg is not declared in runtime\/package\.json/],
   ['a tool of the tests in code', 'kernel/engine/a.ts', `import { z } from 'zod';`, /zod is not declared in kernel\/package\.json/],

@@ -81,6 +81,7 @@ function judgeArrow(file: string, target: string): string | undefined {
   const to = roomOf(target);
   if (from === undefined) return `no arrow is drawn for ${file.split('/')[0]}: add it to test/arrows.ts`;
   if (to === undefined) return `${target} is in no room of the house`;
+  if (isSharedByTests(target) && !isTest(file)) return `${target} is for tests only`;
   if (from === to || ARROWS[from]?.some((room) => isWithin(to, room))) return undefined;
   if (isTest(file) && isWithin(target, 'test/support')) return undefined;
   return `${from} must not import ${to} (${target})`;
@@ -120,8 +121,13 @@ function isWithin(path: string, folder: string): boolean {
   return path === folder || path.startsWith(`${folder}/`);
 }
 
+/** A test, or a room's `testing.ts`: what its tests share. */
 function isTest(file: string): boolean {
-  return /\.test\.m?[jt]s$/.test(file);
+  return /\.test\.m?[jt]s$/.test(file) || isSharedByTests(file);
+}
+
+function isSharedByTests(path: string): boolean {
+  return path.endsWith('/testing.ts');
 }
 
 interface Package {
