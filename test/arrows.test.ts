@@ -12,7 +12,11 @@ function house(t: TestContext, files: Readonly<Record<string, string>>): string 
   const packages = {
     'package.json': JSON.stringify({ name: 'centaur', devDependencies: { zod: '4.6.7' } }),
     'sdk/package.json': JSON.stringify({ name: '@centaur/sdk', exports: { '.': './src/index.ts' } }),
-    'kernel/package.json': JSON.stringify({ name: '@centaur/kernel', exports: { './engine': './engine/index.ts' }, dependencies: { '@centaur/sdk': '1', pg: '8' } }),
+    'kernel/package.json': JSON.stringify({
+      name: '@centaur/kernel',
+      exports: { './engine': './engine/index.ts' },
+      dependencies: { '@centaur/sdk': '1', pg: '8' },
+    }),
     'runtime/package.json': JSON.stringify({ name: '@centaur/runtime', dependencies: { '@centaur/kernel': '1' } }),
   };
   for (const [path, text] of Object.entries({ ...packages, ...files })) {
@@ -36,10 +40,30 @@ test('what points the right way is let through', (t) => {
 
 const VIOLATIONS: readonly [what: string, file: string, text: string, problem: RegExp][] = [
   ['the SDK on the kernel', 'sdk/src/a.ts', `import { x } from '../../kernel/engine/index.ts';`, /sdk must not import kernel\/engine/],
-  ['the store on the engine', 'kernel/store/a.ts', `\nexport { x } from '../engine/index.ts';`, /a\.ts:2: kernel\/store must not import kernel\/engine/],
-  ['the engine on the API', 'kernel/engine/a.ts', `import type { x } from '../api/index.ts';`, /kernel\/engine must not import kernel\/api/],
-  ['the kernel on the runtime, later', 'kernel/api/a.ts', `const x = await import('../../runtime/host.ts');`, /kernel\/api must not import runtime/],
-  ['the kernel on the runtime, in a type', 'kernel/api/a.ts', `type X = import('../../runtime/host.ts').X;`, /kernel\/api must not import runtime/],
+  [
+    'the store on the engine',
+    'kernel/store/a.ts',
+    `\nexport { x } from '../engine/index.ts';`,
+    /a\.ts:2: kernel\/store must not import kernel\/engine/,
+  ],
+  [
+    'the engine on the API',
+    'kernel/engine/a.ts',
+    `import type { x } from '../api/index.ts';`,
+    /kernel\/engine must not import kernel\/api/,
+  ],
+  [
+    'the kernel on the runtime, later',
+    'kernel/api/a.ts',
+    `const x = await import('../../runtime/host.ts');`,
+    /kernel\/api must not import runtime/,
+  ],
+  [
+    'the kernel on the runtime, in a type',
+    'kernel/api/a.ts',
+    `type X = import('../../runtime/host.ts').X;`,
+    /kernel\/api must not import runtime/,
+  ],
   ['the runtime on the command', 'runtime/a.ts', `import {\n  x,\n} from '../cli/main.ts';`, /runtime must not import cli/],
   ['the firewall on the SDK', 'kernel/firewall/a.ts', `import { x } from '@centaur/sdk';`, /kernel\/firewall must not import sdk/],
   ['code on test support', 'kernel/engine/a.ts', `import '../../test/support/db.ts';`, /kernel\/engine must not import test/],
@@ -47,7 +71,12 @@ const VIOLATIONS: readonly [what: string, file: string, text: string, problem: R
   ['the command on an example', 'cli/a.ts', `import '../examples/demo.ts';`, /cli must not import examples/],
   ['a package that is not declared', 'runtime/a.ts', `import pg from 'pg';`, /pg is not declared in runtime\/package\.json/],
   ['a tool of the tests in code', 'kernel/engine/a.ts', `import { z } from 'zod';`, /zod is not declared in kernel\/package\.json/],
-  ['a path into a package that is not declared', 'runtime/a.ts', `import '../sdk/src/index.ts';`, /belongs to @centaur\/sdk, which is not declared/],
+  [
+    'a path into a package that is not declared',
+    'runtime/a.ts',
+    `import '../sdk/src/index.ts';`,
+    /belongs to @centaur\/sdk, which is not declared/,
+  ],
   ['what a package does not export', 'runtime/a.ts', `import '@centaur/kernel/store';`, /not exported by kernel\/package\.json/],
   ['a builtin without node:', 'runtime/a.ts', `const fs = require('fs');`, /write node:fs/],
   ['a room nobody drew', 'attic/a.ts', `import '../sdk/src/index.ts';`, /no arrow is drawn for attic/],

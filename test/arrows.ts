@@ -20,7 +20,16 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   'kernel/firewall': ['kernel/store', 'kernel/audit', 'kernel/policy', 'kernel/vault'],
   'kernel/engine': ['sdk', 'kernel/store'],
   'kernel/threads': ['sdk', 'kernel/store', 'kernel/engine', 'kernel/audit', 'kernel/policy', 'kernel/vault'],
-  'kernel/api': ['sdk', 'kernel/store', 'kernel/config', 'kernel/engine', 'kernel/threads', 'kernel/audit', 'kernel/policy', 'kernel/vault'],
+  'kernel/api': [
+    'sdk',
+    'kernel/store',
+    'kernel/config',
+    'kernel/engine',
+    'kernel/threads',
+    'kernel/audit',
+    'kernel/policy',
+    'kernel/vault',
+  ],
   runtime: ['sdk', 'kernel'],
   userspace: ['sdk'],
   ingress: ['sdk', 'kernel', 'runtime'],
@@ -145,8 +154,12 @@ interface Packages {
 
 function readPackages(root: string): Packages {
   const read = (folder: string): Package => {
-    const json = JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8')) as Record<string, Record<string, string>> & { name: string };
-    const dependencies = ['dependencies', 'devDependencies', 'optionalDependencies', 'peerDependencies'].flatMap((kind) => Object.keys(json[kind] ?? {}));
+    const json = JSON.parse(readFileSync(join(root, folder, 'package.json'), 'utf8')) as Record<string, Record<string, string>> & {
+      name: string;
+    };
+    const dependencies = ['dependencies', 'devDependencies', 'optionalDependencies', 'peerDependencies'].flatMap((kind) =>
+      Object.keys(json[kind] ?? {}),
+    );
     return { folder, name: json.name, dependencies: new Set(dependencies), exports: json.exports ?? {} };
   };
   const top = read('.');

@@ -1,17 +1,123 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
-import { loadConfig } from './index.ts';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { ConfigError, loadConfig } from './index.ts';
+
+function folder(t: TestContext): string {
+  const made = mkdtempSync(join(tmpdir(), 'centaur-config-'));
+  t.after(() => rmSync(made, { recursive: true, force: true }));
+  return made;
+}
+
+function problem(environment: Record<string, string>): string {
+  try {
+    loadConfig(environment, '/nowhere');
+  } catch (error) {
+    assert.ok(error instanceof ConfigError);
+    return error.message;
+  }
+  return assert.fail(`accepted ${JSON.stringify(environment)}`);
+}
 
 test('an empty environment gives the defaults', () => {
-  const config = loadConfig({ HOME: '/home/ann' }, '/nowhere');
-  assert.deepEqual([config.home, config.port, config.host, config.databaseUrl, config.workflowDirs], ['/home/ann/.centaur', 8080, '127.0.0.1', undefined, []]);
+  assert.deepEqual(loadConfig({ HOME: '/home/ann' }, '/nowhere'), {
+    databaseUrl: undefined,
+    home: '/home/ann/.centaur',
+    port: 8080,
+    host: '127.0.0.1',
+    apiUrl: 'http://127.0.0.1:8080',
+    apiKey: undefined,
+    workflowDirs: [],
+    retentionDays: 30,
+    leaseMs: 10_000,
+    queues: undefined,
+    maxResidentRuns: 2000,
+    logLevel: 'info',
+  });
 });
 
-test('every bad variable is named, and no secret is shown', () => {
-  const bad = { DATABASE_URL: 'mysql://me:hunter2@host/db', PORT: '99999', CENTAUR_API_KEY: 'short-secret', WORKFLOW_DIRS: '/does/not/exist', CENTAUR_LOG_LEVEL: 'loud' };
-  assert.throws(() => loadConfig(bad), (error: Error) => {
-    for (const name of Object.keys(bad)) assert.match(error.message, new RegExp(`${name}:`));
-    assert.doesNotMatch(error.message, /hunter2|short-secret/);
-    return true;
+test('every variable reaches its field', (t) => {
+  const cwd = folder(t);
+  for (const name of ['flows', 'more']) mkdirSync(join(cwd, name));
+  const config = loadConfig(
+    {
+      DATABASE_URL: 'postgresql://ann:p%40ss@db.internal:5433/centaur?sslmode=require',
+      CENTAUR_HOME: 'data',
+      PORT: '9000',
+      HOST: '0.0.0.0',
+      CENTAUR_API_URL: 'https://centaur.example/',
+      CENTAUR_API_KEY: 'a-key-of-16-char',
+      WORKFLOW_DIRS: `flows:${join(cwd, 'more')}`,
+      CENTAUR_RETENTION_DAYS: '7',
+      CENTAUR_LEASE_SECONDS: '30',
+      CENTAUR_QUEUES: 'default, slow',
+      CENTAUR_MAX_RESIDENT_RUNS: '50',
+      CENTAUR_LOG_LEVEL: 'debug',
+    },
+    cwd,
+  );
+  assert.deepEqual(config, {
+    databaseUrl: 'postgresql://ann:p%40ss@db.internal:5433/centaur?sslmode=require',
+    home: join(cwd, 'data'),
+    port: 9000,
+    host: '0.0.0.0',
+    apiUrl: 'https://centaur.example',
+    apiKey: 'a-key-of-16-char',
+    workflowDirs: [join(cwd, 'flows'), join(cwd, 'more')],
+    retentionDays: 7,
+    leaseMs: 30_000,
+    queues: ['default', 'slow'],
+    maxResidentRuns: 50,
+    logLevel: 'debug',
   });
+});
+
+test('workflows/ in the working directory is found, and an empty variable is an unset one', (t) => {
+  const cwd = folder(t);
+  mkdirSync(join(cwd, 'workflows'));
+  assert.deepEqual(loadConfig({ WORKFLOW_DIRS: '', PORT: '' }, cwd).workflowDirs, [join(cwd, 'workflows')]);
+});
+
+test('a workflow folder that is not there, or is no folder, is named', (t) => {
+  const cwd = folder(t);
+  writeFileSync(join(cwd, 'file.ts'), '');
+  assert.throws(() => loadConfig({ WORKFLOW_DIRS: `gone:${cwd}` }, cwd), /WORKFLOW_DIRS: "gone" is not a folder/);
+  assert.throws(() => loadConfig({ WORKFLOW_DIRS: 'file.ts' }, cwd), /WORKFLOW_DIRS: "file\.ts" is not a folder/);
+});
+
+const REFUSED: readonly [name: string, value: string, allowed: RegExp][] = [
+  ['DATABASE_URL', 'mysql://me:hunter2@host/db', /expected postgres:\/\//],
+  ['DATABASE_URL', 'postgres://me:hunter2#@ho st/db', /percent-encoded/],
+  ['PORT', '99999', /from 0 to 65535/],
+  ['PORT', ' ', /from 0 to 65535/],
+  ['PORT', '0x50', /from 0 to 65535/],
+  ['CENTAUR_API_URL', 'ftp://host', /such as http:/],
+  ['CENTAUR_API_KEY', 'short-secret', /at least 16/],
+  ['CENTAUR_RETENTION_DAYS', '0', /from 1 to 3650/],
+  ['CENTAUR_LEASE_SECONDS', '1.5', /from 2 to 600/],
+  ['CENTAUR_QUEUES', ' , ', /one or more names/],
+  ['CENTAUR_MAX_RESIDENT_RUNS', '-1', /from 1 to 100000/],
+  ['CENTAUR_LOG_LEVEL', 'loud', /one of debug, info, warn, error/],
+];
+
+for (const [name, value, allowed] of REFUSED) {
+  test(`${name}=${JSON.stringify(value)} is refused with what is allowed`, () => {
+    const message = problem({ [name]: value });
+    assert.ok(message.includes(`${name}: expected `), message);
+    assert.match(message, allowed);
+  });
+}
+
+test('every bad variable is named at once, and no secret is shown', () => {
+  const bad = {
+    DATABASE_URL: 'mysql://me:hunter2@host/db',
+    PORT: '99999',
+    CENTAUR_API_KEY: 'short-secret',
+    WORKFLOW_DIRS: '/does/not/exist',
+  };
+  const message = problem(bad);
+  for (const name of Object.keys(bad)) assert.equal(message.split(`${name}: `).length, 2, message);
+  assert.doesNotMatch(message, /hunter2|short-secret/);
 });

@@ -9,31 +9,55 @@ import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 
-const whole = (least: number, most: number) => z.coerce.number().int().min(least).max(most);
+/** Digits only: Number() alone would take a blank for 0 and "0x50" for 80. */
+function whole(least: number, most: number) {
+  const expected = `expected a whole number from ${least} to ${most}`;
+  return z
+    .string()
+    .regex(/^\d{1,9}$/, expected)
+    .transform(Number)
+    .refine((value) => value >= least && value <= most, expected);
+}
+
+/** Names of queues, or of anything else that is listed with commas. */
+const list = z
+  .string()
+  .transform((text) =>
+    text
+      .split(',')
+      .map((part) => part.trim())
+      .filter(Boolean),
+  )
+  .refine((names) => names.length > 0, 'expected one or more names, separated by commas');
+
+const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
 
 const ENVIRONMENT = z.object({
   DATABASE_URL: z
     .string()
-    .regex(/^postgres(ql)?:\/\/\S+$/, 'expected postgres://user:password@host:port/database')
+    .refine(
+      (text) => /^postgres(ql)?:\/\/\S+$/.test(text) && URL.canParse(text),
+      'expected postgres://user:password@host:port/database, with special characters in the password percent-encoded',
+    )
     .optional(),
   CENTAUR_HOME: z.string().min(1).optional(),
-  PORT: whole(0, 65_535).default(8080),
+  PORT: whole(0, 65_535).prefault('8080'),
   HOST: z.string().min(1).default('127.0.0.1'),
-  CENTAUR_API_URL: z.url({ protocol: /^https?$/ }).optional(),
+  CENTAUR_API_URL: z.url({ protocol: /^https?$/, error: 'expected an address such as http://127.0.0.1:8080' }).optional(),
   CENTAUR_API_KEY: z
     .string()
     .regex(/^[\x21-\x7e]{16,512}$/, 'expected at least 16 characters without spaces')
     .optional(),
   WORKFLOW_DIRS: z.string().optional(),
-  CENTAUR_RETENTION_DAYS: whole(1, 3650).default(30),
-  CENTAUR_LEASE_SECONDS: whole(2, 600).default(10),
-  CENTAUR_QUEUES: z.string().optional(),
-  CENTAUR_MAX_RESIDENT_RUNS: whole(1, 100_000).default(2000),
-  CENTAUR_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+  CENTAUR_RETENTION_DAYS: whole(1, 3650).prefault('30'),
+  CENTAUR_LEASE_SECONDS: whole(2, 600).prefault('10'),
+  CENTAUR_QUEUES: list.optional(),
+  CENTAUR_MAX_RESIDENT_RUNS: whole(1, 100_000).prefault('2000'),
+  CENTAUR_LOG_LEVEL: z.enum(LOG_LEVELS, `expected one of ${LOG_LEVELS.join(', ')}`).default('info'),
 });
 
 export interface Config {
-  /** Undefined: the embedded Postgres in `home`. */
+  /** Undefined: the embedded Postgres in `home`. Holds a password: not for logs, see `describeUrl` in the store. */
   readonly databaseUrl: string | undefined;
   readonly home: string;
   readonly port: number;
@@ -43,12 +67,14 @@ export interface Config {
   readonly workflowDirs: readonly string[];
   readonly retentionDays: number;
   readonly leaseMs: number;
+  /** Undefined: all of them. */
   readonly queues: readonly string[] | undefined;
   readonly maxResidentRuns: number;
-  readonly logLevel: 'debug' | 'info' | 'warn' | 'error';
+  readonly logLevel: (typeof LOG_LEVELS)[number];
 }
 
 export class ConfigError extends Error {
+  readonly code = 'INVALID_CONFIG';
   constructor(problems: readonly string[]) {
     super(`the environment is not usable:\n${problems.map((problem) => `  ${problem}`).join('\n')}`);
     this.name = 'ConfigError';
@@ -74,17 +100,20 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
     workflowDirs: dirs,
     retentionDays: values.CENTAUR_RETENTION_DAYS,
     leaseMs: values.CENTAUR_LEASE_SECONDS * 1000,
-    queues: values.CENTAUR_QUEUES?.split(',').map((name) => name.trim()).filter(Boolean),
+    queues: values.CENTAUR_QUEUES,
     maxResidentRuns: values.CENTAUR_MAX_RESIDENT_RUNS,
     logLevel: values.CENTAUR_LOG_LEVEL,
   };
 }
 
-function workflowDirs(list: string | undefined, cwd: string, problems: string[]): string[] {
-  if (list === undefined) return existsSync(join(cwd, 'workflows')) ? [join(cwd, 'workflows')] : [];
-  return list.split(':').filter(Boolean).map((entry) => {
-    const dir = resolve(cwd, entry);
-    if (!existsSync(dir) || !statSync(dir).isDirectory()) problems.push(`WORKFLOW_DIRS: "${entry}" is not a folder`);
-    return dir;
-  });
+function workflowDirs(dirs: string | undefined, cwd: string, problems: string[]): string[] {
+  if (dirs === undefined) return existsSync(join(cwd, 'workflows')) ? [join(cwd, 'workflows')] : [];
+  return dirs
+    .split(':')
+    .filter(Boolean)
+    .map((entry) => {
+      const dir = resolve(cwd, entry);
+      if (!existsSync(dir) || !statSync(dir).isDirectory()) problems.push(`WORKFLOW_DIRS: "${entry}" is not a folder`);
+      return dir;
+    });
 }

@@ -1,5 +1,8 @@
 /** Waits until `check` answers with something true, and gives that back. */
-export async function eventually<T>(check: () => T | Promise<T>, options: { readonly timeoutMs?: number; readonly what?: string } = {}): Promise<NonNullable<T>> {
+export async function eventually<T>(
+  check: () => T | Promise<T>,
+  options: { readonly timeoutMs?: number; readonly what?: string } = {},
+): Promise<NonNullable<T>> {
   const deadline = performance.now() + (options.timeoutMs ?? 10_000);
   for (;;) {
     const value = await check();

@@ -20,7 +20,10 @@ const PLATFORMS: Readonly<Record<string, string>> = {
 export function findBinaries(from: string = import.meta.url, platform = `${process.platform}-${process.arch}`): string {
   const name = PLATFORMS[platform];
   if (name === undefined) {
-    throw new StoreError('UNSUITABLE', `there is no embedded Postgres for ${platform}: set DATABASE_URL to a Postgres 15 or newer of your own`);
+    throw new StoreError(
+      'UNSUITABLE',
+      `there is no embedded Postgres for ${platform}: set DATABASE_URL to a Postgres 15 or newer of your own`,
+    );
   }
   let entry: string;
   try {
@@ -47,7 +50,10 @@ export function versionOf(binaries: string): string {
   if (version !== undefined) return version;
   // a missing loader (musl instead of glibc) also shows as ENOENT
   const why = run.error?.message ?? run.stderr.trim();
-  throw new StoreError('UNSUITABLE', `the embedded Postgres in ${binaries} does not run on this system (${why}): set DATABASE_URL to a server of your own`);
+  throw new StoreError(
+    'UNSUITABLE',
+    `the embedded Postgres in ${binaries} does not run on this system (${why}): set DATABASE_URL to a server of your own`,
+  );
 }
 
 /** What the binaries see of our environment: their own libraries, a fixed language and zone, none of our secrets. */
@@ -69,7 +75,11 @@ export function hydrate(binaries: string): void {
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
       if (code === 'EEXIST') continue;
-      throw new StoreError('UNSUITABLE', `the embedded Postgres lacks ${link}, which could not be made (${code}): run npm rebuild as the user who installed it`, { cause: error });
+      throw new StoreError(
+        'UNSUITABLE',
+        `the embedded Postgres lacks ${link}, which could not be made (${code}): run npm rebuild as the user who installed it`,
+        { cause: error },
+      );
     }
   }
 }

@@ -1,6 +1,19 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chownSync, closeSync, existsSync, fsyncSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chownSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { StoreError } from '../errors.ts';
 import { environment } from './binaries.ts';
@@ -20,7 +33,10 @@ const PASSWORD_FILE = 'centaur.password';
  * The cluster in `place`, made if there is none. It is made beside its name and then renamed, so that `kill -9` leaves
  * either none or a whole one, and of two that make it at once one wins and the other uses that.
  */
-export async function openCluster(place: Place, how: { readonly throwaway: boolean; readonly log: (message: string) => void }): Promise<Cluster> {
+export async function openCluster(
+  place: Place,
+  how: { readonly throwaway: boolean; readonly log: (message: string) => void },
+): Promise<Cluster> {
   const folder = join(place.home, 'pg');
   if (!existsSync(folder)) {
     how.log(`making a Postgres ${place.version} cluster in ${place.home}`);
@@ -32,9 +48,13 @@ export async function openCluster(place: Place, how: { readonly throwaway: boole
     password = readFileSync(join(folder, PASSWORD_FILE), 'utf8').trim();
   } catch (error) {
     const why = (error as NodeJS.ErrnoException).code;
-    throw new StoreError('UNSUITABLE', `the password in ${join(folder, PASSWORD_FILE)} cannot be read (${why}): run as the user who made the data, or put the file back`, {
-      cause: error,
-    });
+    throw new StoreError(
+      'UNSUITABLE',
+      `the password in ${join(folder, PASSWORD_FILE)} cannot be read (${why}): run as the user who made the data, or put the file back`,
+      {
+        cause: error,
+      },
+    );
   }
   return { ...place, folder, password };
 }
@@ -80,12 +100,16 @@ async function initdb(place: Place, fresh: string, passwordFile: string, throwaw
     child.on('close', (code, signal) => done(code ?? signal));
   });
   if (status === 0) return;
-  throw new StoreError('UNSUITABLE', `making the embedded Postgres in ${place.home} failed: ${explain(said.trim() || `initdb: ${status}`)}`);
+  throw new StoreError(
+    'UNSUITABLE',
+    `making the embedded Postgres in ${place.home} failed: ${explain(said.trim() || `initdb: ${status}`)}`,
+  );
 }
 
 /** What Postgres said, with what to do where that is known. */
 export function explain(said: string): string {
-  if (/No space left on device/i.test(said)) return `the disk is full (${lastLine(said)}): free some space, or move CENTAUR_HOME to another disk`;
+  if (/No space left on device/i.test(said))
+    return `the disk is full (${lastLine(said)}): free some space, or move CENTAUR_HOME to another disk`;
   if (/Permission denied/i.test(said)) return `${lastLine(said)}: it must belong to the user as whom Postgres runs`;
   return said.split('\n').slice(-3).join(' | ');
 }
@@ -135,7 +159,11 @@ function refuseOtherMajor(place: Place, folder: string): void {
   try {
     made = readFileSync(join(folder, 'PG_VERSION'), 'utf8').trim();
   } catch (error) {
-    throw new StoreError('UNSUITABLE', `${folder} is not a Postgres cluster that this user can read: move it away, or choose another CENTAUR_HOME`, { cause: error });
+    throw new StoreError(
+      'UNSUITABLE',
+      `${folder} is not a Postgres cluster that this user can read: move it away, or choose another CENTAUR_HOME`,
+      { cause: error },
+    );
   }
   const major = place.version.split('.')[0];
   if (made === major) return;

@@ -1,7 +1,18 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -69,7 +80,10 @@ test('data, address and durability stay across restarts of every kind', async (t
   const server = await startEmbeddedPostgres({ dataDir, throwaway: true });
   const { url, port } = server;
   await query(url, 'create table kept (n int); insert into kept values (1)');
-  const [durable] = await query<{ all: string }>(url, `select concat_ws(' ', current_setting('fsync'), current_setting('synchronous_commit'), current_setting('full_page_writes')) as all`);
+  const [durable] = await query<{ all: string }>(
+    url,
+    `select concat_ws(' ', current_setting('fsync'), current_setting('synchronous_commit'), current_setting('full_page_writes')) as all`,
+  );
   assert.equal(durable?.all, 'on on on');
 
   await server.restart();
@@ -117,7 +131,10 @@ test('a server whose parent was killed is adopted, and stops all the same', asyn
 test('a start that was killed while it made the cluster leaves nothing that hinders the next', async (t) => {
   const dataDir = temporaryHome(t);
   const parent = startElsewhere(dataDir);
-  await eventually(() => existsSync(dataDir) && readdirSync(dataDir).some((name) => name.startsWith('init-') && existsSync(join(dataDir, name, 'pg', 'base'))));
+  await eventually(
+    () =>
+      existsSync(dataDir) && readdirSync(dataDir).some((name) => name.startsWith('init-') && existsSync(join(dataDir, name, 'pg', 'base'))),
+  );
   await killGroup(parent);
   assert.equal(existsSync(join(dataDir, 'pg')), false, 'killed too late to show anything');
 
@@ -178,41 +195,51 @@ test('a wrong setting, a foreign major version and a lost password each say what
   const version = join(dataDir, 'pg', 'PG_VERSION');
   const made = readFileSync(version, 'utf8');
   writeFileSync(version, '14\n');
-  await assert.rejects(startEmbeddedPostgres({ dataDir }), isStoreError('UNSUITABLE', /made by Postgres 14, this release has 1\d: .*pg_dump/));
+  await assert.rejects(
+    startEmbeddedPostgres({ dataDir }),
+    isStoreError('UNSUITABLE', /made by Postgres 14, this release has 1\d: .*pg_dump/),
+  );
   writeFileSync(version, made);
   rmSync(join(dataDir, 'pg', 'centaur.password'));
   await assert.rejects(startEmbeddedPostgres({ dataDir }), isStoreError('UNSUITABLE', /password .* cannot be read/));
 });
 
 test('a platform without binaries is told to bring its own server', () => {
-  assert.throws(() => findBinaries(import.meta.url, 'win32-x64'), isStoreError('UNSUITABLE', /no embedded Postgres for win32-x64: set DATABASE_URL/));
+  assert.throws(
+    () => findBinaries(import.meta.url, 'win32-x64'),
+    isStoreError('UNSUITABLE', /no embedded Postgres for win32-x64: set DATABASE_URL/),
+  );
 });
 
-test('under root, the data of a closed folder lives elsewhere, and goes when a temporary folder has gone', { skip: !IS_ROOT }, async (t) => {
-  const closed = mkdtempSync(join(tmpdir(), 'centaur-embedded-'));
-  t.after(() => rmSync(closed, { recursive: true, force: true }));
-  const dataDir = join(closed, 'home');
-  const notes: string[] = [];
-  const server = await startEmbeddedPostgres({ dataDir, throwaway: true, onLog: (note) => notes.push(note) });
-  const [where] = await query<{ data_directory: string }>(server.url, 'show data_directory');
-  const shared = realpathSync(join(where?.data_directory ?? '', '..'));
-  assert.equal(shared.startsWith(closed), false);
-  assert.ok(notes.some((note) => note.includes(shared)));
-  assert.match(readFileSync(join(dataDir, 'MOVED'), 'utf8'), new RegExp(shared));
+test(
+  'under root, the data of a closed folder lives elsewhere, and goes when a temporary folder has gone',
+  { skip: !IS_ROOT },
+  async (t) => {
+    const closed = mkdtempSync(join(tmpdir(), 'centaur-embedded-'));
+    t.after(() => rmSync(closed, { recursive: true, force: true }));
+    const dataDir = join(closed, 'home');
+    const notes: string[] = [];
+    const server = await startEmbeddedPostgres({ dataDir, throwaway: true, onLog: (note) => notes.push(note) });
+    const [where] = await query<{ data_directory: string }>(server.url, 'show data_directory');
+    const shared = realpathSync(join(where?.data_directory ?? '', '..'));
+    assert.equal(shared.startsWith(closed), false);
+    assert.ok(notes.some((note) => note.includes(shared)));
+    assert.match(readFileSync(join(dataDir, 'MOVED'), 'utf8'), new RegExp(shared));
 
-  // opened later: the data stays where it is
-  chmodSync(closed, 0o755);
-  const again = await startEmbeddedPostgres({ dataDir });
-  assert.equal(again.adopted, true);
-  await again.stop();
+    // opened later: the data stays where it is
+    chmodSync(closed, 0o755);
+    const again = await startEmbeddedPostgres({ dataDir });
+    assert.equal(again.adopted, true);
+    await again.stop();
 
-  rmSync(closed, { recursive: true });
-  const next = mkdtempSync(join(tmpdir(), 'centaur-embedded-'));
-  t.after(() => rmSync(next, { recursive: true, force: true }));
-  const other = await startEmbeddedPostgres({ dataDir: join(next, 'home'), throwaway: true });
-  await other.stop();
-  assert.equal(existsSync(shared), false);
-});
+    rmSync(closed, { recursive: true });
+    const next = mkdtempSync(join(tmpdir(), 'centaur-embedded-'));
+    t.after(() => rmSync(next, { recursive: true, force: true }));
+    const other = await startEmbeddedPostgres({ dataDir: join(next, 'home'), throwaway: true });
+    await other.stop();
+    assert.equal(existsSync(shared), false);
+  },
+);
 
 test('under root, data in a folder that was closed later is not begun anew', { skip: !IS_ROOT }, async (t) => {
   const dataDir = temporaryHome(t);

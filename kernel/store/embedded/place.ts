@@ -7,7 +7,20 @@
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chownSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chownSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, sep } from 'node:path';
 import { StoreError } from '../errors.ts';
@@ -35,7 +48,9 @@ export function findPlace(requested: string, binaries: string, log: (message: st
   try {
     mkdirSync(requested, { recursive: true });
   } catch (error) {
-    throw new StoreError('UNSUITABLE', `the folder for the embedded Postgres could not be made: ${(error as Error).message}`, { cause: error });
+    throw new StoreError('UNSUITABLE', `the folder for the embedded Postgres could not be made: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
   hydrate(binaries);
   const version = versionOf(binaries);
@@ -57,7 +72,9 @@ function systemUser(): Required<Runner> {
   const find = () => /^postgres:[^:]*:(\d+):(\d+):/m.exec(readFileSync('/etc/passwd', 'utf8'));
   let entry = find();
   if (entry === null) {
-    const added = spawnSync('useradd', ['--system', '--user-group', '--no-create-home', '--shell', '/usr/sbin/nologin', 'postgres'], { encoding: 'utf8' });
+    const added = spawnSync('useradd', ['--system', '--user-group', '--no-create-home', '--shell', '/usr/sbin/nologin', 'postgres'], {
+      encoding: 'utf8',
+    });
     entry = find();
     if (entry === null) {
       const why = added.error === undefined ? added.stderr.trim() : 'useradd: not found';
@@ -88,13 +105,19 @@ function sharedName(requested: string): string {
 
 function refuseRootsData(requested: string): void {
   if (!existsSync(join(requested, NOTE))) return;
-  throw new StoreError('UNSUITABLE', `the data of ${requested} was made by root: ${readFileSync(join(requested, NOTE), 'utf8').trim()} Run as root, use another CENTAUR_HOME, or set DATABASE_URL`);
+  throw new StoreError(
+    'UNSUITABLE',
+    `the data of ${requested} was made by root: ${readFileSync(join(requested, NOTE), 'utf8').trim()} Run as root, use another CENTAUR_HOME, or set DATABASE_URL`,
+  );
 }
 
 function sharedHome(requested: string, log: (message: string) => void): string {
   if (existsSync(join(requested, 'pg'))) {
     // never begin anew beside data that is there
-    throw new StoreError('UNSUITABLE', `${requested} holds a database, but is closed to the user "postgres" as whom it runs: let others pass through that folder and those above it (chmod o+x)`);
+    throw new StoreError(
+      'UNSUITABLE',
+      `${requested} holds a database, but is closed to the user "postgres" as whom it runs: let others pass through that folder and those above it (chmod o+x)`,
+    );
   }
   mkdirSync(SHARED, { recursive: true, mode: 0o755 });
   removeOrphans();

@@ -45,14 +45,21 @@ export async function findServer(cluster: Cluster): Promise<Server | undefined> 
     if (lock === undefined || !serves(lock.pid, cluster.folder)) return undefined;
     if (lock.port > 0 && (await answers(cluster, lock.port))) return { pid: lock.pid, port: lock.port, adopted: true };
     if (Date.now() > deadline) {
-      throw new StoreError('UNAVAILABLE', `process ${lock.pid} is the Postgres of ${cluster.home} but does not answer: see ${logFile(cluster)}, or end it`);
+      throw new StoreError(
+        'UNAVAILABLE',
+        `process ${lock.pid} is the Postgres of ${cluster.home} but does not answer: see ${logFile(cluster)}, or end it`,
+      );
     }
     await pause(20);
   }
 }
 
 /** Starts a server; or takes up the one that another process started in the meantime. */
-export async function bootServer(cluster: Cluster, asked: number | undefined, settings: Readonly<Record<string, string>> = {}): Promise<Server> {
+export async function bootServer(
+  cluster: Cluster,
+  asked: number | undefined,
+  settings: Readonly<Record<string, string>> = {},
+): Promise<Server> {
   const deadline = Date.now() + START_TIMEOUT_MS;
   for (;;) {
     const port = await choosePort(cluster, asked);
@@ -93,7 +100,8 @@ export async function stopServer(cluster: Pick<Cluster, 'home' | 'folder'>, pid:
       sendSignal(pid, next);
       sent = next;
     }
-    if (waited > STOP_TIMEOUT_MS) throw new StoreError('UNAVAILABLE', `the embedded Postgres (process ${pid}) does not stop: see ${logFile(cluster)}`);
+    if (waited > STOP_TIMEOUT_MS)
+      throw new StoreError('UNAVAILABLE', `the embedded Postgres (process ${pid}) does not stop: see ${logFile(cluster)}`);
     await pause(10);
   }
 }
@@ -144,7 +152,9 @@ async function answers(cluster: Cluster, port: number): Promise<boolean> {
     await client.connect();
   } catch (error) {
     if (sqlState(error) === '28P01' && readLock(cluster.folder)?.port === port) {
-      throw new StoreError('UNSUITABLE', `the embedded Postgres refuses the password kept in ${cluster.folder}: put the right one there`, { cause: error });
+      throw new StoreError('UNSUITABLE', `the embedded Postgres refuses the password kept in ${cluster.folder}: put the right one there`, {
+        cause: error,
+      });
     }
     return false;
   }
