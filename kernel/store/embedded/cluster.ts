@@ -12,6 +12,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statfsSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -28,6 +29,9 @@ export interface Cluster extends Place {
 
 /** In the cluster's own folder, so that the one rename that makes the cluster also makes its password. */
 const PASSWORD_FILE = 'centaur.password';
+
+/** A new cluster takes about 40 MB. */
+const SPACE_NEEDED_MB = 64;
 
 /**
  * The cluster in `place`, made if there is none. It is made beside its name and then renamed, so that `kill -9` leaves
@@ -102,20 +106,25 @@ async function initdb(place: Place, fresh: string, passwordFile: string, throwaw
   if (status === 0) return;
   throw new StoreError(
     'UNSUITABLE',
-    `making the embedded Postgres in ${place.home} failed: ${explain(said.trim() || `initdb: ${status}`)}`,
+    `making the embedded Postgres in ${place.home} failed: ${explain(said.trim() || `initdb: ${status}`, place.home)}`,
   );
 }
 
 /** What Postgres said, with what to do where that is known. */
-export function explain(said: string): string {
-  if (/No space left on device/i.test(said))
-    return `the disk is full (${lastLine(said)}): free some space, or move CENTAUR_HOME to another disk`;
+export function explain(said: string, home: string): string {
+  // a full disk often leaves no room to say so: Postgres then ends with nothing but a signal
+  const { bavail, bsize } = statfsSync(home);
+  const freeMb = Math.floor((bavail * bsize) / 2 ** 20);
+  if (/No space left on device/i.test(said) || freeMb < SPACE_NEEDED_MB) {
+    return `the disk of ${home} is full, with ${freeMb} MB free (${lastLine(said)}): free some space, or move CENTAUR_HOME to another disk`;
+  }
   if (/Permission denied/i.test(said)) return `${lastLine(said)}: it must belong to the user as whom Postgres runs`;
   return said.split('\n').slice(-3).join(' | ');
 }
 
 function lastLine(said: string): string {
-  return said.split('\n').findLast((line) => /FATAL|PANIC|error|No space|denied/i.test(line)) ?? said;
+  const lines = said.split('\n');
+  return lines.findLast((line) => /FATAL|PANIC|error|No space|denied/i.test(line)) ?? lines.at(-1) ?? '';
 }
 
 function moveIntoPlace(fresh: string, folder: string, home: string): void {

@@ -85,7 +85,7 @@ export async function bootServer(
       }
       if (asked === undefined && /Address already in use/.test(said)) continue;
     }
-    throw new StoreError('UNAVAILABLE', `the embedded Postgres did not start: ${explain(said)} (see ${logFile(cluster)})`);
+    throw new StoreError('UNAVAILABLE', `the embedded Postgres did not start: ${explain(said, cluster.home)} (see ${logFile(cluster)})`);
   }
 }
 
