@@ -30,6 +30,8 @@ export interface Core {
   readonly options: Required<Omit<EngineOptions, 'queues'>> & { readonly queues: readonly string[] | undefined };
   readonly log: (entry: StoreLogEntry) => void;
   readonly frames: Map<string, Frame>;
+  /** Runs that begin here once their start has committed. */
+  readonly starting: Set<string>;
   readonly counters: {
     fenced: number;
     started: number;
@@ -57,8 +59,18 @@ export function workflowFor(core: Core, name: string, version: string | null): R
   return core.registry.get(name, version ?? undefined);
 }
 
-export function resident(core: Core): number {
-  return core.frames.size;
+/** Pushes a write; a start in this process counts as held until it is settled. */
+export function pushWrite(core: Core, write: Write): void {
+  if (write.type === 'start' && write.row.status === 'r') {
+    const { runId } = write.row;
+    const settle = write.settle.bind(write);
+    core.starting.add(runId);
+    write.settle = (error) => {
+      settle(error);
+      core.starting.delete(runId);
+    };
+  }
+  core.writer.push(write);
 }
 
 export function roomForRuns(core: Core): number {

@@ -44,6 +44,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     },
     log,
     frames: new Map(),
+    starting: new Set(),
     counters: { fenced: 0, started: 0, completed: 0, failed: 0, cancelled: 0, executed: 0, replayed: 0 },
     queues: createQueueCache(store),
     workerId: null,
@@ -79,6 +80,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     const reason = new FencedError();
     for (const frame of core.frames.values()) frame.close(reason);
     core.frames.clear();
+    core.starting.clear();
     void beginAgain();
   }
 

@@ -3,7 +3,7 @@ import { RunCancelledError, type TransactionClient } from '@centaur/sdk';
 import { classifyFailure, type Queryable } from '../store/index.ts';
 import { type ContextHost, createContext, never, thrownBy } from './context.ts';
 import type { Core } from './core.ts';
-import { workflowFor } from './core.ts';
+import { pushWrite, workflowFor } from './core.ts';
 import { EngineError } from './errors.ts';
 import { FencedError, type Of, type StartRow, type Write } from './flush.ts';
 import { type Call, createFrame, type Frame, type FrameHost, type FrameRun, type HistoryRow, type Mismatch } from './frame.ts';
@@ -34,7 +34,7 @@ export interface Executor {
 export function createExecutor(core: Core, waits: Waits): Executor {
   const frameHost: FrameHost = {
     now: () => core.store.now(),
-    push: (write) => core.writer.push(write),
+    push: (write) => pushWrite(core, write),
     onParked,
     onMismatch: (frame, problem) => void stick(frame, problem),
     onRejected: (frame, error) => void failRejected(frame, error),
@@ -229,7 +229,9 @@ export function createExecutor(core: Core, waits: Waits): Executor {
       try {
         await core.store.transaction(async (tx) => {
           await assertAlive(tx);
-          await work(tx);
+          // the try before may have committed without telling, or the run was cancelled
+          const held = await tx.query(`select 1 from workflow_runs where run_id = $1 and owner = $2 and status = 'r' for update`, [frame.run.runId, core.workerId]);
+          if (held.rowCount === 1) await work(tx);
         });
         return;
       } catch (error) {
@@ -248,15 +250,38 @@ export function createExecutor(core: Core, waits: Waits): Executor {
     if (rowCount !== 1) throw new FencedError();
   }
 
-  /** The user's work and the step's row in one transaction. Its ord is taken only for the commit, with other outcomes held back. */
+  /** A connection that breaks is not the step's failure: its work was rolled back whole, so it is done again. */
   async function transactionStep(frame: Frame, call: Call, work: (tx: TransactionClient) => Promise<string>): Promise<void> {
+    for (let attempt = 0; ; attempt++) {
+      const result = await tryTransaction(frame, call, work);
+      if (result === 'done') return;
+      if (frame.closed) await never();
+      await new Promise((resolve) => setTimeout(resolve, Math.min(1000, 20 * 2 ** attempt)));
+    }
+  }
+
+  /** The user's work and the step's row in one transaction. Its ord is taken only for the commit, with other outcomes held back. */
+  async function tryTransaction(frame: Frame, call: Call, work: (tx: TransactionClient) => Promise<string>): Promise<'done' | 'again'> {
     const attempts = call.attempts + 1;
     let hold: ReturnType<Frame['holdWrites']> | undefined;
     let outcome = '';
     let endedAt = 0;
+    // what the work itself threw is the step's failure; what Postgres threw, into the work or beside it, may not be
+    let thrownByWork: unknown;
+    const thrownByStore = new WeakSet<object>();
     try {
       await core.store.transaction(async (tx) => {
-        outcome = await work({ query: (sql, params) => tx.query(sql, params) });
+        const query: TransactionClient['query'] = (sql, params) =>
+          tx.query(sql, params).catch((error: Error) => {
+            thrownByStore.add(error);
+            throw error;
+          }) as ReturnType<TransactionClient['query']> as never;
+        try {
+          outcome = await work({ query });
+        } catch (error) {
+          thrownByWork = error;
+          throw error;
+        }
         // a pending row of this call, and a fellow transaction's commit, come first
         while (hold === undefined) {
           await new Promise<void>((resolve) => frame.whenOpen(resolve));
@@ -278,9 +303,12 @@ export function createExecutor(core: Core, waits: Waits): Executor {
         core.onFenced();
         await never();
       }
-      const committed = hold !== undefined && classifyFailure(error) === 'ambiguous' && (await stepCommitted(frame, call));
+      const failure = classifyFailure(error);
+      const committed = hold !== undefined && failure === 'ambiguous' && (await stepCommitted(frame, call));
       if (!committed) {
         hold?.release(false);
+        const ours = thrownByWork === undefined || thrownByStore.has(thrownByWork as object);
+        if (ours && failure !== 'rejected') return 'again';
         throw error;
       }
     }
@@ -288,6 +316,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
     const ord = hold?.ord as number;
     hold?.release(true);
     frame.handOut(ord, call.seq, { status: 'o', outcome, attempts, detail: null }, endedAt);
+    return 'done';
   }
 
   /** After a broken commit: waits for the old transaction to end (it shares our row's lock), then looks. */

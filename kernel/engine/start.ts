@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { isUuid, uuidv7 } from '../store/index.ts';
 import type { Core } from './core.ts';
-import { roomForRuns, workflowFor } from './core.ts';
+import { pushWrite, roomForRuns, workflowFor } from './core.ts';
 import { EngineError } from './errors.ts';
 import { FencedError, type Of, type StartRow } from './flush.ts';
 import { toJson } from './json.ts';
@@ -133,7 +133,7 @@ export async function commitStarts(core: Core, rows: readonly StartRow[], begin:
               resolve();
             },
           };
-          core.writer.push(write);
+          pushWrite(core, write);
         }),
     ),
   );

@@ -31,6 +31,8 @@ const RETENTION_MS = 3_600_000;
 
 export function createWorker(core: Core, executor: Executor, waits: Waits): Worker {
   let claiming = false;
+  /** When the claim that is under way began; Infinity when none is. */
+  let claimBegan = Number.POSITIVE_INFINITY;
   let again = false;
   let stopped = true;
   let dueTimer: NodeJS.Timeout | undefined;
@@ -110,6 +112,7 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
       if (rowCount !== 1) throw new FencedError();
       await core.store.syncClock();
       await reap();
+      await releaseUnheld();
     } finally {
       renewing = false;
     }
@@ -137,6 +140,28 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
     }
   }
 
+  let unheld = new Set<string>();
+  let lastLook = 0;
+
+  /**
+   * A claim whose connection broke may have committed: its runs are ours by their rows, and in nobody's memory. Rows
+   * that two looks in a row find so go back. One look is not enough: a claim's answer may still be on its way.
+   */
+  async function releaseUnheld(): Promise<void> {
+    const { rows } = await core.store.query<{ run_id: string }>(`select run_id from workflow_runs where owner = $1 and status = 'r'`, [core.workerId]);
+    const missing = rows.map((row) => row.run_id).filter((id) => !core.frames.has(id) && !core.starting.has(id));
+    const lost = claimBegan < lastLook ? [] : missing.filter((id) => unheld.has(id));
+    unheld = new Set(missing);
+    lastLook = performance.now();
+    if (lost.length === 0) return;
+    core.log({ level: 'warn', message: 'released runs whose claim was answered to nobody', runs: lost.length });
+    await core.store.query(
+      `update workflow_runs set status = 's', wake_at = now(), owner = null where run_id = any($1::uuid[]) and owner = $2 and status = 'r'`,
+      [lost, core.workerId],
+    );
+    kick();
+  }
+
   function kick(): void {
     again = true;
     if (!claiming && !stopped) void claimLoop();
@@ -148,6 +173,7 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
       while (again && !stopped && !core.draining) {
         again = false;
         if (roomForRuns(core) === 0) break;
+        claimBegan = performance.now();
         const { claimed, more } = await claimRuns(core);
         for (const { run, history } of claimed) executor.execute(run, history);
         if (more) again = true;
@@ -161,6 +187,7 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
       }
     } finally {
       claiming = false;
+      claimBegan = Number.POSITIVE_INFINITY;
       if (again && !stopped && !core.draining && roomForRuns(core) > 0) setImmediate(kick);
     }
   }

@@ -87,6 +87,13 @@ async function startSome(count: number): Promise<void> {
 }
 const owed = new Set<string>();
 
+async function emitOwed(): Promise<void> {
+  for (const run of owed) {
+    await client.emitEvent({ event_type: 'go', correlation_id: run, payload: 0 });
+    owed.delete(run);
+  }
+}
+
 async function waitForAll(what: string, timeoutMs: number): Promise<void> {
   const deadline = Date.now() + timeoutMs;
   for (;;) {
@@ -152,6 +159,7 @@ async function cutting(): Promise<void> {
     // notifications that say nothing new, and ones that say it twice
     await admin.query(`select pg_notify('centaur_work', ''), pg_notify('centaur_work', 'again')`);
   }
+  await emitOwed();
   await waitForAll('after the cuts', 60_000);
 }
 
@@ -162,7 +170,7 @@ async function restarting(): Promise<void> {
     await server.restart(mode);
     counts.restarts += 1;
   }
-  for (const run of owed) await client.emitEvent({ event_type: 'go', correlation_id: run, payload: 0 }).catch(() => {});
+  await emitOwed();
   await waitForAll('after the restarts of Postgres', 60_000);
 }
 
