@@ -116,7 +116,7 @@ export function explain(said: string, home: string): string {
   const { bavail, bsize } = statfsSync(home);
   const freeMb = Math.floor((bavail * bsize) / 2 ** 20);
   if (/No space left on device/i.test(said) || freeMb < SPACE_NEEDED_MB) {
-    return `the disk of ${home} is full, with ${freeMb} MB free (${lastLine(said)}): free some space, or move CENTAUR_HOME to another disk`;
+    return `the disk of ${home} is full, with ${freeMb} MB free (${lastLine(said) || 'Postgres could say nothing'}): free some space, or move CENTAUR_HOME to another disk`;
   }
   if (/Permission denied/i.test(said)) return `${lastLine(said)}: it must belong to the user as whom Postgres runs`;
   return said.split('\n').slice(-3).join(' | ');
