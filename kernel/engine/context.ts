@@ -31,6 +31,8 @@ export interface ContextHost {
   /** Runs `work`, then inserts the step's row and commits, all in one fenced transaction. */
   transactionStep(frame: Frame, call: Call, work: (tx: TransactionClient) => Promise<string>): Promise<void>;
   countStep(): void;
+  /** Undefined while this worker's lease surely holds, else what to wait for before user code may begin. */
+  leaseInDoubt(): Promise<void> | undefined;
 }
 
 /** Errors thrown into a handler, by the call that threw them: a retry of the run repeats that call. */
@@ -77,6 +79,10 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
     frame.executing += 1;
     host.countStep();
     try {
+      // a process that was frozen past its lease wakes up here: others may have done this step by now
+      const doubt = host.leaseInDoubt();
+      if (doubt !== undefined) await doubt;
+      if (frame.closed) return await never();
       const json = await body(attempt);
       if (json !== undefined) frame.settle(call, { status: 'o', outcome: json, attempts: attempt });
     } catch (error) {

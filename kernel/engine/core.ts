@@ -47,6 +47,10 @@ export interface Core {
   writer: Writer<Write>;
   draining: boolean;
   closed: boolean;
+  /** Until when, on the monotonic clock, the lease surely holds: no user code begins after it without a renewal. */
+  leaseHeldUntil: number;
+  /** Resolves with the next renewal of the lease; never, when the worker was declared dead meanwhile. */
+  renewal(): Promise<void>;
   /** Look for runs to claim, soon. */
   kick(): void;
   /** This worker's row is dead: drop everything and begin again as a new worker. */

@@ -51,6 +51,8 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     writer: undefined as never,
     draining: false,
     closed: false,
+    leaseHeldUntil: 0,
+    renewal: () => worker.renewal(),
     kick: () => worker.kick(),
     onFenced,
     touched: (runId) => watchers.touched(runId),

@@ -56,6 +56,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
     },
     checkWait: (frame, call) => waits.checkWait(frame, call),
     transactionStep,
+    leaseInDoubt: () => (performance.now() < core.leaseHeldUntil ? undefined : core.renewal()),
     countStep() {
       core.counters.executed += 1;
     },

@@ -19,6 +19,7 @@ import type { Waits } from './waits.ts';
 export interface Worker {
   start(): Promise<void>;
   kick(): void;
+  renewal(): Promise<void>;
   /** Becomes a new worker after the old row was found dead. */
   restart(): Promise<void>;
   stop(): Promise<void>;
@@ -63,11 +64,28 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
   }
 
   async function register(): Promise<void> {
+    const asked = performance.now();
     const { rows } = await core.store.query<{ worker_id: number }>(
       `insert into workers (lease_until, host, pid) values (now() + make_interval(secs => $1), $2, $3) returning worker_id`,
       [core.options.leaseMs / 1000, hostname(), process.pid],
     );
     core.workerId = rows[0]?.worker_id as number;
+    renewed(asked);
+  }
+
+  let awaitingRenewal: (() => void)[] = [];
+
+  /** Counted from when the renewal was asked for: the answer may have taken long. */
+  function renewed(askedAt: number): void {
+    core.leaseHeldUntil = askedAt + core.options.leaseMs;
+    const waiting = awaitingRenewal;
+    awaitingRenewal = [];
+    for (const resolve of waiting) resolve();
+  }
+
+  function renewal(): Promise<void> {
+    void quietly('renewing the lease', beat);
+    return new Promise((resolve) => awaitingRenewal.push(resolve));
   }
 
   /** The session lock is shared, and the writer's connection holds it too: losing one of the two is not death. */
@@ -105,11 +123,13 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
     if (renewing) return;
     renewing = true;
     try {
+      const asked = performance.now();
       const { rowCount } = await core.store.query(
         `update workers set lease_until = now() + make_interval(secs => $2) where worker_id = $1 and not dead returning 1`,
         [core.workerId, core.options.leaseMs / 1000],
       );
       if (rowCount !== 1) throw new FencedError();
+      renewed(asked);
       await core.store.syncClock();
       await reap();
       await releaseUnheld();
@@ -120,12 +140,17 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
 
   /** Two commits in this order: the death, which fences the worker's writes, then the handing over of its runs. Each beat repeats the second. */
   async function reap(): Promise<void> {
+    const { rows: suspects } = await core.store.query<{ worker_id: number; host: string; pid: number; expired: boolean; late: boolean }>(
+      `select worker_id, host, pid, lease_until < now() as expired, lease_until < now() + make_interval(secs => $3) as late
+       from workers where worker_id <> $1 and not dead
+         and (lease_until < now() or (session_epoch = pg_postmaster_start_time() and pg_try_advisory_xact_lock($2, worker_id)))`,
+      [core.workerId, WORKER_LOCKS, (core.options.leaseMs * 0.6) / 1000],
+    );
+    // a lock is also free when only the connections were cut: on this machine the process tells, elsewhere a missed renewal
+    const gone = suspects.filter((worker) => worker.expired || (worker.host === hostname() ? !isRunning(worker.pid) : worker.late)).map((worker) => worker.worker_id);
     const { rows: dead } = await core.store.query<{ worker_id: number }>(
-      `update workers set dead = true, ended_at = now()
-       where worker_id <> $1 and not dead
-         and (lease_until < now() or (session_epoch = pg_postmaster_start_time() and pg_try_advisory_xact_lock($2, worker_id)))
-       returning worker_id`,
-      [core.workerId, WORKER_LOCKS],
+      `update workers set dead = true, ended_at = now() where worker_id = any($1::int[]) and not dead returning worker_id`,
+      [gone],
     );
     const { rows } = await core.store.query<{ run_id: string }>(
       // whoever was there at many crashes in a row may be their cause, and is held back for up to a minute
@@ -233,5 +258,14 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
     await core.store.query(`select pg_notify('centaur_work', '')`);
   }
 
-  return { start, kick, restart, stop };
+  return { start, kick, renewal, restart, stop };
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
 }
