@@ -88,11 +88,7 @@ async function demo(): Promise<boolean> {
     correlation_id: runId,
     payload: { by: 'ann' },
   });
-  screen.line(
-    'waiting',
-    'approval',
-    `ann approves; ${woken === 0 ? 'nobody waits for it yet, so it is kept' : 'the run is woken'}`,
-  );
+  screen.line('waiting', 'approval', `ann approves; ${woken === 0 ? 'nobody waits for it yet, so it is kept' : 'the run is woken'}`);
   await pause(1500);
   screen.line('waiting', 'settle', 'the sleep has ended, unnoticed');
 
@@ -127,9 +123,7 @@ async function demo(): Promise<boolean> {
     if (kills.length !== 2 || kills.some(({ completed }) => completed.size === 0))
       problems.push('a kill came before anything was completed');
     const last = kills.at(-1)?.completed ?? new Set();
-    const notReplayed = [...last].filter(
-      (step) => !step.includes('/') && STEPS.includes(step) && !worker.seen.replayed.has(step),
-    );
+    const notReplayed = [...last].filter((step) => !step.includes('/') && STEPS.includes(step) && !worker.seen.replayed.has(step));
     if (notReplayed.length > 0) problems.push(`not replayed from its checkpoint: ${notReplayed.join(', ')}`);
 
     const once = findings.filter(({ verdict }) => verdict === 'once').length;
@@ -193,6 +187,9 @@ function show(report: Report, lastKill: Kill | undefined): void {
     }
     case 'started':
       if (report.step === INTERRUPTED) screen.line('started', report.step, 'asks the service');
+      return;
+    case 'ready':
+      return;
   }
 }
 
@@ -202,10 +199,7 @@ async function completedSteps(engine: Engine, runId: string): Promise<ReadonlySe
   const children = await Promise.all(run.children.map((child) => engine.getRun(child.run_id)));
   const names = ({ steps }: RunDetail, prefix: string): string[] =>
     steps.filter((step) => step.status === 'completed').map((step) => prefix + step.name);
-  return new Set([
-    ...names(run, ''),
-    ...children.flatMap((child) => names(child, `${(child.input as { region: string }).region}/`)),
-  ]);
+  return new Set([...names(run, ''), ...children.flatMap((child) => names(child, `${(child.input as { region: string }).region}/`))]);
 }
 
 async function until(what: string, holdsNow: () => boolean | Promise<boolean>): Promise<void> {

@@ -31,9 +31,7 @@ const MARKS = {
 export function line(mark: keyof typeof MARKS, name: string, text: string): void {
   const [style, sign] = MARKS[mark];
   const at = ((performance.now() - startedAt) / 1000).toFixed(2).padStart(6);
-  console.log(
-    `${paint('dim', `${at}s`)}  ${paint(style, sign)} ${name.padEnd(20)} ${paint(mark === 'killed' ? 'red' : 'dim', text)}`,
-  );
+  console.log(`${paint('dim', `${at}s`)}  ${paint(style, sign)} ${name.padEnd(20)} ${paint(mark === 'killed' ? 'red' : 'dim', text)}`);
 }
 
 export function table(findings: readonly Finding[]): void {

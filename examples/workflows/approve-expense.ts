@@ -36,9 +36,7 @@ export async function handler(expense: Expense, ctx: WorkflowContext): Promise<D
         correlationId: expense.expenseId,
         timeout: '1d',
       });
-      await ctx.step('tell', () =>
-        tell(expense, `${expense.expenseId}: ${decision.approved ? 'approved' : 'declined'} by ${decision.by}`),
-      );
+      await ctx.step('tell', () => tell(expense, `${expense.expenseId}: ${decision.approved ? 'approved' : 'declined'} by ${decision.by}`));
       return { ...decision, reminders };
     } catch (error) {
       if (!(error instanceof WaitTimeoutError)) throw error;

@@ -8,13 +8,9 @@ export default defineWorkflow({
   input: z.object({ shop: z.url(), orderId: z.string(), warehouse: z.string(), skus: z.array(z.string()).min(1) }),
   steps: ['pack', 'scanned', 'chase'],
   handler: async ({ shop, orderId, warehouse, skus }, ctx) => {
-    const { tracking } = await ctx.step(
-      'pack',
-      () => call<{ tracking: string }>(shop, '/parcels', { orderId, warehouse, skus }),
-      {
-        retry: { maxAttempts: 5 },
-      },
-    );
+    const { tracking } = await ctx.step('pack', () => call<{ tracking: string }>(shop, '/parcels', { orderId, warehouse, skus }), {
+      retry: { maxAttempts: 5 },
+    });
     for (;;) {
       try {
         const scan = await ctx.waitForEvent<{ at: string }>('scanned', {

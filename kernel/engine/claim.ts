@@ -159,7 +159,12 @@ async function claimLimited(core: Core, queue: string, limit: number): Promise<C
   return core.store.transaction(async (tx) => {
     const alive = await tx.query('select 1 from workers where worker_id = $1 and not dead for share', [core.workerId]);
     if (alive.rowCount !== 1) throw new FencedError();
-    const { rows: locked } = await tx.query<{ concurrency: number | null; concurrency_per_key: number | null; allowed: number | null; fresh_starts: Date[] }>(
+    const { rows: locked } = await tx.query<{
+      concurrency: number | null;
+      concurrency_per_key: number | null;
+      allowed: number | null;
+      fresh_starts: Date[];
+    }>(
       `select concurrency, concurrency_per_key,
          rate_limit - (select count(*) from unnest(rate_starts) at where at > clock_timestamp() - make_interval(secs => rate_period_ms / 1000.0)) as allowed
        from workflow_queues where name = $1 for update skip locked`,
@@ -248,7 +253,8 @@ export interface StepRecord {
   ended_at: number | null;
 }
 
-export const STEP_COLUMNS = 'run_id, seq, ord, attempt, attempts, kind::text, status::text, name, outcome, detail, wake_at, started_at, ended_at';
+export const STEP_COLUMNS =
+  'run_id, seq, ord, attempt, attempts, kind::text, status::text, name, outcome, detail, wake_at, started_at, ended_at';
 
 /** One query for the histories of all claimed runs; a run that never began has none. */
 async function withHistory(core: Core, rows: readonly ClaimedRow[]): Promise<ClaimedRun[]> {

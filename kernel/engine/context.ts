@@ -11,7 +11,6 @@ import {
   WaitTimeoutError,
   type WorkflowContext,
 } from '@centaur/sdk';
-import { uuidv7 } from '../store/index.ts';
 import { EngineError } from './errors.ts';
 import type { StartRow } from './flush.ts';
 import type { Call, Frame, Outcome } from './frame.ts';
@@ -45,11 +44,17 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
   let drawn = 0;
 
   /** Opens a call as a promise. `live` runs when its outcome is not in the history. */
-  function open<T>(kind: string, name: string, read: (outcome: Outcome, call: Call) => T, live: (call: Call, resumed: boolean) => void): Promise<T> {
+  function open<T>(
+    kind: string,
+    name: string,
+    read: (outcome: Outcome, call: Call) => T,
+    live: (call: Call, resumed: boolean) => void,
+  ): Promise<T> {
     if (typeof name !== 'string' || name === '' || name.length > 256 || name.includes('\0')) {
       throw new EngineError('INVALID_REQUEST', 'a step needs a name of 1 to 256 characters');
     }
-    if (frame.signal.aborted && frame.closed) return frame.signal.reason instanceof RunCancelledError ? Promise.reject(frame.signal.reason) : never();
+    if (frame.signal.aborted && frame.closed)
+      return frame.signal.reason instanceof RunCancelledError ? Promise.reject(frame.signal.reason) : never();
     return new Promise<T>((resolve, reject) => {
       const opened = frame.begin(kind, name, (outcome, call) => {
         try {
@@ -57,7 +62,7 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
           resolve(read(outcome, call));
         } catch (error) {
           if (error instanceof Error) thrownBy.set(error, { seq: call.seq, name: call.name });
-          reject(error as Error);
+          reject(error);
         }
       });
       if (opened === undefined || (opened.recorded !== undefined && opened.recorded.ord !== null)) return;
@@ -68,7 +73,13 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
   function readStep(outcome: Outcome, call: Call): unknown {
     if (outcome.status === 'o') return fromJson(outcome.outcome);
     const error = fromJson(outcome.outcome) as StoredError;
-    throw new StepError({ stepName: call.name, attempts: outcome.attempts, causeName: error.name ?? 'Error', code: error.code, message: error.message });
+    throw new StepError({
+      stepName: call.name,
+      attempts: outcome.attempts,
+      causeName: error.name ?? 'Error',
+      code: error.code,
+      message: error.message,
+    });
   }
 
   /** Tries once, and settles, or parks until the next attempt. */
@@ -112,15 +123,27 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
   }
 
   function sleepUntilMs(name: string, wakeAt: () => number): Promise<void> {
-    return open<void>('z', name, () => undefined, (call, resumed) => {
-      if (resumed) {
-        call.waiting = true;
-        call.wakeAt = frame.history[call.seq]?.wakeAt ?? host.now();
-      } else frame.park(call, { wakeAt: wakeAt(), detail: null }, undefined, undefined);
-    });
+    return open<void>(
+      'z',
+      name,
+      () => undefined,
+      (call, resumed) => {
+        if (resumed) {
+          call.waiting = true;
+          call.wakeAt = frame.history[call.seq]?.wakeAt ?? host.now();
+        } else frame.park(call, { wakeAt: wakeAt(), detail: null }, undefined, undefined);
+      },
+    );
   }
 
-  function waitFor<T>(kind: 'e' | 'w', name: string, awaits: NonNullable<Call['awaits']>, detail: object, timeout: Duration | undefined, read: (outcome: Outcome, call: Call) => T): Promise<T> {
+  function waitFor<T>(
+    kind: 'e' | 'w',
+    name: string,
+    awaits: NonNullable<Call['awaits']>,
+    detail: object,
+    timeout: Duration | undefined,
+    read: (outcome: Outcome, call: Call) => T,
+  ): Promise<T> {
     const timeoutMs = timeout === undefined ? null : toMilliseconds(timeout, `timeout of "${name}"`);
     frame.hadWaits = true;
     return open(
@@ -147,7 +170,12 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
           if (awaits.eventType === '$run') frame.write({ type: 'watch', runId: awaits.correlationId });
           frame.write({ type: 'wait', runId: run.runId, seq: call.seq, ...awaits }, registered);
         };
-        frame.park(call, { wakeAt: timeoutMs === null ? null : host.now() + timeoutMs, detail: JSON.stringify(detail) }, register, undefined);
+        frame.park(
+          call,
+          { wakeAt: timeoutMs === null ? null : host.now() + timeoutMs, detail: JSON.stringify(detail) },
+          register,
+          undefined,
+        );
       },
     );
   }
@@ -205,7 +233,8 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
       const { retry, timeoutMs } = stepLimits(name, fn, options);
       return open('s', name, readStep, (call, resumed) => {
         const body = async (attempt: number) => {
-          const value = timeoutMs === null ? fn({ attempt, signal: frame.signal }) : withTimeout(call.name, fn, attempt, frame.signal, timeoutMs);
+          const value =
+            timeoutMs === null ? fn({ attempt, signal: frame.signal }) : withTimeout(call.name, fn, attempt, frame.signal, timeoutMs);
           return toJson(isThenable(value) ? await value : value, `step "${call.name}"`);
         };
         startOrResume(call, resumed, retry, body);
@@ -244,7 +273,8 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
       return waitFor('e', name, awaits, detail, options.timeout, (outcome) => fromJson(outcome.outcome));
     }) as WorkflowContext['waitForEvent'],
 
-    startWorkflow: ((name: string, options: Parameters<WorkflowContext['startWorkflow']>[1]) => startChild(name, options)) as WorkflowContext['startWorkflow'],
+    startWorkflow: ((name: string, options: Parameters<WorkflowContext['startWorkflow']>[1]) =>
+      startChild(name, options)) as WorkflowContext['startWorkflow'],
 
     waitForWorkflow: ((name: string, options: { runId: string; timeout?: Duration }) =>
       waitFor('w', name, { eventType: '$run', correlationId: options.runId }, { run_id: options.runId }, options.timeout, (outcome) => {
@@ -255,7 +285,10 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
 
     runWorkflow: (async (name: string, options: Parameters<WorkflowContext['startWorkflow']>[1] & { timeout?: Duration }) => {
       const child = await startChild(`${name}.start`, options);
-      return context.waitForWorkflow(`${name}.wait`, { runId: child.run_id, ...(options.timeout === undefined ? {} : { timeout: options.timeout }) });
+      return context.waitForWorkflow(`${name}.wait`, {
+        runId: child.run_id,
+        ...(options.timeout === undefined ? {} : { timeout: options.timeout }),
+      });
     }) as WorkflowContext['runWorkflow'],
 
     patched: (id) => frame.mark(id),
@@ -286,7 +319,8 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
 function stepLimits(name: string, fn: unknown, options: StepOptions): { retry: ResolvedRetry; timeoutMs: number | null } {
   if (typeof fn !== 'function') throw new EngineError('INVALID_REQUEST', `step "${name}": the second argument must be a function`);
   for (const key of Object.keys(options)) {
-    if (key !== 'retry' && key !== 'timeout') throw new EngineError('INVALID_REQUEST', `step "${name}": unknown option "${key}"; use retry and timeout`);
+    if (key !== 'retry' && key !== 'timeout')
+      throw new EngineError('INVALID_REQUEST', `step "${name}": unknown option "${key}"; use retry and timeout`);
   }
   return {
     retry: options.retry === undefined ? NO_RETRY : resolveRetry(options.retry, `retry of step "${name}"`),
@@ -295,7 +329,10 @@ function stepLimits(name: string, fn: unknown, options: StepOptions): { retry: R
 }
 
 export function checkEventName(eventType: unknown, correlationId: unknown): void {
-  for (const [field, value] of [['event_type', eventType], ['correlation_id', correlationId]] as const) {
+  for (const [field, value] of [
+    ['event_type', eventType],
+    ['correlation_id', correlationId],
+  ] as const) {
     if (typeof value !== 'string' || value === '' || value.length > 512 || value.includes('\0')) {
       throw new EngineError('INVALID_REQUEST', `${field}: expected 1 to 512 characters`);
     }
@@ -303,9 +340,21 @@ export function checkEventName(eventType: unknown, correlationId: unknown): void
   if ((eventType as string).startsWith('$')) throw new EngineError('INVALID_REQUEST', 'event_type: names that begin with $ are reserved');
 }
 
-async function withTimeout(name: string, fn: (step: { attempt: number; signal: AbortSignal }) => unknown, attempt: number, run: AbortSignal, ms: number): Promise<unknown> {
+async function withTimeout(
+  name: string,
+  fn: (step: { attempt: number; signal: AbortSignal }) => unknown,
+  attempt: number,
+  run: AbortSignal,
+  ms: number,
+): Promise<unknown> {
   const expired = new AbortController();
-  const timer = setTimeout(() => expired.abort(Object.assign(new Error(`step "${name}" took longer than ${ms} ms`), { name: 'StepTimeoutError', code: 'STEP_TIMEOUT' })), ms);
+  const timer = setTimeout(
+    () =>
+      expired.abort(
+        Object.assign(new Error(`step "${name}" took longer than ${ms} ms`), { name: 'StepTimeoutError', code: 'STEP_TIMEOUT' }),
+      ),
+    ms,
+  );
   try {
     return await Promise.race([
       fn({ attempt, signal: AbortSignal.any([run, expired.signal]) }),
@@ -323,8 +372,4 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
 /** A fresh one each time: a shared promise would keep every abandoned frame alive. */
 export function never(): Promise<never> {
   return new Promise<never>(() => {});
-}
-
-export function newRunId(now: number): string {
-  return uuidv7(now);
 }

@@ -28,7 +28,8 @@ export async function cancelRun(core: Core, waits: Waits, runId: RunId): Promise
        select run_id, owner, watched from gone`,
       [binary.uuidArray(tree)],
     );
-    for (const row of rows) if (row.owner !== null) await tx.query('select pg_notify($1, $2)', [`centaur_worker_${row.owner}`, `cancel:${row.run_id}`]);
+    for (const row of rows)
+      if (row.owner !== null) await tx.query('select pg_notify($1, $2)', [`centaur_worker_${row.owner}`, `cancel:${row.run_id}`]);
     await tx.query(`select pg_notify('centaur_work', '')`);
     return rows;
   });
@@ -48,9 +49,10 @@ async function lockTree(tx: Queryable, root: string): Promise<string[]> {
   while (rows.length > 0) {
     const level = rows.map((row) => row.run_id);
     found.push(...level);
-    ({ rows } = await tx.query<{ run_id: string }>('select run_id from workflow_runs where parent_run_id = any($1::uuid[]) order by run_id for update', [
-      binary.uuidArray(level),
-    ]));
+    ({ rows } = await tx.query<{ run_id: string }>(
+      'select run_id from workflow_runs where parent_run_id = any($1::uuid[]) order by run_id for update',
+      [binary.uuidArray(level)],
+    ));
   }
   return found;
 }
@@ -74,7 +76,9 @@ async function reviveFinished(tx: Queryable, runId: RunId): Promise<void> {
        trigger_key, input, created_at`,
     [runId],
   );
-  const row = rows[0] as (Record<string, unknown> & { status: string; attempt: number; error: string | null; started_at: number | null; ended_at: number }) | undefined;
+  const row = rows[0] as
+    | (Record<string, unknown> & { status: string; attempt: number; error: string | null; started_at: number | null; ended_at: number })
+    | undefined;
   if (row === undefined) {
     const run = await mustRead(tx, runId);
     throw new EngineError('RUN_NOT_RETRYABLE', `run ${runId} is ${run.status}; only failed, cancelled and stuck runs are retried`);
@@ -90,7 +94,21 @@ async function reviveFinished(tx: Queryable, runId: RunId): Promise<void> {
     `insert into workflow_runs (run_id, workflow_name, status, queue, priority, concurrency_key, wake_at, attempt, parent_run_id, trace_id,
        seed, trigger_key, input, created_at, started_at)
      values ($1, $2, 's', $3, $4, $5, now(), $6, $7, $8, $9, $10, $11::json, to_timestamp($12::float8 / 1000), to_timestamp($13::float8 / 1000))`,
-    [runId, row.workflow_name, row.queue, row.priority, row.concurrency_key, row.attempt + 1, row.parent_run_id, row.trace_id, row.seed ?? runId, row.trigger_key, row.input, row.created_at, row.started_at],
+    [
+      runId,
+      row.workflow_name,
+      row.queue,
+      row.priority,
+      row.concurrency_key,
+      row.attempt + 1,
+      row.parent_run_id,
+      row.trace_id,
+      row.seed ?? runId,
+      row.trigger_key,
+      row.input,
+      row.created_at,
+      row.started_at,
+    ],
   );
   await tx.query(
     `insert into workflow_waits (run_id, seq, event_type, correlation_id)
@@ -100,7 +118,11 @@ async function reviveFinished(tx: Queryable, runId: RunId): Promise<void> {
   );
 }
 
-export async function forkRun(core: Core, runId: RunId, fork: { readonly from_step: string | number; readonly input?: unknown }): Promise<StartedRun> {
+export async function forkRun(
+  core: Core,
+  runId: RunId,
+  fork: { readonly from_step: string | number; readonly input?: unknown },
+): Promise<StartedRun> {
   const origin = await mustRead(core.store, runId);
   if (workflowFor(core, origin.workflow_name, null) === undefined) throw unknownWorkflow(core, origin.workflow_name);
   const step = await findStep(core, runId, fork.from_step);
@@ -112,7 +134,16 @@ export async function forkRun(core: Core, runId: RunId, fork: { readonly from_st
     await tx.query(
       `insert into workflow_runs (run_id, workflow_name, status, queue, priority, concurrency_key, trace_id, seed, input)
        values ($1, $2, 'q', $3, $4, $5, $6, $7, $8::json)`,
-      [newId, origin.workflow_name, origin.queue, origin.priority, origin.concurrency_key, origin.trace_id ?? runId, origin.seed ?? runId, input],
+      [
+        newId,
+        origin.workflow_name,
+        origin.queue,
+        origin.priority,
+        origin.concurrency_key,
+        origin.trace_id ?? runId,
+        origin.seed ?? runId,
+        input,
+      ],
     );
     await tx.query(`select pg_notify('centaur_work', '')`);
   });
@@ -127,6 +158,7 @@ async function findStep(core: Core, runId: RunId, from: string | number): Promis
     [runId, from],
   );
   const step = rows[0];
-  if (step === undefined) throw new EngineError('STEP_NOT_FOUND', `from_step: run ${runId} has no step ${JSON.stringify(from)}; GET the run to see its steps`);
+  if (step === undefined)
+    throw new EngineError('STEP_NOT_FOUND', `from_step: run ${runId} has no step ${JSON.stringify(from)}; GET the run to see its steps`);
   return { seq: step.seq, ord: step.ord ?? 2 ** 31 - 1 };
 }

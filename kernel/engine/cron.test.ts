@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import { describeCron, missedTicks, nextTick, nextTicks, parseSchedule } from './cron.ts';
 
 const cron = (text: string, timezone = 'UTC') => ({ type: 'cron' as const, cron: text, timezone });
-const ticks = (text: string, zone: string, from: string, count: number) => nextTicks(cron(text, zone), new Date(from), count).map((at) => at.toISOString().slice(0, 16));
+const ticks = (text: string, zone: string, from: string, count: number) =>
+  nextTicks(cron(text, zone), new Date(from), count).map((at) => at.toISOString().slice(0, 16));
 
 test('a time that the clocks skip ticks once, right after the gap', () => {
   assert.deepEqual(ticks('30 2 * * *', 'America/New_York', '2026-03-07T12:00:00Z', 2), ['2026-03-08T07:00', '2026-03-09T06:30']);
@@ -14,12 +15,17 @@ test('a time that the clocks repeat ticks once, and a wildcard hour follows elap
   assert.deepEqual(ticks('30 1 * * *', 'America/New_York', '2026-10-31T12:00:00Z', 2), ['2026-11-01T05:30', '2026-11-02T06:30']);
   assert.deepEqual(ticks('30 1 * * *', 'Europe/London', '2026-10-24T12:00:00Z', 2), ['2026-10-25T00:30', '2026-10-26T01:30']);
   assert.deepEqual(ticks('45 1 * * *', 'Australia/Lord_Howe', '2026-04-04T12:00:00Z', 2), ['2026-04-04T14:45', '2026-04-05T15:15']);
-  assert.deepEqual(ticks('0 * * * *', 'America/New_York', '2026-11-01T04:30:00Z', 3), ['2026-11-01T05:00', '2026-11-01T06:00', '2026-11-01T07:00']);
+  assert.deepEqual(ticks('0 * * * *', 'America/New_York', '2026-11-01T04:30:00Z', 3), [
+    '2026-11-01T05:00',
+    '2026-11-01T06:00',
+    '2026-11-01T07:00',
+  ]);
 });
 
 test('weekdays are Unix weekdays, and day of month or day of week is enough', () => {
   assert.deepEqual(ticks('0 9 * * 1-5', 'UTC', '2026-11-20T10:00:00Z', 2), ['2026-11-23T09:00', '2026-11-24T09:00']);
-  for (const sunday of ['0', '7', 'sun']) assert.deepEqual(ticks(`0 9 * * ${sunday}`, 'UTC', '2026-11-20T10:00:00Z', 1), ['2026-11-22T09:00']);
+  for (const sunday of ['0', '7', 'sun'])
+    assert.deepEqual(ticks(`0 9 * * ${sunday}`, 'UTC', '2026-11-20T10:00:00Z', 1), ['2026-11-22T09:00']);
   assert.deepEqual(ticks('0 0 13 * 5', 'UTC', '2026-12-10T00:00:00Z', 3), ['2026-12-11T00:00', '2026-12-13T00:00', '2026-12-18T00:00']);
 });
 
@@ -29,7 +35,10 @@ test('a date that never comes has no tick', () => {
 
 test('missed ticks are the newest ones, found with bounded work', () => {
   const missed = missedTicks(cron('* * * * *'), new Date('2025-01-01'), new Date('2026-01-01'), 2);
-  assert.deepEqual(missed.ticks.map((at) => at.toISOString()), ['2025-12-31T23:59:00.000Z', '2026-01-01T00:00:00.000Z']);
+  assert.deepEqual(
+    missed.ticks.map((at) => at.toISOString()),
+    ['2025-12-31T23:59:00.000Z', '2026-01-01T00:00:00.000Z'],
+  );
   assert.ok(missed.skipped > 900);
 });
 

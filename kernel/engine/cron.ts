@@ -11,14 +11,21 @@ import { EngineError } from './errors.ts';
 
 const COMMON = ['type', 'input', 'allow_overlap', 'queue', 'catchup', 'enabled'];
 const FIELDS = ['minute', 'hour', 'day of month', 'month', 'day of week'] as const;
-const LIMITS = [[0, 59], [0, 23], [1, 31], [1, 12], [0, 7]] as const;
+const LIMITS = [
+  [0, 59],
+  [0, 23],
+  [1, 31],
+  [1, 12],
+  [0, 7],
+] as const;
 const MONTHS = ['jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', 'oct', 'nov', 'dec'];
 const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'];
 const DAY_NAMES = ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday', 'Sunday'];
 
 /** @throws EngineError INVALID_SCHEDULE naming the field */
 export function parseSchedule(spec: unknown, field = 'schedule'): Schedule {
-  if (spec === null || typeof spec !== 'object' || Array.isArray(spec)) throw invalid(field, 'expected an object with "type": "cron" or "interval"');
+  if (spec === null || typeof spec !== 'object' || Array.isArray(spec))
+    throw invalid(field, 'expected an object with "type": "cron" or "interval"');
   const given = spec as Record<string, unknown>;
   const type = given.type;
   if (type !== 'cron' && type !== 'interval') throw invalid(`${field}.type`, 'expected "cron" or "interval"');
@@ -42,21 +49,23 @@ export function parseSchedule(spec: unknown, field = 'schedule'): Schedule {
 function checkCron(given: Record<string, unknown>, field: string): void {
   if (typeof given.cron !== 'string') throw invalid(`${field}.cron`, 'expected five fields such as "0 9 * * 1-5"');
   const parts = given.cron.trim().split(/\s+/);
-  if (parts.length === 6) throw invalid(`${field}.cron`, 'has six fields; seconds are not supported: use five, or {"type": "interval", "seconds": …}');
+  if (parts.length === 6)
+    throw invalid(`${field}.cron`, 'has six fields; seconds are not supported: use five, or {"type": "interval", "seconds": …}');
   if (parts.length !== 5) throw invalid(`${field}.cron`, `expected five fields (${FIELDS.join(', ')}), got ${parts.length}`);
   parts.forEach((part, i) => checkPart(part, i, `${field}.cron`));
   if (given.timezone !== undefined) {
     try {
       new Intl.DateTimeFormat('en', { timeZone: given.timezone as string });
     } catch {
-      throw invalid(`${field}.timezone`, `"${String(given.timezone)}" is not an IANA time zone such as "Europe/London"`);
+      throw invalid(`${field}.timezone`, `${JSON.stringify(given.timezone)} is not an IANA time zone such as "Europe/London"`);
     }
   }
 }
 
 function checkPart(part: string, index: number, field: string): void {
   const [low, high] = LIMITS[index] as readonly [number, number];
-  const bad = () => invalid(field, `the ${FIELDS[index]} field "${part}" is not understood: use ${low} to ${high}, *, lists, ranges and steps`);
+  const bad = () =>
+    invalid(field, `the ${FIELDS[index]} field "${part}" is not understood: use ${low} to ${high}, *, lists, ranges and steps`);
   for (const item of part.split(',')) {
     const match = /^(\*|([a-z0-9]+)(?:-([a-z0-9]+))?)(?:\/(\d+))?$/i.exec(item);
     if (match === null) throw bad();
@@ -109,7 +118,17 @@ function withStepRanges(cron: string): string {
   return cron
     .trim()
     .split(/\s+/)
-    .map((part, i) => part.split(',').map((item) => item.replace(/^([a-z0-9]+)\/(\d+)$/i, (_, from: string, step: string) => `${from}-${(LIMITS[i] as readonly [number, number])[1]}/${step}`)).join(','))
+    .map((part, i) =>
+      part
+        .split(',')
+        .map((item) =>
+          item.replace(
+            /^([a-z0-9]+)\/(\d+)$/i,
+            (_, from: string, step: string) => `${from}-${(LIMITS[i] as readonly [number, number])[1]}/${step}`,
+          ),
+        )
+        .join(','),
+    )
     .join(' ');
 }
 
@@ -143,7 +162,12 @@ const MISSED_MAX = 2000;
  * The newest `limit` ticks in (after, until], and how many older ones were passed over. The work is bounded: after a
  * very long outage only a recent stretch is looked at, and `skipped` is a lower bound.
  */
-export function missedTicks(schedule: Schedule, after: Date, until: Date, limit: number): { readonly ticks: Date[]; readonly skipped: number } {
+export function missedTicks(
+  schedule: Schedule,
+  after: Date,
+  until: Date,
+  limit: number,
+): { readonly ticks: Date[]; readonly skipped: number } {
   const ticks: Date[] = [];
   let count = 0;
   let from = after;
@@ -168,7 +192,10 @@ export function missedTicks(schedule: Schedule, after: Date, until: Date, limit:
 export function describeCron(schedule: Schedule): string {
   if (schedule.type === 'interval') return `every ${schedule.seconds} seconds`;
   const [minute = '*', hour = '*', day = '*', month = '*', weekday = '*'] = schedule.cron.trim().split(/\s+/);
-  const at = /^\d+$/.test(minute) && /^\d+$/.test(hour) ? `at ${hour.padStart(2, '0')}:${minute.padStart(2, '0')}` : `${words(minute, 'minute')}, ${words(hour, 'hour')}`;
+  const at =
+    /^\d+$/.test(minute) && /^\d+$/.test(hour)
+      ? `at ${hour.padStart(2, '0')}:${minute.padStart(2, '0')}`
+      : `${words(minute, 'minute')}, ${words(hour, 'hour')}`;
   const days = [day === '*' ? '' : `on day ${day} of the month`, weekday === '*' ? '' : weekdays(weekday)].filter(Boolean).join(' or ');
   const months = month === '*' ? '' : `in ${month.replace(/\b([1-9]|1[0-2])\b/g, (n) => capital(MONTHS[Number(n) - 1] ?? n))}`;
   return [at, days, months, schedule.timezone ?? 'UTC'].filter(Boolean).join(', ');
@@ -184,7 +211,11 @@ function weekdays(part: string): string {
   const name = (text: string) => DAY_NAMES[value(text, 4)] ?? text;
   return part
     .split(',')
-    .map((item) => item.replace(/^([a-z0-9]+)-([a-z0-9]+)/i, (_, from: string, to: string) => `${name(from)} to ${name(to)}`).replace(/^[a-z0-9]+$/i, name))
+    .map((item) =>
+      item
+        .replace(/^([a-z0-9]+)-([a-z0-9]+)/i, (_, from: string, to: string) => `${name(from)} to ${name(to)}`)
+        .replace(/^[a-z0-9]+$/i, name),
+    )
     .join(', ');
 }
 

@@ -17,7 +17,10 @@ test('a step returns what JSON gives back, on the first run already', async () =
   t.registry.define('round', async (_: unknown, ctx) => ctx.step('make', () => ({ at: new Date(0), gone: undefined, n: 1 })));
   const run = await t.run('round');
   assert.deepEqual(run.result, { at: '1970-01-01T00:00:00.000Z', n: 1 });
-  assert.deepEqual(run.steps.map((step) => [step.name, step.kind, step.status]), [['make', 'step', 'completed']]);
+  assert.deepEqual(
+    run.steps.map((step) => [step.name, step.kind, step.status]),
+    [['make', 'step', 'completed']],
+  );
 });
 
 test('repeats of a step name are numbered', async () => {
@@ -25,7 +28,10 @@ test('repeats of a step name are numbered', async () => {
   t.registry.define('loop', async (_: unknown, ctx) => {
     for (let i = 0; i < 3; i++) await ctx.step('again', () => i);
   });
-  assert.deepEqual((await t.run('loop')).steps.map((step) => step.name), ['again', 'again#2', 'again#3']);
+  assert.deepEqual(
+    (await t.run('loop')).steps.map((step) => step.name),
+    ['again', 'again#2', 'again#3'],
+  );
 });
 
 test('a run that is handed to another worker repeats no completed step and sees the same values', async () => {
@@ -74,11 +80,20 @@ test('a failing step is tried again as its policy says, and its final failure is
   let tries = 0;
   t.registry.define('flaky', async (_: unknown, ctx) => {
     const caught = await ctx
-      .step('never', () => {
-        tries += 1;
-        throw new RangeError('no');
-      }, { retry: { maxAttempts: 3, delay: 10, backoff: 'fixed' } })
-      .catch((error: Error & { code: string; attempts: number; causeName: string }) => [error.name, error.causeName, error.message, error.attempts]);
+      .step(
+        'never',
+        () => {
+          tries += 1;
+          throw new RangeError('no');
+        },
+        { retry: { maxAttempts: 3, delay: 10, backoff: 'fixed' } },
+      )
+      .catch((error: Error & { code: string; attempts: number; causeName: string }) => [
+        error.name,
+        error.causeName,
+        error.message,
+        error.attempts,
+      ]);
     await ctx.sleep('evicted', 200);
     return caught;
   });
@@ -90,10 +105,15 @@ test('a non-retryable error ends the attempts, and a timeout counts as one', asy
   await using t = await createTestEngine();
   let tries = 0;
   t.registry.define('stop', async (_: unknown, ctx) =>
-    ctx.step('once', () => {
-      tries += 1;
-      throw new NonRetryableError('broken for good');
-    }, { retry: { maxAttempts: 5, delay: 1 } }));
+    ctx.step(
+      'once',
+      () => {
+        tries += 1;
+        throw new NonRetryableError('broken for good');
+      },
+      { retry: { maxAttempts: 5, delay: 1 } },
+    ),
+  );
   t.registry.define('slow', async (_: unknown, ctx) => ctx.step('hang', () => new Promise(() => {}), { timeout: 30 }));
   assert.equal((await t.run('stop')).error?.message, 'broken for good');
   assert.equal(tries, 1);
@@ -103,19 +123,26 @@ test('a non-retryable error ends the attempts, and a timeout counts as one', asy
 test('a run retry keeps completed steps, repeats the failed one, and shows its attempts', async () => {
   await using t = await createTestEngine();
   const calls: string[] = [];
-  t.registry.define('again', async (_: unknown, ctx) => {
-    await ctx.step('kept', () => calls.push('kept'));
-    await ctx.step('fails twice', () => {
-      calls.push('tried');
-      if (ctx.attempt < 3) throw new Error(`attempt ${ctx.attempt}`);
-    });
-    return ctx.attempt;
-  }, { retry: { maxAttempts: 3, delay: 5 } });
+  t.registry.define(
+    'again',
+    async (_: unknown, ctx) => {
+      await ctx.step('kept', () => calls.push('kept'));
+      await ctx.step('fails twice', () => {
+        calls.push('tried');
+        if (ctx.attempt < 3) throw new Error(`attempt ${ctx.attempt}`);
+      });
+      return ctx.attempt;
+    },
+    { retry: { maxAttempts: 3, delay: 5 } },
+  );
   const run = await t.run('again');
   assert.equal(run.status, 'completed');
   assert.equal(run.attempt, 3);
   assert.deepEqual(calls, ['kept', 'tried', 'tried', 'tried']);
-  assert.deepEqual(run.attempts.map((attempt) => attempt.error?.message), ['attempt 1', 'attempt 2']);
+  assert.deepEqual(
+    run.attempts.map((attempt) => attempt.error?.message),
+    ['attempt 1', 'attempt 2'],
+  );
 });
 
 test('an event sent before the wait counts, the n-th wait gets the n-th event, and a timeout is typed', async () => {
@@ -123,7 +150,9 @@ test('an event sent before the wait counts, the n-th wait gets the n-th event, a
   t.registry.define('listens', async (_: unknown, ctx) => {
     const first = await ctx.waitForEvent('one', { eventType: 'note', correlationId: 'c' });
     const second = await ctx.waitForEvent('two', { eventType: 'note', correlationId: 'c' });
-    const third = await ctx.waitForEvent('three', { eventType: 'note', correlationId: 'c', timeout: 30 }).catch((error: { code: string }) => error.code);
+    const third = await ctx
+      .waitForEvent('three', { eventType: 'note', correlationId: 'c', timeout: 30 })
+      .catch((error: { code: string }) => error.code);
     return [first, second, third];
   });
   await t.engine.emitEvent({ event_type: 'note', correlation_id: 'c', payload: 1 });
@@ -159,7 +188,17 @@ test('children run, fail and are waited for; cancelling the parent reaches them'
     return { sums, failure };
   });
   t.registry.define('forever', async (_: unknown, ctx) =>
-    ctx.step('hang', ({ signal }) => new Promise((_resolve, reject) => signal.addEventListener('abort', () => { aborted = true; reject(new Error('stopped')); }))));
+    ctx.step(
+      'hang',
+      ({ signal }) =>
+        new Promise((_resolve, reject) =>
+          signal.addEventListener('abort', () => {
+            aborted = true;
+            reject(new Error('stopped'));
+          }),
+        ),
+    ),
+  );
   t.registry.define('guardian', async (_: unknown, ctx) => ctx.runWorkflow('child', { workflow: 'forever' }));
   assert.deepEqual((await t.run('family')).result, { sums: [2, 4, 6], failure: 'CHILD_FAILED' });
   const { run_id } = await t.engine.start({ workflow_name: 'guardian' });
@@ -178,7 +217,8 @@ test('a transaction step commits with its work, or not at all', async () => {
       await tx.query('insert into account values (1)');
       if (input.fail) throw new Error('refused');
       return (await tx.query<{ n: number }>('select count(*)::int as n from account')).rows[0]?.n;
-    }));
+    }),
+  );
   assert.equal((await t.run('pays', { fail: true })).status, 'failed');
   assert.equal((await t.run('pays', { fail: false })).result, 1);
 });
@@ -244,7 +284,11 @@ test('a trigger key starts one run however many callers race, and refuses anothe
   await using t = await createTestEngine();
   const other = await t.another();
   t.registry.define('once', async () => 1);
-  const starts = await Promise.all(Array.from({ length: 20 }, (_, i) => (i % 2 ? t.engine : other).start({ workflow_name: 'once', input: { a: 1, b: 2 }, trigger_key: 'k' })));
+  const starts = await Promise.all(
+    Array.from({ length: 20 }, (_, i) =>
+      (i % 2 ? t.engine : other).start({ workflow_name: 'once', input: { a: 1, b: 2 }, trigger_key: 'k' }),
+    ),
+  );
   assert.equal(new Set(starts.map((start) => start.run_id)).size, 1);
   assert.equal(starts.filter((start) => start.created).length, 1);
   assert.equal((await t.engine.start({ workflow_name: 'once', input: { b: 2, a: 1 }, trigger_key: 'k' })).idempotent, true);
@@ -269,7 +313,14 @@ test('limits of a queue hold across workers: at one time, per key, and per perio
     });
   });
   await t.engine.setQueue('narrow', { concurrency: 3, concurrency_per_key: 1 });
-  const runs = await t.engine.startMany(Array.from({ length: 12 }, (_, i) => ({ workflow_name: 'busy', input: { key: `k${i % 2}` }, queue: 'narrow', concurrency_key: `k${i % 2}` })));
+  const runs = await t.engine.startMany(
+    Array.from({ length: 12 }, (_, i) => ({
+      workflow_name: 'busy',
+      input: { key: `k${i % 2}` },
+      queue: 'narrow',
+      concurrency_key: `k${i % 2}`,
+    })),
+  );
   for (const run of runs) await t.ended(run.run_id);
   assert.ok(most <= 3 && most > 1, `at one time: ${most}`);
   assert.equal(mostPerKey, 1);
@@ -279,7 +330,11 @@ test('limits of a queue hold across workers: at one time, per key, and per perio
   const starts: number[] = [];
   for (const run of paced) starts.push(Date.parse((await t.ended(run.run_id)).started_at as string));
   starts.sort((a, b) => a - b);
-  for (let i = 3; i < starts.length; i++) assert.ok((starts[i] as number) - (starts[i - 3] as number) >= 495, `4 starts within ${(starts[i] as number) - (starts[i - 3] as number)} ms`);
+  for (let i = 3; i < starts.length; i++)
+    assert.ok(
+      (starts[i] as number) - (starts[i - 3] as number) >= 495,
+      `4 starts within ${(starts[i] as number) - (starts[i - 3] as number)} ms`,
+    );
 });
 
 test('a key with a long backlog does not hold up another key', async () => {
@@ -287,7 +342,10 @@ test('a key with a long backlog does not hold up another key', async () => {
   const order: string[] = [];
   t.registry.define('turn', async (input: { key: string }, ctx) => ctx.step('note', () => order.push(input.key)));
   await t.engine.setQueue('fair', { concurrency: 1 });
-  const start = (key: string, count: number) => t.engine.startMany(Array.from({ length: count }, () => ({ workflow_name: 'turn', input: { key }, queue: 'fair', concurrency_key: key })));
+  const start = (key: string, count: number) =>
+    t.engine.startMany(
+      Array.from({ length: count }, () => ({ workflow_name: 'turn', input: { key }, queue: 'fair', concurrency_key: key })),
+    );
   const many = await start('many', 30);
   const few = await start('few', 3);
   for (const run of [...many, ...few]) await t.ended(run.run_id);
@@ -299,7 +357,9 @@ test('a higher priority goes first, and run_at delays', async () => {
   const order: number[] = [];
   t.registry.define('ranked', async (input: { p: number }, ctx) => ctx.step('note', () => order.push(input.p)));
   await t.engine.setQueue('ranked', { concurrency: 1 });
-  const runs = await t.engine.startMany([0, 5, -5, 10].map((p) => ({ workflow_name: 'ranked', input: { p }, queue: 'ranked', priority: p })));
+  const runs = await t.engine.startMany(
+    [0, 5, -5, 10].map((p) => ({ workflow_name: 'ranked', input: { p }, queue: 'ranked', priority: p })),
+  );
   for (const run of runs) await t.ended(run.run_id);
   assert.deepEqual(order, [10, 5, 0, -5]);
   const late = await t.engine.start({ workflow_name: 'ranked', input: { p: 1 }, run_at: new Date(Date.now() + 300).toISOString() });
@@ -317,7 +377,10 @@ test('bad input is refused with the field, and changes nothing', async () => {
   await assert.rejects(t.engine.start({ workflow_name: 'fine', queue: 'no spaces' }), rejectsWith('INVALID_REQUEST', /queue/));
   await assert.rejects(t.engine.start({ workflow_name: 'fine', input: { n: 1n } }), rejectsWith('NOT_JSON', /\$\.n is a bigint/));
   await assert.rejects(t.engine.start({ workflow_name: 'fine', input: 'x'.repeat(1_100_000) }), rejectsWith('TOO_LARGE'));
-  await assert.rejects(t.engine.startMany([{ workflow_name: 'fine' }, { workflow_name: 'nope' }]), rejectsWith('UNKNOWN_WORKFLOW', /^\[1\]/));
+  await assert.rejects(
+    t.engine.startMany([{ workflow_name: 'fine' }, { workflow_name: 'nope' }]),
+    rejectsWith('UNKNOWN_WORKFLOW', /^\[1\]/),
+  );
   await assert.rejects(t.engine.getRun('nope'), rejectsWith('RUN_NOT_FOUND'));
   await assert.rejects(t.engine.emitEvent({ event_type: '', correlation_id: 'x' }), rejectsWith('INVALID_REQUEST', /event_type/));
   assert.equal((await t.engine.listRuns({})).items.length, 0);

@@ -1,4 +1,4 @@
-import { createWriter, isTransient, type Store } from '../store/index.ts';
+import { createWriter, isTransient } from '../store/index.ts';
 import { ensurePartitions } from '../store/partitions.ts';
 import { type Core, type EngineOptions, WORKER_LOCKS } from './core.ts';
 import { cancelRun, forkRun, retryRun } from './control.ts';
@@ -66,7 +66,9 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
 
   await ensurePartitions(store, PARTITIONED, store.now());
   const partitionTimer = setInterval(() => {
-    ensurePartitions(store, PARTITIONED, store.now()).catch((error: Error) => log({ level: 'warn', message: 'making partitions failed; trying again', error: error.message }));
+    ensurePartitions(store, PARTITIONED, store.now()).catch((error: Error) =>
+      log({ level: 'warn', message: 'making partitions failed; trying again', error: error.message }),
+    );
   }, DAY_MS / 4);
   partitionTimer.unref();
   await core.queues.refresh();
@@ -78,7 +80,12 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     if (refencing || core.closed || !working) return;
     refencing = true;
     core.counters.fenced += 1;
-    log({ level: 'warn', message: 'this worker lost its lease; it drops its runs and begins again under a new id', worker_id: core.workerId, runs: core.frames.size });
+    log({
+      level: 'warn',
+      message: 'this worker lost its lease; it drops its runs and begins again under a new id',
+      worker_id: core.workerId,
+      runs: core.frames.size,
+    });
     const reason = new FencedError();
     for (const frame of core.frames.values()) frame.close(reason);
     core.frames.clear();
@@ -142,7 +149,12 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       core.frames.clear();
       clearInterval(partitionTimer);
       stopQueues();
-      if (working) await worker.stop().catch((error: Error) => log({ level: 'warn', message: 'handing back runs failed; their lease will run out', error: error.message }));
+      if (working)
+        await worker
+          .stop()
+          .catch((error: Error) =>
+            log({ level: 'warn', message: 'handing back runs failed; their lease will run out', error: error.message }),
+          );
       await core.writer.close();
     },
     async start(request) {
@@ -151,11 +163,16 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       return started as NonNullable<typeof started>;
     },
     async startMany(requests) {
-      if (requests.length > START_MANY_MAX) throw new EngineError('TOO_LARGE', `expected at most ${START_MANY_MAX} starts in one call, got ${requests.length}`);
+      if (requests.length > START_MANY_MAX)
+        throw new EngineError('TOO_LARGE', `expected at most ${START_MANY_MAX} starts in one call, got ${requests.length}`);
       const rows = await Promise.all(
         requests.map((request, index) =>
           prepareStart(core, request, null).catch((error: unknown) => {
-            if (error instanceof EngineError) throw new EngineError(error.code, `[${index}] ${error.message}`, { details: { index, ...(error.details as object | undefined) }, cause: error });
+            if (error instanceof EngineError)
+              throw new EngineError(error.code, `[${index}] ${error.message}`, {
+                details: { index, ...(error.details as object | undefined) },
+                cause: error,
+              });
             throw error;
           }),
         ),
@@ -204,7 +221,8 @@ function openWriter(core: Core) {
 
 /** Postgres being away is one clear error, whatever the driver called it. */
 function guard(engine: Engine): Engine {
-  const wrap = <Args extends unknown[], T>(call: (...args: Args) => Promise<T>) =>
+  const wrap =
+    <Args extends unknown[], T>(call: (...args: Args) => Promise<T>) =>
     async (...args: Args): Promise<T> => {
       try {
         return await call(...args);
@@ -233,5 +251,3 @@ function readStats(core: Core): EngineStats {
     steps_replayed: counters.replayed,
   };
 }
-
-export type { Store };

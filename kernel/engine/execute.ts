@@ -64,7 +64,19 @@ export function createExecutor(core: Core, waits: Waits): Executor {
 
   function startHere(row: StartRow): void {
     execute(
-      { runId: row.runId, workflow: row.workflow, version: row.version, attempt: 1, seed: row.runId, traceId: row.traceId ?? row.runId, queue: row.queue, key: row.key, input: row.input, startedAt: row.startedAt ?? 0, crashes: 0 },
+      {
+        runId: row.runId,
+        workflow: row.workflow,
+        version: row.version,
+        attempt: 1,
+        seed: row.runId,
+        traceId: row.traceId ?? row.runId,
+        queue: row.queue,
+        key: row.key,
+        input: row.input,
+        startedAt: row.startedAt ?? 0,
+        crashes: 0,
+      },
       [],
     );
   }
@@ -81,7 +93,8 @@ export function createExecutor(core: Core, waits: Waits): Executor {
     const workflow = workflowFor(core, run.workflow, run.version);
     try {
       if (workflow === undefined) throw new EngineError('UNKNOWN_WORKFLOW', `no loaded file defines workflow "${run.workflow}" any more`);
-      if (crashes > CRASHES_MAX) throw new EngineError('CRASH_LOOP', `its worker died ${crashes} times in a row on this run without it getting further`);
+      if (crashes > CRASHES_MAX)
+        throw new EngineError('CRASH_LOOP', `its worker died ${crashes} times in a row on this run without it getting further`);
       const raw: unknown = run.input === null ? null : JSON.parse(run.input);
       const input = workflow.parseInput === undefined ? raw : await workflow.parseInput(raw);
       const result = await workflow.handler(input as never, createContext(contextHost, frame));
@@ -102,7 +115,10 @@ export function createExecutor(core: Core, waits: Waits): Executor {
     const source = failedStep(error);
     const stored: StoredError = { ...toStoredError(error), ...(source === undefined ? {} : { step: source.name, step_seq: source.seq }) };
     const policy = workflowFor(core, run.workflow, run.version)?.retry;
-    const delayMs = policy === undefined || final || error instanceof EngineError ? null : nextDelay(resolveRetry(policy, `retry of ${run.workflow}`), run.attempt, stored, Math.random);
+    const delayMs =
+      policy === undefined || final || error instanceof EngineError
+        ? null
+        : nextDelay(resolveRetry(policy, `retry of ${run.workflow}`), run.attempt, stored, Math.random);
     if (delayMs === null) {
       finish(frame, 'f', null, JSON.stringify(stored));
       return;
@@ -199,8 +215,18 @@ export function createExecutor(core: Core, waits: Waits): Executor {
   async function stick(frame: Frame, problem: Mismatch): Promise<void> {
     if (frame.closed) return;
     frame.close(new Error(problem.message));
-    const error: StoredError = { code: 'HISTORY_MISMATCH', message: problem.message, details: { expected: problem.expected, found: problem.found } };
-    core.log({ level: 'error', message: 'a run is stuck', run_id: frame.run.runId, workflow_name: frame.run.workflow, error: problem.message });
+    const error: StoredError = {
+      code: 'HISTORY_MISMATCH',
+      message: problem.message,
+      details: { expected: problem.expected, found: problem.found },
+    };
+    core.log({
+      level: 'error',
+      message: 'a run is stuck',
+      run_id: frame.run.runId,
+      workflow_name: frame.run.workflow,
+      error: problem.message,
+    });
     await withFence(frame, (tx) =>
       tx.query(`update workflow_runs set status = 'x', owner = null, wake_at = null, error = $2::json where run_id = $1 and owner = $3`, [
         frame.run.runId,
@@ -218,7 +244,12 @@ export function createExecutor(core: Core, waits: Waits): Executor {
       if (frame.closed || !frame.replaying) clearInterval(timer);
       else if (frame.executing === 0 && frame.progress === progress) {
         clearInterval(timer);
-        void stick(frame, { message: 'the replay waits for a call that the code no longer makes; restore the code, guard the change with ctx.patched, or fork the run', expected: frame.replayState.next, found: frame.replayState });
+        void stick(frame, {
+          message:
+            'the replay waits for a call that the code no longer makes; restore the code, guard the change with ctx.patched, or fork the run',
+          expected: frame.replayState.next,
+          found: frame.replayState,
+        });
       } else progress = frame.progress;
     }, REPLAY_STALL_MS);
     timer.unref();
@@ -231,7 +262,10 @@ export function createExecutor(core: Core, waits: Waits): Executor {
         await core.store.transaction(async (tx) => {
           await assertAlive(tx);
           // the try before may have committed without telling, or the run was cancelled
-          const held = await tx.query(`select 1 from workflow_runs where run_id = $1 and owner = $2 and status = 'r' for update`, [frame.run.runId, core.workerId]);
+          const held = await tx.query(`select 1 from workflow_runs where run_id = $1 and owner = $2 and status = 'r' for update`, [
+            frame.run.runId,
+            core.workerId,
+          ]);
           if (held.rowCount === 1) await work(tx);
         });
         return;
@@ -327,7 +361,10 @@ export function createExecutor(core: Core, waits: Waits): Executor {
         return await core.store.transaction(async (tx) => {
           const { rows } = await tx.query<{ dead: boolean }>('select dead from workers where worker_id = $1 for update', [core.workerId]);
           if (rows[0]?.dead !== false) throw new FencedError();
-          const step = await tx.query(`select 1 from workflow_steps where run_id = $1 and seq = $2 and ord is not null`, [frame.run.runId, call.seq]);
+          const step = await tx.query(`select 1 from workflow_steps where run_id = $1 and seq = $2 and ord is not null`, [
+            frame.run.runId,
+            call.seq,
+          ]);
           return step.rowCount === 1;
         });
       } catch (error) {
@@ -390,7 +427,9 @@ export function createExecutor(core: Core, waits: Waits): Executor {
   }
 
   async function wakeIfThere(runId: string): Promise<void> {
-    await core.store.query(`update workflow_runs set status = 's', wake_at = now() where run_id = $1 and status in ('s', 'w')`, [runId]).catch(() => {});
+    await core.store
+      .query(`update workflow_runs set status = 's', wake_at = now() where run_id = $1 and status in ('s', 'w')`, [runId])
+      .catch(() => {});
     core.kick();
   }
 

@@ -63,7 +63,15 @@ export type Write = WriteBase &
     | { readonly type: 'start'; readonly row: StartRow; refused?: boolean }
     | { readonly type: 'park'; readonly runId: string; readonly status: 's' | 'w'; readonly wakeAt: number | null }
     /** `watched` is set when some run waits for this one. */
-    | { readonly type: 'finish'; readonly runId: string; readonly status: 'c' | 'f'; readonly result: string | null; readonly error: string | null; readonly hadWaits: boolean; watched?: boolean }
+    | {
+        readonly type: 'finish';
+        readonly runId: string;
+        readonly status: 'c' | 'f';
+        readonly result: string | null;
+        readonly error: string | null;
+        readonly hadWaits: boolean;
+        watched?: boolean;
+      }
   );
 
 export class FencedError extends Error {
@@ -73,7 +81,20 @@ export class FencedError extends Error {
   }
 }
 
-type Kind = 'plain' | 'step' | 'settleStep' | 'wait' | 'watch' | 'start' | 'trigger' | 'key' | 'parent' | 'park' | 'finish' | 'unwait' | 'notify';
+type Kind =
+  | 'plain'
+  | 'step'
+  | 'settleStep'
+  | 'wait'
+  | 'watch'
+  | 'start'
+  | 'trigger'
+  | 'key'
+  | 'parent'
+  | 'park'
+  | 'finish'
+  | 'unwait'
+  | 'notify';
 
 const { int2Array, int4Array, uuidArray, textArray, jsonArray, charArray, timestampArray } = binary;
 
@@ -138,7 +159,21 @@ function startFragment(kinds: ReadonlySet<Kind>): string {
 }
 
 /** Order of the CTEs, and so of their parameters. */
-const ORDER: readonly Kind[] = ['plain', 'step', 'settleStep', 'wait', 'watch', 'trigger', 'key', 'parent', 'start', 'park', 'finish', 'unwait', 'notify'];
+const ORDER: readonly Kind[] = [
+  'plain',
+  'step',
+  'settleStep',
+  'wait',
+  'watch',
+  'trigger',
+  'key',
+  'parent',
+  'start',
+  'park',
+  'finish',
+  'unwait',
+  'notify',
+];
 
 const statements = new Map<string, string>();
 
@@ -156,7 +191,10 @@ function statementFor(kinds: ReadonlySet<Kind>, fenced: boolean): string {
 select (select count(*)::int from me) as alive
   ${kinds.has('notify') ? ', (select count(*) from note) as notified' : ''}
   ${kinds.has('trigger') || kinds.has('parent') ? ', (select array_agg(run_id) from started) as started' : ''}
-  ${kinds.has('finish') ? ', (select array_agg(run_id) from gone where watched) as watched' : ''}`.replace(/\$(?!\d)/g, () => `$${++parameter}`);
+  ${kinds.has('finish') ? ', (select array_agg(run_id) from gone where watched) as watched' : ''}`.replace(
+      /\$(?!\d)/g,
+      () => `$${++parameter}`,
+    );
     statements.set(id, sql);
   }
   return sql;
@@ -179,23 +217,45 @@ export async function flush(client: pg.Client, workerId: number | null, batch: r
   if (by.step.length > 0) add('step', stepParams(by.step));
   if (by.settleStep.length > 0) add('settleStep', settleParams(by.settleStep));
   if (by.wait.length > 0) {
-    add('wait', [uuidArray(by.wait.map((w) => w.runId)), int4Array(by.wait.map((w) => w.seq)), textArray(by.wait.map((w) => w.eventType)), textArray(by.wait.map((w) => w.correlationId))]);
+    add('wait', [
+      uuidArray(by.wait.map((w) => w.runId)),
+      int4Array(by.wait.map((w) => w.seq)),
+      textArray(by.wait.map((w) => w.eventType)),
+      textArray(by.wait.map((w) => w.correlationId)),
+    ]);
   }
   // one order for all who lock several runs, so that two flushes cannot lock each other out
   if (by.watch.length > 0) add('watch', [uuidArray(by.watch.map((w) => w.runId).sort())]);
-  if (by.start.length > 0) addStarts(by.start.map((w) => w.row), add);
+  if (by.start.length > 0)
+    addStarts(
+      by.start.map((w) => w.row),
+      add,
+    );
   if (by.park.length > 0) {
-    add('park', [uuidArray(by.park.map((w) => w.runId)), charArray(by.park.map((w) => w.status)), timestampArray(by.park.map((w) => w.wakeAt))]);
+    add('park', [
+      uuidArray(by.park.map((w) => w.runId)),
+      charArray(by.park.map((w) => w.status)),
+      timestampArray(by.park.map((w) => w.wakeAt)),
+    ]);
   }
   if (by.finish.length > 0) {
-    add('finish', [uuidArray(by.finish.map((w) => w.runId)), charArray(by.finish.map((w) => w.status)), jsonArray(by.finish.map((w) => w.result)), jsonArray(by.finish.map((w) => w.error))]);
+    add('finish', [
+      uuidArray(by.finish.map((w) => w.runId)),
+      charArray(by.finish.map((w) => w.status)),
+      jsonArray(by.finish.map((w) => w.result)),
+      jsonArray(by.finish.map((w) => w.error)),
+    ]);
     const waiting = by.finish.filter((w) => w.hadWaits);
     if (waiting.length > 0) add('unwait', [uuidArray(waiting.map((w) => w.runId))]);
   }
 
   const text = statementFor(kinds, workerId !== null);
   const values = [workerId, ...ORDER.flatMap((kind) => params.get(kind) ?? [])];
-  const { rows } = await client.query<{ alive: number; started?: string[] | null; watched?: string[] | null }>({ name: statementName(text), text, values });
+  const { rows } = await client.query<{ alive: number; started?: string[] | null; watched?: string[] | null }>({
+    name: statementName(text),
+    text,
+    values,
+  });
   const row = rows[0];
   if (row?.alive !== 1) throw new FencedError();
   if (row.started !== undefined) {

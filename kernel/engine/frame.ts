@@ -93,7 +93,15 @@ export interface Mismatch {
 
 const CANCELLED: Outcome = { status: 'n', outcome: null, attempts: 0, detail: null };
 
-const KIND_NAMES: Record<string, string> = { s: 'step', t: 'transaction', z: 'sleep', e: 'event', c: 'start_workflow', w: 'wait_workflow', p: 'patch' };
+const KIND_NAMES: Record<string, string> = {
+  s: 'step',
+  t: 'transaction',
+  z: 'sleep',
+  e: 'event',
+  c: 'start_workflow',
+  w: 'wait_workflow',
+  p: 'patch',
+};
 export function kindName(kind: string): string {
   return KIND_NAMES[kind] ?? kind;
 }
@@ -164,7 +172,13 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
     get replayState() {
       const next = outcomes.get(nextOrd);
       const open = [...calls.values()].map((call) => ({ seq: call.seq, kind: kindName(call.kind), name: call.name }));
-      return { next: next === undefined ? null : { seq: next.seq, name: history[next.seq]?.name }, ord: nextOrd, recorded: lastRecordedOrd, open, delivering };
+      return {
+        next: next === undefined ? null : { seq: next.seq, name: history[next.seq]?.name },
+        ord: nextOrd,
+        recorded: lastRecordedOrd,
+        open,
+        delivering,
+      };
     },
     get held() {
       return gate !== undefined;
@@ -238,7 +252,12 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
     return true;
   }
 
-  function stepRow(seq: number, kind: string, name: string, rest: Partial<StepRow> & Pick<StepRow, 'ord' | 'status' | 'startedAt'>): StepRow {
+  function stepRow(
+    seq: number,
+    kind: string,
+    name: string,
+    rest: Partial<StepRow> & Pick<StepRow, 'ord' | 'status' | 'startedAt'>,
+  ): StepRow {
     return {
       runId: run.runId,
       seq,
@@ -293,7 +312,12 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
   }
 
   /** Stores that a call waits, before its outcome is known. `then` runs once that is committed. */
-  function park(call: Call, row: { wakeAt: number | null; detail: string | null; attempts?: number; outcome?: string | null }, also: (() => void) | undefined, then: (() => void) | undefined): void {
+  function park(
+    call: Call,
+    row: { wakeAt: number | null; detail: string | null; attempts?: number; outcome?: string | null },
+    also: (() => void) | undefined,
+    then: (() => void) | undefined,
+  ): void {
     call.waiting = true;
     call.wakeAt = row.wakeAt;
     call.detail = row.detail;
@@ -348,7 +372,8 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
       deliver(call, next.outcome, next.endedAt);
     } else if (nextOrd <= lastRecordedOrd) {
       const [only] = calls.values();
-      if (calls.size === 1 && only?.kind === 'z') deliver(only, { status: 'o', outcome: null, attempts: 1, detail: null }, only.wakeAt ?? frame.time);
+      if (calls.size === 1 && only?.kind === 'z')
+        deliver(only, { status: 'o', outcome: null, attempts: 1, detail: null }, only.wakeAt ?? frame.time);
     }
   }
 

@@ -54,7 +54,13 @@ function checkObject(value: object, what: string, path: string, depth: number): 
   if (typeof (value as { toJSON?: unknown }).toJSON === 'function') return;
   const prototype = Object.getPrototypeOf(value) as object | null;
   if (prototype !== null && prototype !== Object.prototype) {
-    if (value instanceof Map || value instanceof Set || ArrayBuffer.isView(value) || value instanceof ArrayBuffer || value instanceof Promise) {
+    if (
+      value instanceof Map ||
+      value instanceof Set ||
+      ArrayBuffer.isView(value) ||
+      value instanceof ArrayBuffer ||
+      value instanceof Promise
+    ) {
       refuse(what, path, `a ${(prototype.constructor as { name?: string } | undefined)?.name ?? 'special object'}`);
     }
   }
@@ -77,7 +83,7 @@ export function toStoredError(error: unknown): StoredError {
     code: typeof code === 'string' && code !== '' ? clip(code, 128) : 'ERROR',
     message: clip(error.message),
     // a step that failed keeps the name of what it threw
-    name: clip((error as { causeName?: unknown }).causeName as string | undefined ?? error.name, 128),
+    name: clip(((error as { causeName?: unknown }).causeName as string | undefined) ?? error.name, 128),
   };
 }
 

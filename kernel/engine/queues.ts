@@ -59,7 +59,16 @@ export async function setQueue(store: Store, name: string, limits: QueueLimits):
        rate_limit = case when $8 then excluded.rate_limit else q.rate_limit end,
        rate_period_ms = case when $8 then excluded.rate_period_ms else q.rate_period_ms end,
        updated_at = now()`,
-    [name, limits.concurrency ?? null, limits.concurrency_per_key ?? null, rate?.limit ?? null, rate?.period_ms ?? null, given('concurrency'), given('concurrency_per_key'), given('rate_limit')],
+    [
+      name,
+      limits.concurrency ?? null,
+      limits.concurrency_per_key ?? null,
+      rate?.limit ?? null,
+      rate?.period_ms ?? null,
+      given('concurrency'),
+      given('concurrency_per_key'),
+      given('rate_limit'),
+    ],
   );
   await store.query(`select pg_notify('centaur_queues', '')`);
   const [view] = await listQueues(store, name);
@@ -104,7 +113,10 @@ export async function syncQueues(store: Store, workflows: readonly RegisteredWor
     await setQueue(store, queue.name, {
       concurrency: queue.concurrency ?? null,
       concurrency_per_key: queue.concurrencyPerKey ?? null,
-      rate_limit: queue.rateLimit === undefined ? null : { limit: queue.rateLimit.limit, period_ms: toMilliseconds(queue.rateLimit.period, 'rateLimit.period') },
+      rate_limit:
+        queue.rateLimit === undefined
+          ? null
+          : { limit: queue.rateLimit.limit, period_ms: toMilliseconds(queue.rateLimit.period, 'rateLimit.period') },
     });
   }
 }

@@ -47,7 +47,16 @@ const LIVE = `run_id, workflow_name, workflow_version, status::text as letter, q
 const FINISHED = `run_id, workflow_name, workflow_version, status::text as letter, queue, priority::int, concurrency_key, attempt::int,
   parent_run_id, trace_id, seed, trigger_key, input, result, error, null::timestamptz as wake_at, created_at, started_at, ended_at`;
 
-const STATUS: Record<string, RunStatus> = { q: 'queued', r: 'running', s: 'sleeping', w: 'waiting', x: 'stuck', c: 'completed', f: 'failed', n: 'cancelled' };
+const STATUS: Record<string, RunStatus> = {
+  q: 'queued',
+  r: 'running',
+  s: 'sleeping',
+  w: 'waiting',
+  x: 'stuck',
+  c: 'completed',
+  f: 'failed',
+  n: 'cancelled',
+};
 const LETTER = Object.fromEntries(Object.entries(STATUS).map(([letter, status]) => [status, letter])) as Record<RunStatus, string>;
 
 /** A delayed run that never began is queued, whatever keeps it. */
@@ -116,7 +125,9 @@ function completeSleeps(steps: readonly StepRecord[], ended: boolean): StepRecor
   let last = -1;
   for (const step of steps) if (step.ord !== null) last = Math.max(last, step.seq);
   return steps.map((step) =>
-    step.kind === 'z' && step.status === 'p' && (ended || step.seq < last) && step.wake_at !== null ? { ...step, status: 'o', ended_at: step.wake_at } : step,
+    step.kind === 'z' && step.status === 'p' && (ended || step.seq < last) && step.wake_at !== null
+      ? { ...step, status: 'o', ended_at: step.wake_at }
+      : step,
   );
 }
 
@@ -127,7 +138,10 @@ export function waitingOn(steps: readonly StepRecord[]): WaitingOn[] {
     const until = time(step.wake_at);
     const detail = (fromJson(step.detail) ?? {}) as Record<string, string>;
     if (step.kind === 'z') return [{ type: 'sleep', name, until: until as string }];
-    if (step.kind === 'e') return [{ type: 'event', name, event_type: detail.event_type as string, correlation_id: detail.correlation_id as string, deadline: until }];
+    if (step.kind === 'e')
+      return [
+        { type: 'event', name, event_type: detail.event_type as string, correlation_id: detail.correlation_id as string, deadline: until },
+      ];
     if (step.kind === 'w') return [{ type: 'workflow', name, run_id: detail.run_id as string, deadline: until }];
     return [{ type: 'retry', name, until: until as string, attempts: step.attempts, error: fromJson(step.outcome) as StoredError | null }];
   });
@@ -162,17 +176,25 @@ export async function getRun(store: Queryable, runId: RunId): Promise<RunDetail>
     result: fromJson(run.result),
     waiting_on: ended || run.letter === 'q' ? [] : waitingOn(steps),
     steps: completeSleeps(steps, ended).map(toStepView),
-    attempts: attempts.rows.map((row) => ({ attempt: row.attempt, error: fromJson(row.error) as StoredError | null, started_at: time(row.started_at), ended_at: time(row.ended_at) as string })),
+    attempts: attempts.rows.map((row) => ({
+      attempt: row.attempt,
+      error: fromJson(row.error) as StoredError | null,
+      started_at: time(row.started_at),
+      ended_at: time(row.ended_at) as string,
+    })),
     children: children.rows.map((row) => ({ run_id: row.run_id, workflow_name: row.workflow_name, status: statusName(row) })),
   };
 }
 
 export async function listRuns(store: Queryable, filter: RunFilter): Promise<Page<RunSummary>> {
   const limit = filter.limit ?? 50;
-  if (!Number.isInteger(limit) || limit < 1 || limit > 200) throw new EngineError('INVALID_REQUEST', 'limit: expected a whole number from 1 to 200');
-  if (filter.status !== undefined && !RUN_STATUSES.includes(filter.status)) throw new EngineError('INVALID_REQUEST', `status: expected one of ${RUN_STATUSES.join(', ')}`);
+  if (!Number.isInteger(limit) || limit < 1 || limit > 200)
+    throw new EngineError('INVALID_REQUEST', 'limit: expected a whole number from 1 to 200');
+  if (filter.status !== undefined && !RUN_STATUSES.includes(filter.status))
+    throw new EngineError('INVALID_REQUEST', `status: expected one of ${RUN_STATUSES.join(', ')}`);
   const after = filter.after ?? null;
-  if (after !== null && !/^[0-9a-f-]{36}$/.test(after)) throw new EngineError('INVALID_REQUEST', 'after: expected the cursor of an earlier answer');
+  if (after !== null && !/^[0-9a-f-]{36}$/.test(after))
+    throw new EngineError('INVALID_REQUEST', 'after: expected the cursor of an earlier answer');
   const letters = filter.status === undefined ? null : filter.status === 'queued' ? ['q', 's'] : [LETTER[filter.status]];
   const where = `($1::text is null or workflow_name = $1) and ($2::text[] is null or status::text = any($2::text[])) and ($3::uuid is null or run_id < $3::uuid)`;
   const page = async (table: string, columns: string) =>

@@ -7,17 +7,22 @@ const BATCH = 1000;
 const BY_RUN = ['workflow_runs_finished', 'workflow_steps', 'workflow_attempts'];
 
 /** One process at a time; the others do nothing. Never waits for a lock longer than a writer would notice. */
-export async function applyRetention(store: Store, options: { readonly retentionDays: number; readonly now: Date }): Promise<{ readonly dropped: string[] }> {
+export async function applyRetention(
+  store: Store,
+  options: { readonly retentionDays: number; readonly now: Date },
+): Promise<{ readonly dropped: string[] }> {
   const cutoff = options.now.getTime() - options.retentionDays * 86_400_000;
   const dropped: string[] = [];
   for (const week of await oldWeeks(store, cutoff)) {
     const [low, high] = [uuidAt(week), uuidAt(week + WEEK_MS)];
     const names = BY_RUN.map((table) => partitionName(table, week));
-    const free = await store.transaction(async (tx) => {
-      if (!(await only(tx)) || (await pinned(tx, low, high, cutoff))) return false;
-      await dropTables(tx, [...names, partitionName('workflow_events', week)]);
-      return true;
-    }).catch(ignoreLockTimeout);
+    const free = await store
+      .transaction(async (tx) => {
+        if (!(await only(tx)) || (await pinned(tx, low, high, cutoff))) return false;
+        await dropTables(tx, [...names, partitionName('workflow_events', week)]);
+        return true;
+      })
+      .catch(ignoreLockTimeout);
     if (free) dropped.push(...names);
     else await deleteExpired(store, low, high, cutoff);
   }

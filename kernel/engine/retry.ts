@@ -31,7 +31,8 @@ export function resolveRetry(policy: RetryPolicy | undefined, field: string): Re
   }
   const asked = Object.values(given).some((value) => value !== undefined);
   const maxAttempts = given.maxAttempts ?? (asked ? 3 : 1);
-  if (!Number.isInteger(maxAttempts) || maxAttempts < 1 || maxAttempts > 1000) throw invalid(`${field}.maxAttempts`, 'expected a whole number from 1 to 1000');
+  if (!Number.isInteger(maxAttempts) || maxAttempts < 1 || maxAttempts > 1000)
+    throw invalid(`${field}.maxAttempts`, 'expected a whole number from 1 to 1000');
   return {
     maxAttempts,
     backoff,
@@ -52,7 +53,8 @@ export function resolveRetry(policy: RetryPolicy | undefined, field: string): Re
 export function nextDelay(retry: ResolvedRetry, attempt: number, error: StoredError, random: () => number): number | null {
   if (attempt >= retry.maxAttempts) return null;
   const names = [error.code, error.name ?? ''];
-  if (names.includes('NON_RETRYABLE') || names.includes('NonRetryableError') || names.some((name) => retry.nonRetryable.has(name))) return null;
+  if (names.includes('NON_RETRYABLE') || names.includes('NonRetryableError') || names.some((name) => retry.nonRetryable.has(name)))
+    return null;
   const grown = retry.backoff === 'fixed' ? retry.delayMs : retry.delayMs * retry.factor ** (attempt - 1);
   const delay = Math.min(grown, retry.maxDelayMs);
   return Math.round(delay * (1 - retry.jitter * random()));

@@ -17,7 +17,10 @@ test('each tick starts one run, however many processes look at the same moment',
   await syncSchedules(t.store, workflow({ ...EVERY_MINUTE, allow_overlap: true }), at('00:00:30'));
   assert.equal(await runDueSchedules(t.store, at('00:00:59')), 0);
   const started = await Promise.all(Array.from({ length: 8 }, () => runDueSchedules(t.store, at('00:01:01'))));
-  assert.equal(started.reduce((sum, n) => sum + n), 1);
+  assert.equal(
+    started.reduce((sum, n) => sum + n),
+    1,
+  );
   assert.equal(await runDueSchedules(t.store, at('00:02:00')), 1);
   assert.equal(await countRuns(t), 2);
   assert.equal((await t.engine.listRuns({ workflow_name: 'ticking' })).items[0]?.trigger_key, 'schedule:ticking:2030-01-01T00:02:00.000Z');

@@ -26,7 +26,11 @@ interface Row {
 const GRACE_MS = 30_000;
 
 /** Brings the rows in line with what the workflow files declare. One bad schedule turns off only itself. */
-export async function syncSchedules(store: Store, registered: readonly RegisteredWorkflow[], now?: Date): Promise<{ readonly problems: string[] }> {
+export async function syncSchedules(
+  store: Store,
+  registered: readonly RegisteredWorkflow[],
+  now?: Date,
+): Promise<{ readonly problems: string[] }> {
   const problems: string[] = [];
   const wanted = new Map<string, { workflow: RegisteredWorkflow; spec: Schedule }>();
   for (const workflow of registered) {
@@ -45,7 +49,9 @@ export async function syncSchedules(store: Store, registered: readonly Registere
     await tx.query('select pg_advisory_xact_lock(7226003)');
     const current = now?.getTime() ?? (await databaseNow(tx));
     for (const [id, { workflow, spec }] of wanted) await upsert(tx, id, workflow.name, spec, current);
-    await tx.query('update workflow_schedules set enabled = false, updated_at = now() where enabled and schedule_id <> all($1::text[])', [[...wanted.keys()]]);
+    await tx.query('update workflow_schedules set enabled = false, updated_at = now() where enabled and schedule_id <> all($1::text[])', [
+      [...wanted.keys()],
+    ]);
   });
   return { problems };
 }

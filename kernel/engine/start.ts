@@ -11,19 +11,25 @@ import { readRun, statusName } from './reads.ts';
 import type { RunId, StartedRun, StartRequest } from './types.ts';
 
 /** @throws EngineError naming the field */
-export async function prepareStart(core: Core, request: StartRequest, parent: { runId: string; traceId: string | null } | null): Promise<StartRow> {
+export async function prepareStart(
+  core: Core,
+  request: StartRequest,
+  parent: { runId: string; traceId: string | null } | null,
+): Promise<StartRow> {
   const name = request.workflow_name;
   if (typeof name !== 'string' || name === '') throw new EngineError('INVALID_REQUEST', 'workflow_name: expected the name of a workflow');
   const workflow = workflowFor(core, name, null);
   if (workflow === undefined) throw unknownWorkflow(core, name);
   const input = toJson(request.input, 'input');
-  const parsed = workflow.parseInput === undefined ? request.input : await workflow.parseInput(request.input === undefined ? null : JSON.parse(input));
+  const parsed =
+    workflow.parseInput === undefined ? request.input : await workflow.parseInput(request.input === undefined ? null : JSON.parse(input));
   const queue = checkQueueName(request.queue ?? (typeof workflow.queue === 'object' ? workflow.queue.name : workflow.queue) ?? 'default');
   const key = request.concurrency_key ?? workflow.concurrencyKey?.(parsed as never) ?? null;
   checkText('concurrency_key', key, 256);
   checkText('trigger_key', request.trigger_key ?? null, 512);
   const priority = request.priority ?? 0;
-  if (!Number.isInteger(priority) || priority < -100 || priority > 100) throw new EngineError('INVALID_REQUEST', 'priority: expected a whole number from -100 to 100');
+  if (!Number.isInteger(priority) || priority < -100 || priority > 100)
+    throw new EngineError('INVALID_REQUEST', 'priority: expected a whole number from -100 to 100');
   const wakeAt = request.run_at === undefined ? null : parseTime('run_at', request.run_at);
   const traceId = request.trace_id === undefined ? (parent?.traceId ?? null) : parseTraceId(request.trace_id);
   const now = core.store.now();
@@ -43,7 +49,12 @@ export async function prepareStart(core: Core, request: StartRequest, parent: { 
     parent: parent?.runId ?? null,
     traceId: traceId ?? (parent === null ? null : parent.runId),
     triggerKey: request.trigger_key ?? null,
-    inputHash: request.trigger_key === undefined ? null : createHash('sha256').update(canonical(request.input ?? null)).digest(),
+    inputHash:
+      request.trigger_key === undefined
+        ? null
+        : createHash('sha256')
+            .update(canonical(request.input ?? null))
+            .digest(),
     input,
   };
 }
@@ -58,7 +69,12 @@ function canStartHere(core: Core, queue: string, key: string | null): boolean {
 export function unknownWorkflow(core: Core, name: string): EngineError {
   const known = core.registry.list().map((workflow) => workflow.name);
   const near = known.filter((other) => distance(other, name) <= 2);
-  const hint = near.length > 0 ? `; did you mean ${near.join(' or ')}?` : known.length > 0 ? `; known are ${known.slice(0, 20).join(', ')}` : '; no workflow is loaded: check WORKFLOW_DIRS';
+  const hint =
+    near.length > 0
+      ? `; did you mean ${near.join(' or ')}?`
+      : known.length > 0
+        ? `; known are ${known.slice(0, 20).join(', ')}`
+        : '; no workflow is loaded: check WORKFLOW_DIRS';
   return new EngineError('UNKNOWN_WORKFLOW', `workflow_name: no workflow is named "${name}"${hint}`);
 }
 
@@ -83,8 +99,12 @@ function checkText(field: string, value: unknown, most: number): void {
 }
 
 function parseTime(field: string, text: unknown): number {
-  const ms = typeof text === 'string' && /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)$/.test(text) ? Date.parse(text) : Number.NaN;
-  if (!Number.isFinite(ms)) throw new EngineError('INVALID_REQUEST', `${field}: expected an RFC 3339 time with a zone, such as 2026-01-31T09:00:00Z`);
+  const ms =
+    typeof text === 'string' && /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)$/.test(text)
+      ? Date.parse(text)
+      : Number.NaN;
+  if (!Number.isFinite(ms))
+    throw new EngineError('INVALID_REQUEST', `${field}: expected an RFC 3339 time with a zone, such as 2026-01-31T09:00:00Z`);
   return ms;
 }
 
@@ -152,7 +172,8 @@ export async function commitStarts(core: Core, rows: readonly StartRow[], begin:
 }
 
 function startFailure(error: Error): Error {
-  if (error instanceof FencedError) return new EngineError('STORE_UNAVAILABLE', 'this worker just lost its lease; nothing was started, try again', { cause: error });
+  if (error instanceof FencedError)
+    return new EngineError('STORE_UNAVAILABLE', 'this worker just lost its lease; nothing was started, try again', { cause: error });
   return new EngineError('ROW_REJECTED', `Postgres refused the run: ${error.message}`, { cause: error });
 }
 
@@ -166,10 +187,20 @@ async function findTriggered(core: Core, rows: readonly StartRow[]): Promise<Map
     const trigger = triggers[0];
     if (trigger === undefined) throw new EngineError('STORE_UNAVAILABLE', 'trigger_key: its run is just being removed; try again');
     if (row.inputHash === null || !trigger.input_hash.equals(row.inputHash)) {
-      throw new EngineError('TRIGGER_KEY_MISMATCH', `trigger_key: "${row.triggerKey}" has started run ${trigger.run_id} with another input`, { details: { run_id: trigger.run_id } });
+      throw new EngineError(
+        'TRIGGER_KEY_MISMATCH',
+        `trigger_key: "${row.triggerKey}" has started run ${trigger.run_id} with another input`,
+        { details: { run_id: trigger.run_id } },
+      );
     }
     const run = await readRun(core.store, trigger.run_id);
-    found.set(row, { run_id: trigger.run_id as RunId, workflow_name: row.workflow, status: run === undefined ? 'queued' : statusName(run), created: false, idempotent: true });
+    found.set(row, {
+      run_id: trigger.run_id as RunId,
+      workflow_name: row.workflow,
+      status: run === undefined ? 'queued' : statusName(run),
+      created: false,
+      idempotent: true,
+    });
   }
   return found;
 }

@@ -70,7 +70,13 @@ interface Cursor {
   ord: number;
 }
 
-export async function* tailRun(core: Core, watchers: Watchers, runId: RunId, afterId: string | undefined, signal: AbortSignal | undefined): AsyncGenerator<RunEvent> {
+export async function* tailRun(
+  core: Core,
+  watchers: Watchers,
+  runId: RunId,
+  afterId: string | undefined,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<RunEvent> {
   const cursor = parseCursor(afterId);
   const watch = watchers.watch(runId);
   let shown = '';
@@ -117,9 +123,12 @@ async function newEvents(core: Core, run: RunRecord, cursor: Cursor): Promise<Ru
           [run.run_id, Math.max(1, cursor.attempt)],
         )
       : { rows: [] };
-  const retries = attempts.map((row) => ({ ...row, next: row.attempt + 1 })).filter((row) => row.next > cursor.attempt && row.next <= run.attempt);
+  const retries = attempts
+    .map((row) => ({ ...row, next: row.attempt + 1 }))
+    .filter((row) => row.next > cursor.attempt && row.next <= run.attempt);
   for (const step of rows) {
-    while (retries[0] !== undefined && retries[0].next <= step.attempt) events.push(retryEvent(retries.shift() as (typeof retries)[number], cursor));
+    while (retries[0] !== undefined && retries[0].next <= step.attempt)
+      events.push(retryEvent(retries.shift() as (typeof retries)[number], cursor));
     cursor.attempt = step.attempt;
     cursor.ord = step.ord as number;
     const name = step.status === 'o' ? 'step.completed' : step.status === 't' ? 'step.timed_out' : 'step.failed';
@@ -133,7 +142,11 @@ async function newEvents(core: Core, run: RunRecord, cursor: Cursor): Promise<Ru
 function retryEvent(retry: { next: number; error: string | null }, cursor: Cursor): RunEvent {
   cursor.attempt = retry.next;
   cursor.ord = -1;
-  return { id: `${retry.next}-0`, event: 'run.retrying', data: { attempt: retry.next, error: fromJson(retry.error) as StoredError | null } };
+  return {
+    id: `${retry.next}-0`,
+    event: 'run.retrying',
+    data: { attempt: retry.next, error: fromJson(retry.error) as StoredError | null },
+  };
 }
 
 function terminalEvent(run: RunRecord, cursor: Cursor): RunEvent {

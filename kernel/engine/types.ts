@@ -6,16 +6,7 @@ declare const brand: unique symbol;
 export type RunId = string & { readonly [brand]: 'RunId' };
 
 export type RunStatus = 'queued' | 'running' | 'sleeping' | 'waiting' | 'completed' | 'failed' | 'cancelled' | 'stuck';
-export const RUN_STATUSES: readonly RunStatus[] = [
-  'queued',
-  'running',
-  'sleeping',
-  'waiting',
-  'completed',
-  'failed',
-  'cancelled',
-  'stuck',
-];
+export const RUN_STATUSES: readonly RunStatus[] = ['queued', 'running', 'sleeping', 'waiting', 'completed', 'failed', 'cancelled', 'stuck'];
 
 /** An error as it is stored and shown: never a stack, never a time, so that a replay sees the same value. */
 export interface StoredError {
@@ -94,9 +85,21 @@ export interface StepView {
 
 export type WaitingOn =
   | { readonly type: 'sleep'; readonly name: string; readonly until: string }
-  | { readonly type: 'event'; readonly name: string; readonly event_type: string; readonly correlation_id: string; readonly deadline: string | null }
+  | {
+      readonly type: 'event';
+      readonly name: string;
+      readonly event_type: string;
+      readonly correlation_id: string;
+      readonly deadline: string | null;
+    }
   | { readonly type: 'workflow'; readonly name: string; readonly run_id: string; readonly deadline: string | null }
-  | { readonly type: 'retry'; readonly name: string; readonly until: string; readonly attempts: number; readonly error: StoredError | null };
+  | {
+      readonly type: 'retry';
+      readonly name: string;
+      readonly until: string;
+      readonly attempts: number;
+      readonly error: StoredError | null;
+    };
 
 export interface RunSummary {
   readonly run_id: RunId;
@@ -124,7 +127,12 @@ export interface RunDetail extends RunSummary {
   readonly waiting_on: readonly WaitingOn[];
   readonly steps: readonly StepView[];
   /** Earlier attempts of a retried run. */
-  readonly attempts: readonly { readonly attempt: number; readonly error: StoredError | null; readonly started_at: string | null; readonly ended_at: string }[];
+  readonly attempts: readonly {
+    readonly attempt: number;
+    readonly error: StoredError | null;
+    readonly started_at: string | null;
+    readonly ended_at: string;
+  }[];
   readonly children: readonly { readonly run_id: string; readonly workflow_name: string; readonly status: RunStatus }[];
 }
 
@@ -146,9 +154,17 @@ export interface Page<Item> {
 export type RunEvent =
   | { readonly id: string; readonly event: 'step.completed' | 'step.failed' | 'step.timed_out'; readonly data: StepView }
   | { readonly id: string; readonly event: 'run.retrying'; readonly data: { readonly attempt: number; readonly error: StoredError | null } }
-  | { readonly id: string; readonly event: 'run.completed' | 'run.failed' | 'run.cancelled'; readonly data: RunSummary & { readonly result: unknown } }
+  | {
+      readonly id: string;
+      readonly event: 'run.completed' | 'run.failed' | 'run.cancelled';
+      readonly data: RunSummary & { readonly result: unknown };
+    }
   /** Not durable and without an id: the run's status or what it waits for changed. */
-  | { readonly id: null; readonly event: 'run.status'; readonly data: { readonly status: RunStatus; readonly waiting_on: readonly WaitingOn[]; readonly error: StoredError | null } };
+  | {
+      readonly id: null;
+      readonly event: 'run.status';
+      readonly data: { readonly status: RunStatus; readonly waiting_on: readonly WaitingOn[]; readonly error: StoredError | null };
+    };
 
 export interface EmitRequest {
   readonly event_type: string;

@@ -46,7 +46,10 @@ export function createWaits(core: Core): Waits {
       const batch = queued.filter(({ frame, call }) => !frame.closed && !call.settling && call.registered);
       queued = [];
       try {
-        await Promise.all([checkEvents(batch.filter(({ call }) => call.kind === 'e')), checkRuns(batch.filter(({ call }) => call.kind === 'w'))]);
+        await Promise.all([
+          checkEvents(batch.filter(({ call }) => call.kind === 'e')),
+          checkRuns(batch.filter(({ call }) => call.kind === 'w')),
+        ]);
       } catch (error) {
         // the wait rows are committed: the next notification or repair looks again
         core.log({ level: 'warn', message: 'looking for awaited events failed; trying again', error: (error as Error).message });
@@ -79,7 +82,12 @@ export function createWaits(core: Core): Waits {
       const used = consumed(frame, call);
       if (frame.closed || call.settling || used.has(row.event_id)) continue;
       used.add(row.event_id);
-      frame.settle(call, { status: 'o', outcome: row.payload, attempts: 1, detail: JSON.stringify({ ...(fromJson(call.detail) as object), event_id: row.event_id }) });
+      frame.settle(call, {
+        status: 'o',
+        outcome: row.payload,
+        attempts: 1,
+        detail: JSON.stringify({ ...(fromJson(call.detail) as object), event_id: row.event_id }),
+      });
     }
   }
 
@@ -209,7 +217,10 @@ function used(frame: Frame, eventType: string, correlationId: string): Set<strin
   return set;
 }
 
-function childOutcome(runId: string, ended: { status: string | null; result: string | null; error: string | null } | undefined): { status: string; outcome: string | null } {
+function childOutcome(
+  runId: string,
+  ended: { status: string | null; result: string | null; error: string | null } | undefined,
+): { status: string; outcome: string | null } {
   if (ended?.status === 'c') return { status: 'o', outcome: ended.result };
   const child = ended === undefined ? null : (fromJson(ended.error) as StoredError | null);
   const [code, message] =
@@ -218,5 +229,8 @@ function childOutcome(runId: string, ended: { status: string | null; result: str
       : ended.status === 'n'
         ? ['CHILD_CANCELLED', `run ${runId} was cancelled`]
         : ['CHILD_FAILED', `run ${runId} failed: ${child?.message ?? 'without a message'}`];
-  return { status: 'e', outcome: JSON.stringify({ code, message, child: child === null ? null : { code: child.code, message: child.message } }) };
+  return {
+    status: 'e',
+    outcome: JSON.stringify({ code, message, child: child === null ? null : { code: child.code, message: child.message } }),
+  };
 }

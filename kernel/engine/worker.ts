@@ -147,7 +147,9 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
       [core.workerId, WORKER_LOCKS, (core.options.leaseMs * 0.6) / 1000],
     );
     // a lock is also free when only the connections were cut: on this machine the process tells, elsewhere a missed renewal
-    const gone = suspects.filter((worker) => worker.expired || (worker.host === hostname() ? !isRunning(worker.pid) : worker.late)).map((worker) => worker.worker_id);
+    const gone = suspects
+      .filter((worker) => worker.expired || (worker.host === hostname() ? !isRunning(worker.pid) : worker.late))
+      .map((worker) => worker.worker_id);
     const { rows: dead } = await core.store.query<{ worker_id: number }>(
       `update workers set dead = true, ended_at = now() where worker_id = any($1::int[]) and not dead returning worker_id`,
       [gone],
@@ -173,7 +175,9 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
    * that two looks in a row find so go back. One look is not enough: a claim's answer may still be on its way.
    */
   async function releaseUnheld(): Promise<void> {
-    const { rows } = await core.store.query<{ run_id: string }>(`select run_id from workflow_runs where owner = $1 and status = 'r'`, [core.workerId]);
+    const { rows } = await core.store.query<{ run_id: string }>(`select run_id from workflow_runs where owner = $1 and status = 'r'`, [
+      core.workerId,
+    ]);
     const missing = rows.map((row) => row.run_id).filter((id) => !core.frames.has(id) && !core.starting.has(id));
     const lost = claimBegan < lastLook ? [] : missing.filter((id) => unheld.has(id));
     unheld = new Set(missing);
@@ -254,7 +258,9 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
     if (core.workerId === null) return;
     // hand back what is left, at once, instead of letting the lease run out
     await core.store.query('update workers set dead = true, ended_at = now() where worker_id = $1', [core.workerId]);
-    await core.store.query(`update workflow_runs set status = 's', wake_at = now(), owner = null where owner = $1 and status = 'r'`, [core.workerId]);
+    await core.store.query(`update workflow_runs set status = 's', wake_at = now(), owner = null where owner = $1 and status = 'r'`, [
+      core.workerId,
+    ]);
     await core.store.query(`select pg_notify('centaur_work', '')`);
   }
 

@@ -26,12 +26,13 @@ export type Failure =
   | 'rejected';
 
 /** Node's socket errors and pg's own words for a connection that ended under a query. */
-const CONNECTION_LOST = /ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EHOSTUNREACH|terminated|Connection ended|not queryable|Client was closed|timeout exceeded/i;
+const CONNECTION_LOST =
+  /ECONN|EPIPE|ETIMEDOUT|ENOTFOUND|EHOSTUNREACH|terminated|Connection ended|not queryable|Client was closed|timeout exceeded/i;
 
 /** What a failed statement means for its rows. */
 export function classifyFailure(error: unknown): Failure {
   const state = sqlState(error);
-  if (state === undefined) return CONNECTION_LOST.test(String((error as Error)?.message ?? error)) ? 'ambiguous' : 'rejected';
+  if (state === undefined) return CONNECTION_LOST.test(error instanceof Error ? error.message : String(error)) ? 'ambiguous' : 'rejected';
   // 40001 serialization, 40P01 deadlock, 55P03 lock timeout, 53 resources, 25006 read-only (a fail-over under way)
   if (state.startsWith('40') || state.startsWith('53') || state === '55P03' || state === '25006') return 'retry';
   // 57P0x: the server is going away. The commit itself may have happened just before

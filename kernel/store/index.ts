@@ -11,4 +11,13 @@ export { isUuid, uuidv7 } from './ids.ts';
 export type { Listener } from './listen.ts';
 export { migrate } from './migrate.ts';
 export { createWriter, type PendingWrite, type Writer } from './writer.ts';
-export { connectStore, describeUrl, type Queryable, type QueryResult, type Store, statementName, type StoreLogEntry, type StoreOptions } from './store.ts';
+export {
+  connectStore,
+  describeUrl,
+  type Queryable,
+  type QueryResult,
+  type Store,
+  statementName,
+  type StoreLogEntry,
+  type StoreOptions,
+} from './store.ts';

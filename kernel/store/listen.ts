@@ -53,7 +53,8 @@ export function createListener(connect: () => Promise<pg.Client>, log: (entry: S
         return;
       } catch (error) {
         await candidate?.end().catch(() => {});
-        if (attempt === 0) log({ level: 'warn', message: 'cannot listen for notifications; trying again', error: (error as Error).message });
+        if (attempt === 0)
+          log({ level: 'warn', message: 'cannot listen for notifications; trying again', error: (error as Error).message });
         await new Promise((resolve) => setTimeout(resolve, RECONNECT_MS[Math.min(attempt, RECONNECT_MS.length - 1)]).unref());
       }
     }

@@ -37,7 +37,9 @@ export async function migrate(url: string): Promise<{ readonly applied: readonly
     await client.query('select pg_advisory_lock($1)', [MIGRATION_LOCK]);
     await client.query(`create table if not exists centaur_migrations (
       id int primary key, name text not null, checksum text not null, applied_at timestamptz not null default now())`);
-    const { rows } = await client.query<{ id: number; name: string; checksum: string }>('select id, name, checksum from centaur_migrations');
+    const { rows } = await client.query<{ id: number; name: string; checksum: string }>(
+      'select id, name, checksum from centaur_migrations',
+    );
     const done = new Map(rows.map((row) => [row.id, row]));
     refuseForeignHistory(migrations, rows);
 
@@ -62,11 +64,17 @@ async function apply(client: pg.Client, migration: Migration): Promise<void> {
     await client.query('begin');
     await client.query(`set local lock_timeout = '5s'`);
     await client.query(migration.sql);
-    await client.query('insert into centaur_migrations (id, name, checksum) values ($1, $2, $3)', [migration.id, migration.name, migration.checksum]);
+    await client.query('insert into centaur_migrations (id, name, checksum) values ($1, $2, $3)', [
+      migration.id,
+      migration.name,
+      migration.checksum,
+    ]);
     await client.query('commit');
   } catch (error) {
     await client.query('rollback').catch(() => {});
-    throw new StoreError('MIGRATION', `migration ${migration.name} failed and was rolled back: ${(error as Error).message}`, { cause: error });
+    throw new StoreError('MIGRATION', `migration ${migration.name} failed and was rolled back: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
 }
 
@@ -74,7 +82,10 @@ function refuseForeignHistory(ours: readonly Migration[], theirs: readonly { id:
   const known = new Set(ours.map((migration) => migration.id));
   const newer = theirs.find((row) => !known.has(row.id));
   if (newer !== undefined) {
-    throw new StoreError('MIGRATION', `the database has migration ${newer.name}, which this release does not know: it belongs to a newer release`);
+    throw new StoreError(
+      'MIGRATION',
+      `the database has migration ${newer.name}, which this release does not know: it belongs to a newer release`,
+    );
   }
 }
 

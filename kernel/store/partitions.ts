@@ -26,7 +26,12 @@ export function partitionName(table: string, weekMs: number): string {
 }
 
 /** Makes the partitions from last week to `weeksAhead` weeks ahead, and a default one for ids from strange clocks. */
-export async function ensurePartitions(store: Pick<Store, 'query' | 'transaction'>, tables: readonly string[], nowMs: number, weeksAhead = 4): Promise<void> {
+export async function ensurePartitions(
+  store: Pick<Store, 'query' | 'transaction'>,
+  tables: readonly string[],
+  nowMs: number,
+  weeksAhead = 4,
+): Promise<void> {
   const weeks = Array.from({ length: weeksAhead + 2 }, (_, i) => weekStart(nowMs) + (i - 1) * WEEK_MS);
   const wanted = tables.flatMap((table) => [`${table}_default`, ...weeks.map((week) => partitionName(table, week))]);
   if ((await missing(store, wanted)).size === 0) return;
@@ -37,7 +42,8 @@ export async function ensurePartitions(store: Pick<Store, 'query' | 'transaction
       if (absent.has(`${table}_default`)) await tx.query(`create table ${table}_default partition of ${table} default`);
       for (const week of weeks) {
         const name = partitionName(table, week);
-        if (absent.has(name)) await tx.query(`create table ${name} partition of ${table} for values from ('${uuidAt(week)}') to ('${uuidAt(week + WEEK_MS)}')`);
+        if (absent.has(name))
+          await tx.query(`create table ${name} partition of ${table} for values from ('${uuidAt(week)}') to ('${uuidAt(week + WEEK_MS)}')`);
       }
     }
   });

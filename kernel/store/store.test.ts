@@ -68,7 +68,9 @@ test('notifications are heard again after the connection is cut', async () => {
   const store = await connectStore({ url: database.url });
   const heard: string[] = [];
   await store.listener.on('news', (payload) => heard.push(payload));
-  await store.query(`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'centaur listener' and datname = current_database()`);
+  await store.query(
+    `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'centaur listener' and datname = current_database()`,
+  );
   await eventually(async () => {
     await store.query(`select pg_notify('news', 'again')`);
     return heard.includes('again');
@@ -96,7 +98,10 @@ async function writerOn(url: string) {
     isFatal: () => false,
     log: () => {},
   });
-  const insert = (n: number) => new Promise<void>((resolve, reject) => writer.push({ n, group: `g${n}`, bytes: 10, settle: (error) => (error === undefined ? resolve() : reject(error)) }));
+  const insert = (n: number) =>
+    new Promise<void>((resolve, reject) =>
+      writer.push({ n, group: `g${n}`, bytes: 10, settle: (error) => (error === undefined ? resolve() : reject(error)) }),
+    );
   return { store, writer, insert, sent };
 }
 
@@ -113,7 +118,10 @@ test('a poisoned row fails alone; the rest of its batch is committed', async () 
   await using database = await createTestDatabase();
   const { store, writer, insert } = await writerOn(database.url);
   const results = await Promise.allSettled([1, 2, -1, 3, 4, -2].map(insert));
-  assert.deepEqual(results.map((result) => result.status), ['fulfilled', 'fulfilled', 'rejected', 'fulfilled', 'fulfilled', 'rejected']);
+  assert.deepEqual(
+    results.map((result) => result.status),
+    ['fulfilled', 'fulfilled', 'rejected', 'fulfilled', 'fulfilled', 'rejected'],
+  );
   assert.equal((await store.query('select 1 from numbers')).rowCount, 4);
   await writer.close();
   await store.close();
@@ -125,7 +133,9 @@ test('connections cut in mid-flush lose nothing and write nothing twice', async 
   let cutting = true;
   const cutter = (async () => {
     while (cutting) {
-      await store.query(`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'centaur writer' and datname = current_database()`);
+      await store.query(
+        `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'centaur writer' and datname = current_database()`,
+      );
       await new Promise((resolve) => setTimeout(resolve, 7));
     }
   })();

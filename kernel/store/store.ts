@@ -60,9 +60,9 @@ const TYPES: pg.CustomTypesConfig = {
     if (oid === 20) return Number;
     if (oid === 114) return (text: string) => text;
     if (oid === 1184) return (text: string) => timestampMs(text);
-    return pg.types.getTypeParser(oid, format as 'text');
+    return pg.types.getTypeParser(oid, format);
   },
-} as pg.CustomTypesConfig;
+};
 
 /** `2026-11-20 22:17:03.123456+00` to milliseconds; the session's zone is always UTC. */
 function timestampMs(text: string): number {
@@ -182,7 +182,10 @@ async function checkServer(pool: pg.Pool, url: string): Promise<void> {
     throw connectionProblem(error, url);
   }
   if (row === undefined || row.version < 150_000) {
-    throw new StoreError('UNSUITABLE', `Postgres ${Math.floor((row?.version ?? 0) / 10_000)} is too old: DATABASE_URL must name Postgres 15 or newer`);
+    throw new StoreError(
+      'UNSUITABLE',
+      `Postgres ${Math.floor((row?.version ?? 0) / 10_000)} is too old: DATABASE_URL must name Postgres 15 or newer`,
+    );
   }
   if (row.encoding !== 'UTF8') {
     throw new StoreError('UNSUITABLE', `the database's encoding is ${row.encoding}: create it with "encoding 'UTF8'"`);
@@ -193,9 +196,15 @@ export function connectionProblem(error: unknown, url: string): StoreError {
   const where = describeUrl(url);
   const state = sqlState(error);
   const cause = { cause: error };
-  if (state === '28P01' || state === '28000') return new StoreError('UNSUITABLE', `Postgres at ${where} refused the user or password of DATABASE_URL`, cause);
-  if (state === '3D000') return new StoreError('UNSUITABLE', `Postgres at ${where} has no such database: create it, or correct DATABASE_URL`, cause);
-  return new StoreError('UNAVAILABLE', `cannot reach Postgres at ${where}: ${(error as Error).message || (error as { code?: string }).code}; is it running, and is DATABASE_URL right?`, cause);
+  if (state === '28P01' || state === '28000')
+    return new StoreError('UNSUITABLE', `Postgres at ${where} refused the user or password of DATABASE_URL`, cause);
+  if (state === '3D000')
+    return new StoreError('UNSUITABLE', `Postgres at ${where} has no such database: create it, or correct DATABASE_URL`, cause);
+  return new StoreError(
+    'UNAVAILABLE',
+    `cannot reach Postgres at ${where}: ${(error as Error).message || (error as { code?: string }).code}; is it running, and is DATABASE_URL right?`,
+    cause,
+  );
 }
 
 /** Host, port and database of a connection URL: never its password. */

@@ -135,7 +135,8 @@ export function createWriter<Write extends PendingWrite>(options: WriterOptions<
         if (failure === 'rejected') return splitOrReject(batch, error as Error);
         if (closed) throw error;
         if (on === undefined || failure === 'ambiguous') drop();
-        if (attempt === 0) options.log({ level: 'warn', message: 'a flush failed and is tried again', error: (error as Error).message, failure });
+        if (attempt === 0)
+          options.log({ level: 'warn', message: 'a flush failed and is tried again', error: (error as Error).message, failure });
         await delay(attempt);
         if (failure === 'ambiguous' && (await askUntilKnown(batch))) return;
       }

@@ -177,9 +177,7 @@ test('a tail that loses its connection resumes after the last event it saw', asy
 });
 
 test('a tail does not try again when the API refuses', async (t) => {
-  const { client, seen } = await serve(t, (_request, response) =>
-    json(response, 404, { code: 'RUN_NOT_FOUND', message: 'no run r1' }),
-  );
+  const { client, seen } = await serve(t, (_request, response) => json(response, 404, { code: 'RUN_NOT_FOUND', message: 'no run r1' }));
   await assert.rejects(collect(client.tailRun('r1')), { code: 'RUN_NOT_FOUND', status: 404 });
   assert.equal(seen.length, 1);
 });

@@ -83,11 +83,7 @@ export interface Client {
     fork: { readonly fromStep: string | number; readonly input?: unknown },
   ): Promise<StartedRun<Result>>;
   /** Sends an event to whichever run waits, or will wait, for this type and correlation id. */
-  emitEvent(event: {
-    readonly eventType: string;
-    readonly correlationId: string;
-    readonly payload?: unknown;
-  }): Promise<EmittedEvent>;
+  emitEvent(event: { readonly eventType: string; readonly correlationId: string; readonly payload?: unknown }): Promise<EmittedEvent>;
   listWorkflows(): Promise<Page<WorkflowView>>;
   listSchedules(): Promise<Page<ScheduleView>>;
   /** Waits for a run to end, across restarts of the API, and returns it; a failed run is returned, not thrown. */

@@ -101,10 +101,7 @@ export interface WorkflowContext<Step extends string = string> {
   /** Parks until the event arrives. One sent before the wait still counts; the n-th wait for a pair gets its n-th event. @throws WaitTimeoutError */
   waitForEvent<Payload = unknown>(name: Step, options: WaitForEventOptions): Promise<Payload>;
   /** Starts a child run exactly once and goes on. */
-  startWorkflow<Input = unknown, Result = unknown>(
-    name: Step,
-    options: StartWorkflowOptions<Input, Result>,
-  ): Promise<ChildRun<Result>>;
+  startWorkflow<Input = unknown, Result = unknown>(name: Step, options: StartWorkflowOptions<Input, Result>): Promise<ChildRun<Result>>;
   /** Waits for a run to end and returns its result. @throws ChildRunError, WaitTimeoutError */
   waitForWorkflow<Result = unknown>(
     name: Step,

@@ -27,23 +27,7 @@ test('fractions are rounded to whole milliseconds', () => {
 });
 
 test('what is not a duration is refused by an error that names the field', () => {
-  const bad = [
-    '',
-    '5',
-    '5 minutes',
-    '-1s',
-    '1h and more',
-    's',
-    'm5',
-    -1,
-    NaN,
-    Infinity,
-    null,
-    [1],
-    { minute: 1 },
-    { seconds: '1' },
-    true,
-  ];
+  const bad = ['', '5', '5 minutes', '-1s', '1h and more', 's', 'm5', -1, NaN, Infinity, null, [1], { minute: 1 }, { seconds: '1' }, true];
   for (const duration of bad) {
     assert.throws(
       () => toMilliseconds(duration as Duration, 'timeout'),

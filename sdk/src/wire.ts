@@ -94,10 +94,7 @@ export interface RunDetail<Result = unknown> extends RunSummary {
 
 /** A run that has ended: compare `status` before reading `result`. */
 export type FinishedRun<Result = unknown> = RunSummary &
-  (
-    | { readonly status: 'completed'; readonly result: Jsonify<Result> }
-    | { readonly status: 'failed' | 'cancelled'; readonly result: null }
-  );
+  ({ readonly status: 'completed'; readonly result: Jsonify<Result> } | { readonly status: 'failed' | 'cancelled'; readonly result: null });
 
 /** One line of a run's stream. Those with an id are durable: a reader that passes the last id it saw gets exactly what followed. */
 export type RunEvent =

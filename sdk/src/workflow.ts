@@ -53,12 +53,10 @@ export interface WorkflowRef<Input = never, Result = unknown> {
  * @typeParam Input what the handler gets
  * @typeParam Start what a start is given: the same, unless the schema fills in defaults or transforms
  */
-export interface WorkflowDefinition<
-  Input = unknown,
-  Result = unknown,
-  Step extends string = string,
-  Start = Input,
-> extends WorkflowRef<Start, Result> {
+export interface WorkflowDefinition<Input = unknown, Result = unknown, Step extends string = string, Start = Input> extends WorkflowRef<
+  Start,
+  Result
+> {
   /** Unique in the deployment. Letters, digits, `_`, `-`, `.`; 128 at most. */
   readonly name: string;
   /** Any Standard Schema (zod, valibot, arktype …). Checked when a run is started. */

@@ -58,7 +58,14 @@ const workers = new Set<ChildProcess>();
 
 function spawnWorker(): Promise<ChildProcess> {
   const child = fork(new URL('./worker.ts', import.meta.url), {
-    env: { ...process.env, NODE_NO_WARNINGS: '1', DATABASE_URL: server.url, FAULT_WITNESS: witnessPort, FAULT_LEASE_MS: String(LEASE_MS), FAULT_CLOCK: random() < 0.5 ? 'jumps' : '' },
+    env: {
+      ...process.env,
+      NODE_NO_WARNINGS: '1',
+      DATABASE_URL: server.url,
+      FAULT_WITNESS: witnessPort,
+      FAULT_LEASE_MS: String(LEASE_MS),
+      FAULT_CLOCK: random() < 0.5 ? 'jumps' : '',
+    },
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
   workers.add(child);
@@ -104,7 +111,15 @@ async function waitForAll(what: string, timeoutMs: number): Promise<void> {
         'select r.run_id, r.workflow_name, r.status::text, r.owner, r.wake_at, w.dead, r.error::text from workflow_runs r left join workers w on w.worker_id = r.owner limit 10',
       );
       console.error(left);
-      if (left[0] !== undefined) console.table((await admin.query('select seq, ord, attempt, attempts, kind::text, status::text, name, wake_at from workflow_steps where run_id = $1 order by seq', [left[0].run_id])).rows);
+      if (left[0] !== undefined)
+        console.table(
+          (
+            await admin.query(
+              'select seq, ord, attempt, attempts, kind::text, status::text, name, wake_at from workflow_steps where run_id = $1 order by seq',
+              [left[0].run_id],
+            )
+          ).rows,
+        );
       throw new Error(`${what}: ${rows[0].n} runs did not end`);
     }
     await pause(50);
@@ -185,7 +200,9 @@ async function verify(): Promise<string[]> {
     if (run === undefined) problems.push(`acknowledged run ${id} is lost`);
     else if (run.status !== 'c') problems.push(`run ${id} ended as ${run.status}: ${run.error}`);
   }
-  const { rows: steps } = await admin.query<{ run_id: string; name: string; outcome: string }>(`select run_id, name, outcome::text from workflow_steps where kind = 's'`);
+  const { rows: steps } = await admin.query<{ run_id: string; name: string; outcome: string }>(
+    `select run_id, name, outcome::text from workflow_steps where kind = 's'`,
+  );
   const counted = new Map(steps.map((step) => [`${step.run_id} ${step.name}`, JSON.parse(step.outcome) as string]));
   const last = new Map<string, string>();
   for (const { run, step, id } of witness) last.set(`${run} ${step}`, id);
@@ -193,7 +210,9 @@ async function verify(): Promise<string[]> {
     if (!last.has(key)) problems.push(`${key} has a checkpoint, but nobody executed it`);
     else if (last.get(key) !== id) problems.push(`${key} was executed again after it had completed`);
   }
-  const { rows: payments } = await admin.query<{ n: number; runs: number }>('select count(*)::int as n, count(distinct run_id)::int as runs from fault_payments');
+  const { rows: payments } = await admin.query<{ n: number; runs: number }>(
+    'select count(*)::int as n, count(distinct run_id)::int as runs from fault_payments',
+  );
   const paid = payments[0] as { n: number; runs: number };
   if (paid.n !== paid.runs || paid.runs !== runs.length) problems.push(`${runs.length} runs made ${paid.n} payments for ${paid.runs} runs`);
   const { rows: waits } = await admin.query<{ n: number }>('select count(*)::int as n from workflow_waits');
@@ -211,7 +230,9 @@ try {
   }
   const problems = await verify();
   const again = witness.length - new Set(witness.map(({ run, step }) => `${run} ${step}`)).size;
-  console.log(`${started.length} runs, ${witness.length} executions of steps; ${again} were of steps that a fault had interrupted before their commit`);
+  console.log(
+    `${started.length} runs, ${witness.length} executions of steps; ${again} were of steps that a fault had interrupted before their commit`,
+  );
   for (const problem of problems.slice(0, 20)) console.error(`VIOLATION: ${problem}`);
   failed = problems.length > 0;
   console.log(failed ? `${problems.length} violations` : `no invariant was broken, in ${((Date.now() - begun) / 1000).toFixed(0)} s`);

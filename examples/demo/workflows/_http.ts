@@ -4,13 +4,7 @@
  * @param step tells the service which step calls, so that its request log can be held against the checkpoints
  * @throws Error when the service does not answer 2xx
  */
-export async function send<T>(
-  ctx: { readonly runId: string },
-  step: string,
-  method: string,
-  url: string,
-  body?: unknown,
-): Promise<T> {
+export async function send<T>(ctx: { readonly runId: string }, step: string, method: string, url: string, body?: unknown): Promise<T> {
   const response = await fetch(url, {
     method,
     headers: {

@@ -29,8 +29,7 @@ export async function loadEntry(request: {
     const version = snapshot.version(file, root);
     workflow = readDefinition(module, file, version);
     // The same code again, after a detour over a broken state: nothing has changed for anyone
-    if (workflow && workflow.name === before?.workflow?.name && workflow.version === before.workflow.version)
-      workflow = before.workflow;
+    if (workflow && workflow.name === before?.workflow?.name && workflow.version === before.workflow.version) workflow = before.workflow;
   } catch (error) {
     workflow = before?.workflow;
     problem =

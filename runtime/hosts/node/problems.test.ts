@@ -35,12 +35,7 @@ breaks(
   /^SyntaxError: Unexpected token/,
   'broken.mjs',
 );
-breaks(
-  'what only V8 finds wrong in TypeScript has a place too',
-  `${HEAD}let a: number = 1;\n\nlet a = 2;`,
-  '4:5',
-  /already been declared/,
-);
+breaks('what only V8 finds wrong in TypeScript has a place too', `${HEAD}let a: number = 1;\n\nlet a = 2;`, '4:5', /already been declared/);
 breaks(
   'an enum is named with the reason',
   `${HEAD}enum Colour { Red }\n`,
@@ -136,12 +131,7 @@ breaks(
 );
 
 const DEFINE = "import { defineWorkflow } from '@centaur/sdk';\nexport default defineWorkflow({\n  name: 'broken',\n";
-breaks(
-  'a definition without a handler is a problem at the definition',
-  `${DEFINE}} as never);`,
-  '2:1',
-  /^handler must be a function/,
-);
+breaks('a definition without a handler is a problem at the definition', `${DEFINE}} as never);`, '2:1', /^handler must be a function/);
 breaks(
   'a bad schedule in a definition is a problem at its field',
   `${DEFINE}  handler: () => 1,\n  schedule: [{ type: 'interval', seconds: 5 }, { type: 'cron', cron: '61 * * * *' }],\n});`,

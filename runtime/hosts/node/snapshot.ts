@@ -59,9 +59,7 @@ export function createSnapshots(roots: readonly string[]): Snapshots {
       const importer = ownerOf(context.parentURL);
       if (importer === undefined) return next(specifier, context);
       const { state, file } = importer;
-      const target = /^\.\.?\//.test(specifier)
-        ? path.resolve(path.dirname(file), decodeURI(specifier.replace(/[?#].*$/, '')))
-        : '';
+      const target = /^\.\.?\//.test(specifier) ? path.resolve(path.dirname(file), decodeURI(specifier.replace(/[?#].*$/, ''))) : '';
       // By the path as written, not as linked: two mounts of one file are two workflows, and siblings stay siblings
       if (isOurs(target) && formatOf(target) && statSync(target, { throwIfNoEntry: false })?.isFile()) {
         state.follow(file, target);

@@ -31,10 +31,7 @@ export function directory(t: TestContext, files: Readonly<Record<string, string>
 }
 
 /** A host without a watcher, closed when the test ends. */
-export async function host(
-  t: TestContext,
-  ...dirs: readonly WorkflowDirectory[]
-): Promise<NodeHost & { readonly logged: HostLogEntry[] }> {
+export async function host(t: TestContext, ...dirs: readonly WorkflowDirectory[]): Promise<NodeHost & { readonly logged: HostLogEntry[] }> {
   return startHost(t, dirs, { watch: false });
 }
 
