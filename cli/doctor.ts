@@ -1,0 +1,179 @@
+/** The checks of `centaur doctor`: each says what it found and, when that is not good, what to do. */
+import { existsSync, mkdtempSync, chmodSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { migrationState } from '@centaur/kernel/api';
+import { type Config, loadConfig } from '@centaur/kernel/config';
+import { connectStore, describeUrl, type Store } from '@centaur/kernel/store';
+import { startEmbeddedPostgres } from '@centaur/kernel/store/embedded';
+import { createNodeHost } from '@centaur/runtime/hosts/node';
+import { CentaurApiError } from '@centaur/sdk';
+import { connect } from './api.ts';
+
+export interface Check {
+  readonly status: 'ok' | 'warn' | 'fail';
+  readonly name: string;
+  readonly message: string;
+  readonly fix?: string;
+}
+
+const ok = (name: string, message: string): Check => ({ status: 'ok', name, message });
+const warn = (name: string, message: string, fix: string): Check => ({ status: 'warn', name, message, fix });
+const fail = (name: string, message: string, fix: string): Check => ({ status: 'fail', name, message, fix });
+
+/** Notifications arrive within milliseconds, or never when a pooler sits in between. */
+const NOTIFY_MS = 3000;
+
+/** One after the other, so that they can be shown while they run. */
+export async function* runChecks(environment: NodeJS.ProcessEnv): AsyncGenerator<Check> {
+  yield checkNode();
+  let config: Config;
+  try {
+    config = loadConfig(environment);
+  } catch (error) {
+    // The other checks would only check what nobody asked for
+    yield fail('Settings', (error as Error).message.replace(/\n +/g, ' '), 'correct the variables that are named');
+    return;
+  }
+  yield ok('Settings', `home ${config.home}`);
+  const api = await askApi(config);
+  yield* checkDatabase(config);
+  yield* checkWorkflows(config);
+  yield await checkPort(config, api);
+  yield* checkApi(config, api, environment);
+}
+
+function checkNode(): Check {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  const found = `${process.versions.node} at ${process.execPath}`;
+  return major > 22 || (major === 22 && minor >= 18)
+    ? ok('Node', found)
+    : fail('Node', found, 'install Node 22.18 or newer, or run npm ci, which brings one');
+}
+
+async function* checkDatabase(config: Config): AsyncGenerator<Check> {
+  await using stack = new AsyncDisposableStack();
+  let url = config.databaseUrl;
+  let place = url === undefined ? '' : describeUrl(url);
+  try {
+    if (url === undefined) ({ url, place } = await openEmbedded(config, stack));
+    const store = await connectStore({ url, poolSize: 2 });
+    stack.defer(() => store.close());
+    const { rows } = await store.query<{ version: string; encoding: string }>(
+      `select current_setting('server_version') as version, current_setting('server_encoding') as encoding`,
+    );
+    yield ok('Postgres', `${rows[0]?.version}, ${rows[0]?.encoding}, ${place}`);
+    yield await checkNotifications(store);
+    yield await checkMigrations(store);
+  } catch (error) {
+    yield fail(
+      'Postgres',
+      (error as Error).message,
+      config.databaseUrl === undefined
+        ? 'or set DATABASE_URL to a Postgres of your own, 15 or newer'
+        : 'correct DATABASE_URL, or unset it to use the embedded Postgres',
+    );
+  }
+}
+
+/** The one in the home when there is one, running or not; else a throwaway, to see whether this machine can run it. */
+async function openEmbedded(config: Config, stack: AsyncDisposableStack): Promise<{ url: string; place: string }> {
+  const home = path.join(config.home, 'postgres');
+  const isMade = existsSync(home);
+  let dataDir = home;
+  if (!isMade) {
+    const folder = mkdtempSync(path.join(os.tmpdir(), 'centaur-doctor-'));
+    stack.defer(() => rmSync(folder, { recursive: true, force: true }));
+    // So that under root, Postgres' own user can reach it
+    chmodSync(folder, 0o711);
+    dataDir = path.join(folder, 'postgres');
+  }
+  const server = await startEmbeddedPostgres({ dataDir, throwaway: !isMade });
+  // One that was running belongs to a "centaur up"
+  if (!server.adopted) stack.defer(() => server.stop());
+  const state = server.adopted ? 'running' : isMade ? 'not running, but it starts' : 'not made yet; a trial one runs';
+  return { url: server.url, place: `embedded (${state})` };
+}
+
+async function checkNotifications(store: Store): Promise<Check> {
+  let heard = () => {};
+  const arrival = new Promise<boolean>((resolve) => (heard = () => resolve(true)));
+  await store.listener.on('centaur_doctor', () => heard());
+  await store.query(`select pg_notify('centaur_doctor', 'x')`);
+  const late = new AbortController();
+  const arrived = await Promise.race([arrival, pause(NOTIFY_MS, false, { signal: late.signal })]);
+  late.abort();
+  if (arrived) return ok('LISTEN', 'notifications arrive');
+  return fail(
+    'LISTEN',
+    'notifications do not arrive',
+    'a pooler in transaction mode is in between: connect to Postgres itself, or pool by session',
+  );
+}
+
+async function checkMigrations(store: Store): Promise<Check> {
+  const { applied, pending } = await migrationState(store);
+  if (pending.length === 0) return ok('Tables', `up to date (${applied.length} ${applied.length === 1 ? 'migration' : 'migrations'})`);
+  if (applied.length === 0) return ok('Tables', 'none yet; the first start makes them');
+  return warn('Tables', `lacks ${pending.join(', ')}`, 'the next start of "centaur up", "api" or "worker" applies it');
+}
+
+async function* checkWorkflows(config: Config): AsyncGenerator<Check> {
+  if (config.workflowDirs.length === 0) {
+    yield warn('Workflows', 'no directory', 'make a folder "workflows" here, or set WORKFLOW_DIRS');
+    return;
+  }
+  const host = await createNodeHost({ dirs: config.workflowDirs, watch: false });
+  const names = host.registry.list().map((each) => each.name);
+  const problems = host.problems();
+  await host.close();
+  const where = config.workflowDirs.join(', ');
+  if (names.length > 0 || problems.length === 0)
+    yield ok('Workflows', names.length === 0 ? `none in ${where}` : `${names.join(', ')} from ${where}`);
+  for (const { file, line, message } of problems)
+    yield fail('Workflows', `${file}${line === undefined ? '' : `:${line}`}: ${message}`, 'mend the file; the others work without it');
+}
+
+type ApiState = { readonly answers: true; readonly version: string } | { readonly answers: false; readonly reason: string };
+
+async function askApi({ apiUrl }: Config): Promise<ApiState> {
+  try {
+    const response = await fetch(`${apiUrl}/healthz`, { signal: AbortSignal.timeout(3000) });
+    const { status, version } = (await response.json()) as { status?: unknown; version?: unknown };
+    return status === 'ok' && typeof version === 'string'
+      ? { answers: true, version }
+      : { answers: false, reason: 'something else answers there' };
+  } catch (error) {
+    const cause = (error as Error).cause as NodeJS.ErrnoException | undefined;
+    return { answers: false, reason: cause?.code ?? (error as Error).message };
+  }
+}
+
+async function checkPort({ host, port, apiUrl }: Config, api: ApiState): Promise<Check> {
+  const taken = await new Promise<string | undefined>((resolve) => {
+    const probe = createServer();
+    probe.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+    probe.listen(port, host, () => probe.close(() => resolve(undefined)));
+  });
+  if (taken === undefined) return ok('Port', `${port} on ${host} is free`);
+  if (taken === 'EADDRINUSE' && api.answers && Number(new URL(apiUrl).port || 80) === port) return ok('Port', `${port} is Centaur's own`);
+  return fail('Port', `${port} on ${host}: ${taken === 'EADDRINUSE' ? 'in use by another program' : taken}`, 'set PORT to another one');
+}
+
+async function* checkApi({ apiUrl }: Config, api: ApiState, environment: NodeJS.ProcessEnv): AsyncGenerator<Check> {
+  if (!api.answers) {
+    yield warn('API', `no answer from ${apiUrl} (${api.reason})`, 'start it with "centaur up", or set CENTAUR_API_URL');
+    return;
+  }
+  yield ok('API', `${api.version} at ${apiUrl}`);
+  try {
+    await connect(environment).listWorkflows();
+    yield ok('Key', 'the API takes it');
+  } catch (error) {
+    // A key that may not list workflows is a key all the same
+    if (error instanceof CentaurApiError && error.status === 403) yield ok('Key', 'the API takes it; it may not list workflows');
+    else yield fail('Key', (error as Error).message, 'set CENTAUR_API_KEY to a key of this database');
+  }
+}

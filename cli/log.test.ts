@@ -1,0 +1,33 @@
+import assert from 'node:assert/strict';
+import { Writable } from 'node:stream';
+import { test } from 'node:test';
+import { createLog } from './log.ts';
+
+const now = () => new Date('2026-01-31T09:00:00Z');
+
+function lines(options: { pretty: boolean; level?: 'debug' | 'info' }) {
+  const written: string[] = [];
+  const stream = new Writable({
+    decodeStrings: false,
+    write: (text: string, _encoding, done) => done(void written.push(text)),
+  }) as NodeJS.WriteStream;
+  return { written, log: createLog({ level: 'info', stream, now, ...options }) };
+}
+
+test('a line for machines is one JSON object with its time first', () => {
+  const { written, log } = lines({ pretty: false });
+  log({ level: 'warn', message: 'two\nlines', run_id: 'r1' });
+  assert.deepEqual(written, ['{"time":"2026-01-31T09:00:00.000Z","level":"warn","message":"two\\nlines","run_id":"r1"}\n']);
+});
+
+test('a line for people is short and cannot move the cursor', () => {
+  const { written, log } = lines({ pretty: true });
+  log({ level: 'info', message: 'loaded \u001b[2J', workflow: 'a', webhooks: 0, gone: undefined });
+  assert.match(written[0] ?? '', /^\d\d:\d\d:\d\d info  loaded \\x1b\[2J workflow=a webhooks=0\n$/);
+});
+
+test('levels below the least are not written', () => {
+  const { written, log } = lines({ pretty: false });
+  log({ level: 'debug', message: 'no' });
+  assert.deepEqual(written, []);
+});

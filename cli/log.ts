@@ -1,0 +1,42 @@
+/** Log lines: JSON for machines, short and coloured for a terminal. To stderr, so that stdout stays for results. */
+import { paint, printable } from './output.ts';
+
+export type Level = 'debug' | 'info' | 'warn' | 'error';
+
+export interface LogEntry {
+  readonly level: Level;
+  readonly message: string;
+  readonly [field: string]: unknown;
+}
+
+export type Log = (entry: LogEntry) => void;
+
+const LEVELS: readonly Level[] = ['debug', 'info', 'warn', 'error'];
+const COLOURS = { debug: 'dim', info: 'cyan', warn: 'yellow', error: 'red' } as const;
+
+export interface LogOptions {
+  /** The least level that is written. */
+  readonly level: Level;
+  readonly stream?: NodeJS.WriteStream;
+  /** Default: whether the stream is a terminal. */
+  readonly pretty?: boolean;
+  readonly now?: () => Date;
+}
+
+export function createLog({ level, stream = process.stderr, pretty = stream.isTTY, now = () => new Date() }: LogOptions): Log {
+  const least = LEVELS.indexOf(level);
+  return (entry) => {
+    if (LEVELS.indexOf(entry.level) < least) return;
+    stream.write(`${pretty ? prettyLine(entry, now(), stream) : JSON.stringify({ time: now().toISOString(), ...entry })}\n`);
+  };
+}
+
+function prettyLine({ level, message, ...fields }: LogEntry, at: Date, stream: NodeJS.WriteStream): string {
+  const shown = Object.entries(fields)
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`);
+  const time = paint('dim', at.toTimeString().slice(0, 8), stream);
+  return [time, paint(COLOURS[level], level.padEnd(5), stream), printable(message), paint('dim', printable(shown.join(' ')), stream)]
+    .join(' ')
+    .trimEnd();
+}

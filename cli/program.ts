@@ -1,0 +1,39 @@
+/** All commands. */
+import { Command } from 'commander';
+import { addEvents } from './commands/events.ts';
+import { addKeys } from './commands/keys.ts';
+import { addQueues } from './commands/queues.ts';
+import { addRun } from './commands/run.ts';
+import { addRuns } from './commands/runs.ts';
+import { addServers } from './commands/servers.ts';
+import { addSchedules } from './commands/schedules.ts';
+import { addWorkflows } from './commands/workflows.ts';
+import { addDoctor } from './commands/doctor.ts';
+import { EXIT_CODES } from './exit.ts';
+import { VERSION } from './version.ts';
+
+const ENVIRONMENT = `Environment:
+  CENTAUR_API_URL   where the API answers (default http://127.0.0.1:8080)
+  CENTAUR_API_KEY   the key; else the one in $CENTAUR_HOME/admin.key
+  CENTAUR_HOME      default ~/.centaur
+  NO_COLOR          set it to anything for no colours
+The servers read more: see centaur up --help.`;
+
+/** The same everywhere, so that the reference does not depend on who made it. */
+const HELP_WIDTH = 110;
+
+export function createProgram(): Command {
+  const program = new Command('centaur')
+    .description('Durable workflows on your own Postgres.')
+    .version(VERSION, '--version')
+    .exitOverride()
+    .configureOutput({ getOutHelpWidth: () => HELP_WIDTH, getErrHelpWidth: () => HELP_WIDTH })
+    .showSuggestionAfterError()
+    .showHelpAfterError('(--help shows how)')
+    .addHelpText(
+      'after',
+      `\nExamples:\n  $ centaur up\n  $ centaur run nightly_report '{"topic": "incidents"}' --wait\n\n${ENVIRONMENT}\n\n${EXIT_CODES}`,
+    );
+  for (const add of [addServers, addDoctor, addRun, addRuns, addEvents, addWorkflows, addSchedules, addQueues, addKeys]) add(program);
+  return program;
+}

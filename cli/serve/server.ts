@@ -1,0 +1,144 @@
+/**
+ * The servers: `up` is everything on one machine, `api` only answers requests, `worker` only runs runs.
+ *
+ * Whatever was started is stopped in reverse order, however far the start came.
+ */
+import { createServer } from 'node:net';
+import { adminKeyFile, createApi, type Api, ensureAdminKey } from '@centaur/kernel/api';
+import type { Config } from '@centaur/kernel/config';
+import { createEngine, type Engine } from '@centaur/kernel/engine';
+import { createNodeHost, type NodeHost } from '@centaur/runtime/hosts/node';
+import { HintedError } from '../exit.ts';
+import type { Log } from '../log.ts';
+import { VERSION } from '../version.ts';
+import { openDatabase } from './database.ts';
+import { untilStopped } from './signals.ts';
+
+export type Role = 'up' | 'api' | 'worker';
+
+/** What a start has come to, for the banner. */
+export interface Started {
+  readonly role: Role;
+  /** Undefined for a worker. */
+  readonly url: string | undefined;
+  readonly database: string;
+  readonly host: NodeHost;
+  readonly dirs: readonly string[];
+  /** A key that was made just now is shown once. */
+  readonly adminKey: { readonly key?: string; readonly from: string } | undefined;
+  readonly ms: number;
+}
+
+/** How long a step in progress may take to end when the server stops. */
+const DRAIN_MS = 10_000;
+
+/** Serves until it is told to stop. */
+export async function serve(role: Role, config: Config, log: Log, onStarted: (started: Started) => void): Promise<void> {
+  const before = performance.now();
+  if (role !== 'up' && config.databaseUrl === undefined) {
+    throw new HintedError(
+      `DATABASE_URL: "centaur ${role}" needs it, because several processes share the database`,
+      'On one machine, "centaur up" runs everything and brings its own Postgres.',
+    );
+  }
+  // Before a Postgres is started for nothing
+  if (role !== 'worker') await refuseTakenPort(config);
+  surviveRejections(log);
+
+  await using stack = new AsyncDisposableStack();
+  const database = stack.use(await openDatabase(config, log));
+  const { store } = database;
+  const host = await createNodeHost({ dirs: config.workflowDirs, log });
+  stack.defer(() => host.close());
+  const engine = await createEngine({
+    store,
+    registry: host.registry,
+    log,
+    leaseMs: config.leaseMs,
+    maxResidentRuns: config.maxResidentRuns,
+    retentionDays: config.retentionDays,
+    ...(config.queues === undefined ? {} : { queues: config.queues }),
+  });
+  const draining: { api?: Api } = {};
+  stack.defer(() => stop(engine, draining.api));
+
+  let url: string | undefined;
+  let adminKey: Started['adminKey'];
+  if (role !== 'worker') {
+    adminKey = await readyAdminKey();
+    const api = createApi({ engine, registry: host.registry, store, version: VERSION, log, problems: host.problems });
+    draining.api = api;
+    ({ url } = await api
+      .listen({ host: config.host, port: config.port })
+      .catch((error: unknown) => Promise.reject(listenProblem(error, config))));
+  }
+  if (role !== 'api') await engine.work();
+  onStarted({ role, url, database: database.place, host, dirs: config.workflowDirs, adminKey, ms: performance.now() - before });
+
+  await untilStopped((signal) =>
+    log({ level: 'info', message: 'stopping; steps in progress may end first', signal, grace_seconds: DRAIN_MS / 1000 }),
+  );
+  await stack.disposeAsync();
+  log({ level: 'info', message: 'stopped' });
+
+  async function readyAdminKey(): Promise<Started['adminKey']> {
+    const made = await ensureAdminKey({ store, given: config.apiKey, home: config.home });
+    switch (made.source) {
+      case 'generated':
+        return { key: made.key, from: made.file };
+      case 'file':
+        return { from: made.file };
+      case 'environment':
+        return { from: 'CENTAUR_API_KEY' };
+      case 'existing':
+        if (made.warning !== undefined) log({ level: 'warn', message: made.warning });
+        return { from: config.apiKey === undefined ? adminKeyFile(config.home) : 'CENTAUR_API_KEY' };
+    }
+  }
+}
+
+/** Requests that read are answered until the runs are handed back; then the streams end and the port is closed. */
+async function stop(engine: Engine, api: Api | undefined): Promise<void> {
+  api?.drain();
+  await engine.drain(DRAIN_MS);
+  await api?.close();
+}
+
+async function refuseTakenPort(config: Config): Promise<void> {
+  if (config.port === 0) return;
+  const probe = createServer();
+  await new Promise<void>((resolve, reject) => {
+    probe.once('error', (error) => reject(listenProblem(error, config)));
+    probe.listen(config.port, config.host, () => probe.close(() => resolve()));
+  });
+}
+
+function listenProblem(error: unknown, { host, port }: Config): unknown {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === 'EADDRINUSE')
+    return new HintedError(
+      `PORT: ${port} on ${host} is in use by another program`,
+      'Is Centaur running already? "centaur doctor" tells. Else set PORT to another one.',
+      { cause: error },
+    );
+  if (code === 'EACCES')
+    return new HintedError(`PORT: this user may not listen on ${port}`, 'Set PORT to one above 1023.', { cause: error });
+  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND')
+    return new HintedError(
+      `HOST: ${host} is no address of this machine`,
+      'Use 127.0.0.1 for this machine only, or 0.0.0.0 for all addresses.',
+      { cause: error },
+    );
+  return error;
+}
+
+/** A promise that a workflow forgot must not end the runs of all the others. */
+function surviveRejections(log: Log): void {
+  process.on('unhandledRejection', (reason) =>
+    log({
+      level: 'error',
+      message: 'a promise was rejected that nobody waits for',
+      error: reason instanceof Error ? reason.stack : String(reason),
+    }),
+  );
+}
