@@ -5,7 +5,7 @@
  * then each queue gives what it has, by priority, turn and age. `skip locked` lets workers claim side by side. A queue
  * with limits is counted under a lock on its row, so its limits hold across all workers.
  */
-import { binary, type Queryable } from '../store/index.ts';
+import { binary, few, type Queryable } from '../store/index.ts';
 import type { Core } from './core.ts';
 import { roomForRuns } from './core.ts';
 import { FencedError } from './flush.ts';
@@ -180,7 +180,7 @@ async function claimLimited(core: Core, queue: string, limit: number): Promise<C
     const { rows } = await tx.query<ClaimedRow>(
       `update workflow_runs r set status = 'r', owner = $1, started_at = coalesce(r.started_at, now()),
          workflow_version = coalesce(r.workflow_version, $4::jsonb ->> r.workflow_name)
-       from unnest($2::uuid[], $3::boolean[]) with ordinality u(run_id, fresh, place) where r.run_id = u.run_id
+       from ${few('unnest($2::uuid[], $3::boolean[]) with ordinality u(run_id, fresh, place)')} where r.run_id = u.run_id
        returning ${COLUMNS}, u.fresh, u.place`,
       [core.workerId, uuidArray(chosen.map((run) => run.run_id)), chosen.map((run) => run.fresh), versions(core)],
     );
@@ -301,7 +301,7 @@ async function withHistory(core: Core, rows: readonly ClaimedRow[]): Promise<Cla
 /** Crashes are counted from the last one after which the run got further. */
 async function noteProgress(core: Core, runs: readonly { runId: string; steps: number }[]): Promise<void> {
   await core.store.query(
-    `update workflow_runs r set recoveries = 1, recovered_steps = u.steps from unnest($1::uuid[], $2::int[]) u(run_id, steps)
+    `update workflow_runs r set recoveries = 1, recovered_steps = u.steps from ${few('unnest($1::uuid[], $2::int[]) u(run_id, steps)')}
      where r.run_id = u.run_id and r.owner + 0 = $3`,
     [uuidArray(runs.map((run) => run.runId)), binary.int4Array(runs.map((run) => run.steps)), core.workerId],
   );

@@ -14,6 +14,7 @@ export { createWriter, type PendingWrite, type Writer } from './writer.ts';
 export {
   connectStore,
   describeUrl,
+  few,
   type Queryable,
   type QueryResult,
   type Store,
