@@ -5,7 +5,7 @@
  * then each queue gives what it has, by priority, turn and age. `skip locked` lets workers claim side by side. A queue
  * with limits is counted under a lock on its row, so its limits hold across all workers.
  */
-import { binary, few, type Queryable } from '../store/index.ts';
+import { binary, lookUp, type Queryable } from '../store/index.ts';
 import type { Core } from './core.ts';
 import { roomForRuns } from './core.ts';
 import { FencedError } from './flush.ts';
@@ -83,7 +83,7 @@ async function claimDue(core: Core, limit: number, limited: readonly string[]): 
        order by r.wake_at limit $2 for update of r skip locked)
      update workflow_runs r set status = 'r', owner = me.worker_id, wake_at = null, started_at = coalesce(r.started_at, now()),
        workflow_version = coalesce(r.workflow_version, $5::jsonb ->> r.workflow_name)
-     from due, me where r.run_id = due.run_id
+     from due, me where ${lookUp('r.run_id', 'due.run_id')}
      returning ${COLUMNS}, due.fresh`,
     [core.workerId, limit, textArray(limited), core.options.queues === undefined ? null : textArray(core.options.queues), versions(core)],
   );
@@ -97,7 +97,7 @@ async function promote(core: Core, limited: readonly string[]): Promise<void> {
        select run_id from workflow_runs where status in ('s', 'w') and wake_at <= now() and queue = any($1::text[])
        order by wake_at limit 1000 for update skip locked)
      update workflow_runs r set status = 'q', wake_at = null, turn = case when r.started_at is null then r.turn else -1 end
-     from due where r.run_id = due.run_id`,
+     from due where ${lookUp('r.run_id', 'due.run_id')}`,
     [textArray(limited)],
   );
 }
@@ -124,7 +124,7 @@ async function claimReady(core: Core, queue: string, limit: number): Promise<Cla
          where r.status = 'q' and r.queue = $2 order by r.priority desc, r.turn, r.run_id limit $3 for update of r skip locked) r)
      update workflow_runs r set status = 'r', owner = me.worker_id, started_at = coalesce(r.started_at, now()),
        workflow_version = coalesce(r.workflow_version, $4::jsonb ->> r.workflow_name)
-     from next, me where r.run_id = next.run_id
+     from next, me where ${lookUp('r.run_id', 'next.run_id')}
      returning ${COLUMNS}, next.fresh, next.place`,
     [core.workerId, queue, limit, versions(core)],
   );
@@ -180,7 +180,7 @@ async function claimLimited(core: Core, queue: string, limit: number): Promise<C
     const { rows } = await tx.query<ClaimedRow>(
       `update workflow_runs r set status = 'r', owner = $1, started_at = coalesce(r.started_at, now()),
          workflow_version = coalesce(r.workflow_version, $4::jsonb ->> r.workflow_name)
-       from ${few('unnest($2::uuid[], $3::boolean[]) with ordinality u(run_id, fresh, place)')} where r.run_id = u.run_id
+       from unnest($2::uuid[], $3::boolean[]) with ordinality u(run_id, fresh, place) where ${lookUp('r.run_id', 'u.run_id')}
        returning ${COLUMNS}, u.fresh, u.place`,
       [core.workerId, uuidArray(chosen.map((run) => run.run_id)), chosen.map((run) => run.fresh), versions(core)],
     );
@@ -301,8 +301,8 @@ async function withHistory(core: Core, rows: readonly ClaimedRow[]): Promise<Cla
 /** Crashes are counted from the last one after which the run got further. */
 async function noteProgress(core: Core, runs: readonly { runId: string; steps: number }[]): Promise<void> {
   await core.store.query(
-    `update workflow_runs r set recoveries = 1, recovered_steps = u.steps from ${few('unnest($1::uuid[], $2::int[]) u(run_id, steps)')}
-     where r.run_id = u.run_id and r.owner + 0 = $3`,
+    `update workflow_runs r set recoveries = 1, recovered_steps = u.steps from unnest($1::uuid[], $2::int[]) u(run_id, steps)
+     where ${lookUp('r.run_id', 'u.run_id')} and coalesce(r.owner, 0) = $3`,
     [uuidArray(runs.map((run) => run.runId)), binary.int4Array(runs.map((run) => run.steps)), core.workerId],
   );
 }

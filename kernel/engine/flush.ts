@@ -8,7 +8,7 @@
  * commits before the takeover, or it writes nothing at all.
  */
 import type pg from 'pg';
-import { binary, few, statementName } from '../store/index.ts';
+import { binary, lookUp, statementName } from '../store/index.ts';
 
 /** Reading guide: `ord` null is a row that is written before its outcome is known. */
 export interface StepRow {
@@ -108,12 +108,12 @@ const FRAGMENTS: Record<Kind, string> = {
       $::json[], $::json[], $::timestamptz[], $::timestamptz[], $::timestamptz[]) u, me)`,
   settleStep: `settle_step as (update workflow_steps s
     set ord = u.ord, attempts = u.attempts, status = u.status, outcome = u.outcome, detail = u.detail, wake_at = u.wake_at, ended_at = u.ended_at
-    from ${few(`unnest($::uuid[], $::int[], $::int[], $::smallint[], $::"char"[], $::json[], $::json[], $::timestamptz[], $::timestamptz[])
-      u(run_id, seq, ord, attempts, status, outcome, detail, wake_at, ended_at)`)}, me
-    where s.run_id = u.run_id and s.seq = u.seq and s.status = 'p')`,
+    from unnest($::uuid[], $::int[], $::int[], $::smallint[], $::"char"[], $::json[], $::json[], $::timestamptz[], $::timestamptz[])
+      u(run_id, seq, ord, attempts, status, outcome, detail, wake_at, ended_at), me
+    where ${lookUp('s.run_id', 'u.run_id')} and s.seq = u.seq and s.status = 'p')`,
   wait: `wait as (insert into workflow_waits (run_id, seq, event_type, correlation_id)
     select u.* from unnest($::uuid[], $::int[], $::text[], $::text[]) u, me on conflict do nothing)`,
-  watch: `watch as (update workflow_runs r set watched = true from ${few('unnest($::uuid[]) u(run_id)')}, me where r.run_id = u.run_id)`,
+  watch: `watch as (update workflow_runs r set watched = true from unnest($::uuid[]) u(run_id), me where ${lookUp('r.run_id', 'u.run_id')})`,
   trigger: `claimed as (insert into workflow_triggers (workflow_name, trigger_key, run_id, input_hash)
     select u.* from unnest($::text[], $::text[], $::uuid[], $::bytea[]) u, me on conflict do nothing returning run_id)`,
   // queue turns of keyed runs: each key's runs line up behind its own last turn, but never before the queue's present one
@@ -124,22 +124,22 @@ const FRAGMENTS: Record<Kind, string> = {
       f.turn + excluded.turn - coalesce((select q.turn from workflow_queues q where q.name = excluded.queue), 0), excluded.turn)
     returning queue, concurrency_key, turn)`,
   // the lock makes a start by a run and the cancellation of that run wait for each other
-  parent: `parent as (select p.run_id from workflow_runs p, me where p.run_id = any($::uuid[]) and p.owner + 0 = me.worker_id for key share of p)`,
+  parent: `parent as (select p.run_id from workflow_runs p, me where p.run_id = any($::uuid[]) and coalesce(p.owner, 0) = me.worker_id for key share of p)`,
   start: '',
   park: `park as (update workflow_runs r set status = u.status, wake_at = u.wake_at, owner = null
-    from ${few('unnest($::uuid[], $::"char"[], $::timestamptz[]) u(run_id, status, wake_at)')}, me
-    where r.run_id = u.run_id and r.owner + 0 = me.worker_id and r.status = 'r')`,
-  // "owner + 0" keeps the planner from driving the delete through the owner index, which all of a worker's runs share
+    from unnest($::uuid[], $::"char"[], $::timestamptz[]) u(run_id, status, wake_at), me
+    where ${lookUp('r.run_id', 'u.run_id')} and coalesce(r.owner, 0) = me.worker_id and r.status = 'r')`,
+  // "coalesce" keeps the planner from the owner index, which all of a worker's runs share
   finish: `gone as (delete from workflow_runs r
-      using ${few('unnest($::uuid[], $::"char"[], $::json[], $::json[]) u(run_id, status, result, error)')}, me
-      where r.run_id = u.run_id and r.owner + 0 = me.worker_id
+      using unnest($::uuid[], $::"char"[], $::json[], $::json[]) u(run_id, status, result, error), me
+      where ${lookUp('r.run_id', 'u.run_id')} and coalesce(r.owner, 0) = me.worker_id
       returning r.run_id, r.workflow_name, r.workflow_version, u.status, r.queue, r.priority, r.concurrency_key, r.attempt,
         r.parent_run_id, r.trace_id, r.seed, r.trigger_key, r.input, u.result, u.error, r.created_at, r.started_at, r.watched),
     finished as (insert into workflow_runs_finished (run_id, workflow_name, workflow_version, status, queue, priority,
         concurrency_key, attempt, parent_run_id, trace_id, seed, trigger_key, input, result, error, created_at, started_at)
       select run_id, workflow_name, workflow_version, status, queue, priority, concurrency_key, attempt, parent_run_id, trace_id,
         seed, trigger_key, input, result, error, created_at, started_at from gone)`,
-  unwait: `unwait as (delete from workflow_waits w using ${few('unnest($::uuid[]) u(run_id)')}, me where w.run_id = u.run_id)`,
+  unwait: `unwait as (delete from workflow_waits w using unnest($::uuid[]) u(run_id), me where ${lookUp('w.run_id', 'u.run_id')})`,
   notify: `note as (select pg_notify('centaur_work', '') from me)`,
 };
 

@@ -5,7 +5,7 @@
  * event and then looks for wait rows. Whichever comes second sees the other, without a lock. A crash between the two
  * is made good by `repairWaits`, which every worker runs now and then.
  */
-import { binary, few, uuidv7 } from '../store/index.ts';
+import { binary, lookUp, uuidv7 } from '../store/index.ts';
 import { checkEventName } from './context.ts';
 import type { Core } from './core.ts';
 import type { Call, Frame } from './frame.ts';
@@ -121,13 +121,13 @@ export function createWaits(core: Core): Waits {
     const { rows } = await core.store.query<{ run_id: string; owner: number | null; woken: number }>(
       `with hit as (
          select distinct w.run_id
-         from ${few('unnest($1::text[], $2::text[]) u(event_type, correlation_id)')}
-         join workflow_waits w on w.correlation_id = u.correlation_id and w.event_type = u.event_type),
+         from unnest($1::text[], $2::text[]) u(event_type, correlation_id)
+         join workflow_waits w on ${lookUp('w.correlation_id', 'u.correlation_id')} and w.event_type = u.event_type),
        woken as (
-         update workflow_runs r set status = 's', wake_at = now() from ${few('hit', 'hit')}
-         where r.run_id = hit.run_id and r.status in ('s', 'w') returning r.run_id),
+         update workflow_runs r set status = 's', wake_at = now() from hit
+         where ${lookUp('r.run_id', 'hit.run_id')} and r.status::text in ('s', 'w') returning r.run_id),
        told as (
-         select r.run_id, r.owner from workflow_runs r join ${few('hit', 'hit')} on hit.run_id = r.run_id where r.owner is not null),
+         select r.run_id, r.owner from workflow_runs r join hit on ${lookUp('r.run_id', 'hit.run_id')} where coalesce(r.owner, 0) <> 0),
        note as (select pg_notify('centaur_worker_' || owner, run_id::text) from told where owner is distinct from $3::int),
        hint as (select pg_notify('centaur_work', '') where exists (select from woken))
        select run_id, owner, (select count(*) from note) + (select count(*) from hint) as told, (select count(*) from woken) as woken from told

@@ -14,7 +14,7 @@ export { createWriter, type PendingWrite, type Writer } from './writer.ts';
 export {
   connectStore,
   describeUrl,
-  few,
+  lookUp,
   type Queryable,
   type QueryResult,
   type Store,

@@ -55,14 +55,13 @@ const SESSION = [
 ].join(' ');
 
 /**
- * A batch as the planner must see it: as very few rows. It takes an unnest for ten; beside a table that it takes for
- * small it would then read the whole table and hold each row against the whole batch, and a prepared plan keeps doing so
- * when the table has grown. Of a limit that it cannot know it believes that a tenth of the rows come through: one.
- *
- * @param batch what may stand after `from`
+ * `column = value` between a table and a batch, in a form that leaves the planner one way: for each row of the batch a
+ * look-up in the column's index. With a plain `=`, a table that it takes for small, such as one that was analysed while
+ * it was empty, may be read whole, each row held against the whole batch, and a prepared plan keeps doing so when the
+ * table has grown. This form cannot be merge joined, so a full scan of the index has no use, and `SESSION` forbids the rest.
  */
-export function few(batch: string, alias = 'u'): string {
-  return `(select * from ${batch} limit (select 1000000)) ${alias}`;
+export function lookUp(column: string, value: string): string {
+  return `${column} = any(array[${value}])`;
 }
 
 /** Rows come back as the engine wants them: int8 as number, json as its text (parsed where it is used). */
