@@ -3,7 +3,8 @@
  *
  * Runs whose time has come (timers, woken waits, runs of dead workers) go first, since they are work already begun;
  * then each queue gives what it has, by priority, turn and age. `skip locked` lets workers claim side by side. A queue
- * with limits is counted under a lock on its row, so its limits hold across all workers.
+ * with limits is counted under a lock on its row, so its limits hold across all workers. A run whose workflow is not
+ * loaded here stays where it is, for a worker that has it: during a deployment the old workers lack what is new.
  */
 import { binary, lookUp, type Queryable } from '../store/index.ts';
 import type { Core } from './core.ts';
@@ -69,7 +70,10 @@ export async function claimRuns(core: Core): Promise<{ readonly claimed: readonl
 /** When the next parked run is due; null when none is. */
 export async function nextDue(core: Core): Promise<number | null> {
   const { rows } = await core.store.query<{ at: number }>(
-    `select wake_at as at from workflow_runs where status in ('s', 'w') and wake_at is not null order by wake_at limit 1`,
+    `select r.wake_at as at from workflow_runs r
+     where r.status in ('s', 'w') and r.wake_at is not null and ($1::text[] is null or r.queue = any($1::text[])) and $2::jsonb ? r.workflow_name
+     order by r.wake_at limit 1`,
+    [servedQueues(core), versions(core)],
   );
   return rows[0]?.at ?? null;
 }
@@ -80,12 +84,13 @@ async function claimDue(core: Core, limit: number, limited: readonly string[]): 
      due as (
        select r.run_id, r.started_at is null and r.seed is null as fresh from workflow_runs r, me
        where r.status in ('s', 'w') and r.wake_at <= now() and r.queue <> all($3::text[]) and ($4::text[] is null or r.queue = any($4::text[]))
+         and $5::jsonb ? r.workflow_name
        order by r.wake_at limit $2 for update of r skip locked)
      update workflow_runs r set status = 'r', owner = me.worker_id, wake_at = null, started_at = coalesce(r.started_at, now()),
        workflow_version = coalesce(r.workflow_version, $5::jsonb ->> r.workflow_name)
      from due, me where ${lookUp('r.run_id', 'due.run_id')}
      returning ${COLUMNS}, due.fresh`,
-    [core.workerId, limit, textArray(limited), core.options.queues === undefined ? null : textArray(core.options.queues), versions(core)],
+    [core.workerId, limit, textArray(limited), servedQueues(core), versions(core)],
   );
   return rows;
 }
@@ -94,11 +99,11 @@ async function claimDue(core: Core, limit: number, limited: readonly string[]): 
 async function promote(core: Core, limited: readonly string[]): Promise<void> {
   await core.store.query(
     `with due as (
-       select run_id from workflow_runs where status in ('s', 'w') and wake_at <= now() and queue = any($1::text[])
+       select run_id from workflow_runs where status in ('s', 'w') and wake_at <= now() and queue = any($1::text[]) and $2::jsonb ? workflow_name
        order by wake_at limit 1000 for update skip locked)
      update workflow_runs r set status = 'q', wake_at = null, turn = case when r.started_at is null then r.turn else -1 end
      from due where ${lookUp('r.run_id', 'due.run_id')}`,
-    [textArray(limited)],
+    [textArray(limited), versions(core)],
   );
 }
 
@@ -121,7 +126,7 @@ async function claimReady(core: Core, queue: string, limit: number): Promise<Cla
      next as (
        select r.run_id, r.started_at is null and r.seed is null as fresh, row_number() over () as place from (
          select r.run_id, r.started_at, r.seed from workflow_runs r, me
-         where r.status = 'q' and r.queue = $2 order by r.priority desc, r.turn, r.run_id limit $3 for update of r skip locked) r)
+         where r.status = 'q' and r.queue = $2 and $4::jsonb ? r.workflow_name order by r.priority desc, r.turn, r.run_id limit $3 for update of r skip locked) r)
      update workflow_runs r set status = 'r', owner = me.worker_id, started_at = coalesce(r.started_at, now()),
        workflow_version = coalesce(r.workflow_version, $4::jsonb ->> r.workflow_name)
      from next, me where ${lookUp('r.run_id', 'next.run_id')}
@@ -134,7 +139,12 @@ async function claimReady(core: Core, queue: string, limit: number): Promise<Cla
   return rows;
 }
 
-/** The code's version by workflow name: a run keeps the one with which it first begins. */
+/** Null for a worker that serves all queues. */
+function servedQueues(core: Core): Buffer | null {
+  return core.options.queues === undefined ? null : textArray(core.options.queues);
+}
+
+/** The code's version by the name of each loaded workflow: a run keeps the one with which it first begins. */
 function versions(core: Core): string {
   return JSON.stringify(Object.fromEntries(core.registry.list().map((workflow) => [workflow.name, workflow.version])));
 }
@@ -175,7 +185,7 @@ async function claimLimited(core: Core, queue: string, limit: number): Promise<C
     if (limits === undefined) return [];
     const room = Math.min(limit, await freeSlots(tx, queue, limits.concurrency));
     if (room <= 0) return [];
-    const chosen = await chooseRuns(tx, queue, room, limits.concurrency_per_key, limits.allowed);
+    const chosen = await chooseRuns(core, tx, queue, { room, perKey: limits.concurrency_per_key, allowedStarts: limits.allowed });
     if (chosen.length === 0) return [];
     const { rows } = await tx.query<ClaimedRow>(
       `update workflow_runs r set status = 'r', owner = $1, started_at = coalesce(r.started_at, now()),
@@ -207,15 +217,21 @@ async function freeSlots(tx: Queryable, queue: string, concurrency: number | nul
   return concurrency - (rows[0]?.running ?? 0);
 }
 
-async function chooseRuns(tx: Queryable, queue: string, room: number, perKey: number | null, allowedStarts: number | null) {
+interface Limits {
+  readonly room: number;
+  readonly perKey: number | null;
+  readonly allowedStarts: number | null;
+}
+
+async function chooseRuns(core: Core, tx: Queryable, queue: string, { room, perKey, allowedStarts }: Limits) {
   const { rows } = await tx.query<{ run_id: string; concurrency_key: string | null; unstarted: boolean; fresh: boolean; holding: number }>(
     `select r.run_id, r.concurrency_key, r.started_at is null as unstarted, r.started_at is null and r.seed is null as fresh,
        case when $3::int is null or r.concurrency_key is null then 0 else (
          select count(*) from workflow_runs k
          where k.queue = r.queue and k.concurrency_key = r.concurrency_key and k.concurrency_key is not null and k.started_at is not null) end as holding
-     from workflow_runs r where r.status = 'q' and r.queue = $1
+     from workflow_runs r where r.status = 'q' and r.queue = $1 and $4::jsonb ? r.workflow_name
      order by r.priority desc, r.turn, r.run_id limit $2 for update of r skip locked`,
-    [queue, WINDOW, perKey],
+    [queue, WINDOW, perKey, versions(core)],
   );
   const chosen: typeof rows = [];
   const holding = new Map<string, number>();

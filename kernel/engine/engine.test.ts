@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { NonRetryableError, type WorkflowContext } from '@centaur/sdk';
+import { createRegistry } from '../../test/support/registry.ts';
 import { createTestEngine } from '../../test/support/engine.ts';
 import { eventually } from '../../test/support/wait.ts';
 import { EngineError } from './errors.ts';
@@ -416,4 +417,21 @@ test('a drained worker hands its runs back at once', async () => {
   await other.drain(100);
   await t.engine.emitEvent({ event_type: 'go', correlation_id: run_id });
   assert.equal((await t.ended(run_id)).result, 2);
+});
+
+test('a run waits for a worker that has its workflow, and costs the others nothing', async () => {
+  await using t = await createTestEngine();
+  t.registry.define('both', () => 'done');
+  const elsewhere = createRegistry();
+  elsewhere.define('both', () => 'done');
+  elsewhere.define('theirs', async (_input, ctx) => {
+    await ctx.sleep('nap', 1);
+    return 'theirs';
+  });
+  const client = await t.another({ registry: elsewhere });
+  const { run_id } = await client.start({ workflow_name: 'theirs' });
+  assert.equal((await t.run('both')).result, 'done');
+  assert.equal((await t.engine.getRun(run_id)).status, 'queued');
+  await client.work();
+  assert.equal((await t.ended(run_id)).result, 'theirs');
 });

@@ -112,7 +112,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   async function syncRegistry(): Promise<void> {
     try {
       await syncQueues(store, registry.list());
-      const { problems } = await syncSchedules(store, registry.list());
+      const { problems } = await syncSchedules(store, registry.list(), { workerId: core.workerId });
       for (const problem of problems) log({ level: 'error', message: 'a schedule is off', problem });
       await core.queues.refresh();
     } catch (error) {

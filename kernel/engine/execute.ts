@@ -91,8 +91,9 @@ export function createExecutor(core: Core, waits: Waits): Executor {
   async function runHandler(frame: Frame, crashes: number): Promise<void> {
     const { run } = frame;
     const workflow = workflowFor(core, run.workflow, run.version);
+    // Its file went away since it was claimed. A run that nobody holds is given back by the worker's next looks
+    if (workflow === undefined) return drop(frame);
     try {
-      if (workflow === undefined) throw new EngineError('UNKNOWN_WORKFLOW', `no loaded file defines workflow "${run.workflow}" any more`);
       if (crashes > CRASHES_MAX)
         throw new EngineError('CRASH_LOOP', `its worker died ${crashes} times in a row on this run without it getting further`);
       const raw: unknown = run.input === null ? null : JSON.parse(run.input);

@@ -25,11 +25,16 @@ interface Row {
 /** A tick this late is still on time, not a missed one. */
 const GRACE_MS = 30_000;
 
-/** Brings the rows in line with what the workflow files declare. One bad schedule turns off only itself. */
+/**
+ * Brings the rows in line with what the workflow files declare. One bad schedule turns off only itself.
+ *
+ * Workers may have different files. So the schedules of a workflow that is not loaded here are turned off only when no
+ * other worker is alive that may have it; a worker that starts later turns its own on again.
+ */
 export async function syncSchedules(
   store: Store,
   registered: readonly RegisteredWorkflow[],
-  now?: Date,
+  { workerId = null, now }: { readonly workerId?: number | null; readonly now?: Date } = {},
 ): Promise<{ readonly problems: string[] }> {
   const problems: string[] = [];
   const wanted = new Map<string, { workflow: RegisteredWorkflow; spec: Schedule }>();
@@ -49,9 +54,12 @@ export async function syncSchedules(
     await tx.query('select pg_advisory_xact_lock(7226003)');
     const current = now?.getTime() ?? (await databaseNow(tx));
     for (const [id, { workflow, spec }] of wanted) await upsert(tx, id, workflow.name, spec, current);
-    await tx.query('update workflow_schedules set enabled = false, updated_at = now() where enabled and schedule_id <> all($1::text[])', [
-      [...wanted.keys()],
-    ]);
+    await tx.query(
+      `update workflow_schedules set enabled = false, updated_at = now()
+       where enabled and schedule_id <> all($1::text[]) and (workflow_name = any($2::text[])
+         or not exists (select from workers where not dead and lease_until > now() and worker_id is distinct from $3))`,
+      [[...wanted.keys()], registered.map((workflow) => workflow.name), workerId],
+    );
   });
   return { problems };
 }
@@ -74,22 +82,23 @@ async function databaseNow(on: Queryable): Promise<number> {
   return rows[0]?.now ?? Date.now();
 }
 
-/** Starts what is due; answers with the number of runs started. */
-export async function runDueSchedules(store: Store, now?: Date): Promise<number> {
+/** Starts what is due of the workflows loaded here; answers with the number of runs started. */
+export async function runDueSchedules(store: Store, loaded: readonly string[], now?: Date): Promise<number> {
   let started = 0;
   for (;;) {
-    const runs = await store.transaction((tx) => runOne(tx, now));
+    const runs = await store.transaction((tx) => runOne(tx, loaded, now));
     if (runs === undefined) return started;
     started += runs;
   }
 }
 
-async function runOne(tx: Queryable, now: Date | undefined): Promise<number | undefined> {
+async function runOne(tx: Queryable, loaded: readonly string[], now: Date | undefined): Promise<number | undefined> {
   const { rows } = await tx.query<Row>(
     `select schedule_id, workflow_name, spec, enabled, next_at, last_at, last_run_id, skipped, clock_timestamp() as now
      from workflow_schedules where enabled and next_at <= coalesce(to_timestamp($1::float8 / 1000), clock_timestamp())
+       and workflow_name = any($2::text[])
      order by next_at limit 1 for update skip locked`,
-    [now?.getTime() ?? null],
+    [now?.getTime() ?? null, loaded],
   );
   const row = rows[0];
   if (row === undefined) return undefined;
@@ -166,8 +175,11 @@ export async function listSchedules(store: Store): Promise<ScheduleView[]> {
   }));
 }
 
-export async function nextScheduleAt(store: Store): Promise<Date | null> {
-  const { rows } = await store.query<{ at: number | null }>('select min(next_at) as at from workflow_schedules where enabled');
+export async function nextScheduleAt(store: Store, loaded: readonly string[]): Promise<Date | null> {
+  const { rows } = await store.query<{ at: number | null }>(
+    'select min(next_at) as at from workflow_schedules where enabled and workflow_name = any($1::text[])',
+    [loaded],
+  );
   const at = rows[0]?.at ?? null;
   return at === null ? null : new Date(at);
 }

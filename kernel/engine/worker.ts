@@ -233,9 +233,10 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
     clearTimeout(scheduleTimer);
     let waitMs = 5_000;
     await quietly('running schedules', async () => {
-      const started = await runDueSchedules(core.store);
+      const loaded = core.registry.list().map((workflow) => workflow.name);
+      const started = await runDueSchedules(core.store, loaded);
       if (started > 0) kick();
-      const at = await nextScheduleAt(core.store);
+      const at = await nextScheduleAt(core.store, loaded);
       waitMs = at === null ? 60_000 : Math.min(60_000, Math.max(10, at.getTime() - core.store.now()));
     });
     if (!stopped) scheduleTimer = setTimeout(() => void tick(), waitMs);
