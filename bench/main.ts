@@ -144,7 +144,7 @@ async function measure(engine: string, workload: string): Promise<Figures> {
       fork(script, [file, workload, flags.quick ? 'quick' : 'full'], {
         env,
         execArgv: ['--expose-gc'],
-        stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+        stdio: ['ignore', 2, 2, 'ipc'],
       }),
     );
   } finally {

@@ -45,7 +45,7 @@ export async function measureRecovery(spawn: {
   writeFileSync(log, '');
   const executed = () => readFileSync(log, 'utf8').split('\n').filter(Boolean);
   const start = (what: string) =>
-    fork(spawn.file, [spawn.engine, what], { env: { ...spawn.env, BENCH_LOG: log }, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    fork(spawn.file, [spawn.engine, what], { env: { ...spawn.env, BENCH_LOG: log }, stdio: ['ignore', 2, 2, 'ipc'] });
   const deadline = performance.now() + LONGEST_MS;
   let child: ChildProcess | undefined;
   try {

@@ -51,14 +51,19 @@ export async function startServer(folder: string): Promise<PeerServer> {
     await pause(50);
   }
   return {
-    env: { RESTATE_INGRESS: `http://127.0.0.1:${ingress}`, RESTATE_ADMIN: `http://127.0.0.1:${admin}`, RESTATE_ENDPOINT: String(endpoint) },
+    // the log level is read when the SDK is loaded: a line per call would be measured too
+    env: {
+      RESTATE_LOGGING: 'ERROR',
+      RESTATE_INGRESS: `http://127.0.0.1:${ingress}`,
+      RESTATE_ADMIN: `http://127.0.0.1:${admin}`,
+      RESTATE_ENDPOINT: String(endpoint),
+    },
     stop,
   };
 }
 
 export async function create(): Promise<Adapter> {
   const { RESTATE_INGRESS: ingress = '', RESTATE_ADMIN: admin = '', RESTATE_ENDPOINT: endpoint = '' } = process.env;
-  process.env['RESTATE_LOGGING'] = 'ERROR';
   const client = clients.connect({ url: ingress });
   const handlers: Record<string, (ctx: restate.Context, input: unknown) => Promise<unknown>> = {};
   const waits = new Map<string, string>();

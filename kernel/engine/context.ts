@@ -53,8 +53,8 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
     if (typeof name !== 'string' || name === '' || name.length > 256 || name.includes('\0')) {
       throw new EngineError('INVALID_REQUEST', 'a step needs a name of 1 to 256 characters');
     }
-    if (frame.signal.aborted && frame.closed)
-      return frame.signal.reason instanceof RunCancelledError ? Promise.reject(frame.signal.reason) : never();
+    if (frame.closeReason !== undefined)
+      return frame.closeReason instanceof RunCancelledError ? Promise.reject(frame.closeReason) : never();
     return new Promise<T>((resolve, reject) => {
       const opened = frame.begin(kind, name, (outcome, call) => {
         try {
@@ -217,11 +217,21 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
     );
   }
 
+  /** What a step's function gets; the signal is made only for those who look at it. */
+  const infoFor = (attempt: number) => ({
+    attempt,
+    get signal() {
+      return frame.signal;
+    },
+  });
+
   const context: WorkflowContext = {
     runId: run.runId,
     workflowName: run.workflow,
     attempt: run.attempt,
-    signal: frame.signal,
+    get signal() {
+      return frame.signal;
+    },
     log: {
       debug: (message, fields) => log('debug', message, fields),
       info: (message, fields) => log('info', message, fields),
@@ -233,8 +243,7 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
       const { retry, timeoutMs } = stepLimits(name, fn, options);
       return open('s', name, readStep, (call, resumed) => {
         const body = async (attempt: number) => {
-          const value =
-            timeoutMs === null ? fn({ attempt, signal: frame.signal }) : withTimeout(call.name, fn, attempt, frame.signal, timeoutMs);
+          const value = timeoutMs === null ? fn(infoFor(attempt)) : withTimeout(call.name, fn, attempt, frame.signal, timeoutMs);
           return toJson(isThenable(value) ? await value : value, `step "${call.name}"`);
         };
         startOrResume(call, resumed, retry, body);

@@ -20,6 +20,9 @@ import type { Waits } from './waits.ts';
  */
 export const CRASHES_MAX = 30;
 
+/** What the signals of a run that has ended tell. One for all: making an error costs more than ending a run. */
+const ENDED = new Error('the run has ended');
+
 /** How long a replay may wait for a call that the code no longer makes. */
 const REPLAY_STALL_MS = 10_000;
 
@@ -175,7 +178,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
         if (core.queues.isLimited(frame.run.queue)) core.kick();
       },
     };
-    frame.close(new Error('the run has ended'));
+    frame.close(ENDED);
     core.writer.push(write);
   }
 

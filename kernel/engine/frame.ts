@@ -120,7 +120,8 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
   }
   const calls = new Map<number, Call>();
   const names = new Map<string, number>();
-  const abort = new AbortController();
+  /** Made when somebody asks for the signal: few handlers do. */
+  let abort: AbortController | undefined;
   let nextSeq = 0;
   let nextOrd = 0;
   let freeOrd = lastRecordedOrd + 1;
@@ -132,7 +133,15 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
 
   const frame = {
     run,
-    signal: abort.signal,
+    /** Why the frame was closed, if there is more to tell than that it was. */
+    closeReason: undefined as Error | undefined,
+    get signal(): AbortSignal {
+      if (abort === undefined) {
+        abort = new AbortController();
+        if (frame.closeReason !== undefined) abort.abort(frame.closeReason);
+      }
+      return abort.signal;
+    },
     calls,
     /** User functions in progress. */
     executing: 0,
@@ -531,7 +540,8 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
     if (reason?.name === 'RunCancelledError') for (const call of calls.values()) call.resolve(CANCELLED, call);
     calls.clear();
     outcomes.clear();
-    if (reason !== undefined) abort.abort(reason);
+    frame.closeReason = reason;
+    if (reason !== undefined) abort?.abort(reason);
   }
 
   return frame;
