@@ -50,10 +50,14 @@ export function wholeNumber(least: number, most: number): (text: string) => numb
   };
 }
 
+/** What lifts a limit. Commander would take a null for a missing value. */
+export const NONE = 'none';
+
 /** A limit: a number, or `none` to lift it. */
-export function limit(most: number): (text: string) => number | null {
+/** A limit: a number, or `none` to lift it. */
+export function limit(most: number): (text: string) => number | typeof NONE {
   const parse = wholeNumber(1, most);
-  return (text) => (text === 'none' ? null : parse(text));
+  return (text) => (text === NONE ? NONE : parse(text));
 }
 
 export function collect(value: string, before: readonly string[] = []): string[] {

@@ -67,6 +67,11 @@ export function duration(ms: number): string {
     .join(' ');
 }
 
+/** A time to the second. */
+export function clock(time: string): string {
+  return time.replace(/\.\d+Z$/, 'Z');
+}
+
 /** `3 min 4 s ago`, `in 2 h`. */
 export function relative(time: string | null, now: number = Date.now()): string {
   if (time === null) return '-';

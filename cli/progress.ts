@@ -2,8 +2,8 @@
  * Following a run. On a terminal what has happened scrolls by, and below it stands what the run is doing now, redrawn;
  * elsewhere each event is one plain line.
  */
-import type { RunEvent, StepView, StoredError, WaitingOn } from '@centaur/sdk';
-import { duration, paint, printable, span, status } from './output.ts';
+import type { RunEvent, RunStatus, StepView, StoredError, WaitingOn } from '@centaur/sdk';
+import { clock, duration, paint, printable, span, status } from './output.ts';
 
 /** Shows a run's events as they come. */
 export interface View {
@@ -29,7 +29,10 @@ export interface LiveViewOptions {
 }
 
 export function createLiveView(stream: NodeJS.WriteStream, { now = Date.now }: LiveViewOptions = {}): View {
-  let doing: readonly string[] = [];
+  let doing: Doing = { status: 'queued', waits: [] };
+  /** Instead of what it is doing: why that is not known. */
+  let trouble: string | undefined;
+  let ended = false;
   let since = now();
   let drawn = 0;
   let frame = 0;
@@ -44,7 +47,8 @@ export function createLiveView(stream: NodeJS.WriteStream, { now = Date.now }: L
 
   function draw(): void {
     const spinner = paint('cyan', FRAMES[frame % FRAMES.length] ?? '', stream);
-    const lines = doing.map((text, index) =>
+    const texts = ended ? [] : trouble === undefined ? doingTexts(doing) : [trouble];
+    const lines = texts.map((text, index) =>
       clip(`  ${spinner} ${text}${index === 0 ? paint('dim', ` ${duration(now() - since)}`, stream) : ''}`, stream.columns),
     );
     stream.write(`${erase()}${lines.map((line) => `${line}\n`).join('')}`);
@@ -57,26 +61,40 @@ export function createLiveView(stream: NodeJS.WriteStream, { now = Date.now }: L
     draw();
   }
 
-  function setDoing(texts: readonly string[]): void {
-    if (texts.join('\n') !== doing.join('\n')) since = now();
-    doing = texts;
-    draw();
+  function change(next: Doing): void {
+    if (JSON.stringify(next) !== JSON.stringify(doing)) since = now();
+    doing = next;
+    trouble = undefined;
   }
 
   return {
     event(event) {
+      if (event.event === 'run.status') change({ status: event.data.status, waits: event.data.waiting_on });
+      else if ('seq' in event.data) {
+        // What has just ended is no longer waited for; a new status comes only if there is more to tell
+        const { name } = event.data;
+        const waits = doing.waits.filter((wait) => wait.name !== name);
+        change({ status: waits.length === 0 ? 'running' : doing.status, waits });
+      } else ended = event.event !== 'run.retrying';
       const line = eventLine(event, stream);
-      if (line !== undefined) say(`  ${line}`);
-      if (event.event === 'run.status') setDoing(doingNow(event.data.status, event.data.waiting_on));
+      if (line === undefined) draw();
+      else say(`  ${line}`);
     },
-    lost: (error, retryInMs) => setDoing([`no connection; trying again in ${duration(retryInMs)} (${printable(error.message)})`]),
+    lost(error, retryInMs) {
+      trouble = `no connection; trying again in ${duration(retryInMs)} (${printable(error.message)})`;
+      draw();
+    },
     end() {
       clearInterval(timer);
-      stream.write(erase());
-      drawn = 0;
-      doing = [];
+      ended = true;
+      draw();
     },
   };
+}
+
+interface Doing {
+  readonly status: RunStatus;
+  readonly waits: readonly WaitingOn[];
 }
 
 export function createPlainView(stream: NodeJS.WriteStream): View {
@@ -85,7 +103,7 @@ export function createPlainView(stream: NodeJS.WriteStream): View {
   return {
     event(event) {
       if (event.event !== 'run.status') return say(eventLine(event, stream) ?? event.event);
-      const text = doingNow(event.data.status, event.data.waiting_on).join('; ');
+      const text = doingTexts({ status: event.data.status, waits: event.data.waiting_on }).join('; ');
       if (text !== shown) say(text);
       shown = text;
     },
@@ -141,14 +159,14 @@ export function errorText(error: StoredError | null, before = ': '): string {
   return `${before}${printable(`${error.message}${code}`)}`;
 }
 
-function doingNow(state: string, waiting: readonly WaitingOn[]): string[] {
-  if (waiting.length === 0) return [status(state)];
-  const shown = waiting.slice(0, WAITS_SHOWN).map(waitText);
-  return waiting.length > WAITS_SHOWN ? [...shown, `and ${waiting.length - WAITS_SHOWN} more`] : shown;
+function doingTexts({ status: state, waits }: Doing): string[] {
+  if (waits.length === 0) return [status(state)];
+  const shown = waits.slice(0, WAITS_SHOWN).map(waitText);
+  return waits.length > WAITS_SHOWN ? [...shown, `and ${waits.length - WAITS_SHOWN} more`] : shown;
 }
 
 export function waitText(wait: WaitingOn): string {
-  const until = (time: string | null) => (time === null ? '' : ` until ${time}`);
+  const until = (time: string | null) => (time === null ? '' : ` until ${clock(time)}`);
   switch (wait.type) {
     case 'sleep':
       return `${printable(wait.name)}: sleeping${until(wait.until)}`;
@@ -157,7 +175,7 @@ export function waitText(wait: WaitingOn): string {
     case 'workflow':
       return `${printable(wait.name)}: waiting for run ${wait.run_id}${until(wait.deadline)}`;
     case 'retry':
-      return `${printable(wait.name)}: trying again at ${wait.until} after ${wait.attempts} ${wait.attempts === 1 ? 'attempt' : 'attempts'}${errorText(wait.error)}`;
+      return `${printable(wait.name)}: trying again at ${clock(wait.until)} after ${wait.attempts} ${wait.attempts === 1 ? 'attempt' : 'attempts'}${errorText(wait.error)}`;
   }
 }
 

@@ -2,14 +2,16 @@
 import { InvalidArgumentError, type Command } from 'commander';
 import { toMilliseconds } from '@centaur/sdk';
 import { connect, type QueueView } from '../api.ts';
-import { examples, limit, withJson } from '../arguments.ts';
+import { examples, limit, NONE, withJson } from '../arguments.ts';
 import { duration, note, print, printJson, table } from '../output.ts';
 import { UsageError } from '../exit.ts';
 
+type RateLimit = NonNullable<QueueView['rate_limit']>;
+
 interface Limits {
-  readonly concurrency?: number | null;
-  readonly perKey?: number | null;
-  readonly rate?: QueueView['rate_limit'];
+  readonly concurrency?: number | typeof NONE;
+  readonly perKey?: number | typeof NONE;
+  readonly rate?: RateLimit | typeof NONE;
   readonly json?: true;
 }
 
@@ -41,9 +43,9 @@ export function addQueues(program: Command): void {
         throw new UsageError('nothing to set: give --concurrency, --per-key or --rate');
       }
       const queue = await connect().setQueue(name, {
-        ...(concurrency === undefined ? {} : { concurrency }),
-        ...(perKey === undefined ? {} : { concurrency_per_key: perKey }),
-        ...(rateLimit === undefined ? {} : { rate_limit: rateLimit }),
+        ...(concurrency === undefined ? {} : { concurrency: lifted(concurrency) }),
+        ...(perKey === undefined ? {} : { concurrency_per_key: lifted(perKey) }),
+        ...(rateLimit === undefined ? {} : { rate_limit: lifted(rateLimit) }),
       });
       if (options.json) printJson(queue);
       else print(queueTable([queue]));
@@ -63,8 +65,12 @@ function queueTable(queues: readonly QueueView[]): string {
   return table(['QUEUE', 'QUEUED', 'RUNNING', 'CONCURRENCY', 'PER KEY', 'RATE'], rows);
 }
 
-function rate(text: string): QueueView['rate_limit'] {
-  if (text === 'none') return null;
+function lifted<T>(value: T | typeof NONE): T | null {
+  return value === NONE ? null : value;
+}
+
+function rate(text: string): RateLimit | typeof NONE {
+  if (text === NONE) return NONE;
   const match = /^(\d+)\/(.+)$/.exec(text);
   try {
     if (match === null) throw new TypeError('no slash');

@@ -4,7 +4,7 @@ import type { RunDetail, RunStatus } from '@centaur/sdk';
 import { connect } from '../api.ts';
 import { examples, readJson, wholeNumber, withJson } from '../arguments.ts';
 import { exitCodeOf, follow } from '../follow.ts';
-import { note, paint, print, printable, printJson, relative, span, status, table } from '../output.ts';
+import { clock, note, paint, print, printable, printJson, relative, span, status, table } from '../output.ts';
 import { createView, errorText, waitText } from '../progress.ts';
 
 const STATUSES: readonly RunStatus[] = ['queued', 'running', 'sleeping', 'waiting', 'completed', 'failed', 'cancelled', 'stuck'];
@@ -110,7 +110,7 @@ async function showRun(runId: string, options: { readonly json?: true }): Promis
     [
       `${paint('bold', run.workflow_name)} ${status(run.status)}`,
       field('run', run.run_id),
-      field('created', `${run.created_at} (${relative(run.created_at)})`),
+      field('created', `${clock(run.created_at)} (${relative(run.created_at)})`),
       field('took', run.started_at === null ? '' : span(run.started_at, run.ended_at)),
       field(
         'queue',
@@ -119,7 +119,7 @@ async function showRun(runId: string, options: { readonly json?: true }): Promis
       field('trigger', run.trigger_key ?? ''),
       field('attempt', run.attempt > 1 ? String(run.attempt) : ''),
       field('parent', run.parent_run_id ?? ''),
-      field('starts', run.status === 'queued' && run.run_at !== null ? `${run.run_at} (${relative(run.run_at)})` : ''),
+      field('starts', run.status === 'queued' && run.run_at !== null ? `${clock(run.run_at)} (${relative(run.run_at)})` : ''),
       field('input', JSON.stringify(run.input)),
       field('result', run.status === 'completed' ? JSON.stringify(run.result) : ''),
       field('error', errorText(run.error, '')),

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { connect } from '../api.ts';
 import { examples, withJson } from '../arguments.ts';
-import { note, print, printJson, relative, table } from '../output.ts';
+import { clock, note, print, printJson, relative, table } from '../output.ts';
 
 export function addSchedules(program: Command): void {
   const schedules = program.command('schedules').description('Look at schedules. They are declared in workflow files.');
@@ -20,7 +20,7 @@ async function list(options: { readonly json?: true }): Promise<void> {
   const rows = page.items.map((each) => [
     each.schedule_id,
     describeCron(each.spec),
-    each.enabled && each.next_at !== null ? `${each.next_at} (${relative(each.next_at)})` : 'off',
+    each.enabled && each.next_at !== null ? `${clock(each.next_at)} (${relative(each.next_at)})` : 'off',
     relative(each.last_at),
     each.skipped === 0 ? '' : String(each.skipped),
   ]);

@@ -5,7 +5,7 @@ import type { Schedule } from '@centaur/sdk';
 import { connect, type FileProblem } from '../api.ts';
 import { examples, withJson } from '../arguments.ts';
 import { EXIT, UsageError } from '../exit.ts';
-import { note, paint, print, printable, printJson, relative, table } from '../output.ts';
+import { clock, note, paint, print, printable, printJson, relative, table } from '../output.ts';
 
 /** Fire times shown per schedule: enough to see a mistaken weekday or zone. */
 const TICKS_SHOWN = 3;
@@ -89,7 +89,7 @@ function scheduleText({
   readonly next: readonly string[];
 }): string {
   const written = spec.type === 'cron' ? `"${spec.cron}"` : `every ${spec.seconds} s`;
-  const lines = [`        ${words} ${paint('dim', written)}`, ...next.map((at) => `          ${at} ${paint('dim', relative(at))}`)];
+  const lines = [`        ${words} ${paint('dim', written)}`, ...next.map((at) => `          ${clock(at)} ${paint('dim', relative(at))}`)];
   if (next.length === 0) lines.push(`          ${spec.enabled === false ? 'off' : paint('yellow', 'never: no such day comes')}`);
   return lines.join('\n');
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import pg from 'pg';
 import { StoreError } from './errors.ts';
-import { clientConfig, connectionProblem } from './store.ts';
+import { checkServer, clientConfig, connectionProblem } from './store.ts';
 
 const MIGRATIONS = new URL('./migrations/', import.meta.url);
 
@@ -33,6 +33,7 @@ export async function migrate(url: string): Promise<{ readonly applied: readonly
     throw connectionProblem(error, url);
   }
   try {
+    await checkServer(client, url);
     // a session lock, held across the transactions below, ends with the connection
     await client.query('select pg_advisory_lock($1)', [MIGRATION_LOCK]);
     await client.query(`create table if not exists centaur_migrations (

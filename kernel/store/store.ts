@@ -181,10 +181,11 @@ export function statementName(sql: string): string {
   return name;
 }
 
-async function checkServer(pool: pg.Pool, url: string): Promise<void> {
+/** @throws StoreError UNSUITABLE for a server that cannot hold the data, before anything is written to it */
+export async function checkServer(on: pg.Pool | pg.Client, url: string): Promise<void> {
   let row: { version: number; encoding: string } | undefined;
   try {
-    const { rows } = await pool.query<{ version: number; encoding: string }>(
+    const { rows } = await on.query<{ version: number; encoding: string }>(
       `select current_setting('server_version_num')::int as version, current_setting('server_encoding') as encoding`,
     );
     row = rows[0];
