@@ -36,8 +36,9 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   console: ['sdk', 'kernel', 'runtime'],
   cli: ['sdk', 'kernel', 'runtime', 'ingress'],
   examples: ['sdk', 'kernel', 'runtime', 'ingress', 'cli', 'console', 'userspace', 'test'],
+  docs: ['sdk', 'kernel', 'cli'],
   bench: ['sdk', 'kernel', 'runtime', 'ingress', 'cli', 'console', 'userspace', 'test', 'examples'],
-  test: ['sdk', 'kernel', 'runtime', 'ingress', 'cli', 'console', 'userspace', 'examples', 'bench'],
+  test: ['sdk', 'kernel', 'runtime', 'ingress', 'cli', 'console', 'userspace', 'examples', 'bench', 'docs'],
 };
 
 const LONGEST_FILE = 700;

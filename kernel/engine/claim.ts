@@ -80,7 +80,7 @@ export async function nextDue(core: Core): Promise<number | null> {
 
 async function claimDue(core: Core, limit: number, limited: readonly string[]): Promise<ClaimedRow[]> {
   const { rows } = await core.store.query<ClaimedRow>(
-    `with me as materialized (select worker_id from workers where worker_id = $1 and not dead for share),
+    `with me as materialized (select worker_id from workers where worker_id = $1 and not dead for key share),
      due as (
        select r.run_id, r.started_at is null and r.seed is null as fresh from workflow_runs r, me
        where r.status in ('s', 'w') and r.wake_at <= now() and r.queue <> all($3::text[]) and ($4::text[] is null or r.queue = any($4::text[]))
@@ -122,7 +122,7 @@ async function readyQueues(core: Core): Promise<string[]> {
 
 async function claimReady(core: Core, queue: string, limit: number): Promise<ClaimedRow[]> {
   const { rows } = await core.store.query<ClaimedRow>(
-    `with me as materialized (select worker_id from workers where worker_id = $1 and not dead for share),
+    `with me as materialized (select worker_id from workers where worker_id = $1 and not dead for key share),
      next as (
        select r.run_id, r.started_at is null and r.seed is null as fresh, row_number() over () as place from (
          select r.run_id, r.started_at, r.seed from workflow_runs r, me
@@ -167,7 +167,7 @@ const WINDOW = 500;
 
 async function claimLimited(core: Core, queue: string, limit: number): Promise<ClaimedRow[]> {
   return core.store.transaction(async (tx) => {
-    const alive = await tx.query('select 1 from workers where worker_id = $1 and not dead for share', [core.workerId]);
+    const alive = await tx.query('select 1 from workers where worker_id = $1 and not dead for key share', [core.workerId]);
     if (alive.rowCount !== 1) throw new FencedError();
     const { rows: locked } = await tx.query<{
       concurrency: number | null;

@@ -44,7 +44,12 @@ export interface Core {
   readonly queues: ChangedQueues;
   /** Set while this process is a worker with a live lease. */
   workerId: number | null;
+  /** Of the present life of the worker: once it is fenced, a writer refuses everything. */
   writer: Writer<Write>;
+  /** Starts asked for from outside commit beside what runs write, so that neither waits for the other. */
+  starts: Writer<Write>;
+  /** A new life has begun: its writes carry its id. */
+  openWriters(): void;
   draining: boolean;
   closed: boolean;
   /** Until when, on the monotonic clock, the lease surely holds: no user code begins after it without a renewal. */
@@ -64,7 +69,7 @@ export function workflowFor(core: Core, name: string, version: string | null): R
 }
 
 /** Pushes a write; a start in this process counts as held until it is settled. */
-export function pushWrite(core: Core, write: Write): void {
+export function pushWrite(core: Core, write: Write, writer: Writer<Write> = core.writer): void {
   if (write.type === 'start' && write.row.status === 'r') {
     const { runId } = write.row;
     const settle = write.settle.bind(write);
@@ -74,7 +79,7 @@ export function pushWrite(core: Core, write: Write): void {
       core.starting.delete(runId);
     };
   }
-  core.writer.push(write);
+  writer.push(write);
 }
 
 export function roomForRuns(core: Core): number {

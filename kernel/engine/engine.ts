@@ -49,6 +49,8 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     queues: createQueueCache(store),
     workerId: null,
     writer: undefined as never,
+    starts: undefined as never,
+    openWriters,
     draining: false,
     closed: false,
     leaseHeldUntil: 0,
@@ -57,7 +59,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     onFenced,
     touched: (runId) => watchers.touched(runId),
   };
-  core.writer = openWriter(core);
+  openWriters();
   const waits = createWaits(core);
   const executor = createExecutor(core, waits);
   const worker = createWorker(core, executor, waits);
@@ -94,8 +96,6 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   }
 
   async function beginAgain(): Promise<void> {
-    const old = core.writer;
-    core.writer = openWriter(core);
     for (let attempt = 0; !core.closed; attempt++) {
       try {
         await worker.restart();
@@ -106,7 +106,13 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       }
     }
     refencing = false;
-    await old.close();
+  }
+
+  function openWriters(): void {
+    const old = [core.writer, core.starts];
+    core.writer = openWriter(core, 'writer');
+    core.starts = openWriter(core, 'starts');
+    for (const writer of old) void writer?.idle().then(() => writer.close());
   }
 
   async function syncRegistry(): Promise<void> {
@@ -142,7 +148,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       while ([...core.frames.values()].some((frame) => frame.executing > 0) && performance.now() < deadline) {
         await new Promise((resolve) => setTimeout(resolve, 20));
       }
-      const idle = core.writer.idle();
+      const idle = Promise.all([core.writer.idle(), core.starts.idle()]);
       await Promise.race([idle, new Promise((resolve) => setTimeout(resolve, Math.max(1000, deadline - performance.now())).unref())]);
       core.closed = true;
       for (const frame of core.frames.values()) frame.close(new Error('the worker is shutting down'));
@@ -155,7 +161,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
           .catch((error: Error) =>
             log({ level: 'warn', message: 'handing back runs failed; their lease will run out', error: error.message }),
           );
-      await core.writer.close();
+      await Promise.all([core.writer.close(), core.starts.close()]);
     },
     async start(request) {
       const row = await prepareStart(core, request, null);
@@ -204,16 +210,16 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   });
 }
 
-function openWriter(core: Core) {
-  // the id is read at each use: a writer belongs to one life of the worker
+function openWriter(core: Core, name: string) {
+  const { workerId } = core;
   return createWriter<Write>({
     async connect() {
-      const client = await core.store.connect('writer');
-      if (core.workerId !== null) await client.query('select pg_advisory_lock_shared($1, $2)', [WORKER_LOCKS, core.workerId]);
+      const client = await core.store.connect(name);
+      if (workerId !== null) await client.query('select pg_advisory_lock_shared($1, $2)', [WORKER_LOCKS, workerId]);
       return client;
     },
-    flush: (client, batch) => flush(client, core.workerId, batch),
-    committed: (client, batch) => wasCommitted(client, core.workerId, batch),
+    flush: (client, batch) => flush(client, workerId, batch),
+    committed: (client, batch) => wasCommitted(client, workerId, batch),
     isFatal: (error) => error instanceof FencedError,
     log: core.log,
   });
@@ -237,13 +243,13 @@ function guard(engine: Engine): Engine {
 }
 
 function readStats(core: Core): EngineStats {
-  const { counters } = core;
+  const { counters, writer, starts } = core;
   return {
     worker_id: core.workerId,
     resident_runs: core.frames.size,
-    flushes: core.writer.stats.flushes,
-    flushed_ops: core.writer.stats.writes,
-    queued_ops: core.writer.queued,
+    flushes: writer.stats.flushes + starts.stats.flushes,
+    flushed_ops: writer.stats.writes + starts.stats.writes,
+    queued_ops: writer.queued + starts.queued,
     fenced: counters.fenced,
     runs_started: counters.started,
     runs_finished: { completed: counters.completed, failed: counters.failed, cancelled: counters.cancelled },

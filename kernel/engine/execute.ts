@@ -285,7 +285,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
   }
 
   async function assertAlive(tx: Queryable): Promise<void> {
-    const { rowCount } = await tx.query('select 1 from workers where worker_id = $1 and not dead for share', [core.workerId]);
+    const { rowCount } = await tx.query('select 1 from workers where worker_id = $1 and not dead for key share', [core.workerId]);
     if (rowCount !== 1) throw new FencedError();
   }
 

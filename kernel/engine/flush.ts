@@ -3,7 +3,7 @@
  *
  * A flush carries whatever the runs of this worker produced since the last one: outcomes of steps, parked waits,
  * starts, ends. Each kind is one CTE over arrays; a statement is put together from the kinds that are present and
- * prepared once per combination. Its first CTE takes a share lock on this worker's own row and finds it alive, and
+ * prepared once per combination. Its first CTE takes a key share lock on this worker's own row and finds it alive, and
  * every other CTE joins it: a takeover marks the row dead first, which conflicts with that lock. So either the flush
  * commits before the takeover, or it writes nothing at all.
  */
@@ -183,7 +183,7 @@ function statementFor(kinds: ReadonlySet<Kind>, fenced: boolean): string {
   let sql = statements.get(id);
   if (sql === undefined) {
     const me = fenced
-      ? 'me as materialized (select worker_id from workers where worker_id = $ and not dead for share)'
+      ? 'me as materialized (select worker_id from workers where worker_id = $ and not dead for key share)'
       : 'me as materialized (select $::int as worker_id)';
     const ctes = ORDER.filter((kind) => kinds.has(kind)).map((kind) => (kind === 'start' ? startFragment(kinds) : FRAGMENTS[kind]));
     let parameter = 0;
@@ -338,8 +338,11 @@ function settleParams(rows: readonly StepRow[]): unknown[] {
   ];
 }
 
+const triggerOf = (row: StartRow) => `${row.workflow}\0${row.triggerKey}`;
+
 function addStarts(rows: readonly StartRow[], add: (kind: Kind, values: unknown[]) => void): void {
-  const triggered = rows.filter((row) => row.triggerKey !== null);
+  // in one order in all processes: two starts of the same keys then wait for each other, never both ways
+  const triggered = rows.filter((row) => row.triggerKey !== null).sort((a, b) => (triggerOf(a) < triggerOf(b) ? -1 : 1));
   if (triggered.length > 0) {
     add('trigger', [
       textArray(triggered.map((row) => row.workflow)),

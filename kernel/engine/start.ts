@@ -129,7 +129,7 @@ export function canonical(value: unknown): string {
 /** Writes prepared starts; answers when they are committed. */
 export async function commitStarts(core: Core, rows: readonly StartRow[], begin: (row: StartRow) => void): Promise<StartedRun[]> {
   if (core.draining || core.closed) throw new EngineError('DRAINING', 'this process is shutting down; try another one');
-  await core.writer.room();
+  await core.starts.room();
   const refused: StartRow[] = [];
   await Promise.all(
     rows.map(
@@ -142,6 +142,7 @@ export async function commitStarts(core: Core, rows: readonly StartRow[], begin:
             bytes: 200 + row.input.length,
             settle(error) {
               if (error !== undefined) {
+                if (error instanceof FencedError) core.onFenced();
                 reject(startFailure(error));
                 return;
               }
@@ -153,7 +154,7 @@ export async function commitStarts(core: Core, rows: readonly StartRow[], begin:
               resolve();
             },
           };
-          pushWrite(core, write);
+          pushWrite(core, write, core.starts);
         }),
     ),
   );

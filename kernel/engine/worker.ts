@@ -70,6 +70,7 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
       [core.options.leaseMs / 1000, hostname(), process.pid],
     );
     core.workerId = rows[0]?.worker_id as number;
+    core.openWriters();
     renewed(asked);
   }
 

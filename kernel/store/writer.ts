@@ -204,7 +204,7 @@ export function createWriter<Write extends PendingWrite>(options: WriterOptions<
       return queue.length;
     },
     async idle() {
-      while (queue.length > 0 || flushing || scheduled) await new Promise<void>((resolve) => setImmediate(resolve));
+      while (queue.length > 0 || flushing || scheduled) await new Promise<void>((resolve) => setTimeout(resolve, 2));
     },
     async close() {
       closed = true;
