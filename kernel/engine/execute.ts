@@ -407,7 +407,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
     const wakeAt = frame.nextWake;
     const waiting = [...frame.calls.values()].some((call) => call.awaits !== undefined);
     const { runId } = frame.run;
-    const unregistered = [...frame.calls.values()].some((call) => call.awaits !== undefined && !call.registered);
+    const unknown = [...frame.calls.values()].some((call) => call.awaits !== undefined && (!call.registered || call.looks > 0));
     const write: Write = {
       type: 'park',
       group: runId,
@@ -420,8 +420,8 @@ export function createExecutor(core: Core, waits: Waits): Executor {
         if (error !== undefined) return void failRejected(frame, error);
         drop(frame);
         core.touched(runId);
-        // an event may have come between the last look and this commit
-        if (unregistered || frame.nudged) void wakeIfThere(runId);
+        // an event may have come since the last look that was over before this began
+        if (unknown || frame.nudged) void wakeIfThere(runId);
         if (wakeAt !== null) core.kick();
       },
     };

@@ -67,6 +67,8 @@ export interface Call {
   awaits: { readonly eventType: string; readonly correlationId: string } | undefined;
   /** Its wait row is committed, so that whoever emits can see it. */
   registered: boolean;
+  /** Looks for what it waits for that are not over: whether it is there is not known. */
+  looks: number;
   /** A write of its row is on the way: one statement cannot insert a row and update it too, so the next write waits. */
   writing: boolean;
   /** That next write. */
@@ -231,6 +233,7 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
       detail: recorded?.detail ?? null,
       awaits: undefined,
       registered: recorded !== undefined,
+      looks: 0,
       writing: false,
       then: undefined,
     };

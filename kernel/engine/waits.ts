@@ -35,6 +35,7 @@ export function createWaits(core: Core): Waits {
 
   function checkWait(frame: Frame, call: Call): void {
     queued.push({ frame, call });
+    call.looks += 1;
     if (!checking) {
       checking = true;
       setImmediate(() => void runChecks());
@@ -43,18 +44,20 @@ export function createWaits(core: Core): Waits {
 
   async function runChecks(): Promise<void> {
     while (queued.length > 0) {
-      const batch = queued.filter(({ frame, call }) => !frame.closed && !call.settling && call.registered);
+      const taken = queued;
       queued = [];
+      const batch = taken.filter(({ frame, call }) => !frame.closed && !call.settling && call.registered);
       try {
         await Promise.all([
           checkEvents(batch.filter(({ call }) => call.kind === 'e')),
           checkRuns(batch.filter(({ call }) => call.kind === 'w')),
         ]);
+        for (const { call } of taken) call.looks -= 1;
       } catch (error) {
         // the wait rows are committed: the next notification or repair looks again
         core.log({ level: 'warn', message: 'looking for awaited events failed; trying again', error: (error as Error).message });
         await new Promise((resolve) => setTimeout(resolve, 500));
-        if (!core.closed) queued.push(...batch);
+        if (!core.closed) queued.push(...taken);
       }
     }
     checking = false;
@@ -187,6 +190,8 @@ export function createWaits(core: Core): Waits {
     const hit = rows.filter((row) => row.hit).map((row) => row.run_id);
     if (hit.length === 0) return;
     await wakeRuns(core, hit);
+    // where one was forgotten there may be more: then the next page is not left for later
+    if (!core.closed) await repair();
   }
 
   return { checkWait, nudge, wake, emit, repair };
