@@ -69,7 +69,11 @@ if (!existsSync(path.join(PEERS, 'node_modules')) && engines.some((engine) => en
 
 await using cleanup = new AsyncDisposableStack();
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
-  process.once(signal, () => void cleanup.disposeAsync().finally(() => process.exit(130)));
+  process.once(signal, () => {
+    stopped = true;
+    void cleanup.disposeAsync().finally(() => process.exit(130));
+  });
+let stopped = false;
 const folder = mkdtempSync(path.join(os.tmpdir(), 'centaur-bench-'));
 cleanup.defer(() => rmSync(folder, { recursive: true, force: true }));
 const postgres = await startEmbeddedPostgres({
@@ -99,6 +103,8 @@ for (const workload of workloads) {
   }
 }
 
+// Measurements that failed because it was stopped are no report
+if (stopped) await new Promise<never>(() => {});
 const text = report({ machine, measurements, repeat, quick: flags.quick, minutes: (performance.now() - began) / 60_000 });
 console.log(text);
 if (flags.write) writeFileSync(REPORT, text);

@@ -4,9 +4,10 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { Command } from 'commander';
 import { errorsByStatus, openApiDocument, ROUTES, scopesOf, type Route } from '@centaur/kernel/api';
 import { createProgram } from '../cli/program.ts';
+
+type Command = ReturnType<typeof createProgram>;
 
 const FOLDER = new URL('./reference/', import.meta.url);
 const GENERATED = '<!-- Written by `npm run docs`. Change the code, not this page. -->';

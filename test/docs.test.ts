@@ -1,7 +1,7 @@
 /** What the documents show is run: every command of an `sh` block against a real server, every `ts` block by the compiler. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, globSync, rmSync, writeFileSync, chmodSync } from 'node:fs';
+import { mkdtempSync, readFileSync, globSync, rmSync, writeFileSync, chmodSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
@@ -57,12 +57,9 @@ for (const document of DOCUMENTS) {
       for (const [, run, name] of command.matchAll(/npm (run )?([\w:]+)/g))
         if (name !== 'ci') assert.ok(scripts[name ?? ''], `${run ?? ''}${name}: no such script`);
     }
-    const script = commands
-      .filter((line) => !RUN_BY_CI.test(line) && !SERVER.test(line))
-      .join('\n')
-      .replaceAll('127.0.0.1:8080', `127.0.0.1:${env['PORT']}`);
+    const script = commands.filter((line) => !RUN_BY_CI.test(line) && !SERVER.test(line)).join('\n');
     const strict = 'set -euo pipefail; curl() { command curl --fail-with-body "$@"; }';
-    const { status, stdout, stderr } = spawnSync('bash', ['-c', `${strict}\n${script}`], {
+    const { status, stdout, stderr } = spawnSync('bash', ['-c', `${strict}\n${local(script)}`], {
       cwd: ROOT,
       env,
       encoding: 'utf8',
@@ -72,15 +69,14 @@ for (const document of DOCUMENTS) {
   });
 }
 
-test('every TypeScript example compiles', () => {
-  const parent = path.join(ROOT, 'node_modules', '.cache');
-  mkdirSync(parent, { recursive: true });
-  const folder = mkdtempSync(path.join(parent, 'docs-'));
+test('every TypeScript example compiles and runs', () => {
+  // Inside of the repository, so that its packages are found; not in node_modules, where Node runs no TypeScript
+  const folder = mkdtempSync(path.join(ROOT, 'test', '.docs-'));
   try {
     let examples = 0;
     for (const document of DOCUMENTS)
       for (const code of blocksOf(document, 'ts'))
-        writeFileSync(path.join(folder, `${path.basename(document, '.md')}-${++examples}.ts`), `${code}\nexport {};\n`);
+        writeFileSync(path.join(folder, `${path.basename(document, '.md')}-${++examples}.ts`), `${local(code)}\nexport {};\n`);
     assert.ok(examples >= 2);
     const extended = path.join(ROOT, 'tsconfig.json');
     writeFileSync(
@@ -94,6 +90,16 @@ test('every TypeScript example compiles', () => {
     );
     const { status, stdout } = spawnSync(path.join(ROOT, 'node_modules/.bin/tsc'), ['-p', folder], { encoding: 'utf8' });
     assert.equal(status, 0, stdout);
+    const key = readFileSync(path.join(env['HOME'] ?? '', '.centaur', 'admin.key'), 'utf8').trim();
+    for (const file of globSync('*.ts', { cwd: folder })) {
+      const run = spawnSync(process.execPath, [file], {
+        cwd: folder,
+        env: { ...env, CENTAUR_API_KEY: key },
+        encoding: 'utf8',
+        timeout: 20_000,
+      });
+      assert.equal(run.status, 0, `${file}\n${run.stderr}`);
+    }
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -113,6 +119,11 @@ test('every link between documents leads somewhere', () => {
     }
   }
 });
+
+/** The documents show the default port; the test's server has another. */
+function local(text: string): string {
+  return text.replaceAll('127.0.0.1:8080', `127.0.0.1:${env['PORT']}`);
+}
 
 /** One entry per command: lines that end in a backslash go on, comments are dropped. */
 function commandsIn(document: string): string[] {
