@@ -68,8 +68,8 @@ export function workflowFor(core: Core, name: string, version: string | null): R
   return core.registry.get(name, version ?? undefined);
 }
 
-/** Pushes a write; a start in this process counts as held until it is settled. */
-export function pushWrite(core: Core, write: Write, writer: Writer<Write> = core.writer): void {
+/** Pushes what a run writes; a start in this process counts as held until it is settled. */
+export function pushWrite(core: Core, write: Write): void {
   if (write.type === 'start' && write.row.status === 'r') {
     const { runId } = write.row;
     const settle = write.settle.bind(write);
@@ -79,7 +79,7 @@ export function pushWrite(core: Core, write: Write, writer: Writer<Write> = core
       core.starting.delete(runId);
     };
   }
-  writer.push(write);
+  core.writer.push(write);
 }
 
 export function roomForRuns(core: Core): number {

@@ -121,7 +121,7 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
     lastRecordedOrd = Math.max(lastRecordedOrd, row.ord);
   }
   const calls = new Map<number, Call>();
-  const names = new Map<string, number>();
+  let names: Map<string, number> | undefined;
   /** Made when somebody asks for the signal: few handlers do. */
   let abort: AbortController | undefined;
   let nextSeq = 0;
@@ -157,7 +157,7 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
     /** Time of the latest outcome: what ctx.now() tells. */
     time: run.startedAt,
     /** Events this run has already been given, by pair. */
-    consumed: new Map<string, Set<string>>(),
+    consumed: undefined as Map<string, Set<string>> | undefined,
     /** `progress` at which an eviction timer was set. */
     evicting: -1,
     /** Something it waits for came while it was being evicted. */
@@ -243,7 +243,7 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
   }
 
   function numbered(name: string): string {
-    const count = (names.get(name) ?? 0) + 1;
+    const count = ((names ??= new Map()).get(name) ?? 0) + 1;
     names.set(name, count);
     return count === 1 ? name : `${name}#${count}`;
   }

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { isUuid, uuidv7 } from '../store/index.ts';
 import type { Core } from './core.ts';
-import { pushWrite, roomForRuns, workflowFor } from './core.ts';
+import { roomForRuns, workflowFor } from './core.ts';
 import { EngineError } from './errors.ts';
 import { FencedError, type Of, type StartRow } from './flush.ts';
 import { toJson } from './json.ts';
@@ -131,33 +131,32 @@ export async function commitStarts(core: Core, rows: readonly StartRow[], begin:
   if (core.draining || core.closed) throw new EngineError('DRAINING', 'this process is shutting down; try another one');
   await core.starts.room();
   const refused: StartRow[] = [];
-  await Promise.all(
-    rows.map(
-      (row) =>
-        new Promise<void>((resolve, reject) => {
-          const write: Of<'start'> = {
-            type: 'start',
-            row,
-            group: row.runId,
-            bytes: 200 + row.input.length,
-            settle(error) {
-              if (error !== undefined) {
-                if (error instanceof FencedError) core.onFenced();
-                reject(startFailure(error));
-                return;
-              }
-              if (write.refused === true) refused.push(row);
-              else {
-                core.counters.started += 1;
-                if (row.status === 'r') begin(row);
-              }
-              resolve();
-            },
-          };
-          pushWrite(core, write, core.starts);
-        }),
-    ),
-  );
+  if (rows.length > 0)
+    await new Promise<void>((resolve, reject) => {
+      let left = rows.length;
+      for (const row of rows) {
+        const write: Of<'start'> = {
+          type: 'start',
+          row,
+          group: row.runId,
+          bytes: 200 + row.input.length,
+          settle(error) {
+            if (error instanceof FencedError) core.onFenced();
+            if (error !== undefined) reject(startFailure(error));
+            else if (write.refused === true) refused.push(row);
+            else {
+              core.counters.started += 1;
+              if (row.status === 'r') begin(row);
+            }
+            core.starting.delete(row.runId);
+            left -= 1;
+            if (left === 0) resolve();
+          },
+        };
+        if (row.status === 'r') core.starting.add(row.runId);
+        core.starts.push(write);
+      }
+    });
   if (rows.some((row) => row.status !== 'r')) core.kick();
   const known = refused.length === 0 ? new Map<StartRow, StartedRun>() : await findTriggered(core, refused);
   return rows.map(

@@ -206,21 +206,23 @@ export async function wakeRuns(core: Core, runIds: readonly string[]): Promise<v
   if (rowCount > 0) core.kick();
 }
 
+/** The events that this call's pair has already given to the run, from its history at first. */
 function consumed(frame: Frame, call: Call): Set<string> {
-  if (frame.consumed.size === 0) {
+  if (frame.consumed === undefined) {
+    frame.consumed = new Map();
     for (const row of frame.history) {
       if (row?.kind !== 'e' || row.status !== 'o' || row.detail === null) continue;
       const detail = JSON.parse(row.detail) as { event_type: string; correlation_id: string; event_id: string };
-      used(frame, detail.event_type, detail.correlation_id).add(detail.event_id);
+      used(frame.consumed, detail.event_type, detail.correlation_id).add(detail.event_id);
     }
   }
-  return used(frame, call.awaits?.eventType ?? '', call.awaits?.correlationId ?? '');
+  return used(frame.consumed, call.awaits?.eventType ?? '', call.awaits?.correlationId ?? '');
 }
 
-function used(frame: Frame, eventType: string, correlationId: string): Set<string> {
+function used(byPair: Map<string, Set<string>>, eventType: string, correlationId: string): Set<string> {
   const pair = `${eventType}\0${correlationId}`;
-  let set = frame.consumed.get(pair);
-  if (set === undefined) frame.consumed.set(pair, (set = new Set()));
+  let set = byPair.get(pair);
+  if (set === undefined) byPair.set(pair, (set = new Set()));
   return set;
 }
 
