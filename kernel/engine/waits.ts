@@ -14,14 +14,16 @@ import type { EmitRequest, EmittedEvent, StoredError } from './types.ts';
 
 const { int4Array, textArray, uuidArray } = binary;
 
+const FIRST_ID = '00000000-0000-0000-0000-000000000000';
+
 export interface Waits {
   checkWait(frame: Frame, call: Call): void;
   nudge(runId: string): Promise<void>;
   /** Wakes the runs that wait for any of these; ids of ended runs go with type `$run`. */
   wake(pairs: readonly { eventType: string; correlationId: string }[]): Promise<number>;
   emit(request: EmitRequest): Promise<EmittedEvent>;
-  /** Wakes parked runs whose event or run is there all the same. */
-  repair(): Promise<void>;
+  /** Wakes parked runs whose event or run is there all the same: looks at one page of them, or at all. */
+  repair(all?: 'all'): Promise<void>;
 }
 
 interface Check {
@@ -170,8 +172,13 @@ export function createWaits(core: Core): Waits {
   }
 
   /** Parked waits whose event, past those the run has used, or whose run's end is there. Paged, so that many waits cost little each time. */
-  let cursor = '00000000-0000-0000-0000-000000000000';
-  async function repair(): Promise<void> {
+  let cursor = FIRST_ID;
+  async function repair(all?: 'all'): Promise<void> {
+    if (all !== undefined) cursor = FIRST_ID;
+    await repairFrom(all);
+  }
+
+  async function repairFrom(all: 'all' | undefined): Promise<void> {
     const { rows } = await core.store.query<{ run_id: string; hit: boolean }>(
       `select w.run_id, case when w.event_type = '$run'
            then exists (select from workflow_runs_finished f where f.run_id = case when w.event_type = '$run' then w.correlation_id::uuid end)
@@ -186,12 +193,12 @@ export function createWaits(core: Core): Waits {
        order by w.run_id`,
       [cursor],
     );
-    cursor = rows.at(-1)?.run_id ?? '00000000-0000-0000-0000-000000000000';
+    cursor = rows.at(-1)?.run_id ?? FIRST_ID;
+    if (rows.length === 0) return;
     const hit = rows.filter((row) => row.hit).map((row) => row.run_id);
-    if (hit.length === 0) return;
-    await wakeRuns(core, hit);
+    if (hit.length > 0) await wakeRuns(core, hit);
     // where one was forgotten there may be more: then the next page is not left for later
-    if (!core.closed) await repair();
+    if ((hit.length > 0 || all !== undefined) && !core.closed) await repairFrom(all);
   }
 
   return { checkWait, nudge, wake, emit, repair };

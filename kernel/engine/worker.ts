@@ -60,7 +60,7 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
     for (const ms of [50, 150, 400]) setTimeout(() => void quietly('looking for dead workers', reap), ms).unref();
     kick();
     void tick();
-    void quietly('repairing waits', () => waits.repair());
+    void quietly('repairing waits', () => waits.repair('all'));
   }
 
   async function register(): Promise<void> {
@@ -97,13 +97,20 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
     await client.query('update workers set session_epoch = pg_postmaster_start_time() where worker_id = $1 and not dead', [core.workerId]);
   }
 
+  /** After a time without notifications: whoever was told then has not heard it. */
+  async function catchUp(): Promise<void> {
+    kick();
+    for (const runId of core.frames.keys()) await waits.nudge(runId);
+    await waits.repair('all');
+  }
+
   let unlistenRuns: (() => void) | undefined;
   async function listenForRuns(): Promise<void> {
     unlistenRuns?.();
     unlistenRuns = await core.store.listener.on(`centaur_worker_${core.workerId}`, (payload) => {
       if (payload.startsWith('cancel:')) executor.cancelHere(payload.slice(7));
       else if (payload !== '') void quietly('waking a run', () => waits.nudge(payload));
-      else for (const runId of core.frames.keys()) void quietly('waking a run', () => waits.nudge(runId));
+      else void quietly('looking for what was sent meanwhile', catchUp);
     });
   }
 

@@ -20,6 +20,7 @@ export function createListener(connect: () => Promise<pg.Client>, log: (entry: S
   let client: pg.Client | undefined;
   let connecting: Promise<void> | undefined;
   let closed = false;
+  let connectedBefore = false;
 
   function ensure(): Promise<void> {
     if (client !== undefined || closed) return Promise.resolve();
@@ -48,8 +49,10 @@ export function createListener(connect: () => Promise<pg.Client>, log: (entry: S
         for (const channel of handlers.keys()) await opened.query(`listen "${channel}"`);
         for (const hook of hooks) await hook(opened);
         client = opened;
+        const again = connectedBefore;
+        connectedBefore = true;
         // whatever was notified while we were away is unknown: let every listener look
-        if (attempt > 0) for (const set of handlers.values()) for (const handler of set) handler('');
+        if (again) for (const set of handlers.values()) for (const handler of set) handler('');
         return;
       } catch (error) {
         await candidate?.end().catch(() => {});

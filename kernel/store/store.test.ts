@@ -130,6 +130,25 @@ test('a poisoned row fails alone; the rest of its batch is committed', async () 
   await store.close();
 });
 
+test('what one group pushed together shares a statement, wherever the batch is full', async () => {
+  const batches: string[][] = [];
+  const writer = createWriter<PendingWrite>({
+    connect: async () => ({ end: async () => undefined }) as never,
+    flush: async (_client, batch) => void batches.push(batch.map((write) => write.group)),
+    committed: async () => false,
+    isFatal: () => false,
+    log: () => undefined,
+    maxRows: 3,
+  });
+  for (const group of ['a', 'b', 'c', 'c', 'c', 'd', 'd', 'e', 'f', 'f']) writer.push({ group, bytes: 1, settle: () => undefined });
+  await writer.idle();
+  assert.deepEqual(batches, [
+    ['a', 'b', 'c', 'c', 'c'],
+    ['d', 'd', 'e'],
+    ['f', 'f'],
+  ]);
+});
+
 test('connections cut in mid-flush lose nothing and write nothing twice', async () => {
   await using database = await createTestDatabase();
   const { store, writer, insert } = await writerOn(database.url);

@@ -4,7 +4,10 @@ import type { StoreLogEntry } from './store.ts';
 
 /** One write waiting for its commit. `settle` is called exactly once: without an error after the commit. */
 export interface PendingWrite {
-  /** Rows of one group are never separated by a poisoned row of another; order within a group is kept. */
+  /**
+   * Rows of one group are never separated by a poisoned row of another; order within a group is kept, and those that were
+   * pushed right after one another share one statement.
+   */
   readonly group: string;
   /** Rough size in bytes, for the limit of a batch. */
   readonly bytes: number;
@@ -112,6 +115,8 @@ export function createWriter<Write extends PendingWrite>(options: WriterOptions<
       bytes += queue[rows]?.bytes ?? 0;
       rows += 1;
     }
+    // what one group pushed together commits together
+    while (rows < queue.length && queue[rows]?.group === queue[rows - 1]?.group) rows += 1;
     if (rows === queue.length) {
       const all = queue;
       queue = [];
