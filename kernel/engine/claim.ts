@@ -11,6 +11,7 @@ import type { Core } from './core.ts';
 import { roomForRuns } from './core.ts';
 import { FencedError } from './flush.ts';
 import type { FrameRun, HistoryRow } from './frame.ts';
+import { HAS_LIMITS } from './queues.ts';
 
 const { uuidArray, textArray } = binary;
 
@@ -48,7 +49,7 @@ export async function claimRuns(core: Core): Promise<{ readonly claimed: readonl
   if (room === 0) return { claimed: [], more: false };
   const limited = core.queues.limited();
   if (limited.length > 0) await promote(core, limited);
-  const due = await claimDue(core, room, limited);
+  const due = await claimDue(core, room);
   let left = room - due.length;
   let more = left === 0;
   const rows = [...due];
@@ -78,19 +79,19 @@ export async function nextDue(core: Core): Promise<number | null> {
   return rows[0]?.at ?? null;
 }
 
-async function claimDue(core: Core, limit: number, limited: readonly string[]): Promise<ClaimedRow[]> {
+async function claimDue(core: Core, limit: number): Promise<ClaimedRow[]> {
   const { rows } = await core.store.query<ClaimedRow>(
     `with me as materialized (select worker_id from workers where worker_id = $1 and not dead for key share),
      due as (
        select r.run_id, r.started_at is null and r.seed is null as fresh from workflow_runs r, me
-       where r.status in ('s', 'w') and r.wake_at <= now() and r.queue <> all($3::text[]) and ($4::text[] is null or r.queue = any($4::text[]))
-         and $5::jsonb ? r.workflow_name
+       where r.status in ('s', 'w') and r.wake_at <= now() and ($3::text[] is null or r.queue = any($3::text[]))
+         and $4::jsonb ? r.workflow_name and r.queue <> all(array(select q.name from workflow_queues q where ${HAS_LIMITS}))
        order by r.wake_at limit $2 for update of r skip locked)
      update workflow_runs r set status = 'r', owner = me.worker_id, wake_at = null, started_at = coalesce(r.started_at, now()),
-       workflow_version = coalesce(r.workflow_version, $5::jsonb ->> r.workflow_name)
+       workflow_version = coalesce(r.workflow_version, $4::jsonb ->> r.workflow_name)
      from due, me where ${lookUp('r.run_id', 'due.run_id')}
      returning ${COLUMNS}, due.fresh`,
-    [core.workerId, limit, textArray(limited), servedQueues(core), versions(core)],
+    [core.workerId, limit, servedQueues(core), versions(core)],
   );
   return rows;
 }
@@ -122,7 +123,9 @@ async function readyQueues(core: Core): Promise<string[]> {
 
 async function claimReady(core: Core, queue: string, limit: number): Promise<ClaimedRow[]> {
   const { rows } = await core.store.query<ClaimedRow>(
-    `with me as materialized (select worker_id from workers where worker_id = $1 and not dead for key share),
+    // nothing from a queue that was given limits a moment ago
+    `with me as materialized (select worker_id from workers where worker_id = $1 and not dead
+       and not exists (select from workflow_queues q where q.name = $2 and ${HAS_LIMITS}) for key share),
      next as (
        select r.run_id, r.started_at is null and r.seed is null as fresh, row_number() over () as place from (
          select r.run_id, r.started_at, r.seed from workflow_runs r, me

@@ -338,6 +338,31 @@ test('limits of a queue hold across workers: at one time, per key, and per perio
     );
 });
 
+test('a limit holds for a worker that has not heard of it yet', async () => {
+  await using t = await createTestEngine();
+  let now = 0;
+  let most = 0;
+  t.registry.define('busy', async (_, ctx) => {
+    await ctx.step('work', async () => {
+      most = Math.max(most, ++now);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      now -= 1;
+    });
+  });
+  await t.store.query(`insert into workflow_queues (name, concurrency) values ('narrow', 2)`);
+  const later = new Date(Date.now() + 100).toISOString();
+  const runs = await t.engine.startMany(
+    Array.from({ length: 12 }, (_, i) => ({
+      workflow_name: 'busy',
+      queue: 'narrow',
+      eager_start: false,
+      ...(i % 2 === 0 ? { run_at: later } : {}),
+    })),
+  );
+  for (const run of runs) await t.ended(run.run_id);
+  assert.equal(most, 2);
+});
+
 test('a key with a long backlog does not hold up another key', async () => {
   await using t = await createTestEngine();
   const order: string[] = [];

@@ -74,7 +74,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   }, DAY_MS / 4);
   partitionTimer.unref();
   await core.queues.refresh();
-  const stopQueues = await store.listener.on('centaur_queues', () => void core.queues.refresh().catch(() => {}));
+  const stopQueues = await store.listener.on('centaur_queues', () => void core.queues.refresh().then(core.kick, () => {}));
   let stopRegistry = () => {};
 
   /** Everything held is dropped: another worker owns those runs by now. Their promises never settle. */

@@ -4,6 +4,9 @@ import { EngineError } from './errors.ts';
 import type { QueueLimits, QueueView, RegisteredWorkflow } from './types.ts';
 import { toMilliseconds } from '@centaur/sdk';
 
+/** True of a row `q` of workflow_queues that has limits. Whoever takes runs past the limits asks the table, not the cache. */
+export const HAS_LIMITS = 'num_nonnulls(q.concurrency, q.concurrency_per_key, q.rate_limit) > 0';
+
 /** Which queues have limits, as last read; refreshed by notification and on each beat. */
 export interface ChangedQueues {
   isLimited(queue: string): boolean;
@@ -17,9 +20,7 @@ export function createQueueCache(store: Store): ChangedQueues {
     isLimited: (queue) => limited.has(queue),
     limited: () => [...limited],
     async refresh() {
-      const { rows } = await store.query<{ name: string }>(
-        'select name from workflow_queues where concurrency is not null or concurrency_per_key is not null or rate_limit is not null',
-      );
+      const { rows } = await store.query<{ name: string }>(`select q.name from workflow_queues q where ${HAS_LIMITS}`);
       limited = new Set(rows.map((row) => row.name));
     },
   };
