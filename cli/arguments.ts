@@ -54,7 +54,6 @@ export function wholeNumber(least: number, most: number): (text: string) => numb
 export const NONE = 'none';
 
 /** A limit: a number, or `none` to lift it. */
-/** A limit: a number, or `none` to lift it. */
 export function limit(most: number): (text: string) => number | typeof NONE {
   const parse = wholeNumber(1, most);
   return (text) => (text === NONE ? NONE : parse(text));
