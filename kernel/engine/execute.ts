@@ -1,6 +1,6 @@
 /** Running a run: from its claimed row, through its handler, to its end. */
 import { RunCancelledError, type TransactionClient } from '@centaur/sdk';
-import { classifyFailure, type Queryable } from '../store/index.ts';
+import { classifyFailure, type Queryable, sqlState } from '../store/index.ts';
 import { type ContextHost, createContext, never, thrownBy } from './context.ts';
 import type { Core } from './core.ts';
 import { pushWrite, workflowFor } from './core.ts';
@@ -22,6 +22,11 @@ export const CRASHES_MAX = 30;
 
 /** What the signals of a run that has ended tell. One for all: making an error costs more than ending a run. */
 const ENDED = new Error('the run has ended');
+
+const UNIQUE_VIOLATION = '23505';
+/** More often is no coincidence: then the run fails. */
+const OVERTAKEN_MAX = 5;
+const OVERTAKEN_KEPT = 1000;
 
 /** How long a replay may wait for a call that the code no longer makes. */
 const REPLAY_STALL_MS = 10_000;
@@ -192,9 +197,29 @@ export function createExecutor(core: Core, waits: Waits): Executor {
   async function failRejected(frame: Frame, error: Error): Promise<void> {
     if (frame.closed && core.frames.get(frame.run.runId) !== frame) return;
     frame.close(error);
+    const { runId } = frame.run;
+    if (sqlState(error) === UNIQUE_VIOLATION && (overtaken.get(runId) ?? 0) < OVERTAKEN_MAX) return giveBack(frame);
     core.log({ level: 'error', message: 'a run failed because Postgres refused its row', run_id: frame.run.runId, error: error.message });
     const stored = { code: 'ROW_REJECTED', message: `Postgres refused a row of this run: ${error.message}` };
     await endDirectly(frame, stored);
+  }
+
+  const overtaken = new Map<string, number>();
+
+  /**
+   * The row is there already. A run that was cancelled and retried may have had a write on its way from before: it is a
+   * true outcome, so the run begins again with it in its history.
+   */
+  async function giveBack(frame: Frame): Promise<void> {
+    const { runId } = frame.run;
+    if (overtaken.size > OVERTAKEN_KEPT) overtaken.clear();
+    overtaken.set(runId, (overtaken.get(runId) ?? 0) + 1);
+    core.log({ level: 'warn', message: 'a row of this run was there already; it is replayed from its history', run_id: runId });
+    await withFence(frame, (tx) =>
+      tx.query(`update workflow_runs set status = 's', owner = null, wake_at = now() where run_id = $1 and owner = $2`, [runId, core.workerId]),
+    );
+    drop(frame);
+    core.kick();
   }
 
   async function endDirectly(frame: Frame, error: StoredError): Promise<void> {

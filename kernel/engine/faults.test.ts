@@ -182,3 +182,42 @@ test('two workers that race for one backlog execute each run once', async () => 
   assert.equal(executed.size, 400);
   assert.deepEqual(new Set(executed.values()), new Set([1]));
 });
+
+test('a run that is cancelled and retried at once keeps a late row from before, and completes', async () => {
+  await using t = await createTestEngine();
+  let reached = () => undefined as unknown;
+  let release = () => undefined as unknown;
+  t.registry.define('slow', async (_: unknown, ctx) => {
+    const first = await ctx.step('first', async () => {
+      reached();
+      await new Promise<void>((resolve) => (release = () => resolve()));
+      return 'second try';
+    });
+    return ctx.step('second', () => `${first}, and on`);
+  });
+  const inStep = new Promise((resolve) => (reached = () => resolve(undefined)));
+  const { run_id } = await t.engine.start({ workflow_name: 'slow' });
+  await inStep;
+  await t.store.query(
+    `insert into workflow_steps (run_id, seq, ord, name, outcome, started_at, ended_at) values ($1, 0, 0, 'first', '"late row"', now(), now())`,
+    [run_id],
+  );
+  release();
+  const run = await t.ended(run_id);
+  assert.deepEqual([run.status, run.result], ['completed', 'late row, and on']);
+});
+
+test('cancelling and retrying while rows are on their way fails no run', async () => {
+  await using t = await createTestEngine();
+  t.registry.define('waits', (_: unknown, ctx) => ctx.waitForEvent('go', { eventType: 'go' }));
+  const starts = await t.engine.startMany(Array.from({ length: 60 }, () => ({ workflow_name: 'waits' })));
+  const ids = starts.map((start) => start.run_id);
+  await Promise.all(
+    ids.map(async (id) => {
+      await t.engine.cancelRun(id);
+      await t.engine.retryRun(id);
+      await t.engine.emitEvent({ event_type: 'go', correlation_id: id, payload: id });
+    }),
+  );
+  for (const id of ids) assert.deepEqual([(await t.ended(id)).status, (await t.ended(id)).result], ['completed', id]);
+});

@@ -4,10 +4,9 @@
  */
 import { createHash } from 'node:crypto';
 import type { Schedule } from '@centaur/sdk';
-import { type Queryable, type Store, uuidv7 } from '../store/index.ts';
+import { canonicalJson, type Queryable, type Store, uuidv7 } from '../store/index.ts';
 import { missedTicks, nextTick, parseSchedule } from './cron.ts';
 import { time } from './reads.ts';
-import { canonical } from './start.ts';
 import type { RegisteredWorkflow, ScheduleView } from './types.ts';
 
 interface Row {
@@ -146,7 +145,7 @@ async function insertRun(tx: Queryable, row: Row, spec: Schedule, tick: Date, no
   const runId = uuidv7(now);
   const input = spec.input ?? {};
   const key = `schedule:${row.schedule_id}:${tick.toISOString()}`;
-  const hash = createHash('sha256').update(canonical(input)).digest();
+  const hash = createHash('sha256').update(canonicalJson(input)).digest();
   const claimed = await tx.query(
     'insert into workflow_triggers (workflow_name, trigger_key, run_id, input_hash) values ($1, $2, $3, $4) on conflict do nothing returning 1',
     [row.workflow_name, key, runId, hash],

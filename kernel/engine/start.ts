@@ -1,6 +1,6 @@
 /** Starting runs: requests are checked whole before anything is written. */
 import { createHash } from 'node:crypto';
-import { isUuid, uuidv7 } from '../store/index.ts';
+import { canonicalJson, isUuid, uuidv7 } from '../store/index.ts';
 import type { Core } from './core.ts';
 import { roomForRuns, workflowFor } from './core.ts';
 import { EngineError } from './errors.ts';
@@ -53,7 +53,7 @@ export async function prepareStart(
       request.trigger_key === undefined
         ? null
         : createHash('sha256')
-            .update(canonical(request.input ?? null))
+            .update(canonicalJson(request.input ?? null))
             .digest(),
     input,
   };
@@ -113,17 +113,6 @@ function parseTraceId(text: string): string {
   const parts = /^([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})$/.exec(text);
   if (parts === null) throw new EngineError('INVALID_REQUEST', 'trace_id: expected 32 lower-case hex digits');
   return parts.slice(1).join('-');
-}
-
-/** JSON with sorted keys, so that the same input in another order has the same hash. */
-export function canonical(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
-  if (value !== null && typeof value === 'object' && typeof (value as { toJSON?: unknown }).toJSON !== 'function') {
-    const entries = Object.entries(value).filter(([, member]) => member !== undefined);
-    entries.sort(([a], [b]) => (a < b ? -1 : 1));
-    return `{${entries.map(([key, member]) => `${JSON.stringify(key)}:${canonical(member)}`).join(',')}}`;
-  }
-  return JSON.stringify(value) ?? 'null';
 }
 
 /** Writes prepared starts; answers when they are committed. */

@@ -6,7 +6,7 @@
  * its byte length (-1 for null) and its bytes. All integers are big-endian.
  */
 
-const OID = { int2: 21, int4: 23, int8: 20, text: 25, json: 114, char: 18, uuid: 2950, timestamptz: 1184 } as const;
+const OID = { bytea: 17, int2: 21, int4: 23, int8: 20, text: 25, json: 114, char: 18, uuid: 2950, timestamptz: 1184 } as const;
 
 /** Milliseconds between 1970 and 2000, where Postgres' clock starts. */
 const EPOCH_2000_MS = 946_684_800_000;
@@ -85,6 +85,17 @@ export function textArray(values: readonly (string | null)[]): Buffer {
 /** Texts that are already JSON. */
 export function jsonArray(values: readonly (string | null)[]): Buffer {
   return variable(OID.json, values);
+}
+
+export function byteaArray(values: readonly (Buffer | null)[]): Buffer {
+  if (values.length === 0) return empty(OID.bytea);
+  const buffer = Buffer.allocUnsafe(values.reduce((size, value) => size + 4 + (value?.length ?? 0), 20));
+  let at = header(buffer, OID.bytea, values.length);
+  for (const value of values) {
+    at = buffer.writeInt32BE(value?.length ?? -1, at);
+    if (value !== null) at += value.copy(buffer, at);
+  }
+  return buffer;
 }
 
 function variable(oid: number, values: readonly (string | null)[]): Buffer {

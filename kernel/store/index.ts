@@ -6,6 +6,7 @@
  * the code that owns the table.
  */
 export * as binary from './binary.ts';
+export { canonicalJson } from './canonical.ts';
 export { classifyFailure, isTransient, sqlState, StoreError, type StoreErrorCode } from './errors.ts';
 export { isUuid, uuidv7 } from './ids.ts';
 export type { Listener } from './listen.ts';
