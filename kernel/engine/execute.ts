@@ -216,7 +216,10 @@ export function createExecutor(core: Core, waits: Waits): Executor {
     overtaken.set(runId, (overtaken.get(runId) ?? 0) + 1);
     core.log({ level: 'warn', message: 'a row of this run was there already; it is replayed from its history', run_id: runId });
     await withFence(frame, (tx) =>
-      tx.query(`update workflow_runs set status = 's', owner = null, wake_at = now() where run_id = $1 and owner = $2`, [runId, core.workerId]),
+      tx.query(`update workflow_runs set status = 's', owner = null, wake_at = now() where run_id = $1 and owner = $2`, [
+        runId,
+        core.workerId,
+      ]),
     );
     drop(frame);
     core.kick();
