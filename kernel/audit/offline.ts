@@ -1,0 +1,298 @@
+/**
+ * The hashes of the audit log, and the verification of an export. This file depends on nothing but Node, so that an
+ * auditor can read it whole and run it as it is, on a machine that has neither Centaur nor its database:
+ *
+ *   node offline.ts export.jsonl [public-key-or-checkpoint-file]
+ *
+ * An export is a file of JSON lines: one `head`, then `batch`, `entry` and `checkpoint` lines. What it proves: every entry
+ * is as it was when it was sealed, none is missing, and the checkpoints were signed by the installation's key. A key or
+ * checkpoint kept elsewhere proves besides that the export is of that installation and that its end was not cut off.
+ */
+import { createHash, createPublicKey, verify as verifySignature } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+export interface SealedBatch {
+  readonly n: number;
+  readonly count: number;
+  /** Entries of the whole log up to the end of this batch. */
+  readonly size: number;
+  readonly lastXid: string;
+  readonly lastId: string;
+  readonly root: Buffer;
+  readonly prevHash: Buffer;
+  readonly hash: Buffer;
+  /** Per entry its id (16 bytes) and its leaf (32 bytes). */
+  readonly members: Buffer;
+}
+
+export interface Finding {
+  readonly batch: number | null;
+  readonly auditId: string | null;
+  readonly problem: string;
+}
+
+const LEAF = Buffer.from([0]);
+const NODE = Buffer.from([1]);
+export const MEMBER_BYTES = 48;
+export const FIRST_HASH = Buffer.alloc(32);
+
+export function sha256(...parts: readonly (Buffer | string)[]): Buffer {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(part);
+  return hash.digest();
+}
+
+/** What the seal covers of an entry: the entry's text, and the MAC that shows who wrote it. */
+export function leafOf(entry: string, mac: Buffer): Buffer {
+  return sha256(LEAF, mac, sha256(entry));
+}
+
+/** Root of a Merkle tree as in RFC 6962, over leaves that are hashes already. */
+export function merkleRoot(leaves: readonly Buffer[]): Buffer {
+  if (leaves.length === 1) return leaves[0] as Buffer;
+  if (leaves.length === 0) return sha256();
+  const half = split(leaves.length);
+  return sha256(NODE, merkleRoot(leaves.slice(0, half)), merkleRoot(leaves.slice(half)));
+}
+
+/** The largest power of two below the count. */
+function split(count: number): number {
+  return 2 ** (Math.ceil(Math.log2(count)) - 1);
+}
+
+/** The hashes that lead from leaf `index` to the root, lowest first. */
+export function inclusionPath(leaves: readonly Buffer[], index: number): Buffer[] {
+  if (leaves.length <= 1) return [];
+  const half = split(leaves.length);
+  return index < half
+    ? [...inclusionPath(leaves.slice(0, half), index), merkleRoot(leaves.slice(half))]
+    : [...inclusionPath(leaves.slice(half), index - half), merkleRoot(leaves.slice(0, half))];
+}
+
+/** The root to which a path leads. */
+export function rootFromPath(leaf: Buffer, index: number, count: number, path: readonly Buffer[]): Buffer | undefined {
+  if (count <= 1) return path.length === 0 && index === 0 ? leaf : undefined;
+  const sibling = path.at(-1);
+  if (sibling === undefined || index < 0 || index >= count) return undefined;
+  const half = split(count);
+  const below =
+    index < half ? rootFromPath(leaf, index, half, path.slice(0, -1)) : rootFromPath(leaf, index - half, count - half, path.slice(0, -1));
+  if (below === undefined) return undefined;
+  return index < half ? sha256(NODE, below, sibling) : sha256(NODE, sibling, below);
+}
+
+export function batchHash(batch: Omit<SealedBatch, 'hash' | 'count' | 'members'>): Buffer {
+  return sha256(
+    'centaur audit batch\n',
+    batch.prevHash,
+    batch.root,
+    int64(batch.n),
+    int64(batch.size),
+    int64(BigInt(batch.lastXid)),
+    idBytes(batch.lastId),
+  );
+}
+
+function int64(value: number | bigint): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64BE(BigInt(value));
+  return bytes;
+}
+
+export function idBytes(id: string): Buffer {
+  return Buffer.from(id.replaceAll('-', ''), 'hex');
+}
+
+function idText(bytes: Buffer): string {
+  const hex = bytes.toString('hex');
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}
+
+export interface Member {
+  readonly id: string;
+  readonly leaf: Buffer;
+}
+
+export function readMembers(members: Buffer): Member[] {
+  return Array.from({ length: Math.floor(members.length / MEMBER_BYTES) }, (_, i) => {
+    const at = i * MEMBER_BYTES;
+    return { id: idText(members.subarray(at, at + 16)), leaf: members.subarray(at + 16, at + MEMBER_BYTES) };
+  });
+}
+
+/** Whether a batch agrees with itself and with the one before it. */
+export function checkBatch(batch: SealedBatch, before: SealedBatch | undefined): Finding[] {
+  const found = (problem: string): Finding => ({ batch: batch.n, auditId: null, problem });
+  const members = readMembers(batch.members);
+  const findings: Finding[] = [];
+  if (batch.n !== (before?.n ?? 0) + 1) findings.push(found(`batch ${(before?.n ?? 0) + 1} is missing`));
+  else if (!batch.prevHash.equals(before?.hash ?? FIRST_HASH)) findings.push(found('it does not continue the batch before it'));
+  if (members.length !== batch.count || batch.members.length % MEMBER_BYTES !== 0)
+    findings.push(found(`it has ${members.length} members, not ${batch.count}`));
+  if (before !== undefined && batch.n === before.n + 1 && batch.size !== before.size + batch.count)
+    findings.push(found('its size does not add up'));
+  if (!merkleRoot(members.map((member) => member.leaf)).equals(batch.root)) findings.push(found('its root is not that of its members'));
+  if (!batchHash(batch).equals(batch.hash)) findings.push(found('its hash is not that of its content'));
+  return findings;
+}
+
+/** Whether the entries of a batch are those that were sealed. `pruned` tells of ids whose entries were dropped on purpose. */
+export function checkEntries(
+  batch: SealedBatch,
+  entries: ReadonlyMap<string, { readonly entry: string; readonly mac: Buffer }>,
+  pruned: (id: string) => boolean = () => false,
+): Finding[] {
+  const findings: Finding[] = [];
+  const members = readMembers(batch.members);
+  const known = new Set(members.map((member) => member.id));
+  for (const { id, leaf } of members) {
+    const row = entries.get(id);
+    if (row === undefined) {
+      if (!pruned(id)) findings.push({ batch: batch.n, auditId: id, problem: 'the entry is missing' });
+    } else if (!leafOf(row.entry, row.mac).equals(leaf)) findings.push({ batch: batch.n, auditId: id, problem: 'the entry was changed' });
+  }
+  for (const id of entries.keys()) if (!known.has(id)) findings.push({ batch: batch.n, auditId: id, problem: 'the entry was added later' });
+  return findings;
+}
+
+// ---- checkpoints: signed notes (C2SP), `origin\nsize\nhash\n\n— origin signature\n`
+
+export function checkpointText(origin: string, size: number, hash: Buffer): string {
+  return `${origin}\n${size}\n${hash.toString('base64')}\n`;
+}
+
+/** The first four bytes of a signature line: which key signed. */
+export function keyHint(origin: string, rawPublicKey: Buffer): Buffer {
+  return sha256(`${origin}\n`, Buffer.from([1]), rawPublicKey).subarray(0, 4);
+}
+
+export function readCheckpoint(
+  note: string,
+):
+  | { readonly origin: string; readonly size: number; readonly hash: Buffer; readonly text: string; readonly signature: Buffer }
+  | undefined {
+  const parts = /^((.+)\n(\d+)\n([A-Za-z0-9+/=]+)\n)\n— (\S+) ([A-Za-z0-9+/=]+)\n$/u.exec(note);
+  if (parts === null || parts[5] !== parts[2]) return undefined;
+  return {
+    text: parts[1] as string,
+    origin: parts[2] as string,
+    size: Number(parts[3]),
+    hash: Buffer.from(parts[4] as string, 'base64'),
+    signature: Buffer.from(parts[6] as string, 'base64'),
+  };
+}
+
+/** @param rawPublicKey the 32 bytes of an Ed25519 key */
+export function checkpointIsSigned(note: string, rawPublicKey: Buffer): boolean {
+  const checkpoint = readCheckpoint(note);
+  if (checkpoint === undefined || !checkpoint.signature.subarray(0, 4).equals(keyHint(checkpoint.origin, rawPublicKey))) return false;
+  const key = createPublicKey({
+    key: Buffer.concat([Buffer.from('302a300506032b6570032100', 'hex'), rawPublicKey]),
+    format: 'der',
+    type: 'spki',
+  });
+  return verifySignature(null, Buffer.from(checkpoint.text), key, checkpoint.signature.subarray(4));
+}
+
+// ---- an export
+
+interface ExportLine {
+  readonly type: string;
+  readonly [field: string]: unknown;
+}
+
+export interface ExportReport {
+  readonly entries: number;
+  readonly batches: number;
+  readonly checkpoints: number;
+  readonly findings: readonly Finding[];
+}
+
+/** @param anchor a public key (base64, 32 bytes) or a checkpoint kept elsewhere */
+export function verifyExport(text: string, anchor?: string): ExportReport {
+  const lines = text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as ExportLine);
+  const [head] = lines;
+  const findings: Finding[] = [];
+  const general = (problem: string) => findings.push({ batch: null, auditId: null, problem });
+  if (head?.type !== 'head' || head['format'] !== 'centaur-audit-1')
+    return {
+      entries: 0,
+      batches: 0,
+      checkpoints: 0,
+      findings: [{ batch: null, auditId: null, problem: 'this is no export of an audit log' }],
+    };
+  const publicKey = Buffer.from(String(head['public_key']), 'base64');
+  const kept = anchor === undefined ? undefined : readCheckpoint(anchor);
+  if (anchor !== undefined && kept === undefined && !Buffer.from(anchor.trim(), 'base64').equals(publicKey))
+    general('the export is signed by another key than the one given');
+  if (anchor !== undefined && kept !== undefined && !checkpointIsSigned(anchor, publicKey))
+    general('the checkpoint given was signed by another key');
+
+  const batches = lines.filter((line) => line.type === 'batch').map(readBatch);
+  const entries = new Map<number, Map<string, { entry: string; mac: Buffer }>>();
+  let prunedBefore = '';
+  let count = 0;
+  for (const line of lines) {
+    if (line.type !== 'entry') continue;
+    count += 1;
+    const of = Number(line['batch']);
+    if (!entries.has(of)) entries.set(of, new Map());
+    const entry = JSON.parse(String(line['entry'])) as { id?: string; action?: string; details?: { before?: string } };
+    entries.get(of)?.set(String(entry.id), { entry: String(line['entry']), mac: Buffer.from(String(line['mac']), 'base64') });
+    // what was dropped on purpose, the log itself says
+    if (entry.action === 'audit.prune' && String(entry.details?.before) > prunedBefore) prunedBefore = String(entry.details?.before);
+  }
+  // an export may begin in the middle: then its first batch is held against nothing before it
+  let before =
+    batches[0] !== undefined && batches[0].n > 1
+      ? ({ n: batches[0].n - 1, hash: batches[0].prevHash, size: batches[0].size - batches[0].count } as SealedBatch)
+      : undefined;
+  for (const batch of batches) {
+    findings.push(...checkBatch(batch, before), ...checkEntries(batch, entries.get(batch.n) ?? new Map(), (id) => id < prunedBefore));
+    before = batch;
+  }
+  const bySize = new Map(batches.map((batch) => [batch.size, batch]));
+  const checkpoints = lines.filter((line) => line.type === 'checkpoint').map((line) => String(line['note']));
+  for (const note of kept === undefined ? checkpoints : [...checkpoints, anchor as string]) {
+    const checkpoint = readCheckpoint(note);
+    if (checkpoint === undefined || !checkpointIsSigned(note, publicKey)) general('a checkpoint is not signed by the installation');
+    else if (bySize.get(checkpoint.size)?.hash.equals(checkpoint.hash) !== true)
+      general(`the log is not the one of the checkpoint at ${checkpoint.size} entries`);
+  }
+  return { entries: count, batches: batches.length, checkpoints: checkpoints.length, findings };
+}
+
+function readBatch(line: ExportLine): SealedBatch {
+  const bytes = (field: string) => Buffer.from(String(line[field]), 'base64');
+  return {
+    n: Number(line['n']),
+    count: Number(line['count']),
+    size: Number(line['size']),
+    lastXid: String(line['last_xid']),
+    lastId: String(line['last_id']),
+    root: bytes('root'),
+    prevHash: bytes('prev_hash'),
+    hash: bytes('hash'),
+    members: bytes('members'),
+  };
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const [, , file, anchor] = process.argv;
+  if (file === undefined) {
+    console.error('usage: node offline.ts export.jsonl [file with a public key or a checkpoint]');
+    process.exitCode = 2;
+  } else {
+    const report = verifyExport(readFileSync(file, 'utf8'), anchor === undefined ? undefined : readFileSync(anchor, 'utf8'));
+    for (const { batch, auditId, problem } of report.findings)
+      console.log(`${batch === null ? '' : `batch ${batch}: `}${auditId === null ? '' : `${auditId}: `}${problem}`);
+    console.log(
+      `${report.entries} entries in ${report.batches} batches, ${report.checkpoints} checkpoints: ${report.findings.length === 0 ? 'all as they were sealed' : `${report.findings.length} problems`}`,
+    );
+    process.exitCode = report.findings.length === 0 ? 0 : 1;
+  }
+}

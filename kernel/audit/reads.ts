@@ -1,0 +1,52 @@
+/** Reading the log. */
+import type { Store } from '../store/index.ts';
+
+export interface AuditFilter {
+  readonly action?: string | undefined;
+  readonly actor?: string | undefined;
+  readonly resource?: string | undefined;
+  readonly decision?: string | undefined;
+  readonly leaseId?: string | undefined;
+  readonly runId?: string | undefined;
+  readonly traceId?: string | undefined;
+  /** Newest first before this id; with `forward`, oldest first after it. */
+  readonly after?: string | undefined;
+  readonly forward?: boolean | undefined;
+  /** Most entries of the answer. Default 50. */
+  readonly limit?: number | undefined;
+}
+
+export interface AuditView {
+  readonly id: string;
+  readonly at: string;
+  readonly action: string;
+  readonly actor: string;
+  readonly [field: string]: unknown;
+}
+
+export async function listEntries(
+  store: Store,
+  filter: AuditFilter,
+): Promise<{ readonly items: readonly AuditView[]; readonly next: string | null }> {
+  const limit = filter.limit ?? 50;
+  const { rows } = await store.query<{ audit_id: string; entry: string }>(
+    `select audit_id, entry from audit_log
+     where ($1::text is null or action = $1 or action like $1 || '.%') and ($2::text is null or actor = $2) and ($3::text is null or resource = $3)
+       and ($4::text is null or decision = $4) and ($5::uuid is null or lease_id = $5) and ($6::uuid is null or run_id = $6)
+       and ($7::uuid is null or trace_id = $7) and ($8::uuid is null or audit_id ${filter.forward === true ? '>' : '<'} $8)
+     order by audit_id ${filter.forward === true ? 'asc' : 'desc'} limit $9`,
+    [
+      filter.action ?? null,
+      filter.actor ?? null,
+      filter.resource ?? null,
+      filter.decision ?? null,
+      filter.leaseId ?? null,
+      filter.runId ?? null,
+      filter.traceId ?? null,
+      filter.after ?? null,
+      limit + 1,
+    ],
+  );
+  const items = rows.slice(0, limit).map((row) => JSON.parse(row.entry) as AuditView);
+  return { items, next: rows.length > limit ? (items.at(-1)?.id ?? null) : null };
+}

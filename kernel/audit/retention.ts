@@ -1,0 +1,121 @@
+/** Forgetting: whole partitions of old entries, and what is private of one subject. */
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import type { Queryable, Store } from '../store/index.ts';
+import { uuidAt } from '../store/partitions.ts';
+import type { AuditLog } from './log.ts';
+
+/** Tables with a reference to the entry of what created their rows. */
+const REFERENCES = [
+  ['secrets', 'audit_id'],
+  ['principal_roles', 'audit_id'],
+  ['grants', 'audit_id'],
+  ['grants', 'revoked_audit_id'],
+  ['leases', 'audit_id'],
+  ['policy_versions', 'audit_id'],
+  ['approvals', 'audit_id'],
+  ['approvals', 'decided_audit_id'],
+  ['firewall_configs', 'audit_id'],
+] as const;
+
+/**
+ * Drops the partitions whose entries are all older, and says so in the log. Their ids and leaves stay in the batches, so
+ * the rest still verifies. Rows that live on refer to the new entry instead of the one of their creation.
+ *
+ * Only entries that are sealed go: an export made before is the whole truth about them.
+ */
+export async function pruneLog(store: Store, audit: AuditLog, olderThan: Date): Promise<readonly string[]> {
+  return store.transaction(async (tx) => {
+    await tx.query('select pg_advisory_xact_lock(7226011)');
+    const bound = uuidAt(olderThan.getTime());
+    const { rows } = await tx.query<{ name: string; upper: string }>(
+      `select c.relname as name, substring(pg_get_expr(c.relpartbound, c.oid) from 'TO \\(''([0-9a-f-]+)''\\)') as upper
+       from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = 'audit_log'::regclass`,
+    );
+    const old = rows.filter(({ upper }) => upper !== null && upper <= bound).sort((a, b) => (a.upper < b.upper ? -1 : 1));
+    const upper = old.at(-1)?.upper;
+    if (upper === undefined) return [];
+    const { rows: open } = await tx.query<{ open: boolean }>(
+      `select exists (select from audit_log a where a.audit_id < $1 and (a.xid, a.audit_id) >
+         (select last_xid, last_id from (select last_xid, last_id from audit_batches order by n desc limit 1) b)) as open`,
+      [upper],
+    );
+    if (open[0]?.open === true) return [];
+    const auditId = await audit.append(tx, {
+      action: 'audit.prune',
+      actor: 'system',
+      details: { before: upper, partitions: old.map(({ name }) => name) },
+    });
+    for (const [table, column] of REFERENCES) await tx.query(`update ${table} set ${column} = $1 where ${column} < $2`, [auditId, upper]);
+    for (const { name } of old) {
+      await tx.query(`alter table audit_log detach partition ${name}`);
+      await tx.query(`drop table ${name}`);
+    }
+    return old.map(({ name }) => name);
+  });
+}
+
+/** Wraps and unwraps keys: the vault's master key. */
+export interface KeyWrap {
+  readonly id: string;
+  wrap(key: Buffer): Promise<Buffer>;
+  unwrap(wrapped: Buffer, kekId: string): Promise<Buffer>;
+}
+
+/** Seals what is private of a subject under the subject's own key, for `AuditEntry.private`. */
+export async function sealPrivate(
+  tx: Queryable,
+  keys: KeyWrap,
+  subject: string,
+  data: unknown,
+): Promise<{ readonly subject: string; readonly sealed: string }> {
+  const fresh = randomBytes(32);
+  await tx.query('insert into audit_subjects (subject, wrapped_key, kek_id) values ($1, $2, $3) on conflict (subject) do nothing', [
+    subject,
+    await keys.wrap(fresh),
+    keys.id,
+  ]);
+  const key = await subjectKey(tx, keys, subject);
+  if (key === undefined) throw new Error(`audit: what is private of ${subject} was erased; nothing new is kept of it`);
+  const nonce = randomBytes(12);
+  const cipher = createCipheriv('aes-256-gcm', key, nonce);
+  cipher.setAAD(Buffer.from(subject));
+  const sealed = Buffer.concat([nonce, cipher.update(JSON.stringify(data), 'utf8'), cipher.final(), cipher.getAuthTag()]);
+  return { subject, sealed: sealed.toString('base64') };
+}
+
+/** Undefined once it was erased. */
+export async function openPrivate(
+  on: Queryable,
+  keys: KeyWrap,
+  { subject, sealed }: { readonly subject: string; readonly sealed: string },
+): Promise<unknown> {
+  const key = await subjectKey(on, keys, subject);
+  if (key === undefined) return undefined;
+  const bytes = Buffer.from(sealed, 'base64');
+  const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, 12));
+  decipher.setAAD(Buffer.from(subject));
+  decipher.setAuthTag(bytes.subarray(-16));
+  return JSON.parse(Buffer.concat([decipher.update(bytes.subarray(12, -16)), decipher.final()]).toString('utf8')) as unknown;
+}
+
+/** Destroys the key: what was private of the subject can be read by nobody any more. The entries stay, and verify. */
+export async function erasePrivate(store: Store, audit: AuditLog, actor: string, subject: string): Promise<boolean> {
+  return store.transaction(async (tx) => {
+    const { rowCount } = await tx.query(
+      'update audit_subjects set wrapped_key = null, erased_at = now() where subject = $1 and erased_at is null',
+      [subject],
+    );
+    if (rowCount === 0) return false;
+    await audit.append(tx, { action: 'audit.erase', actor, resource: `subject:${subject}` });
+    return true;
+  });
+}
+
+async function subjectKey(on: Queryable, keys: KeyWrap, subject: string): Promise<Buffer | undefined> {
+  const { rows } = await on.query<{ wrapped_key: Buffer | null; kek_id: string }>(
+    'select wrapped_key, kek_id from audit_subjects where subject = $1',
+    [subject],
+  );
+  const [row] = rows;
+  return row?.wrapped_key ? keys.unwrap(row.wrapped_key, row.kek_id) : undefined;
+}

@@ -1,0 +1,186 @@
+/**
+ * Sealing: what was appended since the last batch becomes the leaves of a Merkle tree, whose root continues a chain of
+ * hashes; now and then the end of the chain is signed.
+ *
+ * Entries are not chained one by one, because a chain makes every writer wait for the one before. A batch takes only
+ * transactions that are older than every open one: nothing can appear later in what it covers. Any process that appends
+ * seals; an advisory lock lets one at a time.
+ */
+import { sign, type KeyObject } from 'node:crypto';
+import type { Queryable, Store, StoreLogEntry } from '../store/index.ts';
+import { batchHash, checkpointText, FIRST_HASH, idBytes, keyHint, merkleRoot } from './offline.ts';
+
+export interface Signer {
+  /** Names the installation in checkpoints: no spaces. */
+  readonly origin: string;
+  readonly privateKey: KeyObject;
+  /** 32 bytes. */
+  readonly rawPublicKey: Buffer;
+}
+
+export interface SealerOptions {
+  readonly store: Store;
+  readonly signer: Signer;
+  /** How long entries may gather before they are sealed, ms. Default 250. */
+  readonly delayMs?: number;
+  /** A checkpoint is made when the last one is older than this, ms, or this many entries behind. */
+  readonly checkpointMs?: number;
+  readonly checkpointEntries?: number;
+  /** Where checkpoints go besides the database: out of reach of whoever owns it. */
+  readonly anchor?: (note: string) => Promise<void>;
+  readonly log?: (entry: StoreLogEntry) => void;
+}
+
+export interface Sealer {
+  /** Something was appended: seal soon. */
+  hint(): void;
+  /** Seals all there is, and signs a checkpoint. */
+  seal(): Promise<void>;
+  close(): Promise<void>;
+}
+
+const SEAL_LOCK = 7_226_010;
+const BATCH_MAX = 5000;
+/** For what other processes appended before they died. */
+const SWEEP_MS = 5000;
+const FIRST_ID = '00000000-0000-0000-0000-000000000000';
+
+export function createSealer(options: SealerOptions): Sealer {
+  const { store, signer } = options;
+  const delayMs = options.delayMs ?? 250;
+  let timer: NodeJS.Timeout | undefined;
+  let running: Promise<void> | undefined;
+  let closed = false;
+  const sweep = setInterval(hint, SWEEP_MS);
+  sweep.unref();
+
+  function hint(): void {
+    if (closed || timer !== undefined) return;
+    timer = setTimeout(() => {
+      timer = undefined;
+      void quietly();
+    }, delayMs);
+    timer.unref();
+  }
+
+  async function quietly(): Promise<void> {
+    try {
+      const left = await sealNow();
+      await checkpointIfDue();
+      if (left) hint();
+    } catch (error) {
+      options.log?.({ level: 'warn', message: 'sealing the audit log failed; trying again', error: (error as Error).message });
+      hint();
+    }
+  }
+
+  /** One at a time in this process; true when there is more to seal. */
+  async function sealNow(): Promise<boolean> {
+    while (running !== undefined) await running;
+    let left = false;
+    running = (async () => {
+      let count: number;
+      do count = await sealBatch(store);
+      while (count === BATCH_MAX);
+      // open transactions hold their entries back
+      const { rows } = await store.query<{ waiting: boolean }>(
+        `select exists (select from audit_log a cross join lateral (select last_xid, last_id from audit_batches order by n desc limit 1) b
+           where (a.xid, a.audit_id) > (b.last_xid, b.last_id)) as waiting`,
+      );
+      left = rows[0]?.waiting === true;
+    })();
+    try {
+      await running;
+    } finally {
+      running = undefined;
+    }
+    return left;
+  }
+
+  async function checkpointIfDue(force = false): Promise<void> {
+    const { rows } = await store.query<{ n: number; size: number; hash: Buffer; last_size: number | null; age_ms: number | null }>(
+      `select b.n, b.size, b.hash, c.size as last_size, extract(epoch from clock_timestamp() - c.created_at)::float8 * 1000 as age_ms
+       from (select * from audit_batches order by n desc limit 1) b left join (select * from audit_checkpoints order by n desc limit 1) c on true`,
+    );
+    const [state] = rows;
+    if (state === undefined || state.size === state.last_size) return;
+    const behind = state.size - (state.last_size ?? 0);
+    const due =
+      state.age_ms === null || state.age_ms >= (options.checkpointMs ?? 60_000) || behind >= (options.checkpointEntries ?? 10_000);
+    if (!due && !force) return;
+    const note = signCheckpoint(signer, state.size, state.hash);
+    const { rowCount } = await store.query('insert into audit_checkpoints (n, size, note) values ($1, $2, $3) on conflict do nothing', [
+      state.n,
+      state.size,
+      note,
+    ]);
+    if (rowCount === 1) await options.anchor?.(note);
+  }
+
+  return {
+    hint,
+    async seal() {
+      await sealNow();
+      await checkpointIfDue(true);
+    },
+    async close() {
+      closed = true;
+      clearInterval(sweep);
+      clearTimeout(timer);
+      await running?.catch(() => undefined);
+    },
+  };
+}
+
+/** Seals up to one batch; answers how many entries it took. */
+async function sealBatch(store: Store): Promise<number> {
+  return store.transaction(async (tx) => {
+    const { rows: lock } = await tx.query<{ mine: boolean }>('select pg_try_advisory_xact_lock($1) as mine', [SEAL_LOCK]);
+    if (lock[0]?.mine !== true) return 0;
+    const before = await lastBatch(tx);
+    const { rows } = await tx.query<{ xid: string; audit_id: string; leaf: Buffer }>(
+      `select a.xid::text as xid, a.audit_id, a.leaf from audit_log a
+       where (a.xid, a.audit_id) > ($1::xid8, $2::uuid) and a.xid < pg_snapshot_xmin(pg_current_snapshot())
+       order by a.xid, a.audit_id limit $3`,
+      [before?.last_xid ?? '0', before?.last_id ?? FIRST_ID, BATCH_MAX],
+    );
+    const last = rows.at(-1);
+    if (last === undefined) return 0;
+    const batch = {
+      n: (before?.n ?? 0) + 1,
+      size: (before?.size ?? 0) + rows.length,
+      lastXid: last.xid,
+      lastId: last.audit_id,
+      root: merkleRoot(rows.map((row) => row.leaf)),
+      prevHash: before?.hash ?? FIRST_HASH,
+    };
+    await tx.query(
+      `insert into audit_batches (n, count, size, last_xid, last_id, root, prev_hash, hash, members) values ($1, $2, $3, $4::xid8, $5, $6, $7, $8, $9)`,
+      [
+        batch.n,
+        rows.length,
+        batch.size,
+        batch.lastXid,
+        batch.lastId,
+        batch.root,
+        batch.prevHash,
+        batchHash(batch),
+        Buffer.concat(rows.flatMap((row) => [idBytes(row.audit_id), row.leaf])),
+      ],
+    );
+    return rows.length;
+  });
+}
+
+async function lastBatch(on: Queryable) {
+  const { rows } = await on.query<{ n: number; size: number; last_xid: string; last_id: string; hash: Buffer }>(
+    'select n, size, last_xid::text as last_xid, last_id, hash from audit_batches order by n desc limit 1',
+  );
+  return rows[0];
+}
+
+export function signCheckpoint(signer: Signer, size: number, hash: Buffer): string {
+  const text = checkpointText(signer.origin, size, hash);
+  const signature = Buffer.concat([keyHint(signer.origin, signer.rawPublicKey), sign(null, Buffer.from(text), signer.privateKey)]);
+  return `${text}\n— ${signer.origin} ${signature.toString('base64')}\n`;
+}

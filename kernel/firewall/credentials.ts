@@ -1,0 +1,436 @@
+/**
+ * What is put in the place of a placeholder: the value itself, a token that is made from it, or a signature.
+ *
+ * A token that cannot be made refuses the request. Minted tokens are searched for in answers like the values themselves.
+ */
+import { createHmac } from 'node:crypto';
+import {
+  type Binding,
+  GOOGLE_TOKEN_URL,
+  type HeldSecret,
+  matchesHost,
+  matchesPath,
+  type ServiceAccount,
+  serviceAccountAssertion,
+  signAws,
+  type Values,
+} from '../vault/index.ts';
+import type { LiveLease } from './lease-book.ts';
+import { type Found, type HeaderLines, type OutgoingRequest, substitute } from './substitute.ts';
+import { authorityText, parseAuthority, RefusedError } from './target.ts';
+import type { Upstreams } from './upstream.ts';
+
+export interface Applied {
+  readonly path: string;
+  readonly headers: HeaderLines;
+  readonly body: Buffer | undefined;
+}
+
+export interface Credentials {
+  binding(secret: string): Binding;
+  apply(outgoing: OutgoingRequest, found: readonly Found[], lease: LiveLease): Promise<Applied>;
+  /** By placeholder, those that may stand in the messages of a WebSocket to this target. */
+  forMessages(outgoing: OutgoingRequest, lease: LiveLease): Promise<ReadonlyMap<string, string>>;
+  /** Secrets of the lease that this request gets without asking. */
+  injected(outgoing: OutgoingRequest, lease: LiveLease): readonly string[];
+  /**
+   * The answer of a token endpoint whose secret the lease holds: a client that goes through the motions of OAuth gets its
+   * placeholder as the token, and never a real one.
+   */
+  tokenAnswer(outgoing: OutgoingRequest, lease: LiveLease): Buffer | undefined;
+  /** Tokens in use now, for the scanner. */
+  minted(): readonly { readonly name: string; readonly value: string }[];
+  readonly revision: number;
+}
+
+export interface CredentialsOptions {
+  readonly values: Values;
+  readonly upstreams: () => Upstreams;
+  readonly now: () => number;
+  /** Keeps a refresh token that was rotated; only one process at a time is inside. */
+  readonly rotate: (
+    secret: string,
+    mint: (value: string) => Promise<{ readonly token: Token; readonly value: string | undefined }>,
+  ) => Promise<Token>;
+  /** Each token is recorded before it is asked for. */
+  readonly record: (secret: string, url: string, lease: LiveLease) => Promise<void>;
+}
+
+export interface Token {
+  readonly text: string;
+  readonly expiresAt: number;
+}
+
+const RENEW_MS = 60_000;
+const TOKEN_MS = 20_000;
+/** A token that was replaced may still be echoed. */
+const ECHO_MS = 3_600_000;
+
+export function createCredentials(options: CredentialsOptions): Credentials {
+  const { values } = options;
+  const tokens = new Map<string, { readonly version: string; readonly token: Promise<Token> }>();
+  let minted: { readonly name: string; readonly value: string; readonly until: number }[] = [];
+  let revision = 0;
+
+  /** The text that replaces the placeholder. */
+  async function material(secret: HeldSecret, lease: LiveLease): Promise<string> {
+    switch (secret.type) {
+      case 'http':
+      case 'pg_dsn':
+        return secret.value;
+      case 'oauth_token':
+      case 'gcp_auth':
+      case 'brokered_token':
+        return (await currentToken(secret, lease)).text;
+      case 'aws_sigv4':
+      case 'hmac':
+        throw new RefusedError(403, 'NOT_A_VALUE', `${secret.name} signs requests: it has no value that could be sent`);
+    }
+  }
+
+  async function currentToken(secret: HeldSecret, lease: LiveLease): Promise<Token> {
+    const known = tokens.get(secret.name);
+    if (known !== undefined && (known.version === secret.version || secret.type === 'brokered_token')) {
+      const token = await known.token;
+      if (token.expiresAt - RENEW_MS > options.now()) return token;
+    }
+    // whoever asked while it was away may have made it
+    if (tokens.get(secret.name) !== known) return currentToken(secret, lease);
+    const token = mint(secret, lease);
+    tokens.set(secret.name, { version: secret.version, token });
+    try {
+      const made = await token;
+      minted = [
+        ...minted.filter(({ until }) => until > options.now()),
+        { name: secret.name, value: made.text, until: options.now() + ECHO_MS },
+      ];
+      revision += 1;
+      return made;
+    } catch (error) {
+      tokens.delete(secret.name);
+      throw error;
+    }
+  }
+
+  async function mint(secret: HeldSecret, lease: LiveLease): Promise<Token> {
+    const { url, form } = tokenRequest(secret, options.now());
+    await options.record(secret.name, url, lease);
+    if (secret.type !== 'brokered_token') return (await askToken(url, form)).token;
+    return options.rotate(secret.name, async (value) => {
+      const { token, refreshToken } = await askToken(url, tokenRequest({ ...secret, value }, options.now()).form);
+      const rotated =
+        refreshToken === undefined ? undefined : JSON.stringify({ ...(JSON.parse(value) as object), refresh_token: refreshToken });
+      return { token, value: rotated };
+    });
+  }
+
+  async function askToken(
+    url: string,
+    form: Readonly<Record<string, string>>,
+  ): Promise<{ token: Token; refreshToken: string | undefined }> {
+    const parsed = new URL(url);
+    const target = parseAuthority(parsed.host, parsed.protocol === 'http:' ? 'http' : 'https', 'default');
+    const { statusCode, body } = await options
+      .upstreams()
+      .pool(target)
+      .request({
+        path: `${parsed.pathname}${parsed.search}`,
+        method: 'POST',
+        headers: { host: authorityText(target), 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json' },
+        body: new URLSearchParams(form).toString(),
+        headersTimeout: TOKEN_MS,
+        bodyTimeout: TOKEN_MS,
+      });
+    const answer = (await body.json().catch(() => ({}))) as {
+      access_token?: unknown;
+      id_token?: unknown;
+      refresh_token?: unknown;
+      expires_in?: unknown;
+      error?: unknown;
+    };
+    const text = answer.access_token ?? answer.id_token;
+    if (statusCode !== 200 || typeof text !== 'string' || text === '')
+      throw new RefusedError(502, 'TOKEN_REFUSED', 'no token was given for a secret', {
+        status: statusCode,
+        error: typeof answer.error === 'string' ? answer.error.slice(0, 100) : undefined,
+      });
+    const seconds = Number(answer.expires_in);
+    return {
+      token: { text, expiresAt: options.now() + (seconds > 0 ? seconds : 300) * 1000 },
+      refreshToken: typeof answer.refresh_token === 'string' ? answer.refresh_token : undefined,
+    };
+  }
+
+  function injected(outgoing: OutgoingRequest, lease: LiveLease): string[] {
+    return [...new Set(lease.placeholders.values())].filter((name) => {
+      const binding = bindingOf(name);
+      return binding?.inject !== undefined && covers(binding, outgoing);
+    });
+  }
+
+  function bindingOf(name: string): Binding | undefined {
+    try {
+      return values.describe(name).binding;
+    } catch {
+      // it was removed: its lease ends within the second
+      return undefined;
+    }
+  }
+
+  return {
+    binding: (secret) => values.describe(secret).binding,
+    injected,
+    async apply(outgoing, found, lease) {
+      const inputs = new Map<string, string>();
+      const signers: [HeldSecret, Found][] = [];
+      for (const each of found) {
+        const secret = values.get(each.secret);
+        if (secret.type === 'aws_sigv4' || secret.type === 'hmac') signers.push([secret, each]);
+        else inputs.set(each.placeholder, await material(secret, lease));
+      }
+      let applied: Applied = substitute(outgoing, inputs);
+      for (const name of injected(outgoing, lease)) {
+        const secret = values.get(name);
+        const { header, format } = secret.binding.inject as NonNullable<Binding['inject']>;
+        const value = await material(secret, lease);
+        applied = {
+          ...applied,
+          headers: [...applied.headers.filter(([each]) => each !== header), [header, format.replaceAll('{value}', () => value)]],
+        };
+      }
+      for (const [secret, each] of signers)
+        applied =
+          secret.type === 'hmac'
+            ? signHmac(secret, each, applied, outgoing, options.now())
+            : resignAws(secret, applied, outgoing, options.now());
+      for (const [name, value] of applied.headers) {
+        if (/[\r\n\0]/.test(value))
+          throw new RefusedError(502, 'SECRET_UNFIT', `a secret has a line break in it and cannot be sent in ${name}`);
+      }
+      return {
+        ...applied,
+        headers: applied.headers.map(([name, value]) => [name, Buffer.from(value, 'utf8').toString('latin1')] as const),
+      };
+    },
+    async forMessages(outgoing, lease) {
+      const inputs = new Map<string, string>();
+      for (const [placeholder, name] of lease.placeholders) {
+        const binding = bindingOf(name);
+        if (binding?.places.body === true && covers(binding, outgoing)) inputs.set(placeholder, await material(values.get(name), lease));
+      }
+      return inputs;
+    },
+    tokenAnswer(outgoing, lease) {
+      for (const [placeholder, name] of lease.placeholders) {
+        const url = tokenUrl(name);
+        if (url === undefined) continue;
+        const parsed = new URL(url);
+        const port = parsed.port === '' ? (parsed.protocol === 'https:' ? 443 : 80) : Number(parsed.port);
+        if (
+          outgoing.method !== 'POST' ||
+          parsed.hostname !== outgoing.target.host ||
+          port !== outgoing.target.port ||
+          parsed.pathname !== outgoing.path.path
+        )
+          continue;
+        return Buffer.from(JSON.stringify({ access_token: placeholder, token_type: 'Bearer', expires_in: 3600 }));
+      }
+      return undefined;
+    },
+    minted: () => minted,
+    get revision() {
+      return revision;
+    },
+  };
+
+  function tokenUrl(name: string): string | undefined {
+    try {
+      const { type, options: given } = values.describe(name);
+      if (type === 'gcp_auth') return String(given['token_url'] ?? GOOGLE_TOKEN_URL);
+      return type === 'oauth_token' || type === 'brokered_token' ? String(given['token_url']) : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+}
+
+function covers(binding: Binding, { target, method, path }: OutgoingRequest): boolean {
+  return (
+    binding.hosts.some((host) => matchesHost(host, target)) &&
+    (binding.methods.length === 0 || binding.methods.includes(method)) &&
+    (binding.paths.length === 0 || binding.paths.some((pattern) => matchesPath(pattern, path.path)))
+  );
+}
+
+/** The four grants, and Google's service accounts, which are the fourth of them. */
+function tokenRequest(secret: HeldSecret, nowMs: number): { readonly url: string; readonly form: Record<string, string> } {
+  const parts = readParts(secret);
+  const option = (name: string) => {
+    const value = parts[name] ?? secret.options[name];
+    return value === undefined ? undefined : String(value);
+  };
+  const needed = (name: string) => {
+    const value = option(name);
+    if (value === undefined) throw new RefusedError(503, 'SECRET_UNAVAILABLE', `${secret.name} has no ${name}`);
+    return value;
+  };
+  const given = (...names: string[]) =>
+    Object.fromEntries(names.flatMap((name) => (option(name) === undefined ? [] : [[name, option(name) as string]])));
+  if (secret.type === 'gcp_auth') {
+    const account = {
+      ...(parts as unknown as ServiceAccount),
+      token_uri: String(secret.options['token_url'] ?? parts['token_uri'] ?? GOOGLE_TOKEN_URL),
+    };
+    const audience = option('audience');
+    const scopes = secret.options['scopes'];
+    const claims =
+      audience === undefined
+        ? { scope: Array.isArray(scopes) ? scopes.join(' ') : String(scopes ?? 'https://www.googleapis.com/auth/cloud-platform') }
+        : { target_audience: audience };
+    return {
+      url: account.token_uri,
+      form: { grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer', assertion: serviceAccountAssertion(account, claims, nowMs) },
+    };
+  }
+  const url = needed('token_url');
+  const grant = secret.type === 'brokered_token' ? 'refresh_token' : (option('grant') ?? 'client_credentials');
+  switch (grant) {
+    case 'client_credentials':
+      return {
+        url,
+        form: {
+          grant_type: grant,
+          client_id: needed('client_id'),
+          client_secret: option('client_secret') ?? secret.value,
+          ...given('scope', 'audience', 'resource'),
+        },
+      };
+    case 'refresh_token':
+      return {
+        url,
+        form: {
+          grant_type: grant,
+          refresh_token: option('refresh_token') ?? secret.value,
+          ...given('client_id', 'client_secret', 'scope'),
+        },
+      };
+    case 'password':
+      return {
+        url,
+        form: {
+          grant_type: grant,
+          username: needed('username'),
+          password: option('password') ?? secret.value,
+          ...given('client_id', 'client_secret', 'scope'),
+        },
+      };
+    case 'jwt_bearer': {
+      const account = {
+        client_email: option('issuer') ?? needed('client_email'),
+        private_key: needed('private_key'),
+        token_uri: option('audience') ?? url,
+      } as ServiceAccount;
+      const assertion = serviceAccountAssertion(account, given('scope', 'sub'), nowMs);
+      return { url, form: { grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer', assertion } };
+    }
+    default:
+      throw new RefusedError(
+        503,
+        'SECRET_UNAVAILABLE',
+        `${secret.name}: the grant ${grant} is not one of client_credentials, refresh_token, password, jwt_bearer`,
+      );
+  }
+}
+
+/** A value that is a JSON object has parts; any other is one part. */
+function readParts(secret: HeldSecret): Record<string, unknown> {
+  if (!secret.value.startsWith('{')) return {};
+  try {
+    return JSON.parse(secret.value) as Record<string, unknown>;
+  } catch {
+    return {};
+  }
+}
+
+/** The client signed with its placeholder as the key id: the same scope, signed with the real key. */
+function resignAws(secret: HeldSecret, applied: Applied, outgoing: OutgoingRequest, nowMs: number): Applied {
+  const authorization = applied.headers.find(([name]) => name === 'authorization')?.[1] ?? '';
+  const scope = /^AWS4-HMAC-SHA256 +Credential=[^/]+\/\d{8}\/([a-z0-9-]+)\/([a-z0-9-]+)\/aws4_request,.*SignedHeaders=([a-z0-9;-]+)/i.exec(
+    authorization,
+  );
+  if (scope === null)
+    throw new RefusedError(403, 'NOT_SIGNED', `${secret.name} signs requests of AWS: this one is not signed with its placeholder`);
+  const [, region = '', service = '', names = ''] = scope;
+  for (const [field, value] of [
+    ['regions', region],
+    ['services', service],
+  ] as const) {
+    const allowed = secret.options[field];
+    if (Array.isArray(allowed) && !allowed.includes(value))
+      throw new RefusedError(403, 'SCOPE_DENIED', `${secret.name} is not for ${field.slice(0, -1)} ${value}`);
+  }
+  const parts = readParts(secret);
+  const text = (...keys: string[]) => keys.map((key) => parts[key]).find((value) => typeof value === 'string') as string | undefined;
+  const accessKeyId = text('access_key_id', 'AccessKeyId', 'aws_access_key_id');
+  const secretAccessKey = text('secret_access_key', 'SecretAccessKey', 'aws_secret_access_key');
+  if (accessKeyId === undefined || secretAccessKey === undefined)
+    throw new RefusedError(503, 'SECRET_UNAVAILABLE', `${secret.name} is no JSON with access_key_id and secret_access_key`);
+  const signed = new Set(names.split(';'));
+  const headers = Object.fromEntries(
+    applied.headers.filter(
+      ([name]) =>
+        signed.has(name) && name !== 'host' && name !== 'x-amz-date' && name !== 'x-amz-security-token' && name !== 'x-amz-content-sha256',
+    ),
+  );
+  const made = signAws({
+    method: outgoing.method,
+    url: new URL(`${outgoing.target.scheme}://${authorityText(outgoing.target)}${applied.path}`),
+    headers,
+    body: applied.body,
+    region,
+    service,
+    credentials: { accessKeyId, secretAccessKey, sessionToken: text('session_token', 'SessionToken') },
+    now: new Date(nowMs),
+  });
+  const replaced = new Set([...Object.keys(made), 'x-amz-security-token', 'x-amz-content-sha256']);
+  return {
+    ...applied,
+    headers: [...applied.headers.filter(([name]) => !replaced.has(name)), ...Object.entries(made).filter(([name]) => name !== 'host')],
+  };
+}
+
+/** The header that holds the placeholder gets a signature over the request. */
+function signHmac(secret: HeldSecret, found: Found, applied: Applied, outgoing: OutgoingRequest, nowMs: number): Applied {
+  if (!found.place.startsWith('header '))
+    throw new RefusedError(403, 'NOT_A_VALUE', `${secret.name} signs requests: its placeholder stands for a signature, in a header`);
+  if (applied.body === undefined) throw new RefusedError(413, 'BODY_TOO_LONG', 'a body that is signed must fit into memory');
+  const header = found.place.slice('header '.length);
+  const option = (name: string, otherwise: string) => String(secret.options[name] ?? otherwise);
+  const timestamp = String(option('timestamp_unit', 's') === 'ms' ? Math.floor(nowMs) : Math.floor(nowMs / 1000));
+  const algorithm = option('algorithm', 'sha256');
+  if (!['sha1', 'sha256', 'sha512'].includes(algorithm))
+    throw new RefusedError(503, 'SECRET_UNAVAILABLE', `${secret.name}: the algorithm ${algorithm} is not one of sha1, sha256, sha512`);
+  const fields: Record<string, string> = {
+    timestamp,
+    method: outgoing.method,
+    path: applied.path,
+    host: authorityText(outgoing.target),
+    body: applied.body.toString('latin1'),
+  };
+  const signed = option('template', '{body}').replaceAll(
+    /\{(timestamp|method|path|host|body)\}/g,
+    (_, name: string) => fields[name] as string,
+  );
+  const digest = createHmac(algorithm, secret.value)
+    .update(Buffer.from(signed, 'latin1'))
+    .digest(option('encoding', 'hex') === 'base64' ? 'base64' : 'hex');
+  const value = option('format', '{signature}')
+    .replaceAll('{signature}', () => digest)
+    .replaceAll('{timestamp}', () => timestamp);
+  const stamp = secret.options['timestamp_header'];
+  const kept = applied.headers.filter(([name]) => name !== header && name !== String(stamp).toLowerCase());
+  return {
+    ...applied,
+    headers: [...kept, [header, value], ...(stamp === undefined ? [] : ([[String(stamp).toLowerCase(), timestamp]] as const))],
+  };
+}

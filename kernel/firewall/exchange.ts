@@ -1,0 +1,587 @@
+/**
+ * One request, from its first line to the last byte of its answer.
+ *
+ * The order is the promise: read and limit; lease; placeholders and where they stand; policy; approval; use; the audit
+ * entry, durable; only then the credential; dial; search the answer; the outcome. Whatever fails on the way refuses.
+ */
+import type { IncomingMessage } from 'node:http';
+import { Readable } from 'node:stream';
+import type { AuditEntry, AuditLog } from '../audit/index.ts';
+import type { StoreLogEntry } from '../store/index.ts';
+import type { Target } from '../vault/index.ts';
+import { type BodyIn, ENCODINGS, openBody, readHead } from './answer.ts';
+import type { Credentials } from './credentials.ts';
+import type { Gate, Verdict } from './gate.ts';
+import type { LeaseBook, LiveLease } from './lease-book.ts';
+import type { FirewallMetrics } from './metrics.ts';
+import type { EgressRules } from './rules.ts';
+import type { Hit, Scanner } from './scanner/index.ts';
+import { checkPlace, findPlaceholders, type Found, type HeaderLines, type OutgoingRequest, suspiciousWords } from './substitute.ts';
+import { authorityText, parseAuthority, parsePath, RefusedError, type RequestPath, sameTarget } from './target.ts';
+import type { Upstreams } from './upstream.ts';
+
+/** How a request came in. */
+export interface Channel {
+  readonly via: 'tunnel' | 'absolute' | 'base_url';
+  readonly peer: string;
+  readonly target: Target;
+  readonly lease: LiveLease;
+  /** Where the request says it goes, when that is not its Host header. */
+  readonly path?: string;
+}
+
+export interface Parts {
+  readonly audit: AuditLog;
+  readonly leases: LeaseBook;
+  readonly gate: Gate;
+  readonly credentials: Credentials;
+  readonly metrics: FirewallMetrics;
+  readonly log: (entry: StoreLogEntry) => void;
+  rules(): EgressRules;
+  scanner(): Scanner;
+  upstreams(): Upstreams;
+}
+
+/** What the HTTP/1 and HTTP/2 responses of Node have in common. */
+export interface ClientResponse {
+  headersSent: boolean;
+  writableEnded: boolean;
+  writeHead(status: number, headers: readonly [string, string][] | Record<string, string | string[]>): unknown;
+  write(chunk: Buffer): boolean;
+  end(chunk?: Buffer | string): unknown;
+  destroy(error?: Error): unknown;
+  once(event: 'close' | 'drain', listener: () => void): unknown;
+  flushHeaders(): void;
+}
+
+const HEADERS_MOST = 100;
+const HEADER_BYTES_MOST = 16 * 1024;
+/** An audit log that takes longer is as good as gone. */
+const AUDIT_MS = 5000;
+const OUTCOMES_MOST = 20_000;
+
+/** Headers that are about this connection only, or that the firewall writes itself. */
+const OWN = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authorization',
+  'proxy-authenticate',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'expect',
+  'content-length',
+  'accept-encoding',
+  'host',
+  'http2-settings',
+  'alt-used',
+]);
+
+/** Answers the request, or refuses it. Never throws. */
+export async function exchange(parts: Parts, request: IncomingMessage, response: ClientResponse, channel: Channel): Promise<void> {
+  const began = performance.now();
+  let prepared: Prepared | undefined;
+  try {
+    prepared = await prepare(parts, request, channel);
+    if (prepared.answer === undefined) await send(parts, { ...prepared, request, response, channel, began });
+    else {
+      response.writeHead(200, {
+        'content-type': 'application/json',
+        'content-length': String(prepared.answer.length),
+        'cache-control': 'no-store',
+      });
+      response.end(prepared.answer);
+      outcome(parts, prepared.intent, prepared.intentId, { status: 200, answered_here: true });
+    }
+  } catch (error) {
+    const refusal = toRefusal(error);
+    if (prepared !== undefined) {
+      parts.metrics.count('refused', refusal.code);
+      outcome(parts, prepared.intent, prepared.intentId, {
+        error: refusal.code,
+        ms: Math.round(performance.now() - began),
+        ...refusal.details,
+      });
+    } else if (refusal.code !== 'CLIENT_GONE' && !recorded.has(refusal)) {
+      await recordRefusal(parts, refusal, { channel, method: request.method ?? '', url: channel.path ?? request.url ?? '' });
+    }
+    sendRefusal(response, refusal);
+    // what is left of its body is not read: the connection cannot be used on
+    if (!request.complete) request.destroy();
+  }
+}
+
+/** Refusals that came after the entry of their intent: the outcome tells of them. */
+const recorded = new WeakSet<RefusedError>();
+
+export interface Prepared {
+  readonly outgoing: OutgoingRequest;
+  readonly sent: { readonly path: string; readonly headers: HeaderLines; readonly body: Buffer | undefined };
+  /** Of a long body: all of it, as it comes. */
+  readonly rest: Readable | undefined;
+  readonly scanner: Scanner;
+  readonly intent: AuditEntry;
+  readonly intentId: string;
+  /** The firewall answers by itself. */
+  readonly answer: Buffer | undefined;
+}
+
+/** Everything that comes before the first byte is sent. @throws RefusedError, recorded in the log or not yet */
+export async function prepare(
+  parts: Parts,
+  request: IncomingMessage,
+  channel: Channel,
+  alsoDropped: ReadonlySet<string> = new Set(),
+): Promise<Prepared> {
+  const { lease, target } = channel;
+  const scanner = parts.scanner();
+  const method = request.method ?? '';
+  const headers = readHeaders(request, channel, alsoDropped);
+  const path = parsePath(channel.path ?? request.url ?? '');
+  if (!/^[A-Z]{1,20}$/.test(method) || method === 'CONNECT' || method === 'TRACE')
+    throw new RefusedError(405, 'BAD_METHOD', `${method} requests are not sent on`);
+  await parts.leases.check(lease);
+  const body = await readBody(request, parts.rules().limits.bufferedBody);
+  const outgoing: OutgoingRequest = { method, target, path, headers, body: body.whole };
+  if (body.whole !== undefined && body.whole.length > 0) refuseSecrets(scanner, body.whole, 'body');
+  const answer = parts.credentials.tokenAnswer(outgoing, lease);
+  const found = answer === undefined ? findPlaceholders(lease, outgoing) : [];
+  const verdict = await judge(parts, channel, outgoing, found, body.length);
+  // a name that leads to an address of our own is refused before anything is spent on it
+  await parts.upstreams().resolve(target);
+  await parts.leases.consume(lease);
+
+  // no entry, no credential
+  const intent = intentOf(channel, outgoing, found, verdict);
+  const intentId = await recordIntent(parts, intent);
+  try {
+    await parts.leases.check(lease);
+    const sent = answer === undefined ? await parts.credentials.apply(outgoing, found, lease) : { path: '', headers: [], body: undefined };
+    return { outgoing, sent, rest: body.rest, scanner, intent, intentId, answer };
+  } catch (error) {
+    const refusal = toRefusal(error);
+    outcome(parts, intent, intentId, { error: refusal.code, ...refusal.details });
+    parts.metrics.count('refused', refusal.code);
+    recorded.add(refusal);
+    throw refusal;
+  }
+}
+
+/** Lines in lower case, without those that are not sent on. @throws RefusedError 400, 421, 431 */
+function readHeaders(request: IncomingMessage, channel: Channel, alsoDropped: ReadonlySet<string>): HeaderLines {
+  const { rawHeaders } = request;
+  if (rawHeaders.length / 2 > HEADERS_MOST) throw new RefusedError(431, 'TOO_MANY_HEADERS', `more than ${HEADERS_MOST} headers`);
+  const dropped = new Set([...OWN, ...alsoDropped]);
+  const lines: [string, string][] = [];
+  let authority: string | undefined;
+  let bytes = 0;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = (rawHeaders[i] as string).toLowerCase();
+    const value = rawHeaders[i + 1] as string;
+    bytes += name.length + value.length + 4;
+    if (name === 'host' || name === ':authority') {
+      if (authority !== undefined && authority !== value) throw new RefusedError(400, 'TWO_HOSTS', 'the request names two hosts');
+      authority = value;
+    }
+    if (name === 'connection') for (const each of value.split(',')) dropped.add(each.trim().toLowerCase());
+    if (!name.startsWith(':')) lines.push([name, value]);
+  }
+  if (bytes > HEADER_BYTES_MOST) throw new RefusedError(431, 'HEADERS_TOO_LARGE', `the headers have more than ${HEADER_BYTES_MOST} bytes`);
+  if (channel.via !== 'base_url') {
+    if (authority === undefined) throw new RefusedError(400, 'NO_HOST', 'the request names no host');
+    if (!sameTarget(parseAuthority(authority, channel.target.scheme, 'default'), channel.target))
+      throw new RefusedError(421, 'OTHER_HOST', 'the request names another host than its connection', { host: authority.slice(0, 255) });
+  }
+  return lines.filter(([name]) => !dropped.has(name));
+}
+
+/** Where placeholders stand, what must not be in it, and what the rules say. */
+async function judge(parts: Parts, channel: Channel, outgoing: OutgoingRequest, found: readonly Found[], bytes: number): Promise<Verdict> {
+  const { lease } = channel;
+  const scanner = parts.scanner();
+  for (const each of found) checkPlace(parts.credentials.binding(each.secret), each, outgoing);
+  const strangers = await parts.leases.ownersOf(suspiciousWords(lease, outgoing.headers, outgoing.path));
+  const [stranger] = strangers;
+  if (stranger !== undefined) {
+    throw new RefusedError(403, 'PLACEHOLDER_OF_ANOTHER_LEASE', 'the request has a placeholder in it that belongs to another lease', {
+      lease_id: lease.leaseId,
+      other_lease_id: stranger.leaseId,
+      secret: stranger.secret,
+    });
+  }
+  const text = [outgoing.path.raw, ...outgoing.headers.map(([name, value]) => `${name}: ${value}`)].join('\n');
+  refuseSecrets(scanner, Buffer.from(text, 'latin1'), 'head');
+  return parts.gate.decide({ channel, outgoing, found, bytes });
+}
+
+function refuseSecrets(scanner: Scanner, data: Buffer, where: string): void {
+  const { hits } = scanner.scan(data);
+  if (hits.length > 0)
+    throw new RefusedError(
+      403,
+      'SECRET_IN_REQUEST',
+      'the request has the real value of a secret in it; it must come from somewhere it should not',
+      {
+        leaks: hits.map((hit) => ({ ...hit, where })),
+        alert: true,
+      },
+    );
+}
+
+interface ReadBody {
+  /** The whole body; undefined when it is longer than what is kept in memory. */
+  readonly whole: Buffer | undefined;
+  /** All of it, as it comes, when it is longer. */
+  readonly rest: Readable | undefined;
+  readonly length: number;
+}
+
+/** @throws RefusedError CLIENT_GONE */
+async function readBody(request: IncomingMessage, most: number): Promise<ReadBody> {
+  const { 'content-length': length, 'transfer-encoding': encoding } = request.headers;
+  // HTTP/2 needs neither header for a body
+  if (length === undefined && encoding === undefined && request.httpVersionMajor < 2)
+    return { whole: Buffer.alloc(0), rest: undefined, length: 0 };
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  await new Promise<void>((resolve, reject) => {
+    const settle = (act: () => void) => {
+      request.off('data', take).off('end', done).off('error', gone).off('close', gone);
+      act();
+    };
+    const take = (chunk: Buffer) => {
+      chunks.push(chunk);
+      bytes += chunk.length;
+      if (bytes > most) settle(() => (request.pause(), resolve()));
+    };
+    const done = () => settle(resolve);
+    const gone = () => settle(() => reject(new RefusedError(499, 'CLIENT_GONE', 'the client went away')));
+    request.on('data', take).once('end', done).once('error', gone).once('close', gone);
+  });
+  if (bytes <= most) return { whole: Buffer.concat(chunks), rest: undefined, length: bytes };
+  async function* all() {
+    yield* chunks;
+    yield* request as AsyncIterable<Buffer>;
+  }
+  return { whole: undefined, rest: Readable.from(all(), { objectMode: false }), length: length === undefined ? bytes : Number(length) };
+}
+
+/** A long body on its way: searched as it goes, and cut off before a byte of what must not pass. */
+function guardUpload(rest: Readable, scanner: Scanner, lease: LiveLease): Readable {
+  const stream = scanner.open();
+  const placeholders = [...lease.placeholders.keys()];
+  const longest = Math.max(0, ...placeholders.map((placeholder) => placeholder.length));
+  async function* guarded() {
+    let tail = Buffer.alloc(0);
+    for await (const chunk of rest as AsyncIterable<Buffer>) {
+      const clean = stream.push(chunk);
+      if (stream.hits.length > 0)
+        throw new RefusedError(403, 'SECRET_IN_REQUEST', 'the request has the real value of a secret in it', {
+          leaks: stream.hits,
+          alert: true,
+        });
+      const joined = Buffer.concat([tail, clean]);
+      if (placeholders.some((placeholder) => joined.includes(placeholder)))
+        throw new RefusedError(413, 'BODY_TOO_LONG', 'a body with a placeholder in it is too long to be held in memory');
+      const safe = Math.max(0, joined.length - longest);
+      tail = Buffer.from(joined.subarray(safe));
+      if (safe > 0) yield joined.subarray(0, safe);
+    }
+    const last = Buffer.concat([tail, stream.end()]);
+    if (last.length > 0) yield last;
+  }
+  return Readable.from(guarded(), { objectMode: false });
+}
+
+interface Sending extends Prepared {
+  readonly request: IncomingMessage;
+  readonly response: ClientResponse;
+  readonly channel: Channel;
+  readonly began: number;
+}
+
+/** Resolves when the answer has ended; rejects when there was none. */
+function send(parts: Parts, sending: Sending): Promise<void> {
+  const { response, channel, outgoing, sent, scanner, intent, intentId, began } = sending;
+  const { lease, target } = channel;
+  const { action } = parts.rules().scan;
+  return new Promise((resolve, reject) => {
+    let abortUpstream: (error: Error) => void = () => undefined;
+    let resumeUpstream: () => void = () => undefined;
+    let body: BodyIn | undefined;
+    let status = 0;
+    let bytes = 0;
+    let headHits: readonly Hit[] = [];
+    let ended = false;
+
+    const cut = () => finish(new RefusedError(407, 'LEASE_REVOKED', 'the lease ended'));
+    lease.open.add(cut);
+    response.once('close', () => finish(new RefusedError(499, 'CLIENT_GONE', 'the client went away')));
+
+    /** Once: with an error, nothing more goes out in either direction. */
+    function finish(error?: Error): void {
+      if (ended) return;
+      ended = true;
+      lease.open.delete(cut);
+      const leaks = [...headHits, ...(body?.hits ?? [])];
+      const ms = Math.round(performance.now() - began);
+      if (leaks.length > 0) parts.metrics.count('leaks', leaks[0]?.secret ?? '');
+      if (error !== undefined) {
+        abortUpstream(error);
+        body?.abort(error);
+        if (status === 0) return reject(error);
+        response.destroy(error);
+      }
+      outcome(parts, intent, intentId, {
+        status,
+        bytes,
+        ms,
+        ...(leaks.length > 0 ? { leaks, alert: true } : {}),
+        ...(error === undefined ? {} : { error: toRefusal(error).code }),
+      });
+      parts.metrics.exchange(ms, bytes);
+      resolve();
+    }
+
+    parts
+      .upstreams()
+      .pool(target)
+      .dispatch(
+        {
+          origin: '',
+          path: sent.path,
+          method: outgoing.method as 'GET',
+          headers: sent.headers
+            .flatMap(([name, value]) => [name, value])
+            .concat('host', authorityText(target), 'accept-encoding', acceptEncoding(sending.request)),
+          body:
+            sending.rest === undefined
+              ? sent.body !== undefined && sent.body.length > 0
+                ? sent.body
+                : emptyBody(outgoing.method)
+              : guardUpload(sending.rest, scanner, lease),
+        },
+        {
+          onRequestStart(controller) {
+            abortUpstream = (error) => controller.abort(error);
+            resumeUpstream = () => controller.resume();
+            if (ended) controller.abort(new Error('it has ended already'));
+          },
+          onResponseStart(controller, statusCode, _headers, _message) {
+            if (statusCode < 200 || ended) return;
+            const raw = (controller.rawHeaders ?? []) as readonly (string | Buffer)[];
+            const lines = raw.map((part) => (typeof part === 'string' ? part : part.toString('latin1')));
+            try {
+              const head = readHead(statusCode, lines, scanner);
+              headHits = head.hits;
+              if (head.hits.length > 0 && action === 'block')
+                throw new RefusedError(502, 'SECRET_IN_ANSWER', 'the answer had a secret in it', { leaks: head.hits });
+              status = statusCode;
+              response.writeHead(statusCode, forHttp2(sending.request) ? asObject(head.headers) : (head.headers.flat() as never));
+              response.flushHeaders();
+              body = openBody({
+                encodings: hasNoBody(outgoing.method, statusCode) ? [] : head.encodings,
+                scanner,
+                out: {
+                  write: (chunk) => ((bytes += chunk.length), response.write(chunk)),
+                  onDrain: (resume) => void response.once('drain', resume),
+                  end: () => (response.end(), finish()),
+                  abort: finish,
+                },
+                resume: () => resumeUpstream(),
+                onHit: () => action !== 'block',
+              });
+            } catch (error) {
+              status = 0;
+              finish(error as Error);
+            }
+          },
+          onResponseData(controller, chunk) {
+            if (body?.push(chunk) === false) controller.pause();
+          },
+          onResponseEnd() {
+            body?.end();
+          },
+          onResponseError(_controller, error) {
+            finish(error);
+          },
+        },
+      );
+  });
+}
+
+function forHttp2(request: IncomingMessage): boolean {
+  return request.httpVersionMajor >= 2;
+}
+
+function asObject(headers: readonly [string, string][]): Record<string, string | string[]> {
+  const object: Record<string, string | string[]> = {};
+  for (const [name, value] of headers) {
+    const key = name.toLowerCase();
+    const before = object[key];
+    object[key] = before === undefined ? value : [...(Array.isArray(before) ? before : [before]), value];
+  }
+  return object;
+}
+
+function hasNoBody(method: string, status: number): boolean {
+  return method === 'HEAD' || status === 204 || status === 304;
+}
+
+/** A POST without a body says so; a GET does not. */
+function emptyBody(method: string): Buffer | null {
+  return method === 'POST' || method === 'PUT' || method === 'PATCH' ? Buffer.alloc(0) : null;
+}
+
+function acceptEncoding(request: IncomingMessage): string {
+  const accepted = request.headers['accept-encoding'];
+  return accepted === undefined || accepted === 'identity' ? 'identity' : ENCODINGS;
+}
+
+/** What is told of a request before anything of it is sent. */
+function intentOf(channel: Channel, outgoing: OutgoingRequest, found: readonly Found[], verdict: Verdict): AuditEntry {
+  const { lease } = channel;
+  return {
+    action: 'egress.intent',
+    actor: lease.principal,
+    resource: resourceOf(channel.target, outgoing.path),
+    decision: 'allow',
+    leaseId: lease.leaseId,
+    runId: lease.runId ?? undefined,
+    threadKey: lease.threadKey ?? undefined,
+    traceId: lease.traceId ?? undefined,
+    details: {
+      via: channel.via,
+      method: outgoing.method,
+      secrets: found.map(({ secret, place }) => ({ secret, place })),
+      rule: verdict.rule,
+      policy: verdict.policy,
+      request: verdict.request,
+      ...(verdict.approval === undefined ? {} : { approval_id: verdict.approval }),
+      ...(verdict.shadow === undefined ? {} : { shadow: verdict.shadow }),
+    },
+  };
+}
+
+export function resourceOf(target: Target, path: RequestPath | string): string {
+  const shown = typeof path === 'string' ? path : path.path;
+  return `${target.scheme}://${authorityText(target)}${shown.slice(0, 500)}`;
+}
+
+/** @throws RefusedError 503 */
+export async function recordIntent(parts: Pick<Parts, 'audit'>, intent: AuditEntry): Promise<string> {
+  if (parts.audit.queued > OUTCOMES_MOST) throw new RefusedError(503, 'AUDIT_UNAVAILABLE', 'the audit log cannot keep up');
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    return await Promise.race([
+      parts.audit.write(intent),
+      new Promise<never>((_, reject) => {
+        timer = setTimeout(() => reject(new Error('it does not answer')), AUDIT_MS);
+      }),
+    ]);
+  } catch (error) {
+    throw new RefusedError(503, 'AUDIT_UNAVAILABLE', 'the audit log cannot be written, so nothing is sent', {
+      cause: (error as Error).message,
+    });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+export function outcome(parts: Pick<Parts, 'audit' | 'log'>, intent: AuditEntry, intentId: string, details: object): void {
+  parts.audit
+    .write({
+      action: 'egress.outcome',
+      actor: intent.actor,
+      resource: intent.resource,
+      intentId,
+      leaseId: intent.leaseId,
+      runId: intent.runId,
+      threadKey: intent.threadKey,
+      traceId: intent.traceId,
+      details,
+    })
+    // the intent is there; that its outcome is unknown shows
+    .catch((error: Error) =>
+      parts.log({ level: 'error', message: 'an outcome could not be recorded', intent_id: intentId, error: error.message }),
+    );
+}
+
+/** One entry per refusal. The refusal stands also when the log cannot be reached. */
+export async function recordRefusal(
+  parts: Pick<Parts, 'audit' | 'metrics' | 'log'>,
+  refusal: RefusedError,
+  about: {
+    readonly channel?: Channel | undefined;
+    readonly peer?: string;
+    readonly method: string;
+    readonly url: string;
+    readonly target?: Target | undefined;
+  },
+): Promise<void> {
+  if (recorded.has(refusal)) return;
+  parts.metrics.count('refused', refusal.code);
+  const { channel } = about;
+  const target = channel?.target ?? about.target;
+  const peer = channel?.peer ?? about.peer ?? '';
+  if (!parts.metrics.mayRecord(peer)) return;
+  try {
+    await recordIntent(parts, {
+      action: 'egress.deny',
+      actor: channel?.lease.principal ?? 'unknown',
+      resource: target === undefined ? undefined : resourceOf(target, about.url.split('?', 1)[0] as string),
+      decision: refusal.code === 'APPROVAL_REQUIRED' ? 'approve' : 'deny',
+      leaseId: channel?.lease.leaseId,
+      runId: channel?.lease.runId ?? undefined,
+      threadKey: channel?.lease.threadKey ?? undefined,
+      traceId: channel?.lease.traceId ?? undefined,
+      details: {
+        code: refusal.code,
+        status: refusal.status,
+        method: about.method.slice(0, 20),
+        peer,
+        via: channel?.via,
+        ...refusal.details,
+      },
+    });
+  } catch (error) {
+    parts.log({ level: 'error', message: 'a refusal could not be recorded', code: refusal.code, error: (error as Error).message });
+  }
+}
+
+export function toRefusal(error: unknown): RefusedError {
+  if (error instanceof RefusedError) return error;
+  const { code, message, cause } = error as { code?: string; message?: string; cause?: unknown };
+  if (cause instanceof RefusedError) return cause;
+  if (code?.startsWith('UND_ERR_HEADERS_TIMEOUT') || code?.startsWith('UND_ERR_BODY_TIMEOUT'))
+    return new RefusedError(504, 'UPSTREAM_TIMEOUT', 'the service did not answer in time');
+  if (code === 'SECRET_NOT_FOUND' || code === 'SOURCE_FAILED' || code === 'SEAL_BROKEN' || code === 'MASTER_KEY_UNKNOWN')
+    return new RefusedError(503, 'SECRET_UNAVAILABLE', 'a secret that the request needs is not available', { cause: message });
+  return new RefusedError(502, 'UPSTREAM_FAILED', 'the service could not be reached, or broke off', {
+    cause: message ?? String(error),
+    ...(code === undefined ? {} : { error_code: code }),
+  });
+}
+
+export function sendRefusal(response: ClientResponse, refusal: RefusedError): void {
+  if (response.headersSent || response.writableEnded) {
+    response.destroy();
+    return;
+  }
+  const { approval_id: approvalId, retry_after: retryAfter } = (refusal.details ?? {}) as { approval_id?: string; retry_after?: number };
+  const text = JSON.stringify({
+    code: refusal.code,
+    message: refusal.message,
+    ...(approvalId === undefined ? {} : { approval_id: approvalId }),
+  });
+  response.writeHead(refusal.status, {
+    'content-type': 'application/json',
+    'content-length': String(Buffer.byteLength(text)),
+    'x-centaur-refused': refusal.code,
+    ...(refusal.status === 407 ? { 'proxy-authenticate': 'Basic realm="centaur"' } : {}),
+    ...(retryAfter === undefined ? {} : { 'retry-after': String(retryAfter) }),
+  });
+  response.end(text);
+}

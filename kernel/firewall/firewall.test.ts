@@ -1,0 +1,33 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { callThrough, createTestFirewall, startService } from '../../test/support/firewall.ts';
+
+const KEY = 'sk-ant-api03-Real0Key1With2Enough3Letters4InIt';
+
+test('a client with a placeholder calls a service that takes only the real key', async () => {
+  await using service = await startService((request, response) => {
+    response.writeHead(request.headers['x-api-key'] === KEY ? 200 : 401, { 'content-type': 'application/json' });
+    response.end(JSON.stringify({ ok: request.headers['x-api-key'] === KEY, echo: request.headers['x-api-key'] }));
+  });
+  await using t = await createTestFirewall({ config: { allow_cidrs: ['127.0.0.1'], ca_pems: [service.caPem] } });
+  await t.secret('API_KEY', { value: KEY, hosts: [`localhost:${service.port}`] });
+  const lease = await t.lease(['API_KEY']);
+  const placeholder = lease.placeholders['API_KEY'] as string;
+  assert.match(placeholder, /^sk-ant-api03-[A-Za-z0-9]{24,}$/);
+  const answer = await callThrough(t, lease.token, `https://localhost:${service.port}/v1/messages`, {
+    headers: { 'x-api-key': placeholder },
+    body: '{}',
+  });
+  assert.equal(answer.status, 200);
+  assert.deepEqual(JSON.parse(answer.body), { ok: true, echo: '*'.repeat(KEY.length) });
+  assert.equal(service.seen[0]?.headers['x-api-key'], KEY);
+  const entries = await t.entries();
+  const intent = entries.find((entry) => entry['action'] === 'egress.intent');
+  const outcome = entries.find((entry) => entry['action'] === 'egress.outcome');
+  assert.equal(intent?.['resource'], `https://localhost:${service.port}/v1/messages`);
+  assert.deepEqual(
+    [outcome?.['intent_id'], outcome?.['details'].status, outcome?.['details'].leaks],
+    [intent?.['id'], 200, [{ secret: 'API_KEY', variant: 'raw' }]],
+  );
+  assert.ok(!JSON.stringify(entries).includes(KEY));
+});

@@ -1,0 +1,172 @@
+/** The decision on a request: the active policy, the approvals that it asks for, and the limits that it counts. */
+import { createHash } from 'node:crypto';
+import { type ActivePolicy, type Decision, type EgressRequest, policyTime } from '../policy/index.ts';
+import { canonicalJson } from '../store/index.ts';
+import type { Channel } from './exchange.ts';
+import type { EgressRules } from './rules.ts';
+import type { Found, OutgoingRequest } from './substitute.ts';
+import { RefusedError } from './target.ts';
+
+export interface Approvals {
+  /** Takes an approval of exactly this request; undefined when there is none. */
+  take(digest: Buffer): Promise<string | undefined>;
+  /** Asks for one, or finds that it was asked for. */
+  ask(request: {
+    readonly digest: Buffer;
+    readonly gate: string;
+    readonly rule: string;
+    readonly egress: EgressRequest;
+    readonly channel: Channel;
+  }): Promise<{ readonly approvalId: string; readonly denied: string | null | undefined }>;
+  /** Resolves when the approval is decided, or after `ms`. */
+  decided(approvalId: string, ms: number, gone: AbortSignal | undefined): Promise<'approved' | 'denied' | 'pending'>;
+}
+
+export interface Verdict {
+  readonly rule: string | null;
+  /** Version of the policy; 0 is the built-in one. */
+  readonly policy: number;
+  readonly request: EgressRequest;
+  readonly approval?: string | undefined;
+  readonly shadow?: unknown;
+}
+
+export interface Gate {
+  /** @throws RefusedError 403 */
+  decide(asked: {
+    readonly channel: Channel;
+    readonly outgoing: OutgoingRequest;
+    readonly found: readonly Found[];
+    readonly bytes: number;
+  }): Promise<Verdict>;
+}
+
+export interface GateOptions {
+  readonly rules: () => EgressRules;
+  readonly policy: () => ActivePolicy;
+  readonly approvals: Approvals;
+  /** Secrets of the lease that are bound to the target: sent by injection although no placeholder stands in the request. */
+  readonly injected: (channel: Channel, outgoing: OutgoingRequest) => readonly string[];
+  readonly takeLimit: (rule: string, key: string, max: number, perMs: number) => Promise<boolean>;
+  readonly now: () => number;
+}
+
+export function createGate(options: GateOptions): Gate {
+  return {
+    async decide({ channel, outgoing, found, bytes }) {
+      const { lease, target } = channel;
+      const rules = options.rules();
+      const { path } = outgoing.path;
+      const secrets = [...new Set([...found.map((each) => each.secret), ...options.injected(channel, outgoing)])].sort();
+      const listed = rules.isListed(target, outgoing.method, path);
+      const request: EgressRequest = {
+        kind: 'egress',
+        principal: lease.principal,
+        lease: { id: lease.leaseId, kind: lease.kind },
+        ...(lease.runId === null ? {} : { run: lease.runId }),
+        ...(lease.threadKey === null ? {} : { thread: lease.threadKey }),
+        scheme: target.scheme,
+        host: target.host,
+        port: target.port,
+        method: outgoing.method,
+        path,
+        bytes,
+        secrets,
+        credentialed: secrets.length > 0,
+        listed,
+        now: policyTime(options.now()),
+      };
+      const { version, policy, shadow } = options.policy();
+      let decision: Decision;
+      try {
+        decision = policy.decide(request);
+      } catch (error) {
+        throw new RefusedError(403, 'POLICY_FAILED', 'the policy could not decide, so the request is refused', {
+          cause: (error as Error).message,
+        });
+      }
+      const facts = { policy: version, rule: decision.rule };
+      if (decision.effect === 'deny')
+        throw new RefusedError(403, 'POLICY_DENIED', decision.message ?? 'the policy does not allow this request', { ...facts, request });
+      const beside = shadowOf(decision, shadow, request);
+      const verdict: Verdict = { ...facts, request, ...(beside === undefined ? {} : { shadow: beside }) };
+      let { gate } = decision;
+      let needsApproval = decision.effect === 'approve';
+      for (const limit of decision.limits) {
+        if (await options.takeLimit(limit.rule, limit.key, limit.max, limit.perMs)) continue;
+        needsApproval = true;
+        gate ??= limit.gate;
+      }
+      return needsApproval
+        ? { ...verdict, approval: await approved(request, { rule: decision.rule, gate: gate ?? 'default' }, channel, outgoing) }
+        : verdict;
+    },
+  };
+
+  async function approved(
+    request: EgressRequest,
+    decision: { readonly rule: string | null; readonly gate: string },
+    channel: Channel,
+    outgoing: OutgoingRequest,
+  ): Promise<string> {
+    if (outgoing.body === undefined)
+      throw new RefusedError(413, 'BODY_TOO_LONG', 'a request that needs an approval has a body that is too long to be held');
+    // what is approved is this request, down to its body, and nothing else
+    const digest = createHash('sha256')
+      .update(
+        canonicalJson({
+          principal: request.principal,
+          scheme: request.scheme,
+          host: request.host,
+          port: request.port,
+          method: request.method,
+          path: neutral(outgoing.path.raw, channel),
+          body: createHash('sha256').update(outgoing.body).digest('hex'),
+        }),
+      )
+      .digest();
+    const taken = await options.approvals.take(digest);
+    if (taken !== undefined) return taken;
+    const { approvalId, denied } = await options.approvals.ask({
+      digest,
+      gate: decision.gate,
+      rule: decision.rule ?? 'default',
+      egress: request,
+      channel,
+    });
+    if (denied !== undefined)
+      throw new RefusedError(
+        403,
+        'APPROVAL_DENIED',
+        denied === null ? 'a person denied this request' : `a person denied this request: ${denied}`,
+        { approval_id: approvalId },
+      );
+    const result = await options.approvals.decided(approvalId, options.rules().limits.approvalMs, undefined);
+    const late = result === 'approved' ? await options.approvals.take(digest) : undefined;
+    if (late !== undefined) return late;
+    if (result === 'denied') throw new RefusedError(403, 'APPROVAL_DENIED', 'a person denied this request', { approval_id: approvalId });
+    throw new RefusedError(403, 'APPROVAL_REQUIRED', 'a person has to approve this request: send it again when that is done', {
+      approval_id: approvalId,
+      retry_after: 30,
+    });
+  }
+}
+
+/** Without the placeholders, which differ from lease to lease. */
+function neutral(path: string, { lease }: Channel): string {
+  let text = path;
+  for (const [placeholder, secret] of lease.placeholders) text = text.replaceAll(placeholder, `{${secret}}`);
+  return text;
+}
+
+/** What rules and versions in shadow would have said: recorded, without effect. */
+function shadowOf(decision: Decision, beside: ActivePolicy['shadow'], request: EgressRequest): unknown {
+  const rules = decision.shadow.length > 0 ? { rules: decision.shadow } : {};
+  if (beside === undefined) return decision.shadow.length > 0 ? rules : undefined;
+  try {
+    const { effect, rule } = beside.policy.decide(request);
+    return { ...rules, version: beside.version, effect, rule };
+  } catch (error) {
+    return { ...rules, version: beside.version, error: (error as Error).message };
+  }
+}

@@ -1,0 +1,252 @@
+/**
+ * The leases that are in use here. Whether one still holds is asked of Postgres at most half a second ago: a revocation
+ * cuts open streams within a second, and without Postgres nothing is believed for longer.
+ */
+import { BlockList, isIP } from 'node:net';
+import type { Store, StoreLogEntry } from '../store/index.ts';
+import { hashToken } from '../vault/index.ts';
+import { parseCidr, unwrap } from './addresses.ts';
+import { RefusedError } from './target.ts';
+
+export interface LiveLease {
+  readonly leaseId: string;
+  readonly kind: 'run' | 'call' | 'step';
+  readonly principal: string;
+  readonly runId: string | null;
+  readonly step: string | null;
+  readonly threadKey: string | null;
+  readonly traceId: string | null;
+  readonly maxUses: number | null;
+  readonly expiresAt: number;
+  /** Secret by placeholder. */
+  readonly placeholders: ReadonlyMap<string, string>;
+  readonly source: BlockList | undefined;
+  revoked: boolean;
+  /** Moment of the last answer from Postgres, on the monotonic clock. */
+  checkedAt: number;
+  usedAt: number;
+  /** What is cut when the lease ends. */
+  readonly open: Set<() => void>;
+}
+
+export interface LeaseBook {
+  /** @throws RefusedError 407, 503 */
+  byToken(token: string, peer: string): Promise<LiveLease>;
+  /** For clients that send a placeholder and nothing else; undefined when none of the words is one. @throws RefusedError 407, 503 */
+  byPlaceholder(words: readonly string[], peer: string): Promise<LiveLease | undefined>;
+  /** Before each use: that it is neither revoked nor over. @throws RefusedError 407, 503 */
+  check(lease: LiveLease): Promise<void>;
+  /** Takes one of a limited number of uses. @throws RefusedError 407 */
+  consume(lease: LiveLease): Promise<void>;
+  /** The leases whose placeholders these are. */
+  ownersOf(words: readonly string[]): Promise<readonly { readonly leaseId: string; readonly secret: string; readonly word: string }[]>;
+  /** Something changed: look now. */
+  refresh(): Promise<void>;
+  readonly size: number;
+  close(): void;
+}
+
+const FRESH_MS = 500;
+const FORGET_MS = 60_000;
+const UNKNOWN_MOST = 10_000;
+const UNKNOWN_MS = 5_000;
+
+const SELECT = `select l.lease_id, l.kind, l.principal, l.run_id, l.step, l.thread_key, l.trace_id, l.max_uses, l.expires_at, l.revoked_at, l.source::text as source,
+    array(select s.placeholder from lease_secrets s where s.lease_id = l.lease_id order by s.secret) as placeholders,
+    array(select s.secret from lease_secrets s where s.lease_id = l.lease_id order by s.secret) as secrets
+  from leases l`;
+
+interface Row {
+  readonly lease_id: string;
+  readonly kind: 'run' | 'call' | 'step';
+  readonly principal: string;
+  readonly run_id: string | null;
+  readonly step: string | null;
+  readonly thread_key: string | null;
+  readonly trace_id: string | null;
+  readonly max_uses: number | null;
+  readonly expires_at: number;
+  readonly revoked_at: number | null;
+  readonly source: string | null;
+  readonly placeholders: readonly string[];
+  readonly secrets: readonly string[];
+}
+
+export function createLeaseBook({ store, log }: { readonly store: Store; readonly log: (entry: StoreLogEntry) => void }): LeaseBook {
+  const byHash = new Map<string, LiveLease>();
+  const byId = new Map<string, LiveLease>();
+  /** Words that are no placeholder, so that each is asked about once. */
+  const strangers = new Map<string, number>();
+  let refreshing: Promise<void> | undefined;
+  const timer = setInterval(() => {
+    if (byId.size > 0) void refresh().catch(() => undefined);
+    cutExpired();
+  }, FRESH_MS);
+  timer.unref();
+
+  async function load(where: string, value: unknown, peer: string): Promise<LiveLease | undefined> {
+    const { rows } = await ask(() => store.query<Row>(`${SELECT} where ${where}`, [value]));
+    const [row] = rows;
+    if (row === undefined) return undefined;
+    const known = byId.get(row.lease_id);
+    if (known !== undefined) return admit(known, peer);
+    const lease: LiveLease = {
+      leaseId: row.lease_id,
+      kind: row.kind,
+      principal: row.principal,
+      runId: row.run_id,
+      step: row.step,
+      threadKey: row.thread_key,
+      traceId: row.trace_id,
+      maxUses: row.max_uses,
+      expiresAt: row.expires_at,
+      placeholders: new Map(row.placeholders.map((placeholder, i) => [placeholder, row.secrets[i] as string])),
+      source: row.source === null ? undefined : sourceList(row.source),
+      revoked: row.revoked_at !== null,
+      checkedAt: performance.now(),
+      usedAt: performance.now(),
+      open: new Set(),
+    };
+    admit(lease, peer);
+    byId.set(lease.leaseId, lease);
+    return lease;
+  }
+
+  function admit(lease: LiveLease, peer: string): LiveLease {
+    if (lease.revoked) throw refusal('LEASE_REVOKED', 'the lease was revoked', lease);
+    if (lease.expiresAt <= store.now()) throw refusal('LEASE_EXPIRED', 'the lease has expired', lease);
+    if (lease.source !== undefined) {
+      const address = unwrap(peer);
+      if (!lease.source.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4'))
+        throw refusal('LEASE_ELSEWHERE', 'the lease is not for this sandbox', lease);
+    }
+    lease.usedAt = performance.now();
+    return lease;
+  }
+
+  async function ask<T>(question: () => Promise<T>): Promise<T> {
+    try {
+      return await question();
+    } catch (error) {
+      throw new RefusedError(503, 'STORE_UNAVAILABLE', 'the firewall cannot reach its database, and refuses until it can', {
+        cause: (error as Error).message,
+      });
+    }
+  }
+
+  async function refresh(): Promise<void> {
+    return (refreshing ??= look().finally(() => (refreshing = undefined)));
+  }
+
+  async function look(): Promise<void> {
+    const asked = performance.now();
+    for (const lease of byId.values()) if (lease.open.size === 0 && asked - lease.usedAt > FORGET_MS) forget(lease);
+    if (byId.size === 0) return;
+    const { rows } = await store.query<{ lease_id: string; expires_at: number; revoked_at: number | null }>(
+      'select lease_id, expires_at, revoked_at from leases where lease_id = any($1::uuid[])',
+      [[...byId.keys()]],
+    );
+    const found = new Map(rows.map((row) => [row.lease_id, row]));
+    for (const lease of byId.values()) {
+      const row = found.get(lease.leaseId);
+      // a lease that came meanwhile was not asked about
+      if (row === undefined && lease.checkedAt > asked) continue;
+      lease.checkedAt = Math.max(lease.checkedAt, asked);
+      if (row === undefined || row.revoked_at !== null) end(lease);
+      else (lease as { expiresAt: number }).expiresAt = row.expires_at;
+    }
+  }
+
+  function end(lease: LiveLease): void {
+    if (lease.revoked) return;
+    lease.revoked = true;
+    if (lease.open.size > 0)
+      log({ level: 'info', message: 'a lease ended; its open streams are cut', lease_id: lease.leaseId, streams: lease.open.size });
+    for (const cut of [...lease.open]) cut();
+  }
+
+  function cutExpired(): void {
+    const now = store.now();
+    for (const lease of byId.values()) if (lease.expiresAt <= now) for (const cut of [...lease.open]) cut();
+  }
+
+  function forget(lease: LiveLease): void {
+    byId.delete(lease.leaseId);
+    for (const [hash, known] of byHash) if (known === lease) byHash.delete(hash);
+  }
+
+  async function check(lease: LiveLease): Promise<void> {
+    if (performance.now() - lease.checkedAt > 2 * FRESH_MS) await ask(refresh);
+    if (lease.revoked) throw refusal('LEASE_REVOKED', 'the lease was revoked', lease);
+    if (lease.expiresAt <= store.now()) throw refusal('LEASE_EXPIRED', 'the lease has expired', lease);
+    lease.usedAt = performance.now();
+  }
+
+  return {
+    async byToken(token, peer) {
+      const hash = hashToken(token);
+      const id = hash.toString('base64');
+      const known = byHash.get(id);
+      if (known !== undefined && byId.has(known.leaseId)) {
+        await check(known);
+        return admit(known, peer);
+      }
+      const lease = await load('l.token_hash = $1', hash, peer);
+      if (lease === undefined) throw refusal('LEASE_UNKNOWN', 'the lease is not known here');
+      byHash.set(id, lease);
+      return lease;
+    },
+    async byPlaceholder(words, peer) {
+      for (const word of words) {
+        const lease = await load('l.lease_id in (select lease_id from lease_secrets where placeholder = $1)', word, peer);
+        if (lease !== undefined) return lease;
+      }
+      return undefined;
+    },
+    check,
+    async consume(lease) {
+      if (lease.maxUses === null) return;
+      const { rowCount } = await ask(() =>
+        store.query(
+          'update leases set used = used + 1 where lease_id = $1 and used < max_uses and revoked_at is null and expires_at > now() returning 1',
+          [lease.leaseId],
+        ),
+      );
+      if (rowCount !== 1) throw refusal('LEASE_USED', 'the lease has been used as often as it may be', lease);
+    },
+    async ownersOf(words) {
+      const now = performance.now();
+      const asked = words.filter((word) => (strangers.get(word) ?? 0) < now);
+      if (asked.length === 0) return [];
+      const { rows } = await ask(() =>
+        store.query<{ lease_id: string; secret: string; placeholder: string }>(
+          'select lease_id, secret, placeholder from lease_secrets where placeholder = any($1::text[])',
+          [asked],
+        ),
+      );
+      const owned = new Set(rows.map((row) => row.placeholder));
+      if (strangers.size > UNKNOWN_MOST) strangers.clear();
+      for (const word of asked) if (!owned.has(word)) strangers.set(word, now + UNKNOWN_MS);
+      return rows.map((row) => ({ leaseId: row.lease_id, secret: row.secret, word: row.placeholder }));
+    },
+    refresh,
+    get size() {
+      return byId.size;
+    },
+    close() {
+      clearInterval(timer);
+      for (const lease of byId.values()) for (const cut of [...lease.open]) cut();
+    },
+  };
+}
+
+function refusal(code: string, message: string, lease?: LiveLease): RefusedError {
+  return new RefusedError(407, code, message, lease === undefined ? undefined : { lease_id: lease.leaseId, principal: lease.principal });
+}
+
+function sourceList(source: string): BlockList {
+  const { address, bits, family } = parseCidr(source);
+  const list = new BlockList();
+  list.addSubnet(address, bits, family);
+  return list;
+}

@@ -1,0 +1,91 @@
+/** The egress part of the configuration: what is open without a secret, which addresses and ports, how much, how long. */
+import { type HostPattern, matchesHost, matchesPath, parseHostPattern, type Target } from '../vault/index.ts';
+import { type AddressRules, createAddressRules, parseCidr } from './addresses.ts';
+
+/** As it is stored, in the words of `centaur.yaml`. */
+export interface EgressConfig {
+  readonly allow?: readonly { readonly host: string; readonly methods?: readonly string[]; readonly paths?: readonly string[] }[];
+  readonly allow_cidrs?: readonly string[];
+  readonly ca_pems?: readonly string[];
+  /** Open on every host that is allowed. A host that is bound or allowed with a port is open there too. */
+  readonly ports?: readonly number[];
+  readonly scan?: { readonly action?: ScanAction };
+  readonly limits?: Partial<Limits>;
+}
+
+/** What happens to a secret in an answer: it is blanked, the answer is cut off, or both are only reported of. */
+export type ScanAction = 'redact' | 'block';
+
+export interface Limits {
+  /** Bytes of a request's body that are held in memory, to be searched before a byte of it is sent. */
+  readonly bufferedBody: number;
+  readonly websocketMessage: number;
+  readonly tunnelsPerLease: number;
+  /** Until the first byte of an answer, ms. Models think long. */
+  readonly answerMs: number;
+  /** Between two parts of an answer, ms. */
+  readonly idleMs: number;
+  /** How long a request is held for an approval, ms. */
+  readonly approvalMs: number;
+}
+
+const LIMITS: Limits = {
+  bufferedBody: 1024 * 1024,
+  websocketMessage: 1024 * 1024,
+  tunnelsPerLease: 256,
+  answerMs: 600_000,
+  idleMs: 300_000,
+  approvalMs: 55_000,
+};
+
+interface Opening {
+  readonly pattern: HostPattern;
+  readonly methods: readonly string[];
+  readonly paths: readonly string[];
+}
+
+export interface EgressRules {
+  readonly addresses: AddressRules;
+  readonly caPems: readonly string[];
+  readonly scan: { readonly action: ScanAction };
+  readonly limits: Limits;
+  /** Whether the configuration opens the target for this request. */
+  isListed(target: Target, method: string, path: string): boolean;
+  /** Whether it opens anything on the target. */
+  mentions(target: Target): boolean;
+  isPortOpen(target: Target): boolean;
+}
+
+/** @throws RangeError naming the field */
+export function readRules(config: EgressConfig): EgressRules {
+  const openings: Opening[] = (config.allow ?? []).map(({ host, methods = [], paths = [] }, i) => {
+    try {
+      return { pattern: parseHostPattern(host), methods: methods.map((method) => method.toUpperCase()), paths };
+    } catch (error) {
+      throw new RangeError(`egress.allow[${i}]: ${(error as Error).message}`, { cause: error });
+    }
+  });
+  const ports = new Set(config.ports ?? [443, 80]);
+  for (const [i, cidr] of (config.allow_cidrs ?? []).entries()) {
+    try {
+      parseCidr(cidr);
+    } catch (error) {
+      throw new RangeError(`egress.allow_cidrs[${i}]: ${(error as Error).message}`, { cause: error });
+    }
+  }
+  return {
+    addresses: createAddressRules(config.allow_cidrs ?? []),
+    caPems: config.ca_pems ?? [],
+    scan: { action: config.scan?.action ?? 'redact' },
+    limits: { ...LIMITS, ...config.limits },
+    isListed: (target, method, path) =>
+      openings.some(
+        (opening) =>
+          matchesHost(opening.pattern, target) &&
+          (opening.methods.length === 0 || opening.methods.includes(method)) &&
+          (opening.paths.length === 0 || opening.paths.some((pattern) => matchesPath(pattern, path))),
+      ),
+    mentions: (target) => openings.some((opening) => matchesHost(opening.pattern, target)),
+    isPortOpen: ({ port }) => ports.has(port),
+  };
+}

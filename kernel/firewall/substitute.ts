@@ -1,0 +1,185 @@
+/**
+ * Placeholders in a request: where they are, whether they may be there, and the request with the real values in their
+ * stead. A placeholder in any place that its secret is not bound to refuses the request: it is never sent on, not even as
+ * the dummy that it is.
+ */
+import { type Binding, matchesHost, matchesPath, type Target } from '../vault/index.ts';
+import type { LiveLease } from './lease-book.ts';
+import { RefusedError, type RequestPath } from './target.ts';
+
+export interface Found {
+  readonly secret: string;
+  readonly placeholder: string;
+  /** `header authorization`, `query key`, `path`, `body`. */
+  readonly place: string;
+}
+
+/** Header lines in the order in which they came, names in lower case. */
+export type HeaderLines = readonly (readonly [name: string, value: string])[];
+
+export interface OutgoingRequest {
+  readonly method: string;
+  readonly target: Target;
+  readonly path: RequestPath;
+  readonly headers: HeaderLines;
+  /** The whole body, when it is in memory. */
+  readonly body: Buffer | undefined;
+}
+
+/** Every place where one of the lease's placeholders stands. */
+export function findPlaceholders(lease: LiveLease, request: OutgoingRequest): Found[] {
+  const found: Found[] = [];
+  for (const [placeholder, secret] of lease.placeholders) {
+    const add = (place: string) => found.push({ secret, placeholder, place });
+    for (const [name, value] of request.headers) if (headerHas(value, placeholder)) add(`header ${name}`);
+    if (has(request.path.path, placeholder) || has(request.path.raw.split('?', 1)[0] as string, placeholder)) add('path');
+    for (const [name, value] of queryPairs(request.path.query)) {
+      if (has(value, placeholder)) add(`query ${name}`);
+      if (has(name, placeholder)) add('query name');
+    }
+    if (request.body !== undefined && bodyHas(request.body, placeholder)) add('body');
+  }
+  return found;
+}
+
+/** @throws RefusedError 403 for a placeholder where its secret is not bound to go */
+export function checkPlace(binding: Binding, found: Found, request: OutgoingRequest): void {
+  const refuse = (why: string): never => {
+    throw new RefusedError(403, 'PLACEHOLDER_NOT_BOUND', `the placeholder of ${found.secret} ${why}`, {
+      secret: found.secret,
+      place: found.place,
+    });
+  };
+  const { target } = request;
+  if (!binding.hosts.some((host) => matchesHost(host, target))) refuse(`is not for ${target.scheme}://${target.host}:${target.port}`);
+  if (binding.methods.length > 0 && !binding.methods.includes(request.method)) refuse(`is not for ${request.method} requests`);
+  if (binding.paths.length > 0 && !binding.paths.some((path) => matchesPath(path, request.path.path))) refuse('is not for this path');
+  const [kind = '', name = ''] = found.place.split(' ');
+  const { places } = binding;
+  const allowed =
+    (kind === 'header' && (places.headers === 'any' ? !NEVER.has(name) : places.headers.includes(name))) ||
+    (kind === 'query' && found.place !== 'query name' && (places.query === 'any' || places.query.includes(name))) ||
+    (kind === 'path' && places.path) ||
+    (kind === 'body' && places.body);
+  if (!allowed) refuse(`may not stand in the ${found.place}`);
+}
+
+/** Headers that services log, echo or send on. */
+const NEVER = new Set([
+  'host',
+  'user-agent',
+  'referer',
+  'origin',
+  'accept',
+  'accept-encoding',
+  'accept-language',
+  'content-type',
+  'content-length',
+  'range',
+  'via',
+  'forwarded',
+  'x-forwarded-for',
+  'traceparent',
+  'tracestate',
+  'baggage',
+]);
+
+/** The request as it is sent, with the values in place. */
+export function substitute(
+  request: OutgoingRequest,
+  values: ReadonlyMap<string, string>,
+): { path: string; headers: HeaderLines; body: Buffer | undefined } {
+  let headers = request.headers;
+  let path = request.path.raw;
+  let { body } = request;
+  for (const [placeholder, value] of values) {
+    headers = headers.map(([name, text]) => [name, replaceInHeader(text, placeholder, value)] as const);
+    path = replaceInUrl(path, placeholder, value);
+    if (body !== undefined && bodyHas(body, placeholder)) body = replaceInBody(body, contentType(headers), placeholder, value);
+  }
+  return { path, headers, body };
+}
+
+function headerHas(value: string, placeholder: string): boolean {
+  return value.includes(placeholder) || decodedBasic(value)?.includes(placeholder) === true || has(value, placeholder);
+}
+
+/** Plain, or in any percent-encoding. */
+function has(text: string, placeholder: string): boolean {
+  return text.includes(placeholder) || (text.includes('%') && looseDecode(text).includes(placeholder));
+}
+
+export function looseDecode(text: string): string {
+  return text.replaceAll(/%([0-9a-fA-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+}
+
+function decodedBasic(value: string): string | undefined {
+  const encoded = /^basic +([A-Za-z0-9+/_-]+={0,2})\s*$/i.exec(value)?.[1];
+  return encoded === undefined ? undefined : Buffer.from(encoded, 'base64').toString('utf8');
+}
+
+function replaceInHeader(text: string, placeholder: string, value: string): string {
+  const credentials = decodedBasic(text);
+  if (credentials?.includes(placeholder))
+    return `Basic ${Buffer.from(credentials.replaceAll(placeholder, () => value)).toString('base64')}`;
+  return text.includes(placeholder) ? text.replaceAll(placeholder, () => value) : text;
+}
+
+function replaceInUrl(url: string, placeholder: string, value: string): string {
+  if (!has(url, placeholder)) return url;
+  const encoded = encodeURIComponent(value).replaceAll(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
+  if (url.includes(placeholder)) return url.replaceAll(placeholder, () => encoded);
+  // written with escapes that it does not need
+  const loose = [...placeholder].map((c) => `(?:${c.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')}|%${c.charCodeAt(0).toString(16)})`).join('');
+  return url.replaceAll(new RegExp(loose, 'gi'), (text) => (looseDecode(text) === placeholder ? encoded : text));
+}
+
+export function queryPairs(query: string): [name: string, value: string][] {
+  return query
+    .slice(1)
+    .split('&')
+    .filter((pair) => pair !== '')
+    .map((pair) => {
+      const cut = pair.indexOf('=');
+      const plain = (text: string) => looseDecode(text.replaceAll('+', ' '));
+      return cut < 0 ? [plain(pair), ''] : [plain(pair.slice(0, cut)), plain(pair.slice(cut + 1))];
+    });
+}
+
+function bodyHas(body: Buffer, placeholder: string): boolean {
+  return body.includes(placeholder) || (body.includes('%') && looseDecode(body.toString('latin1')).includes(placeholder));
+}
+
+function contentType(headers: HeaderLines): string {
+  return (headers.find(([name]) => name === 'content-type')?.[1] ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
+}
+
+function replaceInBody(body: Buffer, type: string, placeholder: string, value: string): Buffer {
+  const text = body.toString('latin1');
+  const raw = Buffer.from(value, 'utf8').toString('latin1');
+  if (type === 'application/x-www-form-urlencoded') return Buffer.from(replaceInUrl(text, placeholder, value), 'latin1');
+  const written =
+    type === 'application/json' || type.endsWith('+json')
+      ? Buffer.from(JSON.stringify(value).slice(1, -1), 'utf8').toString('latin1')
+      : raw;
+  return Buffer.from(
+    text.replaceAll(placeholder, () => written),
+    'latin1',
+  );
+}
+
+/** Words in a request that could be a placeholder of another lease: looked up once each. */
+export function suspiciousWords(lease: LiveLease | undefined, headers: HeaderLines, path: RequestPath): string[] {
+  const words = new Set<string>();
+  const take = (text: string) => {
+    if (text.length < 24) return;
+    for (const [word] of text.matchAll(/[A-Za-z0-9_.-]{24,300}/g)) if (lease?.placeholders.has(word) !== true) words.add(word);
+  };
+  for (const [name, value] of headers) {
+    if (name === 'user-agent' || name === 'accept' || name === 'content-type') continue;
+    take(value);
+    take(decodedBasic(value) ?? '');
+  }
+  if (path.query !== '') for (const [, value] of queryPairs(path.query)) take(value);
+  return [...words].slice(0, 32);
+}

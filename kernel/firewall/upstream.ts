@@ -1,0 +1,139 @@
+/** Dialling out: one resolution, every address checked, and a checked address dialled. The name stays what TLS verifies. */
+import { lookup } from 'node:dns/promises';
+import net from 'node:net';
+import tls from 'node:tls';
+import { Pool } from 'undici';
+import type { Target } from '../vault/index.ts';
+import { type AddressRules, isMetadataName } from './addresses.ts';
+import { RefusedError } from './target.ts';
+
+export interface Upstreams {
+  pool(target: Target): Pool;
+  /** A connection of its own, for a WebSocket. */
+  dial(target: Target): Promise<net.Socket | tls.TLSSocket>;
+  /** @throws RefusedError 403, 502: whether anything may be sent there at all */
+  resolve(target: Target): Promise<string>;
+  close(): Promise<void>;
+}
+
+export interface UpstreamOptions {
+  readonly addresses: AddressRules;
+  /** Trusted besides the public roots. */
+  readonly caPems: readonly string[];
+  readonly headersTimeoutMs: number;
+  readonly idleTimeoutMs: number;
+  readonly resolver?: (host: string) => Promise<readonly string[]>;
+}
+
+const CONNECT_MS = 10_000;
+/** Enough for a burst; more would only queue at the service. */
+const CONNECTIONS = 64;
+const POOLS_MOST = 500;
+
+export function createUpstreams(options: UpstreamOptions): Upstreams {
+  const resolver = options.resolver ?? systemResolver;
+  const context = tls.createSecureContext({
+    minVersion: 'TLSv1.2',
+    ...(options.caPems.length === 0 ? {} : { ca: [...tls.rootCertificates, ...options.caPems] }),
+  });
+  const pools = new Map<string, Pool>();
+
+  async function resolve({ host }: Target): Promise<string> {
+    if (isMetadataName(host)) throw blocked(`${host} is a metadata service`);
+    let addresses: readonly string[];
+    try {
+      addresses = net.isIP(host) === 0 ? await resolver(host) : [host];
+    } catch {
+      throw new RefusedError(502, 'UNKNOWN_HOST', `${host} has no address`);
+    }
+    if (addresses.length === 0) throw new RefusedError(502, 'UNKNOWN_HOST', `${host} has no address`);
+    // every one of them: a name with one private address among public ones is a trap
+    for (const address of addresses) {
+      const refusal = options.addresses.refusal(address);
+      if (refusal !== undefined) throw blocked(refusal);
+    }
+    return addresses[0] as string;
+  }
+
+  async function dial(target: Target): Promise<net.Socket | tls.TLSSocket> {
+    const address = await resolve(target);
+    const socket = net.connect({ host: address, port: target.port, noDelay: true, keepAlive: true });
+    await established(socket, 'connect');
+    if (target.scheme === 'http') return socket;
+    const secure = tls.connect({
+      socket,
+      secureContext: context,
+      ALPNProtocols: ['http/1.1'],
+      ...(net.isIP(target.host) === 0 ? { servername: target.host } : {}),
+      checkServerIdentity: (_, certificate) => tls.checkServerIdentity(target.host, certificate),
+    });
+    await established(secure, 'secureConnect');
+    return secure;
+  }
+
+  function pool(target: Target): Pool {
+    const name = target.host.includes(':') ? `[${target.host}]` : target.host;
+    const origin = `${target.scheme}://${name}:${target.port}`;
+    const known = pools.get(origin);
+    if (known !== undefined) return known;
+    if (pools.size >= POOLS_MOST) {
+      const [oldest] = pools as unknown as Iterable<[string, Pool]>;
+      if (oldest !== undefined) {
+        pools.delete(oldest[0]);
+        void oldest[1].close();
+      }
+    }
+    const made = new Pool(origin, {
+      connections: CONNECTIONS,
+      pipelining: 1,
+      headersTimeout: options.headersTimeoutMs,
+      bodyTimeout: options.idleTimeoutMs,
+      keepAliveTimeout: 30_000,
+      allowH2: false,
+      connect: (_: unknown, callback: (error: Error | null, socket: net.Socket | null) => void) => {
+        dial(target).then(
+          (socket) => callback(null, socket),
+          (error: Error) => callback(error, null),
+        );
+      },
+    } as ConstructorParameters<typeof Pool>[1]);
+    pools.set(origin, made);
+    return made;
+  }
+
+  return {
+    pool,
+    dial,
+    resolve,
+    async close() {
+      await Promise.all([...pools.values()].map((each) => each.destroy().catch(() => undefined)));
+    },
+  };
+}
+
+function blocked(why: string): RefusedError {
+  return new RefusedError(403, 'ADDRESS_DENIED', 'the host has an address that may not be dialled', { refusal: why });
+}
+
+async function systemResolver(host: string): Promise<readonly string[]> {
+  return (await lookup(host, { all: true, verbatim: false })).map(({ address }) => address);
+}
+
+function established(socket: net.Socket, event: 'connect' | 'secureConnect'): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => socket.destroy(new Error('the host does not answer')), CONNECT_MS);
+    const done = () => {
+      clearTimeout(timer);
+      socket.off('error', failed);
+      socket.off('close', closed);
+      resolve();
+    };
+    const failed = (error: Error) => {
+      clearTimeout(timer);
+      socket.destroy();
+      reject(error);
+    };
+    const closed = () => failed(new Error('the host closed the connection'));
+    socket.once(event, done).once('error', failed).once('close', closed);
+  });
+}

@@ -1,0 +1,64 @@
+/** From the text of a policy to what decides: read, checked against schemas, linted, and tried on its own tests. */
+import { createHash } from 'node:crypto';
+import { createDecider, type Decider, type ReadyRule } from './decide.ts';
+import type { Problem, Reader } from './document.ts';
+import { compileExpression, type Expression, type JsonSchema } from './expression.ts';
+import { nameMatcher } from './glob.ts';
+import { failureOf } from './golden.ts';
+import { lint } from './lint.ts';
+import { type Gate, parsePolicy, type Rule } from './parse.ts';
+
+export interface PolicySchemas {
+  /** The JSON schema of each tool's arguments, by the tool's name. */
+  readonly tools: Readonly<Record<string, JsonSchema>>;
+}
+
+export interface CompiledPolicy extends Decider {
+  /** SHA-256 of the text, in hex. */
+  readonly digest: string;
+  readonly rules: readonly Rule[];
+  readonly gates: ReadonlyMap<string, Gate>;
+}
+
+/** Never throws. With an error among the problems there is no policy; in the order of lines. */
+export function compilePolicy(
+  text: string,
+  schemas?: PolicySchemas,
+): { readonly policy: CompiledPolicy | undefined; readonly problems: readonly Problem[] } {
+  const { document, reader } = parsePolicy(text);
+  lint(document, reader, schemas === undefined ? undefined : Object.keys(schemas.tools));
+  const rules = document.rules.map((rule) => prepare(rule, reader, schemas));
+  const decider = createDecider(rules, document.fallback);
+  const broken = () => reader.problems.some(({ level }) => level === 'error');
+  if (!broken()) {
+    for (const test of document.tests) {
+      const failure = failureOf(test, decider.decide(test.request));
+      if (failure !== undefined)
+        reader.problems.push({ ...(test.line === undefined ? {} : { line: test.line }), level: 'error', message: failure });
+    }
+  }
+  const problems = reader.problems.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0));
+  const policy = broken()
+    ? undefined
+    : { ...decider, digest: digestOf(text).toString('hex'), rules: document.rules, gates: document.gates };
+  return { policy, problems };
+}
+
+export function digestOf(text: string): Buffer {
+  return createHash('sha256').update(text).digest();
+}
+
+function prepare(rule: Rule, reader: Reader, schemas: PolicySchemas | undefined): ReadyRule {
+  const matched =
+    rule.kind === 'tool'
+      ? Object.entries(schemas?.tools ?? {}).filter(([name]) => rule.targets.some((target) => nameMatcher(target)(name)))
+      : [];
+  const fitting = new Map(matched);
+  const compile = (source: string | undefined, field: string, result: 'bool' | 'key'): Expression | undefined => {
+    if (source === undefined) return undefined;
+    const { expression, problems } = compileExpression(source, rule.kind, result, fitting);
+    for (const problem of problems) reader.add('error', rule, `${field}: ${problem}`);
+    return expression;
+  };
+  return { rule, condition: compile(rule.when, 'when', 'bool'), limitKey: compile(rule.limit?.key, 'limit.key', 'key') };
+}

@@ -1,0 +1,203 @@
+/** From the text of a policy to its rules, gates and tests. What the rules mean together is checked by `lint.ts`. */
+import type { Node } from 'yaml';
+import { Reader, type YamlNode } from './document.ts';
+import type { RequestKind } from './expression.ts';
+import { type GoldenTest, readTest } from './golden.ts';
+import type { Effect } from './types.ts';
+
+export interface Rule {
+  readonly id: string;
+  readonly line: number | undefined;
+  /** A rule with `host` is for egress, one with `tool` for calls of tools. */
+  readonly kind: RequestKind;
+  /** Patterns of hosts or tools, of which one must match. */
+  readonly targets: readonly string[];
+  readonly agent: string;
+  readonly principal: string;
+  /** In capitals. Empty: all. */
+  readonly methods: readonly string[];
+  /** Empty: all. */
+  readonly paths: readonly string[];
+  readonly effect: Effect;
+  /** Of an approval; of an allowance, for when its limit is used up. */
+  readonly gate: string | undefined;
+  readonly when: string | undefined;
+  /** All that an agent is told when this rule stops it. */
+  readonly message: string | undefined;
+  readonly limit: { readonly key: string; readonly max: number; readonly perMs: number } | undefined;
+  readonly mode: 'enforce' | 'shadow';
+}
+
+/** Who decides, and by when. What is not said is as in the gate `default`, which exists without being declared. */
+export interface Gate {
+  readonly quorum: number;
+  readonly approvers: readonly string[];
+  readonly exclude: readonly string[];
+  readonly expiresMs: number;
+  readonly onExpiry: 'deny' | 'escalate' | 'cancel_run';
+  /** Paths in the arguments that an approver may change. */
+  readonly editable: readonly string[];
+  readonly escalate?: { readonly afterMs: number; readonly to: readonly string[] };
+}
+
+export interface PolicyDocument {
+  readonly fallback: 'approve' | 'deny';
+  readonly gates: ReadonlyMap<string, Gate>;
+  readonly rules: readonly Rule[];
+  readonly tests: readonly GoldenTest[];
+}
+
+export const DEFAULT_GATE_NAME = 'default';
+
+export const DEFAULT_GATE: Gate = { quorum: 1, approvers: [], exclude: [], expiresMs: 86_400_000, onExpiry: 'deny', editable: [] };
+
+const LONGEST_TEXT = 256 * 1024;
+const MOST_RULES = 1000;
+const LONGEST_LIMIT_MS = 31 * 86_400_000;
+const LONGEST_GATE_MS = 30 * 86_400_000;
+
+const RULE_KEYS = [
+  'id',
+  'tool',
+  'host',
+  'agent',
+  'principal',
+  'methods',
+  'paths',
+  'effect',
+  'gate',
+  'when',
+  'message',
+  'limit',
+  'mode',
+] as const;
+const GATE_KEYS = ['quorum', 'approvers', 'exclude', 'expires', 'on_expiry', 'editable', 'escalate'] as const;
+
+/** The document is whole only when no problem is an error. */
+export function parsePolicy(text: string): { readonly document: PolicyDocument; readonly reader: Reader } {
+  const tooLong = text.length > LONGEST_TEXT;
+  const reader = new Reader(tooLong ? '{}' : text);
+  if (tooLong) reader.error(undefined, `a policy of ${text.length} characters: ${LONGEST_TEXT} are the most`);
+  const top =
+    reader.root === undefined || tooLong
+      ? undefined
+      : reader.fields(reader.root, 'policy', ['version', 'default', 'gates', 'rules', 'tests']);
+  if (top === undefined) return { document: { fallback: 'deny', gates: new Map(), rules: [], tests: [] }, reader };
+  reader.whole(top.version ?? reader.root, 'version', 1, 1);
+  const fallback = reader.choice(top.default ?? reader.root, 'default', ['deny', 'approve']) ?? 'deny';
+  const gates = readGates(reader, top.gates);
+  const rules = reader.items(top.rules, 'rules').map((node) => readRule(reader, node));
+  if (rules.length > MOST_RULES) reader.error(top.rules, `${rules.length} rules: ${MOST_RULES} are the most`);
+  const tests = reader.items(top.tests, 'tests').map((node) => readTest(reader, node));
+  const defined = <Item>(items: readonly (Item | undefined)[]) => items.filter((item) => item !== undefined);
+  return { document: { fallback, gates, rules: defined(rules), tests: defined(tests) }, reader };
+}
+
+function readGates(reader: Reader, node: YamlNode): Map<string, Gate> {
+  const gates = new Map([[DEFAULT_GATE_NAME, DEFAULT_GATE]]);
+  for (const { key, name, value } of node === undefined ? [] : (reader.members(node, 'gates') ?? [])) {
+    if (!isId(name)) reader.error(key, `gates: ${JSON.stringify(name)} is no name; ${ID}`);
+    const gate = reader.fields(value, `gate ${name}`, GATE_KEYS);
+    if (gate === undefined) continue;
+    const escalate = gate.escalate === undefined ? undefined : reader.fields(gate.escalate, `gate ${name}: escalate`, ['after', 'to']);
+    const expiresMs = gate.expires === undefined ? undefined : reader.duration(gate.expires, 'expires', LONGEST_GATE_MS);
+    gates.set(name, {
+      quorum: gate.quorum === undefined ? 1 : (reader.whole(gate.quorum, 'quorum', 1, 20) ?? 1),
+      approvers: reader.texts(gate.approvers, 'approvers'),
+      exclude: reader.texts(gate.exclude, 'exclude'),
+      expiresMs: expiresMs ?? DEFAULT_GATE.expiresMs,
+      // to allow when nobody answered cannot be said
+      onExpiry:
+        (gate.on_expiry === undefined ? undefined : reader.choice(gate.on_expiry, 'on_expiry', ['deny', 'escalate', 'cancel_run'])) ??
+        'deny',
+      editable: reader.texts(gate.editable, 'editable'),
+      ...(escalate === undefined
+        ? {}
+        : {
+            escalate: {
+              afterMs: reader.duration(escalate.after ?? gate.escalate, 'after', LONGEST_GATE_MS) ?? 0,
+              to:
+                escalate.to === undefined
+                  ? (reader.error(gate.escalate, 'to: expected those who are asked then') ?? [])
+                  : reader.texts(escalate.to, 'to'),
+            },
+          }),
+    });
+  }
+  return gates;
+}
+
+function readRule(reader: Reader, node: Node): Rule | undefined {
+  reader.rule = undefined;
+  const rule = reader.fields(node, 'rule', RULE_KEYS);
+  if (rule === undefined) return undefined;
+  const id = reader.text(rule.id ?? node, 'id', 64);
+  if (id !== undefined && !isId(id)) reader.error(rule.id, `id: ${JSON.stringify(id)}: ${ID}`);
+  reader.rule = id;
+  if ((rule.tool === undefined) === (rule.host === undefined)) reader.error(node, 'expected either tool or host');
+  const kind: RequestKind = rule.host === undefined ? 'tool' : 'egress';
+  const targets = reader.texts(rule.tool ?? rule.host, kind === 'tool' ? 'tool' : 'host');
+  if (kind === 'egress')
+    for (const host of targets) if (!isHostPattern(host)) reader.error(rule.host, `host: ${JSON.stringify(host)}: ${HOST}`);
+  if (kind === 'tool')
+    for (const key of ['methods', 'paths'] as const)
+      if (rule[key] !== undefined) reader.error(rule[key], `${key} are of requests to a host`);
+  const effect = reader.choice(rule.effect ?? node, 'effect', ['allow', 'approve', 'deny']);
+  const limit = rule.limit === undefined ? undefined : readLimit(reader, rule.limit);
+  if (rule.limit !== undefined && effect !== 'allow') reader.error(rule.limit, 'limit: only what is allowed has a limit');
+  if (rule.gate !== undefined && (effect === 'deny' || (effect === 'allow' && rule.limit === undefined)))
+    reader.error(rule.gate, 'gate: only for approve, or for allow with a limit, which asks when it is used up');
+  const optional = (key: 'agent' | 'principal' | 'gate' | 'when' | 'message', most: number) =>
+    rule[key] === undefined ? undefined : reader.text(rule[key], key, most);
+  const read = {
+    line: reader.line(node),
+    kind,
+    targets,
+    limit,
+    agent: optional('agent', 200) ?? '*',
+    principal: optional('principal', 200) ?? '*',
+    gate: optional('gate', 64),
+    when: optional('when', 10_000),
+    message: optional('message', 500),
+    methods: readMethods(reader, rule.methods),
+    paths: readPaths(reader, rule.paths),
+    mode: (rule.mode === undefined ? undefined : reader.choice(rule.mode, 'mode', ['enforce', 'shadow'])) ?? ('enforce' as const),
+  };
+  reader.rule = undefined;
+  return id === undefined || effect === undefined ? undefined : { ...read, id, effect };
+}
+
+function readLimit(reader: Reader, node: Node): Rule['limit'] {
+  const limit = reader.fields(node, 'limit', ['key', 'max', 'per']);
+  const key = reader.text(limit?.key ?? node, 'limit.key', 10_000);
+  const max = reader.whole(limit?.max ?? node, 'limit.max', 1, 1_000_000_000);
+  const perMs = reader.duration(limit?.per ?? node, 'limit.per', LONGEST_LIMIT_MS);
+  return key === undefined || max === undefined || perMs === undefined ? undefined : { key, max, perMs };
+}
+
+function readMethods(reader: Reader, node: YamlNode): readonly string[] {
+  return reader.texts(node, 'methods').map((method) => {
+    if (!/^[A-Za-z]{1,20}$/.test(method)) reader.error(node, `methods: ${JSON.stringify(method)} is no method`);
+    return method.toUpperCase();
+  });
+}
+
+function readPaths(reader: Reader, node: YamlNode): readonly string[] {
+  const paths = reader.texts(node, 'paths');
+  for (const path of paths)
+    if (!path.startsWith('/') || /[?#\\]|\/\.{1,2}(\/|$)/.test(path))
+      reader.error(node, `paths: ${JSON.stringify(path)}: expected a path such as /v1/*`);
+  return paths;
+}
+
+const ID = 'expected 1 to 64 letters, digits, "_", "." or "-"';
+const HOST = 'expected a host in lower case such as api.example.com, *.example.com, or "*" for all';
+
+function isId(name: string): boolean {
+  return /^[A-Za-z0-9_.-]{1,64}$/.test(name);
+}
+
+/** A star elsewhere would match hosts of others: `*example.com` is also `notexample.com`. */
+function isHostPattern(host: string): boolean {
+  return /^(?:\*|(?:\*\.[a-z0-9_-]+\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|[0-9a-f:]*:[0-9a-f:.]+)$/.test(host);
+}

@@ -1,0 +1,42 @@
+/** Keys of the installation itself, made once and sealed under the master key: whose MAC, whose signature, whose certificates. */
+import type { Store } from '../store/index.ts';
+import { type MasterKey, open, seal } from './envelope.ts';
+
+export interface InstallKey {
+  /** What may be shown: a public key, a certificate; empty for a key that is only secret. */
+  readonly public: string;
+  readonly secret: Buffer;
+}
+
+/** The key of that name; the first to ask makes it. */
+export async function installKey(store: Store, master: MasterKey, name: string, make: () => Promise<InstallKey>): Promise<InstallKey> {
+  // the public part is authenticated too: whoever owns the database must not be able to hand out another CA
+  const about = (shown: string) => `install key ${name}\n${shown}`;
+  const read = async (): Promise<InstallKey | undefined> => {
+    const { rows } = await store.query<{ public: string; ciphertext: Buffer; wrapped_key: Buffer; kek_id: string }>(
+      'select public, ciphertext, wrapped_key, kek_id from install_keys where name = $1',
+      [name],
+    );
+    const [row] = rows;
+    if (row === undefined) return undefined;
+    return {
+      public: row.public,
+      secret: await open(master, { ciphertext: row.ciphertext, wrappedKey: row.wrapped_key, kekId: row.kek_id }, about(row.public)),
+    };
+  };
+  const known = await read();
+  if (known !== undefined) return known;
+  const made = await make();
+  const sealed = await seal(master, made.secret, about(made.public));
+  await store.query(
+    'insert into install_keys (name, public, ciphertext, wrapped_key, kek_id) values ($1, $2, $3, $4, $5) on conflict (name) do nothing',
+    [name, made.public, sealed.ciphertext, sealed.wrappedKey, sealed.kekId],
+  );
+  return (await read()) as InstallKey;
+}
+
+/** What may be shown of a key, without the master key; undefined before it was made. */
+export async function publicPart(store: Store, name: string): Promise<string | undefined> {
+  const { rows } = await store.query<{ public: string }>('select public from install_keys where name = $1', [name]);
+  return rows[0]?.public;
+}

@@ -1,0 +1,233 @@
+/**
+ * Leases: the right to use some secrets for some time, and the placeholders that stand for them meanwhile.
+ *
+ * A lease is created in the transaction of its audit entry and refers to it. Its token is shown once; only a hash is kept.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import type { AuditLog } from '../audit/index.ts';
+import { type Store, uuidv7 } from '../store/index.ts';
+import { VaultError } from './errors.ts';
+import { checkPrincipal, grantedSecrets } from './grants.ts';
+import { makePlaceholder, type Shape } from './placeholders.ts';
+import { tellFirewalls } from './secrets.ts';
+
+export interface LeaseRequest {
+  readonly principal: string;
+  readonly secrets: readonly string[];
+  readonly ttlSeconds: number;
+  /** `run`: as long as it lasts; `call`: one request; `step`: the requests of one step. */
+  readonly kind?: 'run' | 'call' | 'step' | undefined;
+  readonly maxUses?: number | undefined;
+  readonly runId?: string | undefined;
+  readonly step?: string | undefined;
+  readonly threadKey?: string | undefined;
+  readonly traceId?: string | undefined;
+  /** An address or CIDR from which alone it works. */
+  readonly source?: string | undefined;
+}
+
+export interface CreatedLease {
+  readonly leaseId: string;
+  /** For `Proxy-Authorization`; shown this once. */
+  readonly token: string;
+  readonly placeholders: Readonly<Record<string, string>>;
+  readonly expiresAt: Date;
+}
+
+export interface LeaseView {
+  readonly lease_id: string;
+  readonly kind: 'run' | 'call' | 'step';
+  readonly principal: string;
+  readonly secrets: readonly string[];
+  readonly run_id: string | null;
+  readonly step: string | null;
+  readonly thread_key: string | null;
+  readonly source: string | null;
+  readonly max_uses: number | null;
+  readonly used: number;
+  readonly status: 'active' | 'used' | 'expired' | 'revoked';
+  readonly created_at: string;
+  readonly expires_at: string;
+  readonly revoked_at: string | null;
+}
+
+export const LEASE_SECONDS_MOST = 7 * 86_400;
+const SECRETS_MOST = 100;
+
+export function hashToken(token: string): Buffer {
+  return createHash('sha256').update(token).digest();
+}
+
+/** @throws VaultError SECRET_NOT_FOUND, NOT_GRANTED naming the secrets */
+export async function createLease(
+  { store, audit }: { readonly store: Store; readonly audit: AuditLog },
+  actor: string,
+  request: LeaseRequest,
+): Promise<CreatedLease> {
+  checkPrincipal(request.principal);
+  const secrets = [...new Set(request.secrets)].sort();
+  if (secrets.length > SECRETS_MOST) throw new VaultError('INVALID_SECRET', `secrets: ${SECRETS_MOST} are the most of one lease`);
+  const kind = request.kind ?? 'run';
+  const maxUses = request.maxUses ?? (kind === 'call' ? 1 : null);
+  const token = randomBytes(32).toString('base64url');
+  const leaseId = uuidv7(store.now());
+  return store.transaction(async (tx) => {
+    const { rows } = await tx.query<{ name: string; shape: string }>(
+      'select name, shape from secrets where name = any($1::text[]) and removed_at is null for share',
+      [secrets],
+    );
+    const unknown = secrets.filter((name) => !rows.some((row) => row.name === name));
+    if (unknown.length > 0)
+      throw new VaultError('SECRET_NOT_FOUND', `there is no secret ${unknown.map((name) => JSON.stringify(name)).join(', ')}`, {
+        details: { secrets: unknown },
+      });
+    const granted = await grantedSecrets(tx, request.principal, secrets);
+    const refused = secrets.filter((name) => !granted.has(name));
+    if (refused.length > 0) {
+      throw new VaultError(
+        'NOT_GRANTED',
+        `${request.principal} may not use ${refused.join(', ')}; grant it with: centaur grants add ${request.principal} ${refused[0]}`,
+        {
+          details: { principal: request.principal, secrets: refused },
+        },
+      );
+    }
+    const auditId = await audit.append(tx, {
+      action: 'lease.create',
+      actor,
+      resource: `lease:${leaseId}`,
+      leaseId,
+      runId: request.runId,
+      threadKey: request.threadKey,
+      traceId: request.traceId,
+      details: {
+        principal: request.principal,
+        kind,
+        secrets,
+        ttl_seconds: request.ttlSeconds,
+        max_uses: maxUses,
+        step: request.step,
+        source: request.source,
+      },
+    });
+    const { rows: made } = await tx.query<{ expires_at: number }>(
+      `insert into leases (lease_id, token_hash, kind, principal, run_id, step, thread_key, trace_id, source, max_uses, expires_at, audit_id)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9::inet, $10, now() + make_interval(secs => $11), $12) returning expires_at`,
+      [
+        leaseId,
+        hashToken(token),
+        kind,
+        request.principal,
+        request.runId ?? null,
+        request.step ?? null,
+        request.threadKey ?? null,
+        request.traceId ?? null,
+        request.source ?? null,
+        maxUses,
+        request.ttlSeconds,
+        auditId,
+      ],
+    );
+    const placeholders = Object.fromEntries(rows.map(({ name, shape }) => [name, makePlaceholder(JSON.parse(shape) as Shape)]));
+    await tx.query('insert into lease_secrets (lease_id, secret, placeholder) select $1, * from unnest($2::text[], $3::text[])', [
+      leaseId,
+      Object.keys(placeholders),
+      Object.values(placeholders),
+    ]);
+    return { leaseId, token, placeholders, expiresAt: new Date(made[0]?.expires_at as number) };
+  });
+}
+
+/** In effect everywhere within a second; open streams are cut. Revoking twice changes nothing. */
+export async function revokeLease(
+  { store, audit }: { readonly store: Store; readonly audit: AuditLog },
+  actor: string,
+  leaseId: string,
+  reason?: string,
+): Promise<void> {
+  await store.transaction(async (tx) => {
+    const { rows } = await tx.query<{ revoked_at: number | null }>('select revoked_at from leases where lease_id = $1 for update', [
+      leaseId,
+    ]);
+    if (rows[0] === undefined) throw new VaultError('LEASE_NOT_FOUND', `there is no lease ${JSON.stringify(leaseId)}`);
+    if (rows[0].revoked_at !== null) return;
+    await audit.append(tx, { action: 'lease.revoke', actor, resource: `lease:${leaseId}`, leaseId, details: { reason } });
+    await tx.query('update leases set revoked_at = now() where lease_id = $1', [leaseId]);
+    await tellFirewalls(tx);
+  });
+}
+
+/** Keeps a lease from expiring: for what lasts longer than anybody knew. */
+export async function renewLease(store: Store, leaseId: string, ttlSeconds: number): Promise<boolean> {
+  const { rowCount } = await store.query(
+    `update leases set expires_at = greatest(expires_at, now() + make_interval(secs => $2)) where lease_id = $1 and revoked_at is null and expires_at > now()`,
+    [leaseId, ttlSeconds],
+  );
+  return rowCount === 1;
+}
+
+export async function listLeases(
+  store: Store,
+  filter: {
+    readonly principal?: string | undefined;
+    readonly active?: boolean | undefined;
+    readonly after?: string | undefined;
+    readonly limit?: number | undefined;
+  } = {},
+): Promise<{ readonly items: readonly LeaseView[]; readonly next: string | null }> {
+  const limit = filter.limit ?? 50;
+  const { rows } = await store.query<Row>(
+    `select l.*, host(l.source) as address, l.expires_at <= now() as expired,
+       array(select s.secret from lease_secrets s where s.lease_id = l.lease_id order by 1) as secrets
+     from leases l where ($1::text is null or l.principal = $1) and ($2::uuid is null or l.lease_id < $2)
+       and (not $3 or (l.revoked_at is null and l.expires_at > now() and (l.max_uses is null or l.used < l.max_uses)))
+     order by l.lease_id desc limit $4`,
+    [filter.principal ?? null, filter.after ?? null, filter.active === true, limit + 1],
+  );
+  const items = rows.slice(0, limit).map(toView);
+  return { items, next: rows.length > limit ? (items.at(-1)?.lease_id ?? null) : null };
+}
+
+/** Leases that ended long ago; their entries stay in the log. */
+export async function pruneLeases(store: Store, days: number): Promise<number> {
+  const { rowCount } = await store.query('delete from leases where expires_at < now() - make_interval(days => $1)', [days]);
+  return rowCount;
+}
+
+interface Row {
+  readonly lease_id: string;
+  readonly kind: 'run' | 'call' | 'step';
+  readonly principal: string;
+  readonly secrets: readonly string[];
+  readonly run_id: string | null;
+  readonly step: string | null;
+  readonly thread_key: string | null;
+  readonly address: string | null;
+  readonly max_uses: number | null;
+  readonly used: number;
+  readonly created_at: number;
+  readonly expires_at: number;
+  readonly expired: boolean;
+  readonly revoked_at: number | null;
+}
+
+function toView(row: Row): LeaseView {
+  const time = (ms: number) => new Date(ms).toISOString();
+  return {
+    lease_id: row.lease_id,
+    kind: row.kind,
+    principal: row.principal,
+    secrets: row.secrets,
+    run_id: row.run_id,
+    step: row.step,
+    thread_key: row.thread_key,
+    source: row.address,
+    max_uses: row.max_uses,
+    used: row.used,
+    status:
+      row.revoked_at !== null ? 'revoked' : row.expired ? 'expired' : row.max_uses !== null && row.used >= row.max_uses ? 'used' : 'active',
+    created_at: time(row.created_at),
+    expires_at: time(row.expires_at),
+    revoked_at: row.revoked_at === null ? null : time(row.revoked_at),
+  };
+}

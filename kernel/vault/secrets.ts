@@ -1,0 +1,273 @@
+/** Secrets: what they are for, and their sealed versions. Values go in here and come out only in `values.ts`. */
+import { type AuditLog } from '../audit/index.ts';
+import type { Queryable, Store } from '../store/index.ts';
+import { type Binding, type BindingRequest, parseBinding } from './binding.ts';
+import { type MasterKey, seal } from './envelope.ts';
+import { VaultError } from './errors.ts';
+import { PLAIN_SHAPE, shapeOf, type Shape } from './placeholders.ts';
+import { parseSource, type Source } from './sources.ts';
+
+/** `http`: the value itself is sent. The others are made from it on the way: see the firewall's minters and signers. */
+export const SECRET_TYPES = ['http', 'oauth_token', 'gcp_auth', 'brokered_token', 'pg_dsn', 'aws_sigv4', 'hmac'] as const;
+export type SecretType = (typeof SECRET_TYPES)[number];
+
+export interface SecretRequest extends BindingRequest {
+  readonly value?: string | undefined;
+  readonly source?: unknown;
+  readonly type?: SecretType | undefined;
+  /** What the type needs besides: the token endpoint, the region. */
+  readonly options?: Readonly<Record<string, unknown>> | undefined;
+  readonly rotation?: { readonly every_seconds: number; readonly grace_seconds?: number | undefined } | undefined;
+}
+
+export interface SecretView {
+  readonly name: string;
+  readonly type: SecretType;
+  readonly source: Source;
+  readonly hosts: readonly string[];
+  readonly methods: readonly string[];
+  readonly paths: readonly string[];
+  readonly places: Binding['places'];
+  readonly inject: Binding['inject'] | null;
+  readonly options: Readonly<Record<string, unknown>>;
+  readonly rotation: { readonly every_seconds: number; readonly grace_seconds: number } | null;
+  readonly version: number | null;
+  readonly rotation_due_at: string | null;
+  readonly created_at: string;
+  readonly updated_at: string;
+}
+
+export interface SecretRow {
+  readonly name: string;
+  readonly type: SecretType;
+  readonly source: Source;
+  readonly binding: Binding;
+  readonly shape: Shape;
+  readonly options: Readonly<Record<string, unknown>>;
+}
+
+export const GRACE_SECONDS = 3600;
+const VALUE_MOST = 32 * 1024;
+/** Shorter values cannot be told from other text in an answer. */
+const VALUE_LEAST = 12;
+
+export function aboutVersion(name: string, version: number): string {
+  return `secret ${name} version ${version}`;
+}
+
+/** Makes a secret, or describes it anew; a value given becomes its next version. */
+export async function putSecret(
+  { store, audit, master }: { readonly store: Store; readonly audit: AuditLog; readonly master: MasterKey },
+  actor: string,
+  name: string,
+  request: SecretRequest,
+): Promise<SecretView> {
+  checkName(name);
+  const type = request.type ?? 'http';
+  const binding = parseBinding(request);
+  const source = request.source === undefined ? ({ type: 'sealed' } as const) : parseSource(request.source);
+  if (request.value !== undefined && source.type !== 'sealed')
+    throw new VaultError('INVALID_SECRET', 'value: a secret has a value or a source, not both');
+  const value = request.value === undefined ? undefined : checkValue(request.value);
+  const rotation =
+    request.rotation === undefined
+      ? null
+      : { every_seconds: request.rotation.every_seconds, grace_seconds: request.rotation.grace_seconds ?? GRACE_SECONDS };
+  await store.transaction(async (tx) => {
+    const { rows } = await tx.query<{ removed: boolean; versions: number; sealed: boolean }>(
+      `select s.removed_at is not null as removed, s.source ->> 'type' = 'sealed' as sealed,
+         (select count(*)::int from secret_versions v where v.name = s.name) as versions
+       from secrets s where s.name = $1 for update of s`,
+      [name],
+    );
+    const [known] = rows;
+    const keeps = known !== undefined && !known.removed && known.sealed && known.versions > 0;
+    if (source.type === 'sealed' && value === undefined && !keeps)
+      throw new VaultError('INVALID_SECRET', 'value: a secret needs a value, or a source to fetch it from');
+    const shape = value === undefined ? PLAIN_SHAPE : shapeOf(value);
+    const auditId = await audit.append(tx, {
+      action: known === undefined || known.removed ? 'secret.create' : 'secret.update',
+      actor,
+      resource: `secret:${name}`,
+      details: { type, source, hosts: request.hosts, methods: binding.methods, paths: binding.paths, new_value: value !== undefined },
+    });
+    await tx.query(
+      `insert into secrets as s (name, type, source, binding, shape, options, rotation, audit_id) values ($1, $2, $3, $4, $5, $6, $7, $8)
+       on conflict (name) do update set type = excluded.type, source = excluded.source, binding = excluded.binding,
+         shape = case when $9 then excluded.shape else s.shape end, options = excluded.options, rotation = excluded.rotation, updated_at = now(),
+         removed_at = null, audit_id = excluded.audit_id`,
+      [
+        name,
+        type,
+        JSON.stringify(source),
+        JSON.stringify(binding),
+        JSON.stringify(shape),
+        JSON.stringify(request.options ?? {}),
+        rotation === null ? null : JSON.stringify(rotation),
+        auditId,
+        value !== undefined || source.type !== 'sealed',
+      ],
+    );
+    if (value !== undefined) await addVersion(tx, master, name, value, 0);
+    await tellFirewalls(tx);
+  });
+  return getSecret(store, name);
+}
+
+/** A new value; the one before is still recognised, and still blanked in answers, for the time of grace. */
+export async function rotateSecret(
+  { store, audit, master }: { readonly store: Store; readonly audit: AuditLog; readonly master: MasterKey },
+  actor: string,
+  name: string,
+  value: string,
+  graceSeconds?: number,
+): Promise<SecretView> {
+  checkValue(value);
+  await store.transaction(async (tx) => {
+    const { rows } = await tx.query<{ source: string; rotation: string | null }>(
+      'select source, rotation from secrets where name = $1 and removed_at is null for update',
+      [name],
+    );
+    const [row] = rows;
+    if (row === undefined) throw notFound(name);
+    if ((JSON.parse(row.source) as Source).type !== 'sealed')
+      throw new VaultError('INVALID_SECRET', `${name} comes from a source: change it there, and it is fetched anew`);
+    const rotation = row.rotation === null ? null : (JSON.parse(row.rotation) as { grace_seconds: number });
+    const grace = graceSeconds ?? rotation?.grace_seconds ?? GRACE_SECONDS;
+    await audit.append(tx, { action: 'secret.rotate', actor, resource: `secret:${name}`, details: { grace_seconds: grace } });
+    await addVersion(tx, master, name, value, grace);
+    await tx.query('update secrets set updated_at = now() where name = $1', [name]);
+    await tellFirewalls(tx);
+  });
+  return getSecret(store, name);
+}
+
+async function addVersion(tx: Queryable, master: MasterKey, name: string, value: string, graceSeconds: number): Promise<void> {
+  const { rows } = await tx.query<{ version: number }>(
+    'select coalesce(max(version), 0)::int + 1 as version from secret_versions where name = $1',
+    [name],
+  );
+  const version = rows[0]?.version as number;
+  const sealed = await seal(master, Buffer.from(value, 'utf8'), aboutVersion(name, version));
+  await tx.query(
+    `update secret_versions set state = 'grace', grace_until = now() + make_interval(secs => $2) where name = $1 and state = 'active'`,
+    [name, graceSeconds],
+  );
+  await tx.query(
+    `insert into secret_versions (name, version, state, ciphertext, wrapped_key, kek_id) values ($1, $2, 'active', $3, $4, $5)`,
+    [name, version, sealed.ciphertext, sealed.wrappedKey, sealed.kekId],
+  );
+}
+
+/** Destroys the sealed values, and ends every lease that holds the secret. */
+export async function removeSecret(
+  { store, audit }: { readonly store: Store; readonly audit: AuditLog },
+  actor: string,
+  name: string,
+): Promise<void> {
+  await store.transaction(async (tx) => {
+    const { rowCount } = await tx.query('update secrets set removed_at = now() where name = $1 and removed_at is null', [name]);
+    if (rowCount === 0) throw notFound(name);
+    const auditId = await audit.append(tx, { action: 'secret.remove', actor, resource: `secret:${name}` });
+    await tx.query('update secrets set audit_id = $2 where name = $1', [name, auditId]);
+    await tx.query(`update secret_versions set state = 'retired', ciphertext = null, wrapped_key = null where name = $1`, [name]);
+    await tx.query('update grants set revoked_at = now(), revoked_audit_id = $2 where secret = $1 and revoked_at is null', [name, auditId]);
+    await tx.query(
+      `update leases l set revoked_at = now() from lease_secrets s where s.secret = $1 and l.lease_id = s.lease_id and l.revoked_at is null`,
+      [name],
+    );
+    await tellFirewalls(tx);
+  });
+}
+
+/** Destroys versions whose grace is over. Answers how many. */
+export async function retireVersions(store: Store): Promise<number> {
+  const { rowCount } = await store.query(
+    `update secret_versions set state = 'retired', ciphertext = null, wrapped_key = null where state = 'grace' and grace_until < now()`,
+  );
+  return rowCount;
+}
+
+const VIEW = `select s.name, s.type, s.source, s.binding, s.options, s.rotation, v.version, s.created_at, s.updated_at, v.created_at as version_at
+  from secrets s left join secret_versions v on v.name = s.name and v.state = 'active'`;
+
+interface ViewRow {
+  readonly name: string;
+  readonly type: SecretType;
+  readonly source: string;
+  readonly binding: string;
+  readonly options: string;
+  readonly rotation: string | null;
+  readonly version: number | null;
+  readonly version_at: number | null;
+  readonly created_at: number;
+  readonly updated_at: number;
+}
+
+export async function getSecret(store: Store, name: string): Promise<SecretView> {
+  const { rows } = await store.query<ViewRow>(`${VIEW} where s.name = $1 and s.removed_at is null`, [name]);
+  if (rows[0] === undefined) throw notFound(name);
+  return toView(rows[0]);
+}
+
+export async function listSecrets(store: Store): Promise<readonly SecretView[]> {
+  const { rows } = await store.query<ViewRow>(`${VIEW} where s.removed_at is null order by s.name`);
+  return rows.map(toView);
+}
+
+function toView(row: ViewRow): SecretView {
+  const binding = JSON.parse(row.binding) as Binding;
+  const rotation = row.rotation === null ? null : (JSON.parse(row.rotation) as { every_seconds: number; grace_seconds: number });
+  return {
+    name: row.name,
+    type: row.type,
+    source: JSON.parse(row.source) as Source,
+    hosts: binding.hosts.map(({ scheme, host, port }) =>
+      scheme === 'https' ? (port === 443 ? host : `${host}:${port}`) : `http://${host}:${port}`,
+    ),
+    methods: binding.methods,
+    paths: binding.paths,
+    places: binding.places,
+    inject: binding.inject ?? null,
+    options: JSON.parse(row.options) as Record<string, unknown>,
+    rotation,
+    version: row.version,
+    rotation_due_at:
+      rotation === null || row.version_at === null ? null : new Date(row.version_at + rotation.every_seconds * 1000).toISOString(),
+    created_at: new Date(row.created_at).toISOString(),
+    updated_at: new Date(row.updated_at).toISOString(),
+  };
+}
+
+/** @throws VaultError INVALID_SECRET for what could break out of a header, or could not be found in an answer */
+export function checkValue(value: string): string {
+  if (value.length > VALUE_MOST) throw new VaultError('INVALID_SECRET', `value: ${VALUE_MOST} characters are the most`);
+  if (Buffer.byteLength(value) < VALUE_LEAST)
+    throw new VaultError(
+      'INVALID_SECRET',
+      `value: ${VALUE_LEAST} characters are the least; a shorter one could not be told from other text when answers are scanned for it`,
+    );
+  if (value.trim() !== value)
+    throw new VaultError('INVALID_SECRET', 'value: it begins or ends with white space; pasted with a line break?');
+  // a service account or a private key is JSON or PEM, which has line breaks, and is never sent as it is
+  if (/[\r\n\0]/.test(value) && !/^(?:\{[\s\S]*\}|-----BEGIN [\s\S]*-----)$/.test(value))
+    throw new VaultError('INVALID_SECRET', 'value: it has a line break or a zero byte in it, which no header may carry');
+  return value;
+}
+
+function checkName(name: string): void {
+  if (!/^[A-Za-z_][A-Za-z0-9_]{0,127}$/.test(name))
+    throw new VaultError(
+      'INVALID_SECRET',
+      'name: expected letters, digits and "_", such as STRIPE_API_KEY: it becomes a variable of the environment',
+    );
+}
+
+function notFound(name: string): VaultError {
+  return new VaultError('SECRET_NOT_FOUND', `there is no secret ${JSON.stringify(name)}`);
+}
+
+/** Firewalls read again what they hold in memory. */
+export async function tellFirewalls(tx: Queryable): Promise<void> {
+  await tx.query(`select pg_notify('centaur_firewall', '')`);
+}

@@ -1,0 +1,217 @@
+/**
+ * Values in memory: for the firewall alone. Every live secret is opened or fetched when the process starts and kept fresh
+ * since: the leak scanner must know all of them, and a source that is away for a while must not stop the work.
+ */
+import type { Store, StoreLogEntry } from '../store/index.ts';
+import { type Binding } from './binding.ts';
+import { type MasterKey, open } from './envelope.ts';
+import { VaultError } from './errors.ts';
+import { aboutVersion, checkValue, type SecretType } from './secrets.ts';
+import { fetchValue, type Source } from './sources.ts';
+
+export interface HeldSecret {
+  readonly name: string;
+  readonly type: SecretType;
+  readonly binding: Binding;
+  readonly options: Readonly<Record<string, unknown>>;
+  /** Tells values apart without telling them: changes with each of them. */
+  readonly version: string;
+  readonly value: string;
+}
+
+export interface Values {
+  /** What is known of a secret without its value. @throws VaultError SECRET_NOT_FOUND */
+  describe(name: string): Omit<HeldSecret, 'value' | 'version'>;
+  /** @throws VaultError SECRET_NOT_FOUND, SOURCE_FAILED */
+  get(name: string): HeldSecret;
+  /** Every value that an answer might echo: present ones, and those in their time of grace. */
+  known(): readonly { readonly name: string; readonly value: string }[];
+  /** Grows whenever `known` changes. */
+  readonly revision: number;
+  /** Reads what changed in the database. */
+  refresh(): Promise<void>;
+  close(): void;
+}
+
+/** How long a fetched value is believed. */
+const SOURCE_MS = 60_000;
+/** How long it is used on while its source does not answer. */
+const STALE_MS = 3_600_000;
+
+interface Row {
+  readonly name: string;
+  readonly type: SecretType;
+  readonly source: string;
+  readonly binding: string;
+  readonly options: string;
+  readonly updated_at: number;
+  readonly version: number | null;
+  readonly state: string | null;
+  readonly ciphertext: Buffer | null;
+  readonly wrapped_key: Buffer | null;
+  readonly kek_id: string | null;
+}
+
+interface Entry {
+  readonly held: Omit<HeldSecret, 'value' | 'version'>;
+  readonly source: Source;
+  value: { readonly text: string; readonly version: string; readonly at: number } | undefined;
+  problem: VaultError | undefined;
+  /** Earlier values, while they may still be echoed. */
+  earlier: { readonly text: string; readonly until: number }[];
+  fetching: Promise<void> | undefined;
+}
+
+export interface ValuesOptions {
+  readonly store: Store;
+  readonly master: MasterKey;
+  readonly environment?: Readonly<Record<string, string | undefined>>;
+  readonly log: (entry: StoreLogEntry) => void;
+  readonly sourceMs?: number;
+}
+
+export async function createValues(options: ValuesOptions): Promise<Values> {
+  const { store, master, log } = options;
+  const environment = options.environment ?? process.env;
+  const sourceMs = options.sourceMs ?? SOURCE_MS;
+  const entries = new Map<string, Entry>();
+  const opened = new Map<string, string>();
+  let revision = 0;
+  let reading: Promise<void> | undefined;
+  const timer = setInterval(() => void refetch(), Math.max(100, sourceMs / 4));
+  timer.unref();
+
+  async function refresh(): Promise<void> {
+    while (reading !== undefined) await reading;
+    reading = read().finally(() => (reading = undefined));
+    await reading;
+  }
+
+  async function read(): Promise<void> {
+    const { rows } = await store.query<Row>(
+      `select s.name, s.type, s.source, s.binding, s.options, s.updated_at, v.version, v.state, v.ciphertext, v.wrapped_key, v.kek_id
+       from secrets s left join secret_versions v on v.name = s.name and v.state in ('active', 'grace') and v.ciphertext is not null
+       where s.removed_at is null order by s.name, v.version desc`,
+    );
+    const names = new Set(rows.map((row) => row.name));
+    for (const name of entries.keys()) if (!names.has(name)) forget(name);
+    for (const name of names)
+      await take(
+        name,
+        rows.filter((row) => row.name === name),
+      );
+    await refetch();
+    revision += 1;
+  }
+
+  /** What a removed secret was may still be echoed by a service that learnt it before. */
+  function forget(name: string): void {
+    entries.delete(name);
+  }
+
+  async function take(name: string, rows: readonly Row[]): Promise<void> {
+    const [row] = rows as [Row];
+    const source = JSON.parse(row.source) as Source;
+    const held = {
+      name,
+      type: row.type,
+      binding: JSON.parse(row.binding) as Binding,
+      options: JSON.parse(row.options) as Record<string, unknown>,
+    };
+    const before = entries.get(name);
+    const same = before !== undefined && JSON.stringify(before.source) === row.source;
+    const entry: Entry = {
+      held,
+      source,
+      value: same ? before.value : undefined,
+      problem: undefined,
+      earlier: before?.earlier ?? [],
+      fetching: undefined,
+    };
+    entries.set(name, entry);
+    if (source.type !== 'sealed') return;
+    entry.earlier = [];
+    for (const version of rows) {
+      if (version.version === null || version.ciphertext === null) continue;
+      const text = await openVersion(name, version).catch((error: VaultError) => {
+        entry.problem = error;
+        log({ level: 'error', message: 'a secret cannot be opened', secret: name, error: error.message });
+        return undefined;
+      });
+      if (text === undefined) continue;
+      if (version.state === 'active') entry.value = { text, version: `v${version.version}`, at: Number.POSITIVE_INFINITY };
+      else entry.earlier.push({ text, until: Number.POSITIVE_INFINITY });
+    }
+  }
+
+  async function openVersion(name: string, row: Row): Promise<string> {
+    const id = `${name} ${row.version} ${row.kek_id}`;
+    const known = opened.get(id);
+    if (known !== undefined) return known;
+    const sealed = { ciphertext: row.ciphertext as Buffer, wrappedKey: row.wrapped_key as Buffer, kekId: row.kek_id as string };
+    const text = (await open(master, sealed, aboutVersion(name, row.version as number))).toString('utf8');
+    opened.set(id, text);
+    return text;
+  }
+
+  /** Fetches what is due; sources answer side by side, and one that hangs holds up none of the others. */
+  async function refetch(): Promise<void> {
+    const now = performance.now();
+    await Promise.all(
+      [...entries.values()]
+        .filter(({ source, value }) => source.type !== 'sealed' && (value === undefined || now - value.at >= sourceMs))
+        .map((entry) => (entry.fetching ??= fetchOne(entry).finally(() => (entry.fetching = undefined)))),
+    );
+  }
+
+  async function fetchOne(entry: Entry): Promise<void> {
+    const { name } = entry.held;
+    try {
+      const text = checkValue(await fetchValue(entry.source as Exclude<Source, { type: 'sealed' }>, environment));
+      const before = entry.value;
+      if (before?.text !== text) {
+        if (before !== undefined) entry.earlier.push({ text: before.text, until: performance.now() + STALE_MS });
+        revision += 1;
+      }
+      entry.value = { text, version: before?.text === text ? before.version : `f${Date.now()}`, at: performance.now() };
+      entry.problem = undefined;
+    } catch (error) {
+      const failure = error instanceof VaultError ? error : new VaultError('SOURCE_FAILED', (error as Error).message);
+      if (entry.problem === undefined)
+        log({ level: 'warn', message: 'a source of a secret does not answer', secret: name, error: failure.message });
+      entry.problem = failure;
+      if (entry.value !== undefined && performance.now() - entry.value.at > STALE_MS) entry.value = undefined;
+    }
+  }
+
+  await refresh();
+  return {
+    describe(name) {
+      const entry = entries.get(name);
+      if (entry === undefined) throw new VaultError('SECRET_NOT_FOUND', `there is no secret ${JSON.stringify(name)}`);
+      return entry.held;
+    },
+    get(name) {
+      const entry = entries.get(name);
+      if (entry === undefined) throw new VaultError('SECRET_NOT_FOUND', `there is no secret ${JSON.stringify(name)}`);
+      if (entry.value === undefined) throw entry.problem ?? new VaultError('SOURCE_FAILED', `secret ${name} has no value`);
+      return { ...entry.held, value: entry.value.text, version: entry.value.version };
+    },
+    known() {
+      const now = performance.now();
+      return [...entries.values()].flatMap(({ held: { name }, value, earlier }) => [
+        ...(value === undefined ? [] : [{ name, value: value.text }]),
+        ...earlier.filter(({ until }) => until > now).map(({ text }) => ({ name, value: text })),
+      ]);
+    },
+    get revision() {
+      return revision;
+    },
+    refresh,
+    close() {
+      clearInterval(timer);
+      entries.clear();
+      opened.clear();
+    },
+  };
+}
