@@ -5,7 +5,7 @@ import { addKeys } from './commands/keys.ts';
 import { addQueues } from './commands/queues.ts';
 import { addRun } from './commands/run.ts';
 import { addRuns } from './commands/runs.ts';
-import { addServers } from './commands/servers.ts';
+import { addFirewall, addServers } from './commands/servers.ts';
 import { addSchedules } from './commands/schedules.ts';
 import { addWorkflows } from './commands/workflows.ts';
 import { addDoctor } from './commands/doctor.ts';
@@ -34,6 +34,6 @@ export function createProgram(): Command {
       'after',
       `\nExamples:\n  $ centaur up\n  $ centaur run nightly_report '{"topic": "incidents"}' --wait\n\n${ENVIRONMENT}\n\n${EXIT_CODES}`,
     );
-  for (const add of [addServers, addDoctor, addRun, addRuns, addEvents, addWorkflows, addSchedules, addQueues, addKeys]) add(program);
+  for (const add of [addServers, addFirewall, addDoctor, addRun, addRuns, addEvents, addWorkflows, addSchedules, addQueues, addKeys]) add(program);
   return program;
 }

@@ -10,6 +10,10 @@ Environment:
   DATABASE_URL               Postgres 15 or newer; without it "up" brings one, in CENTAUR_HOME
   CENTAUR_HOME               default ~/.centaur
   HOST, PORT                 where the API answers (default 127.0.0.1, 8080)
+  CENTAUR_MASTER_KEY, _FILE  32 bytes that seal the secrets; "up" makes them in CENTAUR_HOME/master.key
+  CENTAUR_CONFIG             what the firewall opens (default ./centaur.yaml)
+  FIREWALL_HOST, _PORT, _URL where the firewall listens, and where clients find it (default 127.0.0.1, 8081)
+  CENTAUR_AUDIT_ANCHOR       a file to which checkpoints of the audit log are appended
   CENTAUR_API_KEY            at the first start it becomes the admin key; else one is made and shown once
   WORKFLOW_DIRS              directories of workflow files, colon-separated (default ./workflows)
   CENTAUR_QUEUES             queues this process works on, comma-separated (default all)
@@ -48,6 +52,43 @@ export function addServers(program: Command): void {
     'DATABASE_URL=postgres://centaur@db/centaur centaur worker',
     'CENTAUR_QUEUES=mail,default centaur worker',
   );
+}
+
+/** The firewall keeps what it loads small: no engine, no workflows, no API. */
+export function addFirewall(program: Command): void {
+  examples(
+    program
+      .command('firewall')
+      .description('Run the credential firewall: the only way out for whoever has a lease.')
+      .action(startFirewall)
+      .addHelpText('after', FIREWALL_ENVIRONMENT),
+    'DATABASE_URL=postgres://centaur@db/centaur CENTAUR_MASTER_KEY_FILE=/run/secrets/master FIREWALL_HOST=0.0.0.0 centaur firewall',
+  );
+}
+
+const FIREWALL_ENVIRONMENT = `
+Environment:
+  DATABASE_URL                  Postgres 15 or newer, the same as of the API
+  CENTAUR_MASTER_KEY, _FILE     what opens the secrets, the same as of the API
+  FIREWALL_HOST, FIREWALL_PORT  where it listens (default 127.0.0.1, 8081)
+  FIREWALL_METRICS_PORT         where 127.0.0.1 may read /metrics (default none)
+Sources of secrets read their own variables here: VAULT_ADDR, OP_CONNECT_HOST, AWS_ACCESS_KEY_ID and so on.`;
+
+async function startFirewall(): Promise<void> {
+  const [{ loadConfig }, { serveFirewall }] = await Promise.all([import('@centaur/kernel/config'), import('../serve/firewall.ts')]);
+  const config = loadConfig(process.env);
+  try {
+    await serveFirewall(config, createLog({ level: config.logLevel }), ({ url, caFile, ms }) =>
+      process.stdout.write(`Centaur firewall is up (${(ms / 1000).toFixed(1)} s)\n  Proxy  ${url}\n  CA     ${caFile}\n`),
+    );
+  } catch (error) {
+    // whoever started it says so, once
+    if (process.send === undefined) throw error;
+    const { message, hint } = error as { message: string; hint?: string };
+    await new Promise((resolve) => process.send?.({ failed: { message, hint } }, resolve));
+    process.exit(EXIT.failed);
+  }
+  process.exit(EXIT.ok);
 }
 
 async function start(role: Role): Promise<void> {

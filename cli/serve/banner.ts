@@ -12,6 +12,7 @@ export function banner(started: Started): string {
   const lines = [
     `${paint('bold', `${title} ${VERSION}`)} is up ${paint('dim', `(${(started.ms / 1000).toFixed(1)} s)`)}`,
     ...(url === undefined ? [] : [row('API', url)]),
+    ...(started.firewall === undefined ? [] : [row('Firewall', started.firewall)]),
     row('Postgres', database),
     ...keyRows(adminKey),
     ...workflowRows(started),

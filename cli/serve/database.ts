@@ -7,6 +7,8 @@ import type { Log } from '../log.ts';
 
 export interface Database extends AsyncDisposable {
   readonly store: Store;
+  /** With its password. */
+  readonly url: string;
   /** Where it is, for people; never with a password. */
   readonly place: string;
 }
@@ -36,7 +38,7 @@ export async function openDatabase(config: Config, log: Log): Promise<Database> 
   const store = await connectStore({ url, log });
   opening.defer(() => store.close());
   const stack = opening.move();
-  return { store, place, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+  return { store, url, place, [Symbol.asyncDispose]: () => stack.disposeAsync() };
 }
 
 /**

@@ -1,5 +1,6 @@
 /**
- * The servers: `up` is everything on one machine, `api` only answers requests, `worker` only runs runs.
+ * The servers: `up` is everything on one machine, `api` only answers requests, `worker` only runs runs. The firewall is a
+ * process of its own: see `firewall.ts`.
  *
  * Whatever was started is stopped in reverse order, however far the start came.
  */
@@ -12,7 +13,9 @@ import { HintedError } from '../exit.ts';
 import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';
 import { openDatabase } from './database.ts';
+import { caFileOf, type FirewallStarted, firewallUrl, followConfigFile, keepFirewall } from './firewall.ts';
 import { untilStopped } from './signals.ts';
+import { findMasterKey, openTrust } from './trust.ts';
 
 export type Role = 'up' | 'api' | 'worker';
 
@@ -21,6 +24,8 @@ export interface Started {
   readonly role: Role;
   /** Undefined for a worker. */
   readonly url: string | undefined;
+  /** Of `up` alone. */
+  readonly firewall: string | undefined;
   readonly database: string;
   readonly host: NodeHost;
   readonly dirs: readonly string[];
@@ -48,6 +53,11 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
   await using stack = new AsyncDisposableStack();
   const database = stack.use(await openDatabase(config, log));
   const { store } = database;
+  const found = findMasterKey(config, role === 'up' ? 'make' : 'find');
+  if (found?.made !== undefined)
+    log({ level: 'info', message: 'made the master key: back it up apart from the database', file: found.made });
+  const trust = found === undefined ? undefined : await openTrust(config, store, found.master, log);
+  if (trust !== undefined) stack.defer(() => trust.close());
   const host = await createNodeHost({ dirs: config.workflowDirs, log });
   stack.defer(() => host.close());
   const engine = await createEngine({
@@ -64,16 +74,46 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
 
   let url: string | undefined;
   let adminKey: Started['adminKey'];
+  let firewall: FirewallStarted | undefined;
+  if (trust !== undefined && role !== 'worker') {
+    const unfollow = await followConfigFile(config, trust, log);
+    stack.defer(unfollow);
+  }
+  if (role === 'up') {
+    const child = await keepFirewall(config, database.url, log);
+    stack.defer(() => child.stop());
+    firewall = child.started;
+  }
   if (role !== 'worker') {
     adminKey = await readyAdminKey();
-    const api = createApi({ engine, registry: host.registry, store, version: VERSION, log, problems: host.problems });
+    const proxyUrl = firewall?.url ?? firewallUrl(config);
+    const api = createApi({
+      engine,
+      registry: host.registry,
+      store,
+      version: VERSION,
+      log,
+      problems: host.problems,
+      ...(trust === undefined
+        ? {}
+        : { trust: { installation: trust, firewall: { proxyUrl, caFile: firewall?.caFile ?? caFileOf(config) } } }),
+    });
     draining.api = api;
     ({ url } = await api
       .listen({ host: config.host, port: config.port })
       .catch((error: unknown) => Promise.reject(listenProblem(error, config))));
   }
   if (role !== 'api') await engine.work();
-  onStarted({ role, url, database: database.place, host, dirs: config.workflowDirs, adminKey, ms: performance.now() - before });
+  onStarted({
+    role,
+    url,
+    firewall: firewall?.url,
+    database: database.place,
+    host,
+    dirs: config.workflowDirs,
+    adminKey,
+    ms: performance.now() - before,
+  });
 
   await untilStopped((signal) =>
     log({ level: 'info', message: 'stopping; steps in progress may end first', signal, grace_seconds: DRAIN_MS / 1000 }),

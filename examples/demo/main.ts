@@ -1,6 +1,7 @@
 /**
  * `npm run demo`: a workflow is killed with SIGKILL in mid-run, twice, and completes; then the log of an outside
- * service is held against the checkpoints to show that no completed step ran twice. Exits 0 only when that holds.
+ * service is held against the checkpoints to show that no completed step ran twice. Then a program without a key calls a
+ * service through the firewall (`firewall.ts`). Exits 0 only when all of that holds.
  *
  * The workflows are in `workflows/`, the service in `service.ts`, the killed process in `worker.ts`, the proof in
  * `proof.ts`.
@@ -14,6 +15,7 @@ import { type Engine, type RunDetail, createEngine } from '@centaur/kernel/engin
 import { connectStore, migrate } from '@centaur/kernel/store';
 import { startEmbeddedPostgres } from '@centaur/kernel/store/embedded';
 import { createNodeHost } from '@centaur/runtime/hosts/node';
+import { showFirewall } from './firewall.ts';
 import { type Kill, holds, judge } from './proof.ts';
 import * as screen from './screen.ts';
 import { EXPECTED_TOTAL, startService } from './service.ts';
@@ -46,10 +48,12 @@ const watchdog = setTimeout(() => {
 }, LONGEST_MS);
 cleanup.defer(() => clearTimeout(watchdog));
 
-const proven = await demo().catch((error: Error) => {
-  screen.verdict(false, `The demo failed: ${error.message}`);
-  return false;
-});
+const proven = await demo()
+  .then(async (first) => (await showFirewall(cleanup)).length === 0 && first)
+  .catch((error: Error) => {
+    screen.verdict(false, `The demo failed: ${error.message}`);
+    return false;
+  });
 process.exitCode = proven ? 0 : 1;
 
 async function demo(): Promise<boolean> {

@@ -49,6 +49,14 @@ const ENVIRONMENT = z.object({
     .regex(/^[\x21-\x7e]{16,512}$/, 'expected at least 16 characters without spaces')
     .optional(),
   WORKFLOW_DIRS: z.string().optional(),
+  CENTAUR_MASTER_KEY: z.string().min(1).optional(),
+  CENTAUR_MASTER_KEY_FILE: z.string().min(1).optional(),
+  CENTAUR_CONFIG: z.string().min(1).optional(),
+  FIREWALL_HOST: z.string().min(1).default('127.0.0.1'),
+  FIREWALL_PORT: whole(0, 65_535).prefault('8081'),
+  FIREWALL_METRICS_PORT: whole(0, 65_535).optional(),
+  FIREWALL_URL: z.url({ protocol: /^http$/, error: 'expected an address such as http://127.0.0.1:8081' }).optional(),
+  CENTAUR_AUDIT_ANCHOR: z.string().min(1).optional(),
   CENTAUR_RETENTION_DAYS: whole(1, 3650).prefault('30'),
   CENTAUR_LEASE_SECONDS: whole(2, 600).prefault('10'),
   CENTAUR_QUEUES: list.optional(),
@@ -65,6 +73,19 @@ export interface Config {
   readonly apiUrl: string;
   readonly apiKey: string | undefined;
   readonly workflowDirs: readonly string[];
+  /** The master key itself, or where it is: see `readMasterKey` in the vault. Not for logs. */
+  readonly masterKey: { readonly text: string } | { readonly file: string; readonly given: 'given' | 'default' };
+  /** Undefined when there is no centaur.yaml. */
+  readonly configFile: string | undefined;
+  readonly firewall: {
+    readonly host: string;
+    readonly port: number;
+    readonly metricsPort: number | undefined;
+    /** Where clients find it. */
+    readonly url: string | undefined;
+  };
+  /** Checkpoints of the audit log are appended to this file: keep it where the database's owner cannot write. */
+  readonly auditAnchor: string | undefined;
   readonly retentionDays: number;
   readonly leaseMs: number;
   /** Undefined: all of them. */
@@ -88,11 +109,31 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
   const parsed = ENVIRONMENT.safeParse(given);
   const problems = parsed.success ? [] : parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
   const dirs = workflowDirs(given.WORKFLOW_DIRS, cwd, problems);
+  if (given.CENTAUR_MASTER_KEY !== undefined && given.CENTAUR_MASTER_KEY_FILE !== undefined)
+    problems.push('CENTAUR_MASTER_KEY: give the key or CENTAUR_MASTER_KEY_FILE, not both');
+  const configFile = resolve(cwd, given.CENTAUR_CONFIG ?? 'centaur.yaml');
+  const hasConfig = existsSync(configFile);
+  if (given.CENTAUR_CONFIG !== undefined && !hasConfig) problems.push(`CENTAUR_CONFIG: there is no file ${configFile}`);
   if (!parsed.success || problems.length > 0) throw new ConfigError(problems);
   const values = parsed.data;
+  const home = resolve(cwd, values.CENTAUR_HOME ?? join(given.HOME ?? homedir(), '.centaur'));
   return {
     databaseUrl: values.DATABASE_URL,
-    home: resolve(cwd, values.CENTAUR_HOME ?? join(given.HOME ?? homedir(), '.centaur')),
+    home,
+    masterKey:
+      values.CENTAUR_MASTER_KEY !== undefined
+        ? { text: values.CENTAUR_MASTER_KEY }
+        : values.CENTAUR_MASTER_KEY_FILE !== undefined
+          ? { file: resolve(cwd, values.CENTAUR_MASTER_KEY_FILE), given: 'given' }
+          : { file: join(home, 'master.key'), given: 'default' },
+    configFile: hasConfig ? configFile : undefined,
+    firewall: {
+      host: values.FIREWALL_HOST,
+      port: values.FIREWALL_PORT,
+      metricsPort: values.FIREWALL_METRICS_PORT,
+      url: values.FIREWALL_URL?.replace(/\/$/, ''),
+    },
+    auditAnchor: values.CENTAUR_AUDIT_ANCHOR === undefined ? undefined : resolve(cwd, values.CENTAUR_AUDIT_ANCHOR),
     port: values.PORT,
     host: values.HOST,
     apiUrl: (values.CENTAUR_API_URL ?? `http://127.0.0.1:${values.PORT}`).replace(/\/$/, ''),
@@ -117,3 +158,5 @@ function workflowDirs(dirs: string | undefined, cwd: string, problems: string[])
       return dir;
     });
 }
+
+export { ConfigFileError, type EgressSettings, type FileSettings, parseConfig, readConfigFile } from './file.ts';

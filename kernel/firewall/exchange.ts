@@ -460,6 +460,8 @@ function intentOf(channel: Channel, outgoing: OutgoingRequest, found: readonly F
       policy: verdict.policy,
       request: verdict.request,
       ...(verdict.approval === undefined ? {} : { approval_id: verdict.approval }),
+      ...(verdict.exhausted === undefined ? {} : { limits_used_up: verdict.exhausted }),
+      ...(verdict.errors === undefined ? {} : { policy_errors: verdict.errors }),
       ...(verdict.shadow === undefined ? {} : { shadow: verdict.shadow }),
     },
   };
@@ -527,28 +529,28 @@ export async function recordRefusal(
   const target = channel?.target ?? about.target;
   const peer = channel?.peer ?? about.peer ?? '';
   if (!parts.metrics.mayRecord(peer)) return;
-  try {
-    await recordIntent(parts, {
-      action: 'egress.deny',
-      actor: channel?.lease.principal ?? 'unknown',
-      resource: target === undefined ? undefined : resourceOf(target, about.url.split('?', 1)[0] as string),
-      decision: refusal.code === 'APPROVAL_REQUIRED' ? 'approve' : 'deny',
-      leaseId: channel?.lease.leaseId,
-      runId: channel?.lease.runId ?? undefined,
-      threadKey: channel?.lease.threadKey ?? undefined,
-      traceId: channel?.lease.traceId ?? undefined,
-      details: {
-        code: refusal.code,
-        status: refusal.status,
-        method: about.method.slice(0, 20),
-        peer,
-        via: channel?.via,
-        ...refusal.details,
-      },
-    });
-  } catch (error) {
-    parts.log({ level: 'error', message: 'a refusal could not be recorded', code: refusal.code, error: (error as Error).message });
-  }
+  const written = recordIntent(parts, {
+    action: 'egress.deny',
+    actor: channel?.lease.principal ?? 'unknown',
+    resource: target === undefined ? undefined : resourceOf(target, about.url.split('?', 1)[0] as string),
+    decision: refusal.code === 'APPROVAL_REQUIRED' ? 'approve' : 'deny',
+    leaseId: channel?.lease.leaseId,
+    runId: channel?.lease.runId ?? undefined,
+    threadKey: channel?.lease.threadKey ?? undefined,
+    traceId: channel?.lease.traceId ?? undefined,
+    details: {
+      code: refusal.code,
+      status: refusal.status,
+      method: about.method.slice(0, 20),
+      peer,
+      via: channel?.via,
+      ...refusal.details,
+    },
+  }).catch((error: Error) => {
+    parts.log({ level: 'error', message: 'a refusal is not recorded yet', code: refusal.code, error: error.message });
+  });
+  // without a database there is no use in waiting for it: the entry is written when it is back
+  if (refusal.status !== 503) await written;
 }
 
 export function toRefusal(error: unknown): RefusedError {

@@ -29,6 +29,10 @@ export interface Verdict {
   readonly request: EgressRequest;
   readonly approval?: string | undefined;
   readonly shadow?: unknown;
+  /** Conditions that failed, and were taken as their effect demands. */
+  readonly errors?: Decision['errors'];
+  /** Rules whose limit was used up. */
+  readonly exhausted?: readonly string[];
 }
 
 export interface Gate {
@@ -64,6 +68,7 @@ export function createGate(options: GateOptions): Gate {
         principal: lease.principal,
         lease: { id: lease.leaseId, kind: lease.kind },
         ...(lease.runId === null ? {} : { run: lease.runId }),
+        ...(lease.principal.startsWith('workflow:') ? { workflow: lease.principal.slice('workflow:'.length) } : {}),
         ...(lease.threadKey === null ? {} : { thread: lease.threadKey }),
         scheme: target.scheme,
         host: target.host,
@@ -87,19 +92,23 @@ export function createGate(options: GateOptions): Gate {
       }
       const facts = { policy: version, rule: decision.rule };
       if (decision.effect === 'deny')
-        throw new RefusedError(403, 'POLICY_DENIED', decision.message ?? 'the policy does not allow this request', { ...facts, request });
+        throw new RefusedError(403, 'POLICY_DENIED', decision.message ?? 'the policy does not allow this request', {
+          ...facts,
+          request,
+          ...errorsOf(decision),
+        });
       const beside = shadowOf(decision, shadow, request);
-      const verdict: Verdict = { ...facts, request, ...(beside === undefined ? {} : { shadow: beside }) };
+      const verdict: Verdict = { ...facts, request, ...errorsOf(decision), ...(beside === undefined ? {} : { shadow: beside }) };
       let { gate } = decision;
-      let needsApproval = decision.effect === 'approve';
+      const exhausted: string[] = [];
       for (const limit of decision.limits) {
         if (await options.takeLimit(limit.rule, limit.key, limit.max, limit.perMs)) continue;
-        needsApproval = true;
+        exhausted.push(limit.rule);
         gate ??= limit.gate;
       }
-      return needsApproval
-        ? { ...verdict, approval: await approved(request, { rule: decision.rule, gate: gate ?? 'default' }, channel, outgoing) }
-        : verdict;
+      if (decision.effect !== 'approve' && exhausted.length === 0) return verdict;
+      const approval = await approved(request, { rule: decision.rule, gate: gate ?? 'default' }, channel, outgoing);
+      return { ...verdict, approval, ...(exhausted.length === 0 ? {} : { exhausted }) };
     },
   };
 
@@ -150,6 +159,10 @@ export function createGate(options: GateOptions): Gate {
       retry_after: 30,
     });
   }
+}
+
+function errorsOf(decision: Decision): { readonly errors?: Decision['errors'] } {
+  return decision.errors.length === 0 ? {} : { errors: decision.errors };
 }
 
 /** Without the placeholders, which differ from lease to lease. */

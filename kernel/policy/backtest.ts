@@ -20,8 +20,6 @@ export interface BacktestReport {
   /** The version that it is compared with; 0 is the built-in policy. */
   readonly version: number;
   readonly requests: number;
-  /** Entries without a request in them, such as those of another release. */
-  readonly unreadable: number;
   /** How many went from one effect to another: `{"deny to allow": 3}`. */
   readonly counts: Readonly<Record<string, number>>;
   /** The newest of them. */
@@ -31,7 +29,7 @@ export interface BacktestReport {
 export interface BacktestOptions {
   /** Default: all there are, up to the limit. */
   readonly days?: number | undefined;
-  /** The newest so many requests. Default 10,000. */
+  /** The newest so many entries of the log. Default 10,000. */
   readonly limit?: number | undefined;
   readonly schemas?: PolicySchemas | undefined;
 }
@@ -53,12 +51,7 @@ export async function backtest(store: Store, text: string, options: BacktestOpti
   const counts: Record<string, number> = {};
   const changed: ChangedDecision[] = [];
   let requests = 0;
-  let unreadable = 0;
   for await (const recorded of recordedRequests(store, since, options.limit ?? 10_000)) {
-    if (recorded === undefined) {
-      unreadable += 1;
-      continue;
-    }
     requests += 1;
     const change = diffDecisions(active.policy, policy, recorded);
     if (change === undefined) continue;
@@ -66,7 +59,7 @@ export async function backtest(store: Store, text: string, options: BacktestOpti
     counts[key] = (counts[key] ?? 0) + 1;
     if (changed.length < MOST_CHANGED) changed.push(change);
   }
-  return { version: active.version, requests, unreadable, counts, changed };
+  return { version: active.version, requests, counts, changed };
 }
 
 /** Undefined when both have the same effect, at the same gate. */
@@ -76,26 +69,28 @@ export function diffDecisions(before: CompiledPolicy, after: CompiledPolicy, rec
   return was.effect === is.effect && was.gate === is.gate ? undefined : { ...recorded, before: was, after: is };
 }
 
-/** Newest first; undefined for an entry without a request. */
-async function* recordedRequests(store: Store, sinceMs: number, limit: number): AsyncGenerator<RecordedRequest | undefined> {
+/** What was let through and what was refused, newest first. What was refused before there was a request to decide on is left out. */
+async function* recordedRequests(store: Store, sinceMs: number, limit: number): AsyncGenerator<RecordedRequest> {
   let before = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
   let left = limit;
   while (left > 0) {
     const { rows } = await store.query<{ audit_id: string; entry: string }>(
-      `select audit_id, entry from audit_log where action = 'egress.intent' and audit_id >= $1 and audit_id < $2 order by audit_id desc limit $3`,
+      `select audit_id, entry from audit_log where action in ('egress.intent', 'egress.deny') and audit_id >= $1 and audit_id < $2 order by audit_id desc limit $3`,
       [uuidAt(sinceMs), before, Math.min(left, PAGE)],
     );
-    for (const row of rows) yield readRecorded(row.audit_id, row.entry);
-    before = rows.at(-1)?.audit_id ?? '';
+    for (const row of rows) {
+      const request = readRequest(row.entry);
+      if (request !== undefined) yield { auditId: row.audit_id, request };
+    }
+    const last = rows.at(-1);
+    if (last === undefined) return;
+    before = last.audit_id;
     left -= rows.length;
-    if (rows.length < Math.min(PAGE, left + rows.length)) return;
   }
 }
 
-function readRecorded(auditId: string, entry: string): RecordedRequest | undefined {
+function readRequest(entry: string): PolicyRequest | undefined {
   const { details } = JSON.parse(entry) as { readonly details?: { readonly request?: PolicyRequest } };
   const request = details?.request;
-  return request?.kind === 'egress' && typeof request.host === 'string' && typeof request.path === 'string'
-    ? { auditId, request }
-    : undefined;
+  return request?.kind === 'egress' && typeof request.host === 'string' && typeof request.path === 'string' ? request : undefined;
 }

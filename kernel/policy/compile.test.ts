@@ -108,12 +108,16 @@ test('rules that cannot be meant are errors', () => {
 
 test('a condition is checked against the schema of each tool that it is for', () => {
   const rule = (tool: string, when: string) => errorsOf(`  - {id: a, tool: ${tool}, effect: deny, when: '${when}'}`, SCHEMAS);
-  assert.deepEqual(rule('stripe.refund', 'args.amount > 5000 && args.currency == "eur" && args.amount + 1 != 7'), []);
+  assert.deepEqual(
+    rule('stripe.refund', 'args.amount > 5000 && args.currency == "eur" && args.amount + 1 != 7 && args.amount in [5, 6]'),
+    [],
+  );
+  assert.deepEqual(errorsOf("  - {id: a, host: x.com, effect: deny, when: 'request.port in [80, 443] || now.weekday in [6, 7]'}"), []);
   assert.deepEqual(rule('stripe.refund', 'args.note == null || args.tags.exists(tag, tag == "vip")'), []);
   assert.match(rule('stripe.refund', 'args.amout > 5000')[0] ?? '', /stripe.refund: No such key: amout/);
-  assert.match(rule('stripe.refund', 'args.amount > "5"')[0] ?? '', /no such overload: double > string/);
+  assert.match(rule('stripe.refund', 'args.amount > "5"')[0] ?? '', /no such overload: int > string/);
   assert.match(rule('stripe.refund', '!has(args.amout)')[0] ?? '', /has\(args.amout\): No such key/);
-  assert.match(rule('stripe.refund', 'args.amount')[0] ?? '', /of type double, not bool/);
+  assert.match(rule('stripe.refund', 'args.amount')[0] ?? '', /of type int, not bool/);
   assert.match(rule('"stripe.*"', 'args.amount > 1')[0] ?? '', /stripe.charge: No such key: amount/);
   assert.match(rule('stripe.refund', 'args.tags.exists(tag, tag > 1)')[0] ?? '', /no such overload: string > int/);
   assert.match(rule('stripe.refund', 'request.host == "x"')[0] ?? '', /Unknown variable: request/);
@@ -130,6 +134,16 @@ test('conditions that could run for long are refused', () => {
   assert.match(rule('args.a.exists(x, args.b.exists(y, x == y))'), /inside of another macro/);
   assert.match(rule('args.a.all(x, args.b.filter(y, y > 1).size() > 0)'), /inside of another macro/);
   assert.equal(rule('args.a.filter(x, x > 1).exists(y, y > 2)'), 'none');
+  for (const hidden of [
+    '!args.a.matches("x")',
+    '[args.a.matches("x")][0]',
+    '{"a": args.a.matches("x")}.a',
+    'true ? args.a.matches("x") : false',
+    'args.l[args.a.matches("x") ? 0 : 1] == 1',
+    'args.l.exists(x, x.matches("x"))',
+    'has(args.a) && (args.b || args.a.matches("x"))',
+  ])
+    assert.match(rule(hidden), /matches\(\)/, hidden);
   assert.match(rule('args.a.map(x, x).size() > 1'), /map\(\) is not available/);
   assert.match(rule('cel.bind(x, args.a, x + x == 2)'), /bind\(\) is not available/);
   assert.match(rule('args.a.re(args.b)'), /a pattern that is written in the rule/);
@@ -151,6 +165,10 @@ test('a rule that never decides is a warning', () => {
   assert.deepEqual(warnings('  - {id: a, host: x.com, effect: deny, methods: [GET]}\n  - {id: b, host: x.com, effect: allow}'), []);
   assert.deepEqual(warnings('  - {id: a, host: x.com, effect: deny, mode: shadow}\n  - {id: b, host: x.com, effect: allow}'), []);
   assert.deepEqual(warnings('  - {id: a, tool: x, effect: deny, agent: "a-*"}\n  - {id: b, tool: x, effect: allow}'), []);
+  const limited = (limit: string) =>
+    warnings(`  - {id: a, host: x.com, effect: allow}\n  - {id: b, host: x.com, effect: allow${limit}}`).length;
+  assert.equal(limited(''), 1);
+  assert.equal(limited(', limit: {key: principal, max: 1, per: 1h}'), 0);
   assert.match(warnings('  - {id: a, tool: strip.refund, effect: deny}', SCHEMAS)[0] ?? '', /^4 a no tool is called strip.refund/);
 });
 

@@ -115,7 +115,12 @@ test('arguments too large to be read count against the request, in conditions th
   const decide = (args: unknown, name = 'stripe.refund') => rules.decide({ ...REFUND, tool: { name, risk: 'financial' }, args }).effect;
   assert.equal(decide({ items: [1] }), 'allow');
   const nested = JSON.parse(`${'['.repeat(50)}${']'.repeat(50)}`);
-  for (const args of [{ items: Array(201).fill(1) }, { items: [], text: 'x'.repeat(70_000) }, { items: [], nested }]) {
+  for (const args of [
+    { items: Array(201).fill(1) },
+    { items: [], text: 'x'.repeat(70_000) },
+    { items: [], nested },
+    { items: [], wide: Array(200).fill(Array(200).fill(Array(200).fill(1))) },
+  ]) {
     assert.equal(decide(args), 'deny');
     assert.equal(decide(args, 'other'), 'allow');
   }
@@ -137,6 +142,7 @@ test('numbers of JSON compare with whole numbers', () => {
     '10 / args.n == 2',
     'args.n != 6',
     'args.n in [5, 6]',
+    'args.n % 2 == 1',
     'args.list == [1, 2]',
     'args.n > 4',
   ])

@@ -37,8 +37,8 @@ export function createDecider(rules: readonly ReadyRule[], fallback: 'approve' |
 
   function decide(request: PolicyRequest): Decision {
     const candidates = index[request.kind](nameOf(request));
-    const scope: Scope = { request, variables: undefined, problem: undefined };
-    const errors: { rule: string; message: string }[] = [];
+    const scope: Scope = { request, variables: undefined, tooLarge: undefined };
+    const errors: Errors = [];
     const limits: LimitUse[] = [];
     const winner =
       candidates.deny.find((each) => matches(each, scope, errors)) ??
@@ -95,8 +95,7 @@ type Errors = { rule: string; message: string }[];
 interface Scope {
   readonly request: PolicyRequest;
   variables: object | undefined;
-  /** Why conditions cannot read the request, or its arguments. */
-  problem: { readonly argsOnly: boolean; readonly message: string } | null | undefined;
+  tooLarge: 'request' | 'args' | 'none' | undefined;
 }
 
 function matches(each: CompiledRule, scope: Scope, errors: Errors): boolean {
@@ -116,21 +115,20 @@ function evaluate(part: { evaluate(variables: object): unknown }, of: Expression
 
 function evaluateKey(key: Expression, scope: Scope): string | Error {
   const result = run(key, key, scope);
-  return result instanceof Error || !['string', 'number', 'bigint', 'boolean'].includes(typeof result) ? asError(result) : String(result);
+  if (result instanceof Error) return result;
+  const isScalar = ['string', 'number', 'bigint', 'boolean'].includes(typeof result);
+  return isScalar ? String(result) : new Error('its result is neither a text nor a number');
 }
 
 function run(part: { evaluate(variables: object): unknown }, of: Expression, scope: Scope): unknown {
-  const { problem } = scope.problem === undefined ? Object.assign(scope, { problem: tooLarge(scope.request) }) : scope;
-  if (problem !== null && problem !== undefined && (of.readsArgs || !problem.argsOnly)) return new Error(problem.message);
+  scope.tooLarge ??= tooLarge(scope.request);
+  if (scope.tooLarge === 'request' || (scope.tooLarge === 'args' && of.readsArgs))
+    return new Error(`${scope.tooLarge}: too large to be read`);
   try {
     return part.evaluate((scope.variables ??= variablesOf(scope.request)));
   } catch (error) {
     return error instanceof Error ? error : new Error(String(error));
   }
-}
-
-function asError(result: unknown): Error {
-  return result instanceof Error ? result : new Error('its result is neither a text nor a number');
 }
 
 /** Members that are not there are missing for `has()`, too; the maps around them always exist. */
@@ -147,23 +145,20 @@ function variablesOf(request: PolicyRequest): object {
   return { principal, agent, run, now, request, lease: request.lease };
 }
 
-function tooLarge(request: PolicyRequest): Scope['problem'] {
-  if (request.kind === 'egress') {
-    const fits = request.path.length <= LONGEST_PATH && request.secrets.length <= MOST_ITEMS;
-    return fits ? null : { argsOnly: false, message: 'the request is too large for a condition to read' };
-  }
-  const left = measure(request.args, MOST_TEXT, 0);
-  return left >= 0 ? null : { argsOnly: true, message: 'the arguments are too large for a condition to read' };
+/** Whether conditions may read the request, or at least all of it but the arguments. */
+function tooLarge(request: PolicyRequest): Scope['tooLarge'] {
+  if (request.kind === 'tool') return measure(request.args, MOST_TEXT, 0) < 0 ? 'args' : 'none';
+  return request.path.length > LONGEST_PATH || request.secrets.length > MOST_ITEMS ? 'request' : 'none';
 }
 
-/** What is left of the allowed text; below zero when a list or the whole is too large. */
+/** What is left of the allowed text, keys and indexes among it; below zero when it, or a list, is too large. */
 function measure(value: unknown, left: number, depth: number): number {
   if (typeof value === 'string') return left - value.length;
   if (typeof value !== 'object' || value === null) return left;
-  const entries = Object.entries(value);
-  if (entries.length > MOST_ITEMS || depth > MOST_DEPTH) return -1;
-  for (const [key, member] of entries) {
-    left = measure(member, left - key.length, depth + 1);
+  const keys = Array.isArray(value) && value.length > MOST_ITEMS ? undefined : Object.keys(value);
+  if (keys === undefined || keys.length > MOST_ITEMS || depth > MOST_DEPTH) return -1;
+  for (const key of keys) {
+    left = measure((value as Record<string, unknown>)[key], left - key.length, depth + 1);
     if (left < 0) return left;
   }
   return left;
@@ -234,7 +229,7 @@ function trace(each: CompiledRule, request: PolicyRequest): RuleTrace {
     clause: `${rule.kind === 'egress' ? 'host' : 'tool'}: ${rule.targets.join(', ')}`,
     holds: () => each.matchesName(nameOf(request)),
   };
-  const scope: Scope = { request, variables: undefined, problem: undefined };
+  const scope: Scope = { request, variables: undefined, tooLarge: undefined };
   const clauses: RuleTrace['clauses'][number][] = [];
   for (const clause of [target, ...each.applies]) {
     const result = clause.holds(request);

@@ -2,8 +2,8 @@
  * Conditions of rules, in CEL. They are checked when a policy is published, against a schema, and evaluated without one:
  * the same request has the same answer in a process that knows no tool.
  *
- * Numbers of JSON are doubles. Whole numbers in an expression may be compared and calculated with them; in a list they are
- * written with a point: `args.amount in [5.0, 10.0]`.
+ * Numbers of JSON are doubles, and a division of them has a fraction. Those that a schema calls integers are checked as
+ * such, so that `args.amount in [5, 10]` may be written.
  */
 import { type ASTNode, Environment, type ParseResult, serialize } from '@marcbachmann/cel-js';
 import { RE2JS } from 're2js';
@@ -45,7 +45,6 @@ const FUNCTIONS = new Set([
   'int',
   'double',
   'string',
-  'bool',
   'type',
   'timestamp',
   'duration',
@@ -61,7 +60,7 @@ const CALLER = {
   principal: 'string',
   agent: { id: 'string', tenant: 'string' },
   run: { id: 'string', workflow: 'string', thread: 'string' },
-  now: { iso: 'string', hour: 'double', weekday: 'double', weekend: 'bool' },
+  now: { iso: 'string', hour: 'int', weekday: 'int', weekend: 'bool' },
 };
 
 const VARIABLES = {
@@ -70,10 +69,10 @@ const VARIABLES = {
     request: {
       scheme: 'string',
       host: 'string',
-      port: 'double',
+      port: 'int',
       method: 'string',
       path: 'string',
-      bytes: 'double',
+      bytes: 'int',
       secrets: 'list<string>',
       credentialed: 'bool',
       listed: 'bool',
@@ -145,22 +144,21 @@ interface Facts {
 
 /** @param depth of macros around it */
 function inspect(node: ASTNode, depth: number, facts: Facts): void {
-  const parts: ASTNode[] = [];
   if (node.op === 'id') facts.variables.add(node.args);
-  else if (node.op === 'call' || node.op === 'rcall') {
-    const [name] = node.args;
-    const given = node.op === 'call' ? node.args[1] : node.args[2];
-    if (name === 'matches') facts.problems.push('matches() can take for ever and is refused: use re(), with the syntax of RE2');
-    else if (!FUNCTIONS.has(name)) facts.problems.push(`${name}() is not available`);
-    if (name === 're') checkPattern(given[0], facts);
-    if (name === 'has' && given[0] !== undefined && depth === 0) facts.has.push(serialize(given[0]));
-    const inner = node.op === 'rcall' && MACROS.has(name) ? depth + 1 : depth;
-    if (inner > 1) facts.problems.push(`${name}() inside of another macro is refused: its work would be the square of the list`);
-    if (node.op === 'rcall') inspect(node.args[1], depth, facts);
-    for (const each of given) inspect(each, inner, facts);
-  } else if (Array.isArray(node.args)) parts.push(...(node.args as unknown[]).flat().filter(isNode));
-  else if (isNode(node.args)) parts.push(node.args);
-  for (const part of parts) inspect(part, depth, facts);
+  if (node.op === 'call') inspectCall(node.args[0], undefined, node.args[1], depth, facts);
+  else if (node.op === 'rcall') inspectCall(node.args[0], node.args[1], node.args[2], depth, facts);
+  else for (const part of [node.args].flat(2)) if (isNode(part)) inspect(part, depth, facts);
+}
+
+function inspectCall(name: string, receiver: ASTNode | undefined, given: readonly ASTNode[], depth: number, facts: Facts): void {
+  const inner = receiver !== undefined && MACROS.has(name) ? depth + 1 : depth;
+  if (name === 'matches') facts.problems.push('matches() can take for ever and is refused: use re(), with the syntax of RE2');
+  else if (!FUNCTIONS.has(name)) facts.problems.push(`${name}() is not available`);
+  if (inner > 1) facts.problems.push(`${name}() inside of another macro is refused: its work would be the square of the list`);
+  if (name === 're') checkPattern(given[0], facts);
+  if (name === 'has' && given[0] !== undefined && depth === 0) facts.has.push(serialize(given[0]));
+  if (receiver !== undefined) inspect(receiver, depth, facts);
+  for (const each of given) inspect(each, inner, facts);
 }
 
 function checkPattern(node: ASTNode | undefined, facts: Facts): void {
@@ -185,7 +183,7 @@ function conjuncts(node: ASTNode): ASTNode[] {
 
 /** The first line: the others point into the expression with spaces and carets. */
 export function summary(error: unknown): string {
-  return ((error as Error).message.split('\n')[0] ?? '').trim();
+  return (error as Error).message.split('\n', 1).join('').trim().slice(0, 200);
 }
 
 const patterns = new Map<string, RE2JS>();
@@ -213,6 +211,7 @@ function baseEnvironment(): Environment {
     environment.registerOperator(`${left} - ${right}: double`, (a: Numeric, b: Numeric) => Number(a) - Number(b));
     environment.registerOperator(`${left} * ${right}: double`, (a: Numeric, b: Numeric) => Number(a) * Number(b));
     environment.registerOperator(`${left} / ${right}: double`, (a: Numeric, b: Numeric) => Number(a) / Number(b));
+    environment.registerOperator(`${left} % ${right}: double`, (a: Numeric, b: Numeric) => Number(a) % Number(b));
   }
   return environment;
 }
@@ -253,7 +252,8 @@ function register(environment: Environment, name: string, type: string | Schema)
 function celType(schema: unknown): string | Schema {
   const { type, properties, additionalProperties, items } = (schema ?? {}) as Readonly<Record<string, unknown>>;
   if (type === 'string') return 'string';
-  if (type === 'integer' || type === 'number') return 'double';
+  if (type === 'integer') return 'int';
+  if (type === 'number') return 'double';
   if (type === 'boolean') return 'bool';
   if (type === 'array') {
     const of = items === undefined || Array.isArray(items) ? 'dyn' : celType(items);
@@ -261,6 +261,6 @@ function celType(schema: unknown): string | Schema {
   }
   if (type !== 'object') return 'dyn';
   const open = additionalProperties !== undefined && additionalProperties !== false;
-  if (properties === undefined || open) return 'map';
-  return Object.fromEntries(Object.entries(properties as object).map(([name, each]) => [name, celType(each)]));
+  if (typeof properties !== 'object' || properties === null || open) return 'map';
+  return Object.fromEntries(Object.entries(properties).map(([name, each]) => [name, celType(each)]));
 }

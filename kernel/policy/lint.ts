@@ -28,7 +28,14 @@ export function lint({ rules, gates, tests }: PolicyDocument, reader: Reader, to
 
 /** Whether all that `rule` matches is decided by `other`. */
 function shadows(other: Rule, rule: Rule, comesFirst: boolean): boolean {
-  if (other.kind !== rule.kind || other.mode === 'shadow' || rule.mode === 'shadow' || other.when !== undefined) return false;
+  if (
+    other.kind !== rule.kind ||
+    other.mode === 'shadow' ||
+    rule.mode === 'shadow' ||
+    other.when !== undefined ||
+    other.limit !== undefined
+  )
+    return false;
   const wins = RANK[other.effect] > RANK[rule.effect] || (other.effect === rule.effect && comesFirst && rule.limit === undefined);
   return (
     wins &&

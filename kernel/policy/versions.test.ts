@@ -8,6 +8,8 @@ import { ensurePartitions } from '../store/partitions.ts';
 import {
   activePolicy,
   backtest,
+  compilePolicy,
+  diffDecisions,
   endShadow,
   getVersion,
   listVersions,
@@ -161,7 +163,11 @@ test('a backtest tells which recorded requests would be decided otherwise', asyn
   await using t = await setup();
   await publishPolicy(t.parts, 'key:1', { text: text('a.com', 'b.com') });
   for (const host of ['a.com', 'b.com', 'b.com', 'c.com'])
-    await t.audit.write({ action: 'egress.intent', actor: 'workflow:a', details: { request: request(host) } });
+    await t.audit.write({
+      action: host === 'c.com' ? 'egress.deny' : 'egress.intent',
+      actor: 'workflow:a',
+      details: { request: request(host) },
+    });
   await t.audit.write({ action: 'egress.intent', actor: 'workflow:a' });
   await t.audit.write({ action: 'egress.outcome', actor: 'workflow:a', details: { request: request('b.com') } });
   const report = await backtest(t.store, text('a.com', 'c.com'), { days: 1 });
@@ -173,7 +179,6 @@ test('a backtest tells which recorded requests would be decided otherwise', asyn
     {
       version: 1,
       requests: 4,
-      unreadable: 1,
       counts: { 'deny to allow': 1, 'allow to deny': 2 },
       changed: [
         ['c.com', null, 'c.com'],
@@ -182,8 +187,23 @@ test('a backtest tells which recorded requests would be decided otherwise', asyn
       ],
     },
   );
-  assert.equal((await backtest(t.store, text(), { limit: 3 })).requests + 1, 3, 'one of the newest three is unreadable');
+  assert.equal((await backtest(t.store, text(), { limit: 3 })).requests, 2, 'one of the newest three entries has no request');
+  const gated = text('a.com', 'b.com').replace('default: deny', 'default: approve');
+  assert.deepEqual((await backtest(t.store, gated)).counts, { 'deny to approve': 1 });
   await assert.rejects(backtest(t.store, 'version: 2'), { code: 'INVALID_POLICY' });
+});
+
+test('an approval at another gate is a change, another rule with the same effect is none', () => {
+  const compile = (rule: string) => {
+    const { policy } = compilePolicy(
+      `version: 1\ndefault: deny\ngates: {eng: {quorum: 1}}\nrules:\n  - {host: a.com, effect: approve, ${rule}}`,
+    );
+    assert.ok(policy);
+    return policy;
+  };
+  const recorded = { auditId: 'x', request: request('a.com') };
+  assert.equal(diffDecisions(compile('id: a'), compile('id: a, gate: eng'), recorded)?.after.gate, 'eng');
+  assert.equal(diffDecisions(compile('id: a'), compile('id: b'), recorded), undefined);
 });
 
 test('of many uses at once a limit lets through as many as it says, in each window and for each key', async () => {

@@ -1,0 +1,151 @@
+/**
+ * `centaur.yaml`: what an operator decides beside the environment. Read whole or not at all; an unknown key is an error,
+ * since a setting that is silently ignored is one that somebody relies on.
+ */
+import { readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import { z } from 'zod';
+
+const text = z.string().min(1).max(1000);
+const ms = (most: number) => z.int().min(1).max(most);
+
+const EGRESS = z.strictObject({
+  allow: z
+    .array(
+      z.union([
+        text.transform((host) => ({ host })),
+        z.strictObject({ host: text, methods: z.array(text).optional(), paths: z.array(text).optional() }),
+      ]),
+    )
+    .optional(),
+  allow_cidrs: z.array(text).optional(),
+  ca_files: z.array(text).optional(),
+  ports: z.array(z.int().min(1).max(65_535)).optional(),
+  scan: z.strictObject({ action: z.enum(['redact', 'block']).optional() }).optional(),
+  limits: z
+    .strictObject({
+      buffered_body_bytes: z
+        .int()
+        .min(1024)
+        .max(64 * 1024 * 1024)
+        .optional(),
+      websocket_message_bytes: z
+        .int()
+        .min(1024)
+        .max(64 * 1024 * 1024)
+        .optional(),
+      tunnels_per_lease: z.int().min(1).max(100_000).optional(),
+      answer_timeout_ms: ms(3_600_000).optional(),
+      idle_timeout_ms: ms(3_600_000).optional(),
+      approval_wait_ms: ms(600_000).optional(),
+    })
+    .optional(),
+});
+
+const FILE = z.strictObject({ egress: EGRESS.optional() });
+
+/** As the firewall takes it: see `EgressConfig` there. */
+export interface EgressSettings {
+  readonly allow?: readonly { readonly host: string; readonly methods?: readonly string[]; readonly paths?: readonly string[] }[];
+  readonly allow_cidrs?: readonly string[];
+  readonly ca_pems?: readonly string[];
+  readonly ports?: readonly number[];
+  readonly scan?: { readonly action?: 'redact' | 'block' };
+  readonly limits?: Readonly<Record<string, number>>;
+}
+
+export interface FileSettings {
+  readonly egress: EgressSettings;
+}
+
+export class ConfigFileError extends Error {
+  readonly code = 'INVALID_CONFIG';
+  readonly problems: readonly string[];
+  constructor(file: string, problems: readonly string[]) {
+    super(`${file} is not usable:\n${problems.map((problem) => `  ${problem}`).join('\n')}`);
+    this.name = 'ConfigError';
+    this.problems = problems;
+  }
+}
+
+const LIMIT_NAMES: Readonly<Record<string, string>> = {
+  buffered_body_bytes: 'bufferedBody',
+  websocket_message_bytes: 'websocketMessage',
+  tunnels_per_lease: 'tunnelsPerLease',
+  answer_timeout_ms: 'answerMs',
+  idle_timeout_ms: 'idleMs',
+  approval_wait_ms: 'approvalMs',
+};
+
+/** @throws ConfigFileError with one line per problem, each with its line in the file */
+export function readConfigFile(file: string): FileSettings {
+  let source: string;
+  try {
+    source = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new ConfigFileError(file, [`it cannot be read: ${(error as Error).message}`]);
+  }
+  return parseConfig(source, file);
+}
+
+export function parseConfig(source: string, file: string): FileSettings {
+  const lines = new LineCounter();
+  const document = parseDocument(source, { lineCounter: lines, prettyErrors: false });
+  if (document.errors.length > 0)
+    throw new ConfigFileError(
+      file,
+      document.errors.map((error) => `line ${lines.linePos(error.pos[0]).line}: ${error.message}`),
+    );
+  const lineOf = (path: readonly PropertyKey[]): string => {
+    const offset = offsetOf(document.contents as Node | null, path);
+    return offset === undefined ? '' : `line ${lines.linePos(offset).line}: `;
+  };
+  const parsed = FILE.safeParse(document.toJS() ?? {});
+  if (!parsed.success) {
+    throw new ConfigFileError(
+      file,
+      parsed.error.issues.flatMap((issue) =>
+        issue.code === 'unrecognized_keys'
+          ? issue.keys.map((key) => `${lineOf([...issue.path, key])}${[...issue.path, key].join('.')}: unknown key`)
+          : [`${lineOf(issue.path)}${issue.path.join('.')}: ${issue.message}`],
+      ),
+    );
+  }
+  const { ca_files: files, limits, ...egress } = parsed.data.egress ?? {};
+  const caPems = (files ?? []).map((name, i) => {
+    try {
+      const pem = readFileSync(resolve(dirname(file), name), 'utf8');
+      if (!pem.includes('-----BEGIN CERTIFICATE-----')) throw new Error('it has no certificate in it');
+      return pem;
+    } catch (error) {
+      throw new ConfigFileError(file, [`${lineOf(['egress', 'ca_files', i])}egress.ca_files[${i}]: ${name}: ${(error as Error).message}`]);
+    }
+  });
+  return {
+    egress: {
+      ...egress,
+      ...(files === undefined ? {} : { ca_pems: caPems }),
+      ...(limits === undefined
+        ? {}
+        : { limits: Object.fromEntries(Object.entries(limits).map(([name, value]) => [LIMIT_NAMES[name] as string, value as number])) }),
+    } as EgressSettings,
+  };
+}
+
+function offsetOf(node: Node | null, path: readonly PropertyKey[]): number | undefined {
+  let at: unknown = node;
+  let offset = node?.range?.[0];
+  for (const key of path) {
+    if (isMap(at)) {
+      const pair = at.items.find((item) => isScalar(item.key) && item.key.value === key);
+      if (pair === undefined) return offset;
+      offset = (pair.key as Node).range?.[0] ?? offset;
+      at = pair.value;
+    } else if (isSeq(at)) {
+      at = at.items[Number(key)];
+      offset = (at as Node | undefined)?.range?.[0] ?? offset;
+    } else return offset;
+  }
+  return offset;
+}
