@@ -1,8 +1,10 @@
 /** The commands that serve. */
+import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { examples } from '../arguments.ts';
-import { EXIT } from '../exit.ts';
+import { EXIT, UsageError } from '../exit.ts';
 import { createLog } from '../log.ts';
+import { print } from '../output.ts';
 import type { Role } from '../serve/server.ts';
 
 const ENVIRONMENT = `
@@ -56,14 +58,33 @@ export function addServers(program: Command): void {
 
 /** The firewall keeps what it loads small: no engine, no workflows, no API. */
 export function addFirewall(program: Command): void {
+  const firewall = program.command('firewall');
   examples(
-    program
-      .command('firewall')
+    firewall
+      .command('import')
+      .description('Turn a configuration of iron-proxy into a centaur.yaml, and say what means something else here.')
+      .argument('<file>', 'a proxy.yaml')
+      .action(async (file: string) => {
+        const { importIronProxy, renderImport } = await import('@centaur/kernel/config');
+        print(renderImport(importIronProxy(readText(file), file)).trimEnd());
+      }),
+    'centaur firewall import proxy.yaml > centaur.yaml',
+  );
+  examples(
+    firewall
       .description('Run the credential firewall: the only way out for whoever has a lease.')
       .action(startFirewall)
       .addHelpText('after', FIREWALL_ENVIRONMENT),
     'DATABASE_URL=postgres://centaur@db/centaur CENTAUR_MASTER_KEY_FILE=/run/secrets/master FIREWALL_HOST=0.0.0.0 centaur firewall',
   );
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new UsageError(`${file} cannot be read: ${(error as Error).message}`, { cause: error });
+  }
 }
 
 const FIREWALL_ENVIRONMENT = `

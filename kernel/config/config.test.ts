@@ -45,6 +45,7 @@ test('an empty environment gives the defaults', () => {
 test('every variable reaches its field', (t) => {
   const cwd = folder(t);
   for (const name of ['flows', 'more']) mkdirSync(join(cwd, name));
+  writeFileSync(join(cwd, 'own.yaml'), '');
   const config = loadConfig(
     {
       DATABASE_URL: 'postgresql://ann:p%40ss@db.internal:5433/centaur?sslmode=require',
@@ -54,6 +55,13 @@ test('every variable reaches its field', (t) => {
       CENTAUR_API_URL: 'https://centaur.example/',
       CENTAUR_API_KEY: 'a-key-of-16-char',
       WORKFLOW_DIRS: `flows:${join(cwd, 'more')}`,
+      CENTAUR_MASTER_KEY_FILE: 'master',
+      CENTAUR_CONFIG: 'own.yaml',
+      FIREWALL_HOST: '0.0.0.0',
+      FIREWALL_PORT: '9001',
+      FIREWALL_METRICS_PORT: '9002',
+      FIREWALL_URL: 'http://firewall:9001/',
+      CENTAUR_AUDIT_ANCHOR: 'anchor',
       CENTAUR_RETENTION_DAYS: '7',
       CENTAUR_LEASE_SECONDS: '30',
       CENTAUR_QUEUES: 'default, slow',
@@ -70,6 +78,10 @@ test('every variable reaches its field', (t) => {
     apiUrl: 'https://centaur.example',
     apiKey: 'a-key-of-16-char',
     workflowDirs: [join(cwd, 'flows'), join(cwd, 'more')],
+    masterKey: { file: join(cwd, 'master'), given: 'given' },
+    configFile: join(cwd, 'own.yaml'),
+    firewall: { host: '0.0.0.0', port: 9001, metricsPort: 9002, url: 'http://firewall:9001' },
+    auditAnchor: join(cwd, 'anchor'),
     retentionDays: 7,
     leaseMs: 30_000,
     queues: ['default', 'slow'],

@@ -160,3 +160,4 @@ function workflowDirs(dirs: string | undefined, cwd: string, problems: string[])
 }
 
 export { ConfigFileError, type EgressSettings, type FileSettings, parseConfig, readConfigFile } from './file.ts';
+export { type Imported, importIronProxy, renderImport } from './iron-proxy.ts';

@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { ConfigFileError, parseConfig, readConfigFile } from './index.ts';
+
+function problems(source: string): readonly string[] {
+  try {
+    parseConfig(source, 'centaur.yaml');
+  } catch (error) {
+    assert.ok(error instanceof ConfigFileError);
+    return error.problems;
+  }
+  return assert.fail(`accepted ${source}`);
+}
+
+test('a file says what the firewall opens, how it scans, and how long it waits', () => {
+  const { egress } = parseConfig(
+    `
+egress:
+  allow:
+    - pypi.org
+    - {host: "*.githubusercontent.com", methods: [get], paths: [/raw/*]}
+  allow_cidrs: [10.1.0.0/16]
+  ports: [443]
+  scan: {action: block}
+  limits: {answer_timeout_ms: 1000, buffered_body_bytes: 2048}
+`,
+    'centaur.yaml',
+  );
+  assert.deepEqual(egress, {
+    allow: [{ host: 'pypi.org' }, { host: '*.githubusercontent.com', methods: ['get'], paths: ['/raw/*'] }],
+    allow_cidrs: ['10.1.0.0/16'],
+    ports: [443],
+    scan: { action: 'block' },
+    limits: { answerMs: 1000, bufferedBody: 2048 },
+  });
+  assert.deepEqual(parseConfig('', 'centaur.yaml'), { egress: {} });
+});
+
+test('what is unknown, misspelt or of the wrong kind is named with its line', () => {
+  assert.deepEqual(problems('egress:\n  alow: []'), ['line 2: egress.alow: unknown key']);
+  assert.deepEqual(problems('proxy: {}'), ['line 1: proxy: unknown key']);
+  assert.match(problems('egress:\n  ports:\n    - 443\n    - 70000')[0] ?? '', /^line 4: egress\.ports\.1: /);
+  assert.match(problems('egress: {scan: {action: warn}}')[0] ?? '', /^line 1: egress\.scan\.action: .*"redact"\|"block"/);
+  assert.match(problems('egress: [')[0] ?? '', /^line 1: /);
+  assert.match(problems('egress:\n  ca_files: [gone.pem]')[0] ?? '', /^line 2: egress\.ca_files\[0\]: gone\.pem: .*no such file/);
+});
+
+test('certificates are read from beside the file', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'centaur-config-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const pem = '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n';
+  writeFileSync(join(folder, 'own.pem'), pem);
+  writeFileSync(join(folder, 'centaur.yaml'), 'egress: {ca_files: [own.pem]}');
+  assert.deepEqual(readConfigFile(join(folder, 'centaur.yaml')).egress.ca_pems, [pem]);
+  writeFileSync(join(folder, 'own.pem'), 'no certificate');
+  assert.throws(() => readConfigFile(join(folder, 'centaur.yaml')), /it has no certificate in it/);
+});
