@@ -1,7 +1,10 @@
 /** The API as the commands use it: the SDK's client, and the few calls that only operators make. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
+import type { AuditView, InclusionProof } from '@centaur/kernel/audit';
 import { loadConfig } from '@centaur/kernel/config';
+import type { ApprovalView, Decision, Explanation, PolicyRequest, PolicyVersion, Problem } from '@centaur/kernel/policy';
+import type { GrantView, LeaseView, SecretRequest, SecretView } from '@centaur/kernel/vault';
 import { CentaurApiError, createClient, type Client, type Page, type Schedule, type WorkflowView } from '@centaur/sdk';
 
 export interface QueueView {
@@ -35,6 +38,66 @@ export interface LoadedWorkflow extends WorkflowView {
   readonly schedules: readonly Schedule[];
 }
 
+export interface LeaseBody {
+  readonly principal?: string;
+  readonly secrets: readonly string[];
+  readonly ttl_seconds?: number;
+  readonly max_uses?: number;
+  readonly kind?: string;
+  readonly run_id?: string;
+  readonly step?: string;
+  readonly source?: string;
+}
+
+export interface NewLease {
+  readonly lease_id: string;
+  /** With its token. */
+  readonly proxy_url: string;
+  readonly ca_file: string | null;
+  readonly ca_pem: string;
+  readonly placeholders: Readonly<Record<string, string>>;
+  readonly env: Readonly<Record<string, string>>;
+  readonly expires_at: string;
+}
+
+type WireVersion = Omit<PolicyVersion, 'created_at'> & { readonly created_at: string | null };
+export type VersionText = WireVersion & { readonly text: string };
+export type ActivePolicyText = VersionText & { readonly shadow: PolicyVersion | null };
+export type PublishedVersion = PolicyVersion & { readonly problems: readonly Problem[] };
+
+export interface ExplainedDecision extends Omit<Explanation, 'decision'> {
+  readonly version: number;
+  readonly request: PolicyRequest;
+  readonly decision: Omit<Decision, 'limits'>;
+}
+
+export interface BacktestAnswer {
+  readonly version: number;
+  readonly requests: number;
+  readonly counts: Readonly<Record<string, number>>;
+  readonly changed: readonly {
+    readonly audit_id: string;
+    readonly request: PolicyRequest;
+    readonly before: Omit<Decision, 'limits'>;
+    readonly after: Omit<Decision, 'limits'>;
+  }[];
+}
+
+export interface AuditReport {
+  readonly ok: boolean;
+  readonly entries: number;
+  readonly batches: number;
+  readonly checkpoints: number;
+  readonly unsealed: number;
+  readonly pruned: number;
+  /** How many there are; the first thousand are below. */
+  readonly problems: number;
+  readonly findings: readonly { readonly batch: number | null; readonly audit_id: string | null; readonly problem: string }[];
+}
+
+/** As the API names them. */
+type Filter = Readonly<Record<string, string | number | undefined>>;
+
 export interface Api extends Client {
   readonly url: string;
   listLoaded(): Promise<Page<LoadedWorkflow> & { readonly problems: readonly FileProblem[] }>;
@@ -43,20 +106,94 @@ export interface Api extends Client {
   listKeys(): Promise<Page<KeyView>>;
   createKey(key: { readonly name: string; readonly scopes: readonly string[] }): Promise<KeyView & { readonly key: string }>;
   revokeKey(keyId: string): Promise<KeyView>;
+
+  listSecrets(): Promise<Page<SecretView>>;
+  getSecret(name: string): Promise<SecretView>;
+  putSecret(name: string, secret: SecretRequest): Promise<SecretView>;
+  rotateSecret(name: string, value: string, graceSeconds?: number): Promise<SecretView>;
+  removeSecret(name: string): Promise<{ readonly name: string; readonly removed: true }>;
+  listGrants(filter: Filter): Promise<Page<GrantView>>;
+  addGrant(principal: string, secret: string): Promise<GrantView>;
+  removeGrant(grantId: string): Promise<{ readonly grant_id: string; readonly removed: true }>;
+  setRoles(principal: string, roles: readonly string[]): Promise<{ readonly principal: string; readonly roles: readonly string[] }>;
+
+  createLease(lease: LeaseBody): Promise<NewLease>;
+  listLeases(filter: Filter): Promise<Page<LeaseView>>;
+  revokeLease(leaseId: string, reason?: string): Promise<{ readonly lease_id: string; readonly revoked: true }>;
+
+  getPolicy(): Promise<ActivePolicyText>;
+  listPolicyVersions(limit: number): Promise<Page<PolicyVersion>>;
+  getPolicyVersion(version: number): Promise<VersionText>;
+  publishPolicy(text: string, message?: string): Promise<PublishedVersion>;
+  shadowPolicy(text: string, message?: string): Promise<PublishedVersion>;
+  endShadow(): Promise<{ readonly ended: boolean }>;
+  rollbackPolicy(version: number): Promise<PolicyVersion>;
+  explainDecision(of: { readonly request: unknown } | { readonly audit_id: string }): Promise<ExplainedDecision>;
+  backtestPolicy(text: string, days?: number): Promise<BacktestAnswer>;
+
+  listAudit(filter: Filter): Promise<Page<AuditView>>;
+  proveAuditEntry(auditId: string): Promise<InclusionProof>;
+  verifyAudit(anchors?: readonly string[]): Promise<AuditReport>;
+  getAuditKey(): Promise<{ readonly origin: string; readonly public_key: string }>;
+  /** The export as it arrives. */
+  exportAudit(): Promise<AsyncIterable<Uint8Array>>;
+
+  listApprovals(filter: Filter): Promise<Page<ApprovalView>>;
+  getApproval(approvalId: string): Promise<ApprovalView>;
+  decideApproval(approvalId: string, decision: 'approve' | 'deny', reason?: string): Promise<ApprovalView>;
 }
 
 export function connect(environment: NodeJS.ProcessEnv = process.env): Api {
   const { url, apiKey } = readAccess(environment);
   const send = <T>(method: string, route: string, body?: object) => request<T>(url, apiKey, method, route, body);
+  const enc = encodeURIComponent;
   return {
     ...createClient({ url, ...(apiKey === undefined ? {} : { apiKey }) }),
     url,
     listLoaded: () => send('GET', '/workflows'),
     listQueues: () => send('GET', '/workflows/queues'),
-    setQueue: (name, limits) => send('PUT', `/workflows/queues/${encodeURIComponent(name)}`, limits),
+    setQueue: (name, limits) => send('PUT', `/workflows/queues/${enc(name)}`, limits),
     listKeys: () => send('GET', '/keys'),
     createKey: (key) => send('POST', '/keys', key),
-    revokeKey: (keyId) => send('DELETE', `/keys/${encodeURIComponent(keyId)}`),
+    revokeKey: (keyId) => send('DELETE', `/keys/${enc(keyId)}`),
+
+    listSecrets: () => send('GET', '/secrets'),
+    getSecret: (name) => send('GET', `/secrets/${enc(name)}`),
+    putSecret: (name, secret) => send('PUT', `/secrets/${enc(name)}`, secret),
+    rotateSecret: (name, value, graceSeconds) => send('POST', `/secrets/${enc(name)}/rotate`, { value, grace_seconds: graceSeconds }),
+    removeSecret: (name) => send('DELETE', `/secrets/${enc(name)}`),
+    listGrants: (filter) => send('GET', `/grants${queryText(filter)}`),
+    addGrant: (principal, secret) => send('POST', '/grants', { principal, secret }),
+    removeGrant: (grantId) => send('DELETE', `/grants/${enc(grantId)}`),
+    setRoles: (principal, roles) => send('PUT', `/principals/${enc(principal)}/roles`, { roles }),
+
+    createLease: (lease) => send('POST', '/leases', lease),
+    listLeases: (filter) => send('GET', `/leases${queryText(filter)}`),
+    revokeLease: (leaseId, reason) => send('DELETE', `/leases/${enc(leaseId)}${queryText({ reason })}`),
+
+    getPolicy: () => send('GET', '/policy'),
+    listPolicyVersions: (limit) => send('GET', `/policy/versions${queryText({ limit })}`),
+    getPolicyVersion: (version) => send('GET', `/policy/versions/${version}`),
+    publishPolicy: (text, message) => send('POST', '/policy/publish', { text, message }),
+    shadowPolicy: (text, message) => send('POST', '/policy/shadow', { text, message }),
+    endShadow: () => send('DELETE', '/policy/shadow'),
+    rollbackPolicy: (version) => send('POST', '/policy/rollback', { version }),
+    explainDecision: (of) => send('POST', '/policy/explain', of),
+    backtestPolicy: (text, days) => send('POST', '/policy/backtest', { text, days }),
+
+    listAudit: (filter) => send('GET', `/audit${queryText(filter)}`),
+    proveAuditEntry: (auditId) => send('GET', `/audit/${enc(auditId)}/proof`),
+    verifyAudit: (anchors) => send('POST', '/audit/verify', { anchors }),
+    getAuditKey: () => send('GET', '/audit/key'),
+    async exportAudit() {
+      const response = await fetchRoute(url, apiKey, 'GET', '/audit/export');
+      if (!response.ok || response.body === null) await readAnswer(url, response);
+      return response.body as AsyncIterable<Uint8Array>;
+    },
+
+    listApprovals: (filter) => send('GET', `/approvals${queryText(filter)}`),
+    getApproval: (approvalId) => send('GET', `/approvals/${enc(approvalId)}`),
+    decideApproval: (approvalId, decision, reason) => send('POST', `/approvals/${enc(approvalId)}/${decision}`, { reason }),
   };
 }
 
@@ -76,12 +213,20 @@ function readKeyFile(home: string): string | undefined {
   }
 }
 
+function queryText(filter: Filter): string {
+  const given = Object.entries(filter).filter(([, value]) => value !== undefined);
+  return given.length === 0
+    ? ''
+    : `?${new URLSearchParams(Object.fromEntries(given.map(([name, value]) => [name, String(value)]))).toString()}`;
+}
+
 async function request<T>(url: string, apiKey: string | undefined, method: string, route: string, body?: object): Promise<T> {
-  const base = `${url.replace(/\/api$/, '')}/api`;
-  let response: Response;
-  let text: string;
+  return readAnswer<T>(url, await fetchRoute(url, apiKey, method, route, body));
+}
+
+async function fetchRoute(url: string, apiKey: string | undefined, method: string, route: string, body?: object): Promise<Response> {
   try {
-    response = await fetch(base + route, {
+    return await fetch(baseOf(url) + route, {
       method,
       headers: {
         ...(apiKey === undefined ? {} : { 'x-api-key': apiKey }),
@@ -89,18 +234,31 @@ async function request<T>(url: string, apiKey: string | undefined, method: strin
       },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
-    text = await response.text();
   } catch (error) {
-    const cause = (error as Error).cause as Error | undefined;
-    throw new CentaurApiError(0, 'UNREACHABLE', `no answer from ${base}: ${(cause ?? (error as Error)).message}`, { cause: error });
+    throw unreachable(url, error);
   }
+}
+
+async function readAnswer<T>(url: string, response: Response): Promise<T> {
+  const text = await response.text().catch((error: unknown) => Promise.reject(unreachable(url, error)));
   let answer: Record<string, unknown>;
   try {
     answer = JSON.parse(text) as Record<string, unknown>;
   } catch (error) {
-    throw new CentaurApiError(response.status, 'NOT_JSON', `${base} did not answer in JSON; is it the Centaur API?`, { cause: error });
+    throw new CentaurApiError(response.status, 'NOT_JSON', `${baseOf(url)} did not answer in JSON; is it the Centaur API?`, {
+      cause: error,
+    });
   }
   if (response.ok) return answer as T;
   const { code, message, details } = answer;
   throw new CentaurApiError(response.status, String(code), String(message), { details });
+}
+
+function baseOf(url: string): string {
+  return `${url.replace(/\/api$/, '')}/api`;
+}
+
+function unreachable(url: string, error: unknown): CentaurApiError {
+  const cause = (error as Error).cause as Error | undefined;
+  return new CentaurApiError(0, 'UNREACHABLE', `no answer from ${baseOf(url)}: ${(cause ?? (error as Error)).message}`, { cause: error });
 }

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { text as readStream } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import { InvalidArgumentError } from 'commander';
+import { toMilliseconds } from '@centaur/sdk';
 import { UsageError } from './exit.ts';
 
 export function examples(command: Command, ...lines: readonly string[]): Command {
@@ -48,6 +49,26 @@ export function wholeNumber(least: number, most: number): (text: string) => numb
       throw new InvalidArgumentError(`expected a whole number from ${least} to ${most}.`);
     return value;
   };
+}
+
+/** A duration such as `15m`, in whole seconds. */
+export function seconds(text: string): number {
+  try {
+    const value = toMilliseconds(text) / 1000;
+    if (Number.isInteger(value)) return value;
+  } catch {
+    // said below
+  }
+  throw new InvalidArgumentError('expected a duration in whole seconds, such as 30s, 15m, 4h or 30d.');
+}
+
+/** The text of a file, or of stdin for `-`. @throws UsageError when it cannot be read */
+export async function readTextFile(file: string): Promise<string> {
+  try {
+    return file === '-' ? await readStream(process.stdin) : readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new UsageError(`cannot read ${file}: ${(error as Error).message}`, { cause: error });
+  }
 }
 
 /** What lifts a limit. Commander would take a null for a missing value. */

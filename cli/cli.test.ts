@@ -247,7 +247,9 @@ test('the doctor finds nothing wrong here, and tells a wrong key', async () => {
   assert.equal(code, 0, stdout);
   assert.deepEqual(
     [...stdout.matchAll(/^(ok|warn|fail) +(\w+)/gm)].map((match) => `${match[1]} ${match[2]}`),
-    ['Node', 'Settings', 'Postgres', 'LISTEN', 'Tables', 'Workflows', 'Port', 'API', 'Key'].map((name) => `ok ${name}`),
+    ['Node', 'Settings', 'Postgres', 'LISTEN', 'Clock', 'Tables', 'Master', 'CA', 'Firewall', 'Workflows', 'Port', 'API', 'Key'].map(
+      (name) => `ok ${name}`,
+    ),
   );
   const wrong = await place.run(['doctor', '--json'], { env: { ...port, CENTAUR_API_KEY: 'another-key-of-somebody' } });
   assert.deepEqual([wrong.code, json(wrong).at(-1).status, json(wrong).at(-1).name], [1, 'fail', 'Key']);

@@ -1,16 +1,21 @@
 /** The checks of `centaur doctor`: each says what it found and, when that is not good, what to do. */
+import { X509Certificate } from 'node:crypto';
 import { existsSync, mkdtempSync, chmodSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { migrationState } from '@centaur/kernel/api';
-import { type Config, loadConfig } from '@centaur/kernel/config';
+import { type Config, loadConfig, readConfigFile } from '@centaur/kernel/config';
+import { listFirewalls, readRules } from '@centaur/kernel/firewall/config';
 import { connectStore, describeUrl, type Store } from '@centaur/kernel/store';
 import { startEmbeddedPostgres } from '@centaur/kernel/store/embedded';
+import { openInstallKey, publicPart } from '@centaur/kernel/vault';
 import { createNodeHost } from '@centaur/runtime/hosts/node';
 import { CentaurApiError } from '@centaur/sdk';
 import { connect } from './api.ts';
+import { caFileOf } from './serve/firewall.ts';
+import { findMasterKey } from './serve/trust.ts';
 
 export interface Check {
   readonly status: 'ok' | 'warn' | 'fail';
@@ -23,6 +28,8 @@ const ok = (name: string, message: string): Check => ({ status: 'ok', name, mess
 const warn = (name: string, message: string, fix: string): Check => ({ status: 'warn', name, message, fix });
 const fail = (name: string, message: string, fix: string): Check => ({ status: 'fail', name, message, fix });
 
+/** Clocks that are further apart make leases end too soon or too late. */
+const CLOCK_MS = 2000;
 /** Notifications arrive within milliseconds, or never when a pooler sits in between. */
 const NOTIFY_MS = 3000;
 
@@ -38,6 +45,7 @@ export async function* runChecks(environment: NodeJS.ProcessEnv): AsyncGenerator
     return;
   }
   yield ok('Settings', `home ${config.home}`);
+  yield* checkConfigFile(config);
   const api = await askApi(config);
   yield* checkDatabase(config);
   yield* checkWorkflows(config);
@@ -66,7 +74,10 @@ async function* checkDatabase(config: Config): AsyncGenerator<Check> {
     );
     yield ok('Postgres', `${rows[0]?.version}, ${rows[0]?.encoding}, ${place}`);
     yield await checkNotifications(store);
-    yield await checkMigrations(store);
+    yield await checkClock(store);
+    const tables = await checkMigrations(store);
+    yield tables;
+    if (await hasVault(store)) yield* checkVault(config, store);
   } catch (error) {
     yield fail(
       'Postgres',
@@ -118,6 +129,82 @@ async function checkMigrations(store: Store): Promise<Check> {
   if (pending.length === 0) return ok('Tables', `up to date (${applied.length} ${applied.length === 1 ? 'migration' : 'migrations'})`);
   if (applied.length === 0) return ok('Tables', 'none yet; the first start makes them');
   return warn('Tables', `lacks ${pending.join(', ')}`, 'the next start of "centaur up", "api" or "worker" applies it');
+}
+
+function* checkConfigFile({ configFile }: Config): Generator<Check> {
+  if (configFile === undefined) return;
+  try {
+    const { egress } = readConfigFile(configFile);
+    readRules(egress);
+    yield ok('Egress', `${configFile}: ${egress.allow?.length ?? 0} hosts open to every lease, ${egress.allow_cidrs?.length ?? 0} ranges`);
+  } catch (error) {
+    yield fail('Egress', (error as Error).message.replaceAll(/\n +/g, ' '), 'correct the file; firewalls keep to what held before');
+  }
+}
+
+/** Leases, certificates and signatures go by the clock. */
+async function checkClock(store: Store): Promise<Check> {
+  const before = Date.now();
+  const { rows } = await store.query<{ ms: number }>('select extract(epoch from clock_timestamp())::float8 * 1000 as ms');
+  const off = Math.round((rows[0]?.ms ?? 0) - (before + Date.now()) / 2);
+  const text = `${Math.abs(off)} ms ${off < 0 ? 'ahead of' : 'behind'} Postgres`;
+  return Math.abs(off) < CLOCK_MS
+    ? ok('Clock', text)
+    : warn('Clock', text, 'let a time service set both clocks: leases and signatures go by them');
+}
+
+async function hasVault(store: Store): Promise<boolean> {
+  const { rows } = await store.query<{ there: boolean }>(`select to_regclass('install_keys') is not null as there`);
+  return rows[0]?.there === true;
+}
+
+async function* checkVault(config: Config, store: Store): AsyncGenerator<Check> {
+  const ca = await publicPart(store, 'firewall.ca');
+  try {
+    const found = findMasterKey(config, 'find');
+    if (found === undefined) {
+      yield ca === undefined
+        ? ok('Master', 'none yet; the first "centaur up" makes it')
+        : fail(
+            'Master',
+            'none was given, and the database has secrets sealed under one',
+            'set CENTAUR_MASTER_KEY or CENTAUR_MASTER_KEY_FILE, or bring back master.key',
+          );
+    } else if ((await publicPart(store, 'audit.mac')) === undefined)
+      yield ok('Master', `${found.master.id}; nothing is sealed under it yet`);
+    else {
+      await openInstallKey(store, found.master, 'audit.mac');
+      yield ok('Master', `${found.master.id} opens what is sealed`);
+    }
+  } catch (error) {
+    yield fail(
+      'Master',
+      (error as Error).message,
+      'give the key under which the database was sealed; earlier keys may follow it, separated by commas',
+    );
+  }
+  if (ca !== undefined) {
+    const ends = new Date(new X509Certificate(ca).validTo);
+    const days = Math.floor((ends.getTime() - Date.now()) / 86_400_000);
+    const text = `valid until ${ends.toISOString().slice(0, 10)}, in ${caFileOf(config)}`;
+    yield days > 30
+      ? ok('CA', text)
+      : warn('CA', text, 'delete the row firewall.ca of install_keys and start the firewalls anew; clients need the new ca.pem');
+  }
+  const alive = await listFirewalls(store);
+  if (alive.length === 0)
+    yield ca === undefined
+      ? ok('Firewall', 'none yet')
+      : warn('Firewall', 'none is running', 'start it with "centaur up" or "centaur firewall"');
+  for (const { address, config_version: version, problem } of alive) {
+    const answers = await fetch(`http://${address}/readyz`, { signal: AbortSignal.timeout(3000) }).then(
+      (response) => response.status,
+      (error: Error) => (error.cause as NodeJS.ErrnoException | undefined)?.code ?? error.message,
+    );
+    if (problem !== null) yield fail('Firewall', `${address}: ${problem}`, 'correct centaur.yaml or the policy; what held before holds');
+    else if (answers === 200) yield ok('Firewall', `${address} answers, configuration ${version ?? 'as built in'}`);
+    else yield warn('Firewall', `${address} does not answer here (${answers})`, 'it may listen on another machine; else look at its log');
+  }
 }
 
 async function* checkWorkflows(config: Config): AsyncGenerator<Check> {

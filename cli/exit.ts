@@ -20,7 +20,7 @@ export const EXIT_CODES = `Exit codes:
   2    the command line or the environment is wrong
   3    the API cannot be reached
   4    no API key, or one that may not do this
-  5    there is no such run, workflow, step or key
+  5    there is no such run, workflow, key, secret, lease or other thing of that name
   130  interrupted`;
 
 /** A command line that is wrong in a way that commander cannot see. */

@@ -93,9 +93,22 @@ const STATUS_COLOURS: Readonly<Record<string, Format>> = {
   running: 'cyan',
   waiting: 'blue',
   sleeping: 'blue',
+  pending: 'yellow',
+  approved: 'green',
+  denied: 'red',
+  active: 'green',
+  sealed: 'green',
+  revoked: 'red',
 };
 
 export function status(name: string): string {
   const colour = STATUS_COLOURS[name];
   return colour === undefined ? name : paint(colour, name);
+}
+
+/** A title, and below it what there is to say, name by name; nothing is said of what is empty. */
+export function fields(title: string, of: Readonly<Record<string, string>>): string {
+  const given = Object.entries(of).filter(([, text]) => text !== '');
+  const widest = Math.max(...given.map(([name]) => name.length));
+  return [title, ...given.map(([name, text]) => `  ${paint('dim', name.padEnd(widest))}  ${printable(text)}`)].join('\n');
 }

@@ -1,10 +1,17 @@
 /** All commands. */
 import { Command } from 'commander';
+import { addApprovals } from './commands/approvals.ts';
+import { addAudit } from './commands/audit.ts';
 import { addEvents } from './commands/events.ts';
+import { addExec } from './commands/exec.ts';
+import { addGrants } from './commands/grants.ts';
 import { addKeys } from './commands/keys.ts';
+import { addLeases } from './commands/leases.ts';
+import { addPolicy } from './commands/policy.ts';
 import { addQueues } from './commands/queues.ts';
 import { addRun } from './commands/run.ts';
 import { addRuns } from './commands/runs.ts';
+import { addSecrets } from './commands/secrets.ts';
 import { addFirewall, addServers } from './commands/servers.ts';
 import { addSchedules } from './commands/schedules.ts';
 import { addWorkflows } from './commands/workflows.ts';
@@ -24,9 +31,11 @@ const HELP_WIDTH = 110;
 
 export function createProgram(): Command {
   const program = new Command('centaur')
-    .description('Durable workflows on your own Postgres.')
+    .description('Durable workflows and a credential firewall on your own Postgres.')
     .version(VERSION, '--version')
     .exitOverride()
+    // So that what follows "exec --" is the program's own
+    .enablePositionalOptions()
     .configureOutput({ getOutHelpWidth: () => HELP_WIDTH, getErrHelpWidth: () => HELP_WIDTH })
     .showSuggestionAfterError()
     .showHelpAfterError('(--help shows how)')
@@ -34,6 +43,25 @@ export function createProgram(): Command {
       'after',
       `\nExamples:\n  $ centaur up\n  $ centaur run nightly_report '{"topic": "incidents"}' --wait\n\n${ENVIRONMENT}\n\n${EXIT_CODES}`,
     );
-  for (const add of [addServers, addFirewall, addDoctor, addRun, addRuns, addEvents, addWorkflows, addSchedules, addQueues, addKeys]) add(program);
+  const all = [
+    addServers,
+    addFirewall,
+    addDoctor,
+    addRun,
+    addRuns,
+    addEvents,
+    addWorkflows,
+    addSchedules,
+    addQueues,
+    addSecrets,
+    addGrants,
+    addLeases,
+    addExec,
+    addPolicy,
+    addApprovals,
+    addAudit,
+    addKeys,
+  ];
+  for (const add of all) add(program);
   return program;
 }

@@ -11,6 +11,13 @@ Scopes:
   workflows:<name>  the same for one workflow
   workflows.read    read workflows, runs, schedules and queues
   events.emit       send events
+  secrets.read      see what secrets are for, and who may use them; no key ever reads a value
+  secrets.write     make, change and remove secrets, and grant them
+  leases.create     make and end leases for itself, as the principal key:<id>
+  policy.read       read, check and explain policy
+  policy.write      publish policy
+  approvals.decide  see and decide approvals
+  audit.read        read, verify and export the audit log
   metrics.read      read /metrics`;
 
 export function addKeys(program: Command): void {

@@ -92,6 +92,7 @@ Environment:
   DATABASE_URL                  Postgres 15 or newer, the same as of the API
   CENTAUR_MASTER_KEY, _FILE     what opens the secrets, the same as of the API
   FIREWALL_HOST, FIREWALL_PORT  where it listens (default 127.0.0.1, 8081)
+  FIREWALL_POSTGRES_PORT        where it speaks the protocol of Postgres (default the next one, 8082)
   FIREWALL_METRICS_PORT         where 127.0.0.1 may read /metrics (default none)
 Sources of secrets read their own variables here: VAULT_ADDR, OP_CONNECT_HOST, AWS_ACCESS_KEY_ID and so on.`;
 

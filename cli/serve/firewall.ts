@@ -19,6 +19,8 @@ const RELOAD_MS = 100;
 
 export interface FirewallStarted {
   readonly url: string;
+  /** Host and port at which it speaks the protocol of Postgres. */
+  readonly postgres: string;
   readonly metricsPort: number | undefined;
   readonly caFile: string;
   readonly ms: number;
@@ -54,12 +56,14 @@ export async function serveFirewall(config: Config, log: Log, onStarted: (starte
     master: found.master,
     host: config.firewall.host,
     port: config.firewall.port,
+    postgresPort: config.firewall.postgresPort,
     ...(config.firewall.metricsPort === undefined ? {} : { metricsPort: config.firewall.metricsPort }),
     log,
   }).catch((error: unknown) => Promise.reject(startProblem(error, config)));
   const caFile = writeCa(config, firewall.caPem);
   const started: FirewallStarted = {
     url: firewallUrl(config, firewall.port),
+    postgres: postgresPlace(config, firewall.postgresPort),
     metricsPort: firewall.metricsPort,
     caFile,
     ms: performance.now() - before,
@@ -74,9 +78,13 @@ export async function serveFirewall(config: Config, log: Log, onStarted: (starte
 function startProblem(error: unknown, { firewall: { host, port } }: Config): unknown {
   const { code } = error as NodeJS.ErrnoException;
   if (code === 'EADDRINUSE')
-    return new HintedError(`FIREWALL_PORT: ${port} on ${host} is in use by another program`, 'Set FIREWALL_PORT to another one.', {
-      cause: error,
-    });
+    return new HintedError(
+      `FIREWALL_PORT: ${port} on ${host} is in use by another program, or the next one is`,
+      'Set FIREWALL_PORT, or FIREWALL_POSTGRES_PORT, to another one.',
+      {
+        cause: error,
+      },
+    );
   if (code === 'MASTER_KEY_UNKNOWN')
     return new HintedError(
       `the database was sealed under another master key: ${(error as Error).message}`,
@@ -106,6 +114,10 @@ export function firewallUrl(config: Config, port: number = config.firewall.port)
   return config.firewall.url ?? `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
+export function postgresPlace(config: Config, port: number = config.firewall.postgresPort): string {
+  return `${new URL(firewallUrl(config)).hostname}:${port}`;
+}
+
 export interface FirewallChild {
   readonly started: FirewallStarted;
   stop(): Promise<void>;
@@ -116,10 +128,16 @@ export async function keepFirewall(config: Config, databaseUrl: string, log: Log
   let stopping = false;
   let child: ChildProcess;
   let restarts = 0;
-  let port = config.firewall.port;
+  let { port, postgresPort } = config.firewall;
 
   function start(): Promise<FirewallStarted> {
-    const environment = { ...process.env, DATABASE_URL: databaseUrl, CENTAUR_HOME: config.home, FIREWALL_PORT: String(port) };
+    const environment = {
+      ...process.env,
+      DATABASE_URL: databaseUrl,
+      CENTAUR_HOME: config.home,
+      FIREWALL_PORT: String(port),
+      FIREWALL_POSTGRES_PORT: String(postgresPort),
+    };
     child = fork(COMMAND, ['firewall'], { env: environment, stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
     let problem: { readonly message: string; readonly hint?: string } | undefined;
     const began = performance.now();
@@ -133,6 +151,7 @@ export async function keepFirewall(config: Config, databaseUrl: string, log: Log
         ready = true;
         // the next one must be found where this one was
         port = Number(new URL(message.ready.url).port || port);
+        postgresPort = Number(message.ready.postgres.split(':').at(-1));
         resolve(message.ready);
       });
       child.once('exit', (code, signal) => {
@@ -179,10 +198,21 @@ export async function keepFirewall(config: Config, databaseUrl: string, log: Log
 /** Stores the egress part of `centaur.yaml`, now and whenever the file changes. A file that is not usable changes nothing. */
 export async function followConfigFile(config: Config, installation: Installation, log: Log): Promise<() => void> {
   const { configFile } = config;
-  if (configFile === undefined) return () => {};
+  if (configFile === undefined) {
+    const { rows } = await installation.store.query<{ version: number }>(
+      'select max(version) as version from firewall_configs having max(version) is not null',
+    );
+    if (rows[0] !== undefined)
+      log({
+        level: 'info',
+        message: 'there is no centaur.yaml here: the egress configuration that was stored last holds',
+        version: rows[0].version,
+      });
+    return () => {};
+  }
   const store = async () => {
     const { egress } = readConfigFile(configFile);
-    const { version, created } = await storeEgressConfig(installation, 'file', egress as Parameters<typeof storeEgressConfig>[2]);
+    const { version, created } = await storeEgressConfig(installation, 'file', egress);
     if (created) log({ level: 'info', message: 'stored the egress configuration', version, file: configFile });
   };
   await store();

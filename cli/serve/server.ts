@@ -13,7 +13,7 @@ import { HintedError } from '../exit.ts';
 import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';
 import { openDatabase } from './database.ts';
-import { caFileOf, type FirewallStarted, firewallUrl, followConfigFile, keepFirewall } from './firewall.ts';
+import { caFileOf, type FirewallStarted, firewallUrl, followConfigFile, keepFirewall, postgresPlace } from './firewall.ts';
 import { untilStopped } from './signals.ts';
 import { findMasterKey, openTrust } from './trust.ts';
 
@@ -58,6 +58,14 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
     log({ level: 'info', message: 'made the master key: back it up apart from the database', file: found.made });
   const trust = found === undefined ? undefined : await openTrust(config, store, found.master, log);
   if (trust !== undefined) stack.defer(() => trust.close());
+  if (trust !== undefined && role !== 'worker') stack.defer(await followConfigFile(config, trust, log));
+  let firewall: FirewallStarted | undefined;
+  if (role === 'up') {
+    // before the engine, so that it ends after it: a step that is under way keeps its way out
+    const child = await keepFirewall(config, database.url, log);
+    stack.defer(() => child.stop());
+    firewall = child.started;
+  }
   const host = await createNodeHost({ dirs: config.workflowDirs, log });
   stack.defer(() => host.close());
   const engine = await createEngine({
@@ -74,16 +82,6 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
 
   let url: string | undefined;
   let adminKey: Started['adminKey'];
-  let firewall: FirewallStarted | undefined;
-  if (trust !== undefined && role !== 'worker') {
-    const unfollow = await followConfigFile(config, trust, log);
-    stack.defer(unfollow);
-  }
-  if (role === 'up') {
-    const child = await keepFirewall(config, database.url, log);
-    stack.defer(() => child.stop());
-    firewall = child.started;
-  }
   if (role !== 'worker') {
     adminKey = await readyAdminKey();
     const proxyUrl = firewall?.url ?? firewallUrl(config);
@@ -96,7 +94,12 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
       problems: host.problems,
       ...(trust === undefined
         ? {}
-        : { trust: { installation: trust, firewall: { proxyUrl, caFile: firewall?.caFile ?? caFileOf(config) } } }),
+        : {
+            trust: {
+              installation: trust,
+              firewall: { proxyUrl, caFile: firewall?.caFile ?? caFileOf(config), postgres: firewall?.postgres ?? postgresPlace(config) },
+            },
+          }),
     });
     draining.api = api;
     ({ url } = await api

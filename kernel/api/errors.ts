@@ -1,10 +1,12 @@
 /** What a request is refused with. Nothing of the inside reaches the answer: no stack, no SQL, no key. */
 import { randomUUID } from 'node:crypto';
 import { EngineError } from '../engine/index.ts';
+import { PolicyError, type PolicyErrorCode } from '../policy/index.ts';
 import { isTransient } from '../store/index.ts';
+import { VaultError, type VaultErrorCode } from '../vault/index.ts';
 import type { Log } from './services.ts';
 
-/** Codes of this room with their HTTP status; those of the engine are in `ENGINE_ERRORS`. */
+/** Codes of this room with their HTTP status; those of the engine are in `ENGINE_ERRORS`, of other rooms below. */
 export const API_ERRORS = {
   /** The body is not JSON; the message says where. */
   MALFORMED_JSON: 400,
@@ -15,10 +17,13 @@ export const API_ERRORS = {
   /** No such route. */
   NOT_FOUND: 404,
   KEY_NOT_FOUND: 404,
+  AUDIT_ENTRY_NOT_FOUND: 404,
   /** The route exists under another method; `Allow` lists them. */
   METHOD_NOT_ALLOWED: 405,
   /** Revoking it would leave no key that can make another. */
   LAST_ADMIN_KEY: 409,
+  /** The entry is not in a sealed batch yet: it will be within seconds. */
+  NOT_SEALED: 409,
   /** The body is over its limit. */
   TOO_LARGE: 413,
   /** The body is not sent as JSON. */
@@ -29,7 +34,30 @@ export const API_ERRORS = {
   INTERNAL: 500,
   /** Starting, draining, or without a migrated database. */
   NOT_READY: 503,
+  /** The process was started without the master key. */
+  VAULT_UNAVAILABLE: 503,
+  /** No firewall has been started on this installation. */
+  FIREWALL_UNAVAILABLE: 503,
 } as const;
+
+export const VAULT_ERRORS: Readonly<Record<VaultErrorCode, number>> = {
+  INVALID_SECRET: 422,
+  SECRET_NOT_FOUND: 404,
+  NOT_GRANTED: 403,
+  GRANT_NOT_FOUND: 404,
+  LEASE_NOT_FOUND: 404,
+  MASTER_KEY_UNKNOWN: 503,
+  SEAL_BROKEN: 503,
+  SOURCE_FAILED: 503,
+};
+
+export const POLICY_ERRORS: Readonly<Record<PolicyErrorCode, number>> = {
+  INVALID_POLICY: 422,
+  POLICY_NOT_FOUND: 404,
+  APPROVAL_NOT_FOUND: 404,
+  APPROVAL_DECIDED: 409,
+  POLICY_BROKEN: 503,
+};
 
 export type ApiErrorCode = keyof typeof API_ERRORS;
 
@@ -56,6 +84,15 @@ export function errorResponse(error: unknown, log: Log, context: Readonly<Record
   // ROW_REJECTED quotes Postgres: that is for our log, not for the client
   if (error instanceof EngineError && error.code !== 'ROW_REJECTED')
     return answer(error.httpStatus, error.code, error.message, error.details, retryLater(error.httpStatus));
+  if (error instanceof VaultError) return answer(VAULT_ERRORS[error.code], error.code, error.message, error.details, {});
+  if (error instanceof PolicyError)
+    return answer(
+      POLICY_ERRORS[error.code],
+      error.code,
+      error.message,
+      error.problems.length === 0 ? undefined : { problems: error.problems },
+      {},
+    );
   if (isTransient(error)) {
     log({ level: 'warn', message: 'a request met an unreachable Postgres', error: (error as Error).message, ...context });
     return answer(503, 'STORE_UNAVAILABLE', 'Postgres cannot be reached right now; try again', undefined, retryLater(503));

@@ -10,6 +10,19 @@ import { ROUTES } from './routes/index.ts';
 import { ADMIN, startTestApi } from '../../test/support/api.ts';
 
 const UNKNOWN = `ck_00000000_${'A'.repeat(43)}`;
+const SCOPES = [
+  'workflows:*',
+  'workflows.read',
+  'events.emit',
+  'metrics.read',
+  'secrets.read',
+  'secrets.write',
+  'leases.create',
+  'policy.read',
+  'policy.write',
+  'approvals.decide',
+  'audit.read',
+];
 const PUBLIC = ['/healthz', '/openapi.json', '/readyz'];
 
 test('every route but three refuses whoever has no key, a wrong one or a revoked one', async () => {
@@ -34,7 +47,7 @@ test('every route but three refuses whoever has no key, a wrong one or a revoked
 test('a key without a scope for a route is told which one it needs', async () => {
   await using api = await startTestApi({ idle: true });
   const opened: Record<string, string[]> = {};
-  for (const scope of ['workflows:*', 'workflows.read', 'events.emit', 'metrics.read']) {
+  for (const scope of SCOPES) {
     const key = await api.keyWith(scope);
     for (const route of ROUTES) {
       if (route.access === 'public') continue;
@@ -62,6 +75,13 @@ test('a key without a scope for a route is told which one it needs', async () =>
     'workflows.read': ['listRuns', 'getRun', 'tailRun', 'listWorkflows', 'listSchedules', 'listQueues'],
     'events.emit': ['emitEvent'],
     'metrics.read': ['metrics'],
+    'secrets.read': ['listSecrets', 'getSecret', 'listGrants'],
+    'secrets.write': ['putSecret', 'rotateSecret', 'removeSecret', 'addGrant', 'removeGrant', 'setRoles'],
+    'leases.create': ['createLease', 'listLeases', 'revokeLease'],
+    'policy.read': ['getPolicy', 'listPolicyVersions', 'getPolicyVersion', 'checkPolicy', 'explainDecision', 'backtestPolicy'],
+    'policy.write': ['publishPolicy', 'shadowPolicy', 'endShadow', 'rollbackPolicy'],
+    'approvals.decide': ['listApprovals', 'getApproval', 'approve', 'deny'],
+    'audit.read': ['listAudit', 'exportAudit', 'getAuditKey', 'verifyAudit', 'getAuditEntry', 'proveAuditEntry'],
   });
 });
 
@@ -114,7 +134,7 @@ test('a key for two workflows reads the runs of both as one list, page by page',
 
 test('only an admin key makes, lists and revokes keys', async () => {
   await using api = await startTestApi({ idle: true });
-  for (const scope of ['workflows:*', 'workflows.read', 'events.emit', 'metrics.read', 'workflows:greet']) {
+  for (const scope of [...SCOPES, 'workflows:greet']) {
     const key = await api.keyWith(scope);
     assert.equal((await api.call('POST', '/keys', { name: 'mine', scopes: ['admin'] }, { key })).status, 403);
     assert.equal((await api.call('GET', '/keys', undefined, { key })).status, 403);
@@ -129,6 +149,7 @@ test('a key is refused when it is made without a name or with a scope that does 
   const make = async (body: object) => (await api.call('POST', '/keys', body)).body.message;
   assert.match(await make({ name: 'x', scopes: ['root'] }), /^scopes\[0\]: expected admin, workflows:\*/);
   assert.match(await make({ name: 'x', scopes: ['workflows:a b'] }), /^scopes\[0\]: /);
+  assert.match(await make({ name: 'x', scopes: ['secretsxread'] }), /^scopes\[0\]: /);
   assert.match(await make({ name: 'x', scopes: [] }), /^scopes: too small/);
   assert.match(await make({ scopes: ['admin'] }), /^name: is required/);
 });

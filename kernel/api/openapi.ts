@@ -1,7 +1,7 @@
 /** The OpenAPI 3.1 document, made from the routes and the schemas that they check with. */
 import { ENGINE_ERRORS } from '../engine/index.ts';
 import { z } from 'zod';
-import { API_ERRORS } from './errors.ts';
+import { API_ERRORS, POLICY_ERRORS, VAULT_ERRORS } from './errors.ts';
 import type { Route } from './route.ts';
 import { components, ErrorSchema } from './schemas.ts';
 
@@ -13,7 +13,11 @@ export function openApiDocument(routes: readonly Route[], version: string): Json
   for (const route of routes) (paths[route.path] ??= {})[route.method.toLowerCase()] = operation(route, shared);
   return {
     openapi: '3.1.0',
-    info: { title: 'Centaur', version, description: 'Durable workflows on your own Postgres. Every path also answers under /api.' },
+    info: {
+      title: 'Centaur',
+      version,
+      description: 'Durable workflows and a credential firewall on your own Postgres. Every path also answers under /api.',
+    },
     servers: [{ url: '/' }],
     security: [{ apiKey: [] }, { bearer: [] }],
     paths,
@@ -98,7 +102,7 @@ export function errorsByStatus(route: Route): Map<number, string[]> {
     ...(route.errors ?? []),
     'INTERNAL',
   ];
-  const statuses = { ...ENGINE_ERRORS, ...API_ERRORS } as Readonly<Record<string, number>>;
+  const statuses = { ...ENGINE_ERRORS, ...VAULT_ERRORS, ...POLICY_ERRORS, ...API_ERRORS } as Readonly<Record<string, number>>;
   const grouped = new Map<number, string[]>();
   for (const code of codes) {
     const status = statuses[code] ?? 500;

@@ -14,6 +14,8 @@ export interface Call<Params = unknown, Query = unknown, Body = unknown> {
   readonly request: Request;
   /** From a `traceparent` header; 32 hex digits. */
   readonly traceId: string | undefined;
+  /** Ends the connection so that the client sees that the answer is not whole; undefined without a socket. */
+  readonly hangUp: (() => void) | undefined;
 }
 
 /** A status and what is sent as JSON; a `Response` for anything else. */
@@ -32,7 +34,18 @@ export interface RouteSpec<Params extends z.ZodType = z.ZodType, Query extends z
   readonly method: Method;
   /** With `{name}` for parameters, without `/api`. */
   readonly path: string;
-  readonly group: 'Runs' | 'Events' | 'Workflows' | 'Queues' | 'Keys' | 'Operations';
+  readonly group:
+    | 'Runs'
+    | 'Events'
+    | 'Workflows'
+    | 'Queues'
+    | 'Secrets'
+    | 'Leases'
+    | 'Policy'
+    | 'Approvals'
+    | 'Audit'
+    | 'Keys'
+    | 'Operations';
   readonly summary: string;
   readonly description?: string;
   readonly access: Access;
@@ -57,5 +70,8 @@ export function route<Params extends z.ZodType, Query extends z.ZodType, Body ex
 ): Route {
   return spec;
 }
+
+/** Who a change is by, in the audit log. */
+export const actorOf = ({ keyId }: Caller): string => `key:${keyId}`;
 
 export const ok = (body: unknown): Answer => ({ status: 200, body });

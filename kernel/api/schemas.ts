@@ -4,17 +4,17 @@
  */
 import { z } from 'zod';
 import { RUN_STATUSES } from '../engine/index.ts';
-import { SCOPE_PATTERN } from './scopes.ts';
+import { SCOPE_PATTERN, SCOPES_TEXT } from './scopes.ts';
 
 /** Names under which a shape appears in the OpenAPI document. */
 export const components = z.registry<{ id: string }>();
 
-function named<Schema extends z.ZodType>(id: string, schema: Schema): Schema {
+export function named<Schema extends z.ZodType>(id: string, schema: Schema): Schema {
   components.add(schema, { id });
   return schema;
 }
 
-const time = z.string().meta({ format: 'date-time' });
+export const time = z.string().meta({ format: 'date-time' });
 const anyJson = z.unknown().describe('Any JSON value');
 const name = z.string().min(1).max(128);
 
@@ -106,7 +106,7 @@ export const CreateKeyBody = named(
   z.strictObject({
     name: z.string().min(1).max(100).describe('What it is for'),
     scopes: z
-      .array(z.string().regex(SCOPE_PATTERN, 'expected admin, workflows:*, workflows:<name>, workflows.read, events.emit or metrics.read'))
+      .array(z.string().regex(SCOPE_PATTERN, `expected ${SCOPES_TEXT}`))
       .min(1)
       .max(50),
   }),

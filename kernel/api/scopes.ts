@@ -2,21 +2,43 @@
  * What a key may do. A scope only ever adds; `admin` includes all the others.
  *
  * `workflows:*` starts, reads, cancels, retries and forks any run; `workflows:<name>` the same for one workflow.
- * `workflows.read` only reads. Nothing else is included in anything.
+ * `workflows.read` only reads. `leases.create` makes, sees and ends the leases of the key itself, whose principal is
+ * `key:<id>`. Nothing else is included in anything: who may write secrets, say, does not read the audit log.
  */
 import { ApiError } from './errors.ts';
 
-export type Scope = 'admin' | 'workflows:*' | 'workflows.read' | 'events.emit' | 'metrics.read' | `workflows:${string}`;
+const PLAIN = [
+  'admin',
+  'workflows:*',
+  'workflows.read',
+  'events.emit',
+  'secrets.read',
+  'secrets.write',
+  'leases.create',
+  'policy.read',
+  'policy.write',
+  'approvals.decide',
+  'audit.read',
+  'metrics.read',
+] as const;
+
+/** Besides these, there is `workflows:<name>` for each workflow. */
+type Scope = (typeof PLAIN)[number];
 
 /** What a route asks for. `perWorkflow`: a key for single workflows passes as well, and the handler narrows what it reaches. */
-export type Access = 'public' | { readonly scope: Exclude<Scope, `workflows:${string}`> | 'workflows:*'; readonly perWorkflow?: true };
+export type Access = 'public' | { readonly scope: Scope; readonly perWorkflow?: true };
 
 export interface Caller {
   readonly keyId: string;
   readonly scopes: readonly string[];
 }
 
-export const SCOPE_PATTERN = /^(?:admin|workflows:\*|workflows:[A-Za-z0-9_.-]{1,128}|workflows\.read|events\.emit|metrics\.read)$/;
+export const SCOPE_PATTERN = new RegExp(
+  `^(?:${PLAIN.map((scope) => scope.replaceAll(/[.*]/g, '\\$&')).join('|')}|workflows:[A-Za-z0-9_.-]{1,128})$`,
+);
+
+/** For whoever mistyped one. */
+export const SCOPES_TEXT = `${PLAIN.join(', ')} or workflows:<name>`;
 
 /** @throws ApiError FORBIDDEN naming the scope */
 export function authorise(caller: Caller, access: Exclude<Access, 'public'>): void {
@@ -38,6 +60,15 @@ export function authoriseRead(caller: Caller, workflow: string): void {
 
 export function readableWorkflows(caller: Caller): 'all' | readonly string[] {
   return has(caller, 'workflows.read') ? 'all' : singleWorkflows(caller);
+}
+
+/** For a route that gives more to keys with a second scope. @throws ApiError FORBIDDEN naming it */
+export function requireScope(caller: Caller, scope: Scope): void {
+  if (!has(caller, scope)) throw forbidden(implying(scope));
+}
+
+export function isAdmin(caller: Caller): boolean {
+  return has(caller, 'admin');
 }
 
 /** True when reading and changing need no look at which workflow it is. */

@@ -1,4 +1,5 @@
 /** From the table of routes to a server. */
+import type { ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
@@ -13,7 +14,7 @@ import { openApiDocument } from './openapi.ts';
 import type { Route } from './route.ts';
 import { ROUTES } from './routes/index.ts';
 import { authorise, type Caller } from './scopes.ts';
-import type { FileProblem, Log, Services } from './services.ts';
+import type { FileProblem, Log, Services, Trust } from './services.ts';
 import { parse } from './validate.ts';
 
 export interface ApiOptions {
@@ -23,6 +24,8 @@ export interface ApiOptions {
   /** Of this release, as shown in `/healthz`. */
   readonly version: string;
   readonly log?: Log;
+  /** Without it, what concerns secrets, policy and the audit log answers 503. */
+  readonly trust?: Trust;
   /** What is wrong with the workflow files, as their host reports it. */
   readonly problems?: () => readonly FileProblem[];
   /** Most bytes of a request's body. Default 1 MiB. */
@@ -63,6 +66,7 @@ export function createApi(options: ApiOptions): Api {
     metrics: createMetrics(version),
     version,
     log,
+    trust: options.trust,
     problems: options.problems ?? (() => []),
     isDraining: () => draining,
     closing: closing.signal,
@@ -104,6 +108,7 @@ export function createApi(options: ApiOptions): Api {
 
   async function answer(route: Route, c: Context, traceId: string | undefined): Promise<Response> {
     const request = c.req.raw;
+    const { outgoing } = (c.env ?? {}) as { readonly outgoing?: ServerResponse };
     // First of all, so that nobody without a key makes us read a body or look into the database for a run
     const caller = route.access === 'public' ? NOBODY : await services.keys.authenticate(request.headers);
     if (route.access !== 'public') authorise(caller, route.access);
@@ -115,6 +120,7 @@ export function createApi(options: ApiOptions): Api {
         caller,
         request,
         traceId,
+        hangUp: outgoing && (() => void outgoing.destroy()),
       },
       services,
     );

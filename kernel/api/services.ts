@@ -1,6 +1,8 @@
 /** What the routes work with, handed to each of them. */
 import type { Engine, WorkflowRegistry } from '../engine/index.ts';
 import type { Store, StoreLogEntry } from '../store/index.ts';
+import type { Installation } from '../vault/index.ts';
+import { ApiError } from './errors.ts';
 import type { ApiKeys } from './keys.ts';
 import type { Metrics } from './metrics.ts';
 
@@ -14,6 +16,18 @@ export interface FileProblem {
   readonly message: string;
 }
 
+/** What the routes of vault, policy and audit need besides: the keys of the installation, and where its firewall answers. */
+export interface Trust {
+  readonly installation: Installation;
+  /** `caFile`: where callers on this machine find the certificate of its authority. */
+  readonly firewall?: {
+    readonly proxyUrl: string;
+    readonly caFile?: string;
+    /** Host and port at which it speaks the protocol of Postgres. */
+    readonly postgres?: string;
+  };
+}
+
 export interface Services {
   readonly engine: Engine;
   readonly registry: WorkflowRegistry;
@@ -22,9 +36,17 @@ export interface Services {
   readonly metrics: Metrics;
   readonly version: string;
   readonly log: Log;
+  readonly trust: Trust | undefined;
   problems(): readonly FileProblem[];
   isDraining(): boolean;
   /** Aborts when the server closes: streams end then. */
   readonly closing: AbortSignal;
   openapi(): object;
+}
+
+/** @throws ApiError VAULT_UNAVAILABLE in a process that was started without the master key */
+export function installationOf({ trust }: Services): Installation {
+  if (trust === undefined)
+    throw new ApiError('VAULT_UNAVAILABLE', 'this process has no master key, so it answers for no secrets, policy or audit log');
+  return trust.installation;
 }

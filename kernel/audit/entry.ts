@@ -1,7 +1,6 @@
 /** What an entry is, and how it becomes a row: once, in one canonical text that everything else is computed from. */
-import { createHmac } from 'node:crypto';
-import { canonicalJson, uuidv7 } from '../store/index.ts';
-import { leafOf } from './offline.ts';
+import { canonicalJson, isUuid, uuidv7 } from '../store/index.ts';
+import { leafOf, sha256 } from './offline.ts';
 
 export interface AuditEntry {
   /** `secret.create`, `lease.create`, `egress.intent` and so on. */
@@ -39,53 +38,65 @@ export interface AuditRow {
   readonly leaf: Buffer;
 }
 
-/** An entry's text may be this long; more belongs into an attachment. */
+/** An entry's text may have this many bytes; more belongs into an attachment. */
 const LONGEST_ENTRY = 64 * 1024;
 
 /**
  * @param scrub applied to the text before it is hashed: the last barrier against a secret in the log
  * @throws RangeError for an entry above 64 KiB
+ * @throws TypeError for an id that is no UUID: its column would say something else than the entry
  */
 export function toRow(entry: AuditEntry, macKey: Buffer, nowMs: number, scrub?: (text: string) => string): AuditRow {
   const auditId = uuidv7(nowMs);
   const whole = {
     id: auditId,
     at: new Date(nowMs).toISOString(),
-    action: entry.action,
-    actor: entry.actor,
-    resource: entry.resource,
+    action: plain(entry.action),
+    actor: plain(entry.actor),
+    resource: plain(entry.resource),
     decision: entry.decision,
-    intent_id: entry.intentId,
-    lease_id: entry.leaseId,
-    run_id: entry.runId,
-    thread_key: entry.threadKey,
-    trace_id: entry.traceId,
+    intent_id: uuid('intentId', entry.intentId),
+    lease_id: uuid('leaseId', entry.leaseId),
+    run_id: uuid('runId', entry.runId),
+    thread_key: plain(entry.threadKey),
+    trace_id: uuid('traceId', entry.traceId),
     details: entry.details,
     private: entry.private,
   };
-  let text = canonicalJson(whole);
-  let { resource } = entry;
-  if (scrub !== undefined) {
-    const scrubbed = scrub(text);
-    if (scrubbed !== text) ({ resource } = JSON.parse((text = scrubbed)) as { resource?: string });
-  }
-  if (text.length > LONGEST_ENTRY) throw new RangeError(`an audit entry of ${text.length} characters: ${LONGEST_ENTRY} are the most`);
-  const mac = createHmac('sha256', macKey).update(text).digest();
+  const written = canonicalJson(whole);
+  const text = scrub === undefined ? written : scrub(written);
+  const bytes = Buffer.byteLength(text);
+  if (bytes > LONGEST_ENTRY) throw new RangeError(`an audit entry of ${bytes} bytes: ${LONGEST_ENTRY} are the most`);
+  // what was scrubbed from the text must not be in a column either
+  const shown = text === written ? whole : (JSON.parse(text) as typeof whole);
+  const mac = macOf(text, macKey);
   return {
     auditId,
-    action: entry.action,
-    actor: entry.actor,
-    resource: resource ?? null,
-    decision: entry.decision ?? null,
-    intentId: entry.intentId ?? null,
-    leaseId: entry.leaseId ?? null,
-    runId: entry.runId ?? null,
-    threadKey: entry.threadKey ?? null,
-    traceId: entry.traceId ?? null,
+    action: shown.action,
+    actor: shown.actor,
+    resource: shown.resource ?? null,
+    decision: shown.decision ?? null,
+    intentId: shown.intent_id ?? null,
+    leaseId: shown.lease_id ?? null,
+    runId: shown.run_id ?? null,
+    threadKey: shown.thread_key ?? null,
+    traceId: shown.trace_id ?? null,
     entry: text,
     mac,
     leaf: leafOf(text, mac),
   };
+}
+
+/** Postgres keeps no zero byte and no half of a surrogate pair: with either, the column would differ from the entry. */
+function plain<T extends string | undefined>(text: T): T {
+  return text?.replaceAll(/\p{Surrogate}|\0/gu, '\ufffd') as T;
+}
+
+function uuid(field: string, id: string | undefined): string | undefined {
+  if (id === undefined) return undefined;
+  const lower = id.toLowerCase();
+  if (!isUuid(lower)) throw new TypeError(`an audit entry's ${field}: expected a UUID`);
+  return lower;
 }
 
 /** Which of the searchable columns say something else than the entry. */
@@ -104,4 +115,18 @@ export function columnsThatDiffer(row: Omit<AuditRow, 'mac' | 'leaf'>): string[]
     ['trace_id', row.traceId, 'trace_id'],
   ];
   return columns.filter(([, value, field]) => (entry[field] ?? null) !== value).map(([column]) => column);
+}
+
+const pads = new WeakMap<Buffer, { readonly inner: Buffer; readonly outer: Buffer }>();
+
+/** HMAC-SHA-256 in two plain hashes: the library's costs more for making its key object than for the MAC. */
+export function macOf(text: string, key: Buffer): Buffer {
+  let pad = pads.get(key);
+  if (pad === undefined) {
+    const block = Buffer.alloc(64);
+    (key.length > 64 ? sha256(key) : key).copy(block);
+    pad = { inner: Buffer.from(block.map((byte) => byte ^ 0x36)), outer: Buffer.from(block.map((byte) => byte ^ 0x5c)) };
+    pads.set(key, pad);
+  }
+  return sha256(pad.outer, sha256(pad.inner, text));
 }

@@ -8,8 +8,9 @@
  * is as it was when it was sealed, none is missing, and the checkpoints were signed by the installation's key. A key or
  * checkpoint kept elsewhere proves besides that the export is of that installation and that its end was not cut off.
  */
-import { createHash, createPublicKey, verify as verifySignature } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { createPublicKey, hash as hashAtOnce, verify as verifySignature } from 'node:crypto';
+import { createReadStream, readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 export interface SealedBatch {
@@ -36,11 +37,16 @@ const LEAF = Buffer.from([0]);
 const NODE = Buffer.from([1]);
 export const MEMBER_BYTES = 48;
 export const FIRST_HASH = Buffer.alloc(32);
+const MISSING = 'the entry is missing';
 
 export function sha256(...parts: readonly (Buffer | string)[]): Buffer {
-  const hash = createHash('sha256');
-  for (const part of parts) hash.update(part);
-  return hash.digest();
+  // in one call: making a hash object costs more than hashing what is hashed here
+  const [only = ''] = parts;
+  return hashAtOnce(
+    'sha256',
+    parts.length === 1 ? only : Buffer.concat(parts.map((part) => (typeof part === 'string' ? Buffer.from(part) : part))),
+    'buffer',
+  );
 }
 
 /** What the seal covers of an entry: the entry's text, and the MAC that shows who wrote it. */
@@ -130,8 +136,9 @@ export function checkBatch(batch: SealedBatch, before: SealedBatch | undefined):
   else if (!batch.prevHash.equals(before?.hash ?? FIRST_HASH)) findings.push(found('it does not continue the batch before it'));
   if (members.length !== batch.count || batch.members.length % MEMBER_BYTES !== 0)
     findings.push(found(`it has ${members.length} members, not ${batch.count}`));
-  if (before !== undefined && batch.n === before.n + 1 && batch.size !== before.size + batch.count)
+  if (batch.n === (before?.n ?? 0) + 1 && batch.size !== (before?.size ?? 0) + batch.count)
     findings.push(found('its size does not add up'));
+  if (members.at(-1)?.id !== batch.lastId) findings.push(found('it does not end with its last member'));
   if (!merkleRoot(members.map((member) => member.leaf)).equals(batch.root)) findings.push(found('its root is not that of its members'));
   if (!batchHash(batch).equals(batch.hash)) findings.push(found('its hash is not that of its content'));
   return findings;
@@ -149,11 +156,21 @@ export function checkEntries(
   for (const { id, leaf } of members) {
     const row = entries.get(id);
     if (row === undefined) {
-      if (!pruned(id)) findings.push({ batch: batch.n, auditId: id, problem: 'the entry is missing' });
+      if (!pruned(id)) findings.push({ batch: batch.n, auditId: id, problem: MISSING });
     } else if (!leafOf(row.entry, row.mac).equals(leaf)) findings.push({ batch: batch.n, auditId: id, problem: 'the entry was changed' });
   }
   for (const id of entries.keys()) if (!known.has(id)) findings.push({ batch: batch.n, auditId: id, problem: 'the entry was added later' });
   return findings;
+}
+
+/** The id before which an entry says that all were dropped; undefined when it says no such thing. */
+export function prunedBefore(entry: string): string | undefined {
+  try {
+    const { action, actor, details } = JSON.parse(entry) as { action?: unknown; actor?: unknown; details?: { before?: unknown } };
+    return action === 'audit.prune' && actor === 'system' && typeof details?.before === 'string' ? details.before : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 // ---- checkpoints: signed notes (C2SP), `origin\nsize\nhash\n\n— origin signature\n`
@@ -187,6 +204,7 @@ export function readCheckpoint(
 export function checkpointIsSigned(note: string, rawPublicKey: Buffer): boolean {
   const checkpoint = readCheckpoint(note);
   if (checkpoint === undefined || !checkpoint.signature.subarray(0, 4).equals(keyHint(checkpoint.origin, rawPublicKey))) return false;
+  if (rawPublicKey.length !== 32) return false;
   const key = createPublicKey({
     key: Buffer.concat([Buffer.from('302a300506032b6570032100', 'hex'), rawPublicKey]),
     format: 'der',
@@ -206,64 +224,113 @@ export interface ExportReport {
   readonly entries: number;
   readonly batches: number;
   readonly checkpoints: number;
+  /** Entries that were dropped when their time was over: the log itself says so. */
+  readonly pruned: number;
   readonly findings: readonly Finding[];
 }
 
 /** @param anchor a public key (base64, 32 bytes) or a checkpoint kept elsewhere */
 export function verifyExport(text: string, anchor?: string): ExportReport {
-  const lines = text
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as ExportLine);
-  const [head] = lines;
+  const check = checkExport(anchor);
+  for (const line of text.split('\n')) check.line(line);
+  return check.end();
+}
+
+/** Takes an export line by line, and keeps no more than one batch of it: an export may be larger than the memory. */
+export function checkExport(anchor?: string): { line(text: string): void; end(): ExportReport } {
   const findings: Finding[] = [];
   const general = (problem: string) => findings.push({ batch: null, auditId: null, problem });
-  if (head?.type !== 'head' || head['format'] !== 'centaur-audit-1')
-    return {
-      entries: 0,
-      batches: 0,
-      checkpoints: 0,
-      findings: [{ batch: null, auditId: null, problem: 'this is no export of an audit log' }],
-    };
-  const publicKey = Buffer.from(String(head['public_key']), 'base64');
   const kept = anchor === undefined ? undefined : readCheckpoint(anchor);
-  if (anchor !== undefined && kept === undefined && !Buffer.from(anchor.trim(), 'base64').equals(publicKey))
-    general('the export is signed by another key than the one given');
-  if (anchor !== undefined && kept !== undefined && !checkpointIsSigned(anchor, publicKey))
-    general('the checkpoint given was signed by another key');
+  const hashes = new Map<number, Buffer>();
+  const missing: Finding[] = [];
+  const counts = { lines: 0, entries: 0, batches: 0, checkpoints: 0 };
+  let publicKey: Buffer | undefined;
+  let pruned = '';
+  let before: SealedBatch | undefined;
+  let open: { readonly batch: SealedBatch; readonly entries: Map<string, { readonly entry: string; readonly mac: Buffer }> } | undefined;
 
-  const batches = lines.filter((line) => line.type === 'batch').map(readBatch);
-  const entries = new Map<number, Map<string, { entry: string; mac: Buffer }>>();
-  let prunedBefore = '';
-  let count = 0;
-  for (const line of lines) {
-    if (line.type !== 'entry') continue;
-    count += 1;
-    const of = Number(line['batch']);
-    if (!entries.has(of)) entries.set(of, new Map());
-    const entry = JSON.parse(String(line['entry'])) as { id?: string; action?: string; details?: { before?: string } };
-    entries.get(of)?.set(String(entry.id), { entry: String(line['entry']), mac: Buffer.from(String(line['mac']), 'base64') });
-    // what was dropped on purpose, the log itself says
-    if (entry.action === 'audit.prune' && String(entry.details?.before) > prunedBefore) prunedBefore = String(entry.details?.before);
+  function head(line: ExportLine): void {
+    if (line.type !== 'head' || line['format'] !== 'centaur-audit-1') return void general('this is no export of an audit log');
+    publicKey = Buffer.from(String(line['public_key']), 'base64');
+    if (anchor === undefined) return;
+    if (kept === undefined) {
+      if (!Buffer.from(anchor.trim(), 'base64').equals(publicKey)) general('the export is signed by another key than the one given');
+    } else if (!checkpointIsSigned(anchor, publicKey)) general('the checkpoint given was signed by another key');
   }
-  // an export may begin in the middle: then its first batch is held against nothing before it
-  let before =
-    batches[0] !== undefined && batches[0].n > 1
-      ? ({ n: batches[0].n - 1, hash: batches[0].prevHash, size: batches[0].size - batches[0].count } as SealedBatch)
-      : undefined;
-  for (const batch of batches) {
-    findings.push(...checkBatch(batch, before), ...checkEntries(batch, entries.get(batch.n) ?? new Map(), (id) => id < prunedBefore));
+
+  function endBatch(): void {
+    if (open === undefined) return;
+    for (const finding of checkEntries(open.batch, open.entries)) (finding.problem === MISSING ? missing : findings).push(finding);
+    open = undefined;
+  }
+
+  function batchLine(line: ExportLine): void {
+    endBatch();
+    const batch = readBatch(line);
+    counts.batches += 1;
+    // an export may begin in the middle: then its first batch is held against nothing before it
+    if (counts.batches === 1 && batch.n > 1) before = { ...batch, n: batch.n - 1, hash: batch.prevHash, size: batch.size - batch.count };
+    findings.push(...checkBatch(batch, before));
+    hashes.set(batch.size, batch.hash);
     before = batch;
+    open = { batch, entries: new Map() };
   }
-  const bySize = new Map(batches.map((batch) => [batch.size, batch]));
-  const checkpoints = lines.filter((line) => line.type === 'checkpoint').map((line) => String(line['note']));
-  for (const note of kept === undefined ? checkpoints : [...checkpoints, anchor as string]) {
+
+  function entryLine(line: ExportLine): void {
+    counts.entries += 1;
+    const entry = String(line['entry']);
+    const id = String((JSON.parse(entry) as { id?: unknown }).id);
+    // a line that belongs to nothing, or stands in for another, would be read and not verified
+    if (open === undefined || open.batch.n !== line['batch'])
+      findings.push({ batch: Number(line['batch']), auditId: id, problem: 'the entry is not with its batch' });
+    else if (open.entries.has(id)) findings.push({ batch: open.batch.n, auditId: id, problem: 'the entry is there twice' });
+    else open.entries.set(id, { entry, mac: Buffer.from(String(line['mac']), 'base64') });
+    const bound = prunedBefore(entry);
+    if (bound !== undefined && bound > pruned) pruned = bound;
+  }
+
+  function checkpointLine(note: string): void {
     const checkpoint = readCheckpoint(note);
-    if (checkpoint === undefined || !checkpointIsSigned(note, publicKey)) general('a checkpoint is not signed by the installation');
-    else if (bySize.get(checkpoint.size)?.hash.equals(checkpoint.hash) !== true)
+    if (checkpoint === undefined || publicKey === undefined || !checkpointIsSigned(note, publicKey))
+      general('a checkpoint is not signed by the installation');
+    else if (hashes.get(checkpoint.size)?.equals(checkpoint.hash) !== true)
       general(`the log is not the one of the checkpoint at ${checkpoint.size} entries`);
   }
-  return { entries: count, batches: batches.length, checkpoints: checkpoints.length, findings };
+
+  return {
+    line(text) {
+      counts.lines += 1;
+      if (text.trim() === '') return;
+      try {
+        const line = JSON.parse(text) as ExportLine;
+        if (publicKey === undefined) {
+          if (findings.length === 0) head(line);
+        } else if (line.type === 'batch') batchLine(line);
+        else if (line.type === 'entry') entryLine(line);
+        else if (line.type === 'checkpoint') {
+          endBatch();
+          counts.checkpoints += 1;
+          checkpointLine(String(line['note']));
+        } else general(`line ${counts.lines} is of no known type`);
+      } catch {
+        general(`line ${counts.lines} cannot be read`);
+      }
+    },
+    end() {
+      endBatch();
+      if (publicKey === undefined && findings.length === 0) general('this is no export of an audit log');
+      if (kept !== undefined && publicKey !== undefined) checkpointLine(anchor as string);
+      // what was dropped on purpose, an entry further on says
+      const lost = missing.filter(({ auditId }) => String(auditId) >= pruned);
+      return {
+        entries: counts.entries,
+        batches: counts.batches,
+        checkpoints: counts.checkpoints,
+        pruned: missing.length - lost.length,
+        findings: [...findings, ...lost],
+      };
+    },
+  };
 }
 
 function readBatch(line: ExportLine): SealedBatch {
@@ -287,11 +354,13 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     console.error('usage: node offline.ts export.jsonl [file with a public key or a checkpoint]');
     process.exitCode = 2;
   } else {
-    const report = verifyExport(readFileSync(file, 'utf8'), anchor === undefined ? undefined : readFileSync(anchor, 'utf8'));
+    const check = checkExport(anchor === undefined ? undefined : readFileSync(anchor, 'utf8'));
+    for await (const line of createInterface({ input: createReadStream(file), crlfDelay: Number.POSITIVE_INFINITY })) check.line(line);
+    const report = check.end();
     for (const { batch, auditId, problem } of report.findings)
       console.log(`${batch === null ? '' : `batch ${batch}: `}${auditId === null ? '' : `${auditId}: `}${problem}`);
     console.log(
-      `${report.entries} entries in ${report.batches} batches, ${report.checkpoints} checkpoints: ${report.findings.length === 0 ? 'all as they were sealed' : `${report.findings.length} problems`}`,
+      `${report.entries} entries in ${report.batches} batches, ${report.checkpoints} checkpoints${report.pruned === 0 ? '' : `, ${report.pruned} entries dropped when their time was over`}: ${report.findings.length === 0 ? 'all as they were sealed' : `${report.findings.length} problems`}`,
     );
     process.exitCode = report.findings.length === 0 ? 0 : 1;
   }

@@ -35,8 +35,8 @@ export async function pruneLog(store: Store, audit: AuditLog, olderThan: Date): 
     const upper = old.at(-1)?.upper;
     if (upper === undefined) return [];
     const { rows: open } = await tx.query<{ open: boolean }>(
-      `select exists (select from audit_log a where a.audit_id < $1 and (a.xid, a.audit_id) >
-         (select last_xid, last_id from (select last_xid, last_id from audit_batches order by n desc limit 1) b)) as open`,
+      `select exists (select from audit_log a left join lateral (select last_xid, last_id from audit_batches order by n desc limit 1) b on true
+         where a.audit_id < $1 and (b.last_xid is null or (a.xid, a.audit_id) > (b.last_xid, b.last_id))) as open`,
       [upper],
     );
     if (open[0]?.open === true) return [];
@@ -54,6 +54,21 @@ export async function pruneLog(store: Store, audit: AuditLog, olderThan: Date): 
   });
 }
 
+/**
+ * Refuses `truncate` of the partitions too: what keeps the log from being truncated does not pass to them by itself, unlike
+ * what keeps its rows. To be called whenever partitions were made.
+ */
+export async function protectPartitions(store: Store): Promise<void> {
+  const { rows } = await store.query<{ name: string }>(
+    `select c.oid::regclass::text as name from pg_inherits i join pg_class c on c.oid = i.inhrelid
+     where i.inhparent = 'audit_log'::regclass and not exists (select from pg_trigger t where t.tgrelid = c.oid and t.tgname = 'audit_log_keep')`,
+  );
+  for (const { name } of rows)
+    await store.query(
+      `create or replace trigger audit_log_keep before truncate on ${name} for each statement execute function audit_refuse_change()`,
+    );
+}
+
 /** Wraps and unwraps keys: the vault's master key. */
 export interface KeyWrap {
   readonly id: string;
@@ -68,14 +83,16 @@ export async function sealPrivate(
   subject: string,
   data: unknown,
 ): Promise<{ readonly subject: string; readonly sealed: string }> {
-  const fresh = randomBytes(32);
-  await tx.query('insert into audit_subjects (subject, wrapped_key, kek_id) values ($1, $2, $3) on conflict (subject) do nothing', [
-    subject,
-    await keys.wrap(fresh),
-    keys.id,
-  ]);
-  const key = await subjectKey(tx, keys, subject);
-  if (key === undefined) throw new Error(`audit: what is private of ${subject} was erased; nothing new is kept of it`);
+  let key = await subjectKey(tx, keys, subject);
+  if (key === 'none') {
+    await tx.query('insert into audit_subjects (subject, wrapped_key, kek_id) values ($1, $2, $3) on conflict (subject) do nothing', [
+      subject,
+      await keys.wrap(randomBytes(32)),
+      keys.id,
+    ]);
+    key = await subjectKey(tx, keys, subject);
+  }
+  if (typeof key === 'string') throw new Error(`audit: what is private of ${subject} was erased; nothing new is kept of it`);
   const nonce = randomBytes(12);
   const cipher = createCipheriv('aes-256-gcm', key, nonce);
   cipher.setAAD(Buffer.from(subject));
@@ -90,7 +107,7 @@ export async function openPrivate(
   { subject, sealed }: { readonly subject: string; readonly sealed: string },
 ): Promise<unknown> {
   const key = await subjectKey(on, keys, subject);
-  if (key === undefined) return undefined;
+  if (typeof key === 'string') return undefined;
   const bytes = Buffer.from(sealed, 'base64');
   const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, 12));
   decipher.setAAD(Buffer.from(subject));
@@ -111,11 +128,12 @@ export async function erasePrivate(store: Store, audit: AuditLog, actor: string,
   });
 }
 
-async function subjectKey(on: Queryable, keys: KeyWrap, subject: string): Promise<Buffer | undefined> {
+async function subjectKey(on: Queryable, keys: KeyWrap, subject: string): Promise<Buffer | 'none' | 'erased'> {
   const { rows } = await on.query<{ wrapped_key: Buffer | null; kek_id: string }>(
     'select wrapped_key, kek_id from audit_subjects where subject = $1',
     [subject],
   );
   const [row] = rows;
-  return row?.wrapped_key ? keys.unwrap(row.wrapped_key, row.kek_id) : undefined;
+  if (row === undefined) return 'none';
+  return row.wrapped_key === null ? 'erased' : keys.unwrap(row.wrapped_key, row.kek_id);
 }

@@ -34,7 +34,7 @@ export interface SealerOptions {
 export interface Sealer {
   /** Something was appended: seal soon. */
   hint(): void;
-  /** Seals all there is, and signs a checkpoint. */
+  /** Seals all that no open transaction holds back, whichever database of the server it is in, and signs a checkpoint. */
   seal(): Promise<void>;
   close(): Promise<void>;
 }
@@ -49,7 +49,7 @@ export function createSealer(options: SealerOptions): Sealer {
   const { store, signer } = options;
   const delayMs = options.delayMs ?? 250;
   let timer: NodeJS.Timeout | undefined;
-  let running: Promise<void> | undefined;
+  let running: Promise<unknown> | undefined;
   let closed = false;
   const sweep = setInterval(hint, SWEEP_MS);
   sweep.unref();
@@ -58,46 +58,50 @@ export function createSealer(options: SealerOptions): Sealer {
     if (closed || timer !== undefined) return;
     timer = setTimeout(() => {
       timer = undefined;
-      void quietly();
+      void alone(() => quietly());
     }, delayMs);
     timer.unref();
   }
 
-  async function quietly(): Promise<void> {
+  /** One at a time in this process. */
+  async function alone<T>(work: () => Promise<T>): Promise<T> {
+    while (running !== undefined) await running.catch(() => undefined);
+    const mine = work();
+    running = mine;
     try {
-      const left = await sealNow();
+      return await mine;
+    } finally {
+      running = undefined;
+    }
+  }
+
+  async function quietly(): Promise<void> {
+    if (closed) return;
+    try {
+      await sealAll('skip');
       await checkpointIfDue();
-      if (left) hint();
+      if (await isWaiting()) hint();
     } catch (error) {
       options.log?.({ level: 'warn', message: 'sealing the audit log failed; trying again', error: (error as Error).message });
       hint();
     }
   }
 
-  /** One at a time in this process; true when there is more to seal. */
-  async function sealNow(): Promise<boolean> {
-    while (running !== undefined) await running;
-    let left = false;
-    running = (async () => {
-      let count: number;
-      do count = await sealBatch(store);
-      while (count === BATCH_MAX);
-      // open transactions hold their entries back
-      const { rows } = await store.query<{ waiting: boolean }>(
-        `select exists (select from audit_log a cross join lateral (select last_xid, last_id from audit_batches order by n desc limit 1) b
-           where (a.xid, a.audit_id) > (b.last_xid, b.last_id)) as waiting`,
-      );
-      left = rows[0]?.waiting === true;
-    })();
-    try {
-      await running;
-    } finally {
-      running = undefined;
-    }
-    return left;
+  /** When another process is at it: `skip` leaves it to that one. */
+  async function sealAll(busy: 'skip' | 'wait'): Promise<void> {
+    while ((await sealBatch(store, busy)) === BATCH_MAX);
   }
 
-  async function checkpointIfDue(force = false): Promise<void> {
+  /** Whether open transactions, or another sealer, have left something to do. */
+  async function isWaiting(): Promise<boolean> {
+    const { rows } = await store.query<{ waiting: boolean }>(
+      `select exists (select from audit_log a left join lateral (select last_xid, last_id from audit_batches order by n desc limit 1) b on true
+         where b.last_xid is null or (a.xid, a.audit_id) > (b.last_xid, b.last_id)) as waiting`,
+    );
+    return rows[0]?.waiting === true;
+  }
+
+  async function checkpointIfDue(when: 'due' | 'now' = 'due'): Promise<void> {
     const { rows } = await store.query<{ n: number; size: number; hash: Buffer; last_size: number | null; age_ms: number | null }>(
       `select b.n, b.size, b.hash, c.size as last_size, extract(epoch from clock_timestamp() - c.created_at)::float8 * 1000 as age_ms
        from (select * from audit_batches order by n desc limit 1) b left join (select * from audit_checkpoints order by n desc limit 1) c on true`,
@@ -107,7 +111,7 @@ export function createSealer(options: SealerOptions): Sealer {
     const behind = state.size - (state.last_size ?? 0);
     const due =
       state.age_ms === null || state.age_ms >= (options.checkpointMs ?? 60_000) || behind >= (options.checkpointEntries ?? 10_000);
-    if (!due && !force) return;
+    if (!due && when === 'due') return;
     const note = signCheckpoint(signer, state.size, state.hash);
     const { rowCount } = await store.query('insert into audit_checkpoints (n, size, note) values ($1, $2, $3) on conflict do nothing', [
       state.n,
@@ -119,28 +123,32 @@ export function createSealer(options: SealerOptions): Sealer {
 
   return {
     hint,
-    async seal() {
-      await sealNow();
-      await checkpointIfDue(true);
-    },
+    seal: () =>
+      alone(async () => {
+        await sealAll('wait');
+        await checkpointIfDue('now');
+      }),
     async close() {
       closed = true;
       clearInterval(sweep);
       clearTimeout(timer);
-      await running?.catch(() => undefined);
+      while (running !== undefined) await running.catch(() => undefined);
     },
   };
 }
 
 /** Seals up to one batch; answers how many entries it took. */
-async function sealBatch(store: Store): Promise<number> {
+async function sealBatch(store: Store, busy: 'skip' | 'wait'): Promise<number> {
   return store.transaction(async (tx) => {
-    const { rows: lock } = await tx.query<{ mine: boolean }>('select pg_try_advisory_xact_lock($1) as mine', [SEAL_LOCK]);
-    if (lock[0]?.mine !== true) return 0;
+    if (busy === 'wait') await tx.query('select pg_advisory_xact_lock($1)', [SEAL_LOCK]);
+    else {
+      const { rows: lock } = await tx.query<{ mine: boolean }>('select pg_try_advisory_xact_lock($1) as mine', [SEAL_LOCK]);
+      if (lock[0]?.mine !== true) return 0;
+    }
     const before = await lastBatch(tx);
     const { rows } = await tx.query<{ xid: string; audit_id: string; leaf: Buffer }>(
       `select a.xid::text as xid, a.audit_id, a.leaf from audit_log a
-       where (a.xid, a.audit_id) > ($1::xid8, $2::uuid) and a.xid < pg_snapshot_xmin(pg_current_snapshot())
+       where (a.xid, a.audit_id) > ($1::xid8, $2::uuid) and a.xid < audit_xmin()
        order by a.xid, a.audit_id limit $3`,
       [before?.last_xid ?? '0', before?.last_id ?? FIRST_ID, BATCH_MAX],
     );
@@ -169,6 +177,23 @@ async function sealBatch(store: Store): Promise<number> {
       ],
     );
     return rows.length;
+  });
+}
+
+/**
+ * Numbers of transactions begin anew on another server: after a restore from a dump, what is appended would sort before
+ * what is sealed, and never be sealed itself. This shifts the numbers that entries get beyond all that are there. To be
+ * called before the first append of a process; on the server that the log has always been on it changes nothing.
+ */
+export async function continueOrder(store: Store): Promise<void> {
+  await store.transaction(async (tx) => {
+    await tx.query('select pg_advisory_xact_lock($1)', [SEAL_LOCK]);
+    await tx.query(
+      `select setval('audit_xid_shift', greatest(coalesce((select a.xid from audit_log a order by a.xid desc, a.audit_id desc limit 1), '0'::xid8),
+         coalesce((select b.last_xid from audit_batches b order by b.n desc limit 1), '0'::xid8))::text::bigint)
+       where greatest((select a.xid from audit_log a order by a.xid desc, a.audit_id desc limit 1),
+         (select b.last_xid from audit_batches b order by b.n desc limit 1)) >= audit_xmax()`,
+    );
   });
 }
 

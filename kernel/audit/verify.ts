@@ -1,15 +1,14 @@
 /** Verification of the log in the database: every batch, every entry in it, and what is not sealed yet. */
-import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { Store } from '../store/index.ts';
-import { type AuditRow, columnsThatDiffer } from './entry.ts';
+import { type AuditRow, columnsThatDiffer, macOf } from './entry.ts';
 import {
   checkBatch,
   checkEntries,
   checkpointIsSigned,
   type Finding,
-  idBytes,
   inclusionPath,
   leafOf,
+  prunedBefore,
   readCheckpoint,
   readMembers,
   type SealedBatch,
@@ -23,6 +22,9 @@ export interface VerifyReport {
   readonly unsealed: number;
   /** Sealed entries that were dropped when their time was over. */
   readonly pruned: number;
+  /** How many there are. */
+  readonly problems: number;
+  /** The first thousand of them. */
   readonly findings: readonly Finding[];
 }
 
@@ -37,9 +39,6 @@ export interface VerifyOptions {
 
 /** More are counted, not listed. */
 const FINDINGS_MAX = 1000;
-const FIRST_ID = '00000000-0000-0000-0000-000000000000';
-
-type Row = Omit<AuditRow, never>;
 
 const ROW = `a.audit_id as "auditId", a.action, a.actor, a.resource, a.decision, a.intent_id as "intentId", a.lease_id as "leaseId", a.run_id as "runId",
   a.thread_key as "threadKey", a.trace_id as "traceId", a.entry, a.mac, a.leaf`;
@@ -49,7 +48,13 @@ const BATCH = `n, count, size, last_xid::text as "lastXid", last_id as "lastId",
 /** Reads the whole log, batch by batch. */
 export async function verifyLog(store: Store, options: VerifyOptions): Promise<VerifyReport> {
   const findings: Finding[] = [];
-  const prunedBefore = await pruneBound(store);
+  let problems = 0;
+  const report = (found: readonly Finding[]) => {
+    problems += found.length;
+    findings.push(...found.slice(0, FINDINGS_MAX - findings.length));
+  };
+  // before the batches: what is sealed meanwhile may be signed meanwhile, too
+  const { rows: checkpoints } = await store.query<Checkpoint>('select n, size, note from audit_checkpoints order by n');
   let entries = 0;
   let pruned = 0;
   let batches = 0;
@@ -61,26 +66,24 @@ export async function verifyLog(store: Store, options: VerifyOptions): Promise<V
     if (batch === undefined) break;
     batches += 1;
     hashes.set(batch.size, batch.hash);
-    findings.push(...checkBatch(batch, before));
-    const rowsOf = await entriesBetween(store, before, batch);
-    entries += rowsOf.length;
-    const isPruned = (id: string) => id < prunedBefore;
-    findings.push(...checkEntries(batch, new Map(rowsOf.map((row) => [row.auditId, row])), isPruned));
-    for (const row of rowsOf) findings.push(...checkRow(row, batch.n, options.macKey));
-    if (rowsOf.length < batch.count) {
-      const present = new Set(rowsOf.map((row) => row.auditId));
-      pruned += readMembers(batch.members).filter(({ id }) => isPruned(id) && !present.has(id)).length;
-    }
+    report(checkBatch(batch, before));
+    const rowsOf = new Map((await entriesBetween(store, before, batch)).map((row) => [row.auditId, row]));
+    entries += rowsOf.size;
+    const missing = readMembers(batch.members).filter(({ id }) => !rowsOf.has(id));
+    // after the rows: a pruning in between has said so by now
+    const bound = missing.length === 0 ? '' : await pruneBound(store, options.macKey);
+    const isPruned = (id: string) => id < bound;
+    pruned += missing.filter(({ id }) => isPruned(id)).length;
+    report(checkEntries(batch, rowsOf, isPruned));
+    for (const row of rowsOf.values()) report(checkRow(row, batch.n, options.macKey));
     options.onProgress?.(entries);
     before = batch;
-    if (findings.length > FINDINGS_MAX) break;
   }
   const unsealed = await entriesBetween(store, before, undefined);
-  for (const row of unsealed) findings.push(...checkRow(row, null, options.macKey));
-  const { rows: checkpoints } = await store.query<{ note: string }>('select note from audit_checkpoints order by n');
-  for (const note of [...checkpoints.map((row) => row.note), ...(options.anchors ?? [])]) {
-    const problem = checkpointProblem(note, hashes, options.rawPublicKey);
-    if (problem !== undefined) findings.push({ batch: null, auditId: null, problem });
+  for (const row of unsealed) report(checkRow(row, null, options.macKey));
+  for (const checkpoint of [...checkpoints, ...(options.anchors ?? []).map((note) => ({ note }))]) {
+    const problem = checkpointProblem(checkpoint, hashes, options.rawPublicKey);
+    if (problem !== undefined) report([{ batch: null, auditId: null, problem }]);
   }
   return {
     entries: entries + unsealed.length,
@@ -88,34 +91,41 @@ export async function verifyLog(store: Store, options: VerifyOptions): Promise<V
     checkpoints: checkpoints.length,
     unsealed: unsealed.length,
     pruned,
-    findings: findings.slice(0, FINDINGS_MAX),
+    problems,
+    findings,
   };
 }
 
-function checkpointProblem(note: string, hashes: ReadonlyMap<number, Buffer>, rawPublicKey: Buffer): string | undefined {
+interface Checkpoint {
+  readonly n?: number;
+  readonly size?: number;
+  readonly note: string;
+}
+
+function checkpointProblem({ n, size, note }: Checkpoint, hashes: ReadonlyMap<number, Buffer>, rawPublicKey: Buffer): string | undefined {
   const checkpoint = readCheckpoint(note);
   if (checkpoint === undefined || !checkpointIsSigned(note, rawPublicKey)) return 'a checkpoint is not signed by the installation';
+  if (size !== undefined && size !== checkpoint.size) return `the checkpoint of batch ${n} is the one at ${checkpoint.size} entries`;
   return hashes.get(checkpoint.size)?.equals(checkpoint.hash) === true
     ? undefined
     : `the log is not the one of the checkpoint at ${checkpoint.size} entries`;
 }
 
 /** In the order of the log. Without an end: what is not sealed. */
-async function entriesBetween(store: Store, after: SealedBatch | undefined, upTo: SealedBatch | undefined): Promise<Row[]> {
-  const { rows } = await store.query<Row>(
-    `select ${ROW} from audit_log a where (a.xid, a.audit_id) > ($1::xid8, $2::uuid)
+async function entriesBetween(store: Store, after: SealedBatch | undefined, upTo: SealedBatch | undefined): Promise<AuditRow[]> {
+  const { rows } = await store.query<AuditRow>(
+    `select ${ROW} from audit_log a where ($1::xid8 is null or (a.xid, a.audit_id) > ($1::xid8, $2::uuid))
        and ($3::xid8 is null or (a.xid, a.audit_id) <= ($3::xid8, $4::uuid)) order by a.xid, a.audit_id`,
-    [after?.lastXid ?? '0', after?.lastId ?? FIRST_ID, upTo?.lastXid ?? null, upTo?.lastId ?? null],
+    [after?.lastXid ?? null, after?.lastId ?? null, upTo?.lastXid ?? null, upTo?.lastId ?? null],
   );
   return rows;
 }
 
-function checkRow(row: Row, batch: number | null, macKey: Buffer | undefined): Finding[] {
+function checkRow(row: AuditRow, batch: number | null, macKey: Buffer | undefined): Finding[] {
   const findings: Finding[] = [];
   const found = (problem: string) => findings.push({ batch, auditId: row.auditId, problem });
-  if (macKey !== undefined && !timingSafeEqual(createHmac('sha256', macKey).update(row.entry).digest(), row.mac))
-    found('its MAC is not by this installation');
-  if (batch === null && !leafOf(row.entry, row.mac).equals(row.leaf)) found('the entry was changed');
+  if (macKey !== undefined && !isOurs(row, macKey)) found('its MAC is not by this installation');
+  if (!leafOf(row.entry, row.mac).equals(row.leaf)) found(batch === null ? 'the entry was changed' : 'its leaf is not that of the entry');
   try {
     const columns = columnsThatDiffer(row);
     if (columns.length > 0) found(`its columns say something else than the entry: ${columns.join(', ')}`);
@@ -125,13 +135,19 @@ function checkRow(row: Row, batch: number | null, macKey: Buffer | undefined): F
   return findings;
 }
 
-/** Entries older than this were dropped on purpose, which the log itself says. */
-async function pruneBound(store: Store): Promise<string> {
-  const { rows } = await store.query<{ entry: string }>(
-    `select entry from audit_log where action = 'audit.prune' and actor = 'system' order by audit_id desc limit 1`,
+function isOurs({ entry, mac }: { readonly entry: string; readonly mac: Buffer }, macKey: Buffer): boolean {
+  return macOf(entry, macKey).equals(mac);
+}
+
+/** Entries older than this were dropped on purpose, which the log itself says. A forged entry says nothing. */
+async function pruneBound(store: Store, macKey: Buffer | undefined): Promise<string> {
+  const { rows } = await store.query<{ entry: string; mac: Buffer }>(
+    `select entry, mac from audit_log where action = 'audit.prune' and actor = 'system'`,
   );
-  if (rows[0] === undefined) return FIRST_ID;
-  return (JSON.parse(rows[0].entry) as { details: { before: string } }).details.before;
+  return rows
+    .filter((row) => macKey === undefined || isOurs(row, macKey))
+    .map(({ entry }) => prunedBefore(entry) ?? '')
+    .reduce((latest, before) => (before > latest ? before : latest), '');
 }
 
 export interface InclusionProof {
@@ -163,13 +179,13 @@ export async function proveInclusion(store: Store, auditId: string): Promise<Inc
   const [row] = found;
   if (row === undefined) return undefined;
   const { rows } = await store.query<SealedBatch>(
-    `select ${BATCH} from audit_batches where (last_xid, last_id) >= ($1::xid8, $2::uuid) order by n limit 1`,
+    `select ${BATCH} from audit_batches where (last_xid, last_id) >= ($1::xid8, $2::uuid) order by last_xid, last_id limit 1`,
     [row.xid, auditId],
   );
   const [batch] = rows;
   if (batch === undefined) return null;
   const members = readMembers(batch.members);
-  const index = members.findIndex((member) => idBytes(member.id).equals(idBytes(auditId)));
+  const index = members.findIndex((member) => member.id === auditId.toLowerCase());
   if (index < 0) return null;
   const { rows: notes } = await store.query<{ note: string }>('select note from audit_checkpoints where n >= $1 order by n limit 1', [
     batch.n,

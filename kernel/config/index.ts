@@ -54,6 +54,7 @@ const ENVIRONMENT = z.object({
   CENTAUR_CONFIG: z.string().min(1).optional(),
   FIREWALL_HOST: z.string().min(1).default('127.0.0.1'),
   FIREWALL_PORT: whole(0, 65_535).prefault('8081'),
+  FIREWALL_POSTGRES_PORT: whole(0, 65_535).optional(),
   FIREWALL_METRICS_PORT: whole(0, 65_535).optional(),
   FIREWALL_URL: z.url({ protocol: /^http$/, error: 'expected an address such as http://127.0.0.1:8081' }).optional(),
   CENTAUR_AUDIT_ANCHOR: z.string().min(1).optional(),
@@ -80,6 +81,8 @@ export interface Config {
   readonly firewall: {
     readonly host: string;
     readonly port: number;
+    /** Where it speaks the protocol of Postgres. */
+    readonly postgresPort: number;
     readonly metricsPort: number | undefined;
     /** Where clients find it. */
     readonly url: string | undefined;
@@ -130,6 +133,7 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
     firewall: {
       host: values.FIREWALL_HOST,
       port: values.FIREWALL_PORT,
+      postgresPort: values.FIREWALL_POSTGRES_PORT ?? (values.FIREWALL_PORT === 0 ? 0 : values.FIREWALL_PORT + 1),
       metricsPort: values.FIREWALL_METRICS_PORT,
       url: values.FIREWALL_URL?.replace(/\/$/, ''),
     },

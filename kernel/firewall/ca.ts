@@ -12,16 +12,24 @@ const DAY_MS = 86_400_000;
 const CA_DAYS = 3650;
 const LEAF_DAYS = 7;
 const LEAVES_MOST = 1000;
+const RENEW_MS = (LEAF_DAYS * DAY_MS) / 2;
 /** A clock that is behind must not make a new certificate one of the future. */
 const BACKDATE_MS = 3_600_000;
 
 x509.cryptoProvider.set(webcrypto as unknown as Parameters<typeof x509.cryptoProvider.set>[0]);
 
+export interface Leaf {
+  readonly key: string;
+  readonly cert: string;
+  readonly minVersion: 'TLSv1.2';
+}
+
 export interface Authority {
   /** Clients trust this. */
   readonly caPem: string;
   readonly notAfter: Date;
-  /** The server side of a host's TLS; made once per host. */
+  /** Key and certificates of a host's TLS; made once in a while. */
+  leafFor(host: string): Promise<Leaf>;
   contextFor(host: string): Promise<SecureContext>;
 }
 
@@ -42,9 +50,9 @@ export async function createAuthority({ public: caPem, secret }: { readonly publ
   })
     .export({ format: 'pem', type: 'pkcs8' })
     .toString();
-  const leaves = new Map<string, { readonly context: Promise<SecureContext>; readonly until: number }>();
+  const leaves = new Map<string, { readonly leaf: Promise<Leaf>; readonly until: number }>();
 
-  async function mint(host: string): Promise<SecureContext> {
+  async function mint(host: string): Promise<Leaf> {
     const now = Date.now();
     const leaf = await x509.X509CertificateGenerator.create({
       serialNumber: serial(),
@@ -64,21 +72,24 @@ export async function createAuthority({ public: caPem, secret }: { readonly publ
         await x509.AuthorityKeyIdentifierExtension.create(ca),
       ],
     });
-    return createSecureContext({ key: leafKeyPem, cert: `${leaf.toString('pem')}\n${caPem}`, minVersion: 'TLSv1.2' });
+    return { key: leafKeyPem, cert: `${leaf.toString('pem')}\n${caPem}`, minVersion: 'TLSv1.2' };
+  }
+
+  function leafFor(host: string): Promise<Leaf> {
+    const known = leaves.get(host);
+    if (known !== undefined && known.until > Date.now()) return known.leaf;
+    if (leaves.size >= LEAVES_MOST) leaves.delete(leaves.keys().next().value as string);
+    const leaf = mint(host);
+    leaves.set(host, { leaf, until: Date.now() + RENEW_MS });
+    leaf.catch(() => leaves.delete(host));
+    return leaf;
   }
 
   return {
     caPem,
     notAfter: ca.notAfter,
-    contextFor(host) {
-      const known = leaves.get(host);
-      if (known !== undefined && known.until > Date.now()) return known.context;
-      if (leaves.size >= LEAVES_MOST) leaves.delete(leaves.keys().next().value as string);
-      const context = mint(host);
-      leaves.set(host, { context, until: Date.now() + ((LEAF_DAYS - 1) * DAY_MS) / 2 });
-      context.catch(() => leaves.delete(host));
-      return context;
-    },
+    leafFor,
+    contextFor: async (host) => createSecureContext(await leafFor(host)),
   };
 }
 

@@ -4,7 +4,7 @@ import type { AuditLog } from '../audit/index.ts';
 import { canonicalJson, type Store } from '../store/index.ts';
 import { type EgressConfig, readRules } from './rules.ts';
 
-export type { EgressConfig } from './rules.ts';
+export { type EgressConfig, readRules } from './rules.ts';
 
 export interface StoredConfig {
   readonly version: number;

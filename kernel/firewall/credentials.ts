@@ -366,7 +366,8 @@ function resignAws(secret: HeldSecret, applied: Applied, outgoing: OutgoingReque
     ['services', service],
   ] as const) {
     const allowed = secret.options[field];
-    if (Array.isArray(allowed) && !allowed.includes(value))
+    const list = allowed === undefined ? undefined : Array.isArray(allowed) ? allowed : String(allowed as string).split(/[\s,]+/);
+    if (list?.includes(value) === false)
       throw new RefusedError(403, 'SCOPE_DENIED', `${secret.name} is not for ${field.slice(0, -1)} ${value}`);
   }
   const parts = readParts(secret);

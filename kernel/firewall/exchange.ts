@@ -22,7 +22,7 @@ import type { Upstreams } from './upstream.ts';
 
 /** How a request came in. */
 export interface Channel {
-  readonly via: 'tunnel' | 'absolute' | 'base_url';
+  readonly via: 'tunnel' | 'absolute' | 'base_url' | 'postgres';
   readonly peer: string;
   readonly target: Target;
   readonly lease: LiveLease;
@@ -150,7 +150,7 @@ export async function prepare(
   const found = answer === undefined ? findPlaceholders(lease, outgoing) : [];
   const verdict = await judge(parts, channel, outgoing, found, body.length);
   // a name that leads to an address of our own is refused before anything is spent on it
-  await parts.upstreams().resolve(target);
+  await parts.upstreams().check(target);
   await parts.leases.consume(lease);
 
   // no entry, no credential
@@ -318,7 +318,9 @@ function send(parts: Parts, sending: Sending): Promise<void> {
 
     const cut = () => finish(new RefusedError(407, 'LEASE_REVOKED', 'the lease ended'));
     lease.open.add(cut);
-    response.once('close', () => finish(new RefusedError(499, 'CLIENT_GONE', 'the client went away')));
+    response.once('close', () => {
+      if (!ended) finish(new RefusedError(499, 'CLIENT_GONE', 'the client went away'));
+    });
 
     /** Once: with an error, nothing more goes out in either direction. */
     function finish(error?: Error): void {
@@ -380,7 +382,10 @@ function send(parts: Parts, sending: Sending): Promise<void> {
                 throw new RefusedError(502, 'SECRET_IN_ANSWER', 'the answer had a secret in it', { leaks: head.hits });
               status = statusCode;
               response.writeHead(statusCode, forHttp2(sending.request) ? asObject(head.headers) : (head.headers.flat() as never));
-              response.flushHeaders();
+              // with the first of the body when that is here already, else by itself: nobody waits for the other
+              setImmediate(() => {
+                if (bytes === 0 && !ended) response.flushHeaders();
+              });
               body = openBody({
                 encodings: hasNoBody(outgoing.method, statusCode) ? [] : head.encodings,
                 scanner,

@@ -22,6 +22,7 @@ import type { Parts } from './exchange.ts';
 import { createGate } from './gate.ts';
 import { createLeaseBook, type LiveLease } from './lease-book.ts';
 import { createFirewallMetrics } from './metrics.ts';
+import { createPostgresDoor } from './postgres.ts';
 import { type EgressConfig, type EgressRules, readRules } from './rules.ts';
 import { createScanner, type Scanner, SHORTEST_SECRET } from './scanner/index.ts';
 import { createFirewallServer } from './server.ts';
@@ -38,6 +39,8 @@ export interface FirewallOptions {
   readonly host: string;
   /** 0: any free one. */
   readonly port: number;
+  /** Where it speaks the protocol of Postgres, for secrets of type pg_dsn. Undefined: nowhere. */
+  readonly postgresPort?: number | undefined;
   /** For Prometheus, on 127.0.0.1 alone. Undefined: none. */
   readonly metricsPort?: number | undefined;
   readonly log: (entry: StoreLogEntry) => void;
@@ -50,6 +53,7 @@ export interface FirewallOptions {
 export interface Firewall {
   readonly port: number;
   readonly metricsPort: number | undefined;
+  readonly postgresPort: number | undefined;
   readonly caPem: string;
   close(): Promise<void>;
 }
@@ -272,6 +276,8 @@ export async function startFirewall(options: FirewallOptions): Promise<Firewall>
   const timer = setInterval(reloadSoon, SEEN_MS);
   ({ port } = await server.listen({ host: options.host, port: options.port }));
   await tell();
+  const door = options.postgresPort === undefined ? undefined : createPostgresDoor(parts, values);
+  const postgres = await door?.listen({ host: options.host, port: options.postgresPort ?? 0 });
   const page =
     options.metricsPort === undefined
       ? undefined
@@ -287,6 +293,7 @@ export async function startFirewall(options: FirewallOptions): Promise<Firewall>
   return {
     port,
     metricsPort: page?.port,
+    postgresPort: postgres?.port,
     caPem: authority.caPem,
     async close() {
       clearInterval(timer);
@@ -294,6 +301,7 @@ export async function startFirewall(options: FirewallOptions): Promise<Firewall>
       await reloading;
       leases.close();
       await server.close();
+      await door?.close();
       await page?.close();
       await upstreams?.close();
       values.close();

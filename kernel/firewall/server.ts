@@ -8,7 +8,7 @@ import net from 'node:net';
 import tls from 'node:tls';
 import type { Duplex } from 'node:stream';
 import { canonicalHost, type Target } from '../vault/index.ts';
-import type { Authority } from './ca.ts';
+import type { Authority, Leaf } from './ca.ts';
 import { type Channel, type ClientResponse, exchange, type Parts, recordRefusal, sendRefusal, toRefusal } from './exchange.ts';
 import type { LiveLease } from './lease-book.ts';
 import { relayWebSocket } from './websocket.ts';
@@ -39,6 +39,7 @@ const HEADERS_MS = 10_000;
 /** A tunnel that has said nothing since it was opened. */
 const HANDSHAKE_MS = 10_000;
 const KEEP_ALIVE_MS = 65_000;
+const HOSTS_MOST = 1000;
 const BASE_URL = /^\/to\/(?:(https?):\/\/?)?([^/]+)(\/.*)?$/;
 
 export function createFirewallServer({ parts, authority, reaches, status }: ServerOptions): FirewallServer {
@@ -142,7 +143,7 @@ export function createFirewallServer({ parts, authority, reaches, status }: Serv
     const first = head.length > 0 ? head : await firstBytes(socket);
     if (first === undefined) return void socket.destroy();
     socket.unshift(first);
-    if (first[0] === 0x16) return intercept(socket, tunnel);
+    if (first[0] === 0x16) return void intercept(socket, tunnel);
     // cleartext in a tunnel is a request like any other, to the same port
     parts.metrics.count('tunnels', 'cleartext');
     tunnelOf.set(socket, { ...tunnel, target: { ...target, scheme: 'http' } });
@@ -164,53 +165,63 @@ export function createFirewallServer({ parts, authority, reaches, status }: Serv
     });
   }
 
-  function intercept(socket: net.Socket, tunnel: Tunnel): void {
+  /** One TLS server per host, none of which listens: they are given the tunnels to their host. */
+  const hosts = new Map<string, { readonly leaf: Leaf; readonly server: tls.Server }>();
+
+  async function intercept(socket: net.Socket, tunnel: Tunnel): Promise<void> {
     const { host } = tunnel.target;
     parts.metrics.count('tunnels', 'tls');
-    let refused = false;
-    const refuse = (code: string, details: Readonly<Record<string, unknown>>) => {
-      if (refused) return;
-      refused = true;
-      void recordRefusal(parts, new RefusedError(421, code, 'the TLS handshake was refused', details), {
-        channel: { via: 'tunnel', ...tunnel },
-        method: 'CONNECT',
-        url: '',
-      });
-    };
-    authority.contextFor(host).then(
-      (context) => {
-        if (socket.destroyed) return;
-        const secure = new tls.TLSSocket(socket, {
-          isServer: true,
-          server: undefined as never,
-          secureContext: context,
-          ALPNProtocols: ['h2', 'http/1.1'],
-          SNICallback: (name, callback) => {
-            if (canonicalHost(name) === host) return callback(null, context);
-            refuse('OTHER_SNI', { sni: name.slice(0, 255) });
-            callback(new Error('another host than that of the tunnel'));
-          },
-        });
-        const timer = setTimeout(() => secure.destroy(), HANDSHAKE_MS);
-        secure.on('error', (error: Error & { code?: string }) => {
-          // a client that does not trust the CA, or pins another certificate, says so
-          if (/ALERT|unknown_ca|bad_certificate|certificate_unknown/i.test(`${error.code} ${error.message}`))
-            refuse('CLIENT_REFUSED_CERTIFICATE', { tls: error.code });
-          else refuse('TLS_FAILED', { tls: error.code });
-        });
-        secure.once('secure', () => {
-          clearTimeout(timer);
-          tunnelOf.set(secure, tunnel);
-          if (secure.alpnProtocol === 'h2') inner2.emit('connection', secure);
-          else inner.emit('connection', secure);
-        });
-        secure.once('close', () => clearTimeout(timer));
-      },
-      (error: Error) => {
-        parts.log({ level: 'error', message: 'a certificate could not be made', host, error: error.message });
-        socket.destroy();
-      },
-    );
+    tunnelOf.set(socket, tunnel);
+    try {
+      const leaf = await authority.leafFor(host);
+      let known = hosts.get(host);
+      if (known?.leaf !== leaf) {
+        if (hosts.size >= HOSTS_MOST) hosts.delete(hosts.keys().next().value as string);
+        hosts.set(host, (known = { leaf, server: tlsServer(host, leaf) }));
+      }
+      if (!socket.destroyed) known.server.emit('connection', socket);
+    } catch (error) {
+      parts.log({ level: 'error', message: 'a certificate could not be made', host, error: (error as Error).message });
+      socket.destroy();
+    }
+  }
+
+  function tlsServer(host: string, leaf: Leaf): tls.Server {
+    const server = tls.createServer({ ...leaf, ALPNProtocols: ['h2', 'http/1.1'], handshakeTimeout: HANDSHAKE_MS }, (secure) => {
+      const tunnel = tunnelBelow(secure);
+      if (tunnel === undefined) return void secure.destroy();
+      // the name was read with the first message; nothing was answered to it yet but our own certificate
+      const { servername: sni } = secure as tls.TLSSocket & { servername?: string | false };
+      if (typeof sni === 'string' && canonicalHost(sni) !== host) {
+        refuseHandshake(tunnel, 'OTHER_SNI', { sni: sni.slice(0, 255) });
+        return void secure.destroy();
+      }
+      secure.on('error', () => undefined);
+      tunnelOf.set(secure, tunnel);
+      (secure.alpnProtocol === 'h2' ? inner2 : inner).emit('connection', secure);
+    });
+    server.on('tlsClientError', (error: Error & { code?: string }, secure: tls.TLSSocket) => {
+      const tunnel = tunnelBelow(secure);
+      if (tunnel === undefined) return;
+      // a client that does not trust the CA, or pins another certificate, says so
+      const distrusts = /ALERT|unknown_ca|bad_certificate|certificate_unknown/i.test(`${error.code} ${error.message}`);
+      refuseHandshake(tunnel, distrusts ? 'CLIENT_REFUSED_CERTIFICATE' : 'TLS_FAILED', { tls: error.code });
+    });
+    return server;
+  }
+
+  /** A TLS socket knows the socket that it stands on. */
+  function tunnelBelow(secure: tls.TLSSocket): Tunnel | undefined {
+    const { _parent: below } = secure as unknown as { readonly _parent?: object };
+    return below === undefined ? undefined : tunnelOf.get(below);
+  }
+
+  function refuseHandshake(tunnel: Tunnel, code: string, details: Readonly<Record<string, unknown>>): void {
+    void recordRefusal(parts, new RefusedError(421, code, 'the TLS handshake was refused', details), {
+      channel: { via: 'tunnel', ...tunnel },
+      method: 'CONNECT',
+      url: '',
+    });
   }
 
   // ---- requests

@@ -11,7 +11,14 @@ export interface Upstreams {
   pool(target: Target): Pool;
   /** A connection of its own, for a WebSocket. */
   dial(target: Target): Promise<net.Socket | tls.TLSSocket>;
-  /** @throws RefusedError 403, 502: whether anything may be sent there at all */
+  /**
+   * Whether anything may be sent there at all, so that nothing is spent on what cannot be dialled. Dialling resolves and
+   * checks by itself.
+   *
+   * @throws RefusedError 403, 502
+   */
+  check(target: Target): Promise<void>;
+  /** An address that may be dialled. @throws RefusedError 403, 502 */
   resolve(target: Target): Promise<string>;
   close(): Promise<void>;
 }
@@ -29,6 +36,7 @@ const CONNECT_MS = 10_000;
 /** Enough for a burst; more would only queue at the service. */
 const CONNECTIONS = 64;
 const POOLS_MOST = 500;
+const CHECKED_MS = 5000;
 
 export function createUpstreams(options: UpstreamOptions): Upstreams {
   const resolver = options.resolver ?? systemResolver;
@@ -37,6 +45,8 @@ export function createUpstreams(options: UpstreamOptions): Upstreams {
     ...(options.caPems.length === 0 ? {} : { ca: [...tls.rootCertificates, ...options.caPems] }),
   });
   const pools = new Map<string, Pool>();
+  /** Hosts that were found in order, until when. */
+  const checked = new Map<string, number>();
 
   async function resolve({ host }: Target): Promise<string> {
     if (isMetadataName(host)) throw blocked(`${host} is a metadata service`);
@@ -101,9 +111,18 @@ export function createUpstreams(options: UpstreamOptions): Upstreams {
     return made;
   }
 
+  async function check(target: Target): Promise<void> {
+    const now = performance.now();
+    if ((checked.get(target.host) ?? 0) > now) return;
+    await resolve(target);
+    if (checked.size > POOLS_MOST) checked.clear();
+    checked.set(target.host, now + CHECKED_MS);
+  }
+
   return {
     pool,
     dial,
+    check,
     resolve,
     async close() {
       await Promise.all([...pools.values()].map((each) => each.destroy().catch(() => undefined)));

@@ -20,28 +20,38 @@ export interface CompiledPolicy extends Decider {
   readonly gates: ReadonlyMap<string, Gate>;
 }
 
+/** What became of a test in the text. */
+export interface TestOutcome {
+  readonly name: string;
+  readonly line: number | undefined;
+  readonly failure: string | undefined;
+}
+
 /** Never throws. With an error among the problems there is no policy; in the order of lines. */
 export function compilePolicy(
   text: string,
   schemas?: PolicySchemas,
-): { readonly policy: CompiledPolicy | undefined; readonly problems: readonly Problem[] } {
+): {
+  readonly policy: CompiledPolicy | undefined;
+  readonly problems: readonly Problem[];
+  /** None when errors of another kind kept them from being run. */
+  readonly tests: readonly TestOutcome[];
+} {
   const { document, reader } = parsePolicy(text);
   lint(document, reader, schemas === undefined ? undefined : Object.keys(schemas.tools));
   const rules = document.rules.map((rule) => prepare(rule, reader, schemas));
   const decider = createDecider(rules, document.fallback);
   const broken = () => reader.problems.some(({ level }) => level === 'error');
-  if (!broken()) {
-    for (const test of document.tests) {
-      const failure = failureOf(test, decider.decide(test.request));
-      if (failure !== undefined)
-        reader.problems.push({ ...(test.line === undefined ? {} : { line: test.line }), level: 'error', message: failure });
-    }
-  }
+  const tests = broken()
+    ? []
+    : document.tests.map((test) => ({ name: test.name, line: test.line, failure: failureOf(test, decider.decide(test.request)) }));
+  for (const { line, failure } of tests)
+    if (failure !== undefined) reader.problems.push({ ...(line === undefined ? {} : { line }), level: 'error', message: failure });
   const problems = reader.problems.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0));
   const policy = broken()
     ? undefined
     : { ...decider, digest: digestOf(text).toString('hex'), rules: document.rules, gates: document.gates };
-  return { policy, problems };
+  return { policy, problems, tests };
 }
 
 export function digestOf(text: string): Buffer {

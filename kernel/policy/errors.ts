@@ -5,7 +5,10 @@ export type PolicyErrorCode =
   | 'INVALID_POLICY'
   | 'POLICY_NOT_FOUND'
   /** The active version does not compile in this release: nothing may be allowed by it. */
-  | 'POLICY_BROKEN';
+  | 'POLICY_BROKEN'
+  | 'APPROVAL_NOT_FOUND'
+  /** It was decided before, used, or expired: an approval is decided once. */
+  | 'APPROVAL_DECIDED';
 
 export class PolicyError extends Error {
   readonly code: PolicyErrorCode;

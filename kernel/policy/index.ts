@@ -6,6 +6,7 @@
  * decision takes microseconds, whatever an agent puts into it. It never resolves a secret, asks a person or sends
  * anything: it says what should be done, and others do it.
  */
+export { type ApprovalFilter, type ApprovalState, type ApprovalView, decideApproval, getApproval, listApprovals } from './approvals.ts';
 export {
   backtest,
   type BacktestOptions,
@@ -15,7 +16,7 @@ export {
   type RecordedRequest,
 } from './backtest.ts';
 export { BUILTIN_POLICY } from './builtin.ts';
-export { type CompiledPolicy, compilePolicy, type PolicySchemas } from './compile.ts';
+export { type CompiledPolicy, compilePolicy, type PolicySchemas, type TestOutcome } from './compile.ts';
 export type { Problem } from './document.ts';
 export { PolicyError, type PolicyErrorCode } from './errors.ts';
 export type { JsonSchema } from './expression.ts';

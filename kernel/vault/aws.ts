@@ -1,5 +1,6 @@
 /** AWS: credentials from the environment, and Signature Version 4. */
 import { createHash, createHmac } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 
 export interface AwsCredentials {
   readonly accessKeyId: string;
@@ -29,7 +30,9 @@ export async function awsCredentials(environment: Readonly<Record<string, string
   const full =
     environment['AWS_CONTAINER_CREDENTIALS_FULL_URI'] ?? (relative === undefined ? undefined : `http://169.254.170.2${relative}`);
   if (full === undefined) return instanceCredentials();
-  const authorization = environment['AWS_CONTAINER_AUTHORIZATION_TOKEN'];
+  const tokenFile = environment['AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE'];
+  const authorization =
+    tokenFile === undefined ? environment['AWS_CONTAINER_AUTHORIZATION_TOKEN'] : (await readFile(tokenFile, 'utf8')).trim();
   return readCredentials(
     await fetch(full, { headers: authorization === undefined ? {} : { authorization }, signal: AbortSignal.timeout(3000) }),
   );
@@ -52,6 +55,15 @@ async function readCredentials(response: Response): Promise<AwsCredentials> {
   if (AccessKeyId === undefined || SecretAccessKey === undefined)
     throw new Error('AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run with a role');
   return { accessKeyId: AccessKeyId, secretAccessKey: SecretAccessKey, sessionToken: Token };
+}
+
+/** So that what is meant for AWS goes nowhere else: the region becomes part of a host name. */
+export function isRegion(text: string): boolean {
+  return /^[a-z0-9-]{1,40}$/.test(text);
+}
+
+export function awsDomain(region: string): string {
+  return region.startsWith('cn-') ? 'amazonaws.com.cn' : 'amazonaws.com';
 }
 
 /** The request's headers with the signature among them. */

@@ -63,17 +63,17 @@ export function canonicalHost(text: string): string | undefined {
   if (bare !== text || text.length === 0 || text.length > 254 || /[\s/@:?#\\%[\]]/.test(text)) return undefined;
   const ascii = domainToASCII(text.endsWith('.') ? text.slice(0, -1) : text).toLowerCase();
   if (ascii === '' || ascii.endsWith('.')) return undefined;
-  if (isIP(ascii) === 4) return ascii;
-  // "127.1", "0x7f.1", "2130706433": names whose last label is a number are addresses to some and names to others
+  // "127.1", "0x7f.1", "2130706433" are addresses to some and names to others; the call above has made 127.0.0.1 of them
+  if (isIP(ascii) === 4) return isIP(text.replace(/\.$/, '')) === 4 ? ascii : undefined;
   if (/(?:^|\.)(?:\d+|0x[0-9a-f]*)$/i.test(ascii)) return undefined;
-  return ascii.split('.').every((label) => /^(?!-)[a-z0-9_-]{1,63}(?<!-)$/.test(label)) ? ascii : undefined;
+  return ascii.length <= 253 && ascii.split('.').every((label) => /^(?!-)[a-z0-9_-]{1,63}(?<!-)$/.test(label)) ? ascii : undefined;
 }
 
 /** @throws VaultError INVALID_SECRET naming the field */
 export function parseBinding(request: BindingRequest): Binding {
   if (request.hosts.length === 0) throw invalid('hosts', 'expected at least one host: a secret goes nowhere else');
   const places: Places = {
-    headers: names('match_headers', request.match_headers, headerName),
+    headers: names('match_headers', request.match_headers, (name) => headerName('match_headers', name)),
     query: names('match_query', request.match_query, (name) => name),
     path: request.match_path === true,
     body: request.match_body === true,
@@ -99,14 +99,14 @@ export function parseBinding(request: BindingRequest): Binding {
 function parseInjection({ header, format = '{value}' }: { readonly header: string; readonly format?: string | undefined }) {
   if (!format.includes('{value}') || /[\r\n\0]/.test(format))
     throw invalid('inject.format', 'expected a text with {value} in it, such as "Bearer {value}"');
-  return { header: headerName(header), format };
+  return { header: headerName('inject.header', header), format };
 }
 
-function headerName(name: string): string {
+function headerName(field: string, name: string): string {
   const lower = name.toLowerCase();
-  if (!/^[!#$%&'*+.^_`|~0-9a-z-]{1,100}$/.test(lower)) throw invalid('match_headers', `${JSON.stringify(name)} is no header name`);
+  if (!/^[!#$%&'*+.^_`|~0-9a-z-]{1,100}$/.test(lower)) throw invalid(field, `${JSON.stringify(name)} is no header name`);
   if (['host', 'content-length', 'transfer-encoding', 'connection', 'upgrade', 'te', 'trailer', 'proxy-authorization'].includes(lower))
-    throw invalid('match_headers', `${lower} cannot carry a secret`);
+    throw invalid(field, `${lower} cannot carry a secret`);
   return lower;
 }
 
@@ -133,6 +133,12 @@ export function parseHostPattern(text: string): HostPattern {
   return { scheme, host: wild ? `*.${host}` : host, port };
 }
 
+/** As `parseHostPattern` reads it. */
+export function formatHostPattern({ scheme, host, port }: HostPattern): string {
+  const name = isIP(host) === 6 ? `[${host}]` : host;
+  return scheme === 'http' ? `http://${name}:${port}` : port === 443 ? name : `${name}:${port}`;
+}
+
 export function matchesHost(pattern: HostPattern, target: Target): boolean {
   if (pattern.scheme !== target.scheme || pattern.port !== target.port) return false;
   return pattern.host.startsWith('*.')
@@ -142,10 +148,8 @@ export function matchesHost(pattern: HostPattern, target: Target): boolean {
 
 /** @param path canonical, without the query */
 export function matchesPath(pattern: string, path: string): boolean {
-  if (pattern.endsWith('/**') || pattern.endsWith('/*')) {
-    const base = pattern.slice(0, pattern.lastIndexOf('/'));
-    if (!base.includes('*')) return path === base || path.startsWith(`${base}/`);
-  }
+  const [base] = pattern.split(/\/\*{1,2}$/) as [string];
+  if (base !== pattern && !base.includes('*')) return path === base || path.startsWith(`${base}/`);
   if (!pattern.includes('*')) return pattern === path;
   return globExpression(pattern).test(path);
 }
@@ -155,11 +159,12 @@ const globs = new Map<string, RegExp>();
 function globExpression(pattern: string): RegExp {
   let expression = globs.get(pattern);
   if (expression === undefined) {
-    const source = pattern
+    const [base] = pattern.split(/\/\*{1,2}$/) as [string];
+    const source = base
       .split(/(\*\*|\*)/)
       .map((part) => (part === '**' ? '.*' : part === '*' ? '[^/]*' : part.replaceAll(/[.+?^${}()|[\]\\]/g, '\\$&')));
     if (globs.size > 1000) globs.clear();
-    globs.set(pattern, (expression = new RegExp(`^${source.join('')}$`)));
+    globs.set(pattern, (expression = new RegExp(`^${source.join('')}${base === pattern ? '' : '(?:/.*)?'}$`, 's')));
   }
   return expression;
 }

@@ -40,7 +40,11 @@ export async function open(master: MasterKey, sealed: Sealed, about: string): Pr
   }
 }
 
-/** A 32-byte key in this process. `earlier` ones still open what they sealed. */
+/**
+ * A 32-byte key in this process. `earlier` ones still open what they sealed.
+ *
+ * @throws VaultError SEAL_BROKEN for a wrapped key that was changed
+ */
 export function localMasterKey(key: Buffer, earlier: readonly Buffer[] = []): MasterKey {
   const keys = new Map([key, ...earlier].map((each) => [localId(each), each]));
   const id = localId(key);
@@ -54,7 +58,13 @@ export function localMasterKey(key: Buffer, earlier: readonly Buffer[] = []): Ma
           'MASTER_KEY_UNKNOWN',
           `it was sealed under the master key ${keyId}, and this process has ${[...keys.keys()].join(', ')}`,
         );
-      return decrypt(known, wrapped, keyId);
+      try {
+        return decrypt(known, wrapped, keyId);
+      } catch (error) {
+        throw new VaultError('SEAL_BROKEN', 'a wrapped key was changed: it does not open under the master key that wrapped it', {
+          cause: error,
+        });
+      }
     },
   };
 }

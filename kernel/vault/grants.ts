@@ -52,6 +52,11 @@ export async function addGrant({ store, audit }: Parts, actor: string, principal
 /** In effect at once: leases that hold the secret by this grant alone end with it. */
 export async function removeGrant({ store, audit }: Parts, actor: string, grantId: string): Promise<void> {
   await store.transaction(async (tx) => {
+    // a lease that is being created holds a share lock on its secrets: so it is waited for, and ended below; one that
+    // begins now waits for this, and finds no grant
+    await tx.query('select 1 from secrets s where s.name = (select g.secret from grants g where g.grant_id = $1) for no key update', [
+      grantId,
+    ]);
     const { rows } = await tx.query<Row>('select * from grants where grant_id = $1 and revoked_at is null for update', [grantId]);
     const [grant] = rows;
     if (grant === undefined) throw new VaultError('GRANT_NOT_FOUND', `there is no grant ${JSON.stringify(grantId)}`);
@@ -81,6 +86,12 @@ export async function setRoles({ store, audit }: Parts, actor: string, principal
   checkPrincipal(principal);
   for (const role of roles) checkPrincipal(`role:${role}`);
   await store.transaction(async (tx) => {
+    // as when a grant is removed: what a role that goes away gave to leases that are being created
+    await tx.query(
+      `select 1 from secrets s where s.name in (select g.secret from grants g join principal_roles r on g.principal = 'role:' || r.role
+         where r.principal = $1 and not r.role = any($2::text[]) and g.revoked_at is null) order by s.name for no key update of s`,
+      [principal, roles],
+    );
     const auditId = await audit.append(tx, { action: 'principal.roles', actor, resource: principal, details: { roles } });
     await tx.query('delete from principal_roles where principal = $1', [principal]);
     for (const role of new Set(roles))

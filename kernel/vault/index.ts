@@ -22,7 +22,7 @@ export { localMasterKey, type MasterKey } from './envelope.ts';
 export { VaultError, type VaultErrorCode } from './errors.ts';
 export { addGrant, checkPrincipal, type GrantView, listGrants, removeGrant, setRoles } from './grants.ts';
 export { GOOGLE_TOKEN_URL, type ServiceAccount, serviceAccountAssertion } from './google.ts';
-export { installKey, publicPart } from './install-keys.ts';
+export { installKey, openInstallKey, publicPart } from './install-keys.ts';
 export { type Installation, type InstallationOptions, openInstallation } from './installation.ts';
 export {
   createLease,
@@ -37,6 +37,7 @@ export {
   revokeLease,
 } from './leases.ts';
 export { ensureMasterKeyFile, readMasterKey } from './master.ts';
+export { rotateDue, type RotationReport } from './rotation.ts';
 export {
   getSecret,
   listSecrets,

@@ -10,29 +10,33 @@ export interface InstallKey {
 
 /** The key of that name; the first to ask makes it. */
 export async function installKey(store: Store, master: MasterKey, name: string, make: () => Promise<InstallKey>): Promise<InstallKey> {
-  // the public part is authenticated too: whoever owns the database must not be able to hand out another CA
-  const about = (shown: string) => `install key ${name}\n${shown}`;
-  const read = async (): Promise<InstallKey | undefined> => {
-    const { rows } = await store.query<{ public: string; ciphertext: Buffer; wrapped_key: Buffer; kek_id: string }>(
-      'select public, ciphertext, wrapped_key, kek_id from install_keys where name = $1',
-      [name],
-    );
-    const [row] = rows;
-    if (row === undefined) return undefined;
-    return {
-      public: row.public,
-      secret: await open(master, { ciphertext: row.ciphertext, wrappedKey: row.wrapped_key, kekId: row.kek_id }, about(row.public)),
-    };
-  };
-  const known = await read();
+  const known = await openInstallKey(store, master, name);
   if (known !== undefined) return known;
   const made = await make();
-  const sealed = await seal(master, made.secret, about(made.public));
+  const sealed = await seal(master, made.secret, about(name, made.public));
   await store.query(
     'insert into install_keys (name, public, ciphertext, wrapped_key, kek_id) values ($1, $2, $3, $4, $5) on conflict (name) do nothing',
     [name, made.public, sealed.ciphertext, sealed.wrappedKey, sealed.kekId],
   );
-  return (await read()) as InstallKey;
+  // of two that were made at once, the one that is stored
+  return (await openInstallKey(store, master, name)) as InstallKey;
+}
+
+/** Undefined before it was made. @throws VaultError MASTER_KEY_UNKNOWN, SEAL_BROKEN */
+export async function openInstallKey(store: Store, master: MasterKey, name: string): Promise<InstallKey | undefined> {
+  const { rows } = await store.query<{ public: string; ciphertext: Buffer; wrapped_key: Buffer; kek_id: string }>(
+    'select public, ciphertext, wrapped_key, kek_id from install_keys where name = $1',
+    [name],
+  );
+  const [row] = rows;
+  if (row === undefined) return undefined;
+  const sealed = { ciphertext: row.ciphertext, wrappedKey: row.wrapped_key, kekId: row.kek_id };
+  return { public: row.public, secret: await open(master, sealed, about(name, row.public)) };
+}
+
+/** The public part is authenticated too: whoever owns the database must not be able to hand out another CA. */
+function about(name: string, shown: string): string {
+  return `install key ${name}\n${shown}`;
 }
 
 /** What may be shown of a key, without the master key; undefined before it was made. */

@@ -1,6 +1,15 @@
 /** What every process of an installation shares: its audit log with the seal on it, under keys that its master key opens. */
 import { createPrivateKey, generateKeyPairSync, randomBytes } from 'node:crypto';
-import { type AuditLog, createAuditLog, createSealer, type Sealer, type SealerOptions, type Signer } from '../audit/index.ts';
+import {
+  type AuditLog,
+  continueOrder,
+  createAuditLog,
+  createSealer,
+  protectPartitions,
+  type Sealer,
+  type SealerOptions,
+  type Signer,
+} from '../audit/index.ts';
 import { ensurePartitions } from '../store/partitions.ts';
 import type { Store, StoreLogEntry } from '../store/index.ts';
 import type { MasterKey } from './envelope.ts';
@@ -29,13 +38,12 @@ const WEEK_CHECK_MS = 6 * 3_600_000;
 
 /** @throws VaultError MASTER_KEY_UNKNOWN when the database was sealed under another master key */
 export async function openInstallation({ store, master, log, scrub, seal }: InstallationOptions): Promise<Installation> {
-  await ensurePartitions(store, ['audit_log'], store.now());
-  const partitions = setInterval(() => {
-    ensurePartitions(store, ['audit_log'], store.now()).catch((error: Error) =>
-      log?.({ level: 'warn', message: 'making partitions failed; trying again', error: error.message }),
-    );
-  }, WEEK_CHECK_MS);
-  partitions.unref();
+  const makePartitions = async () => {
+    await ensurePartitions(store, ['audit_log'], store.now());
+    await protectPartitions(store);
+  };
+  await makePartitions();
+  await continueOrder(store);
   const mac = await installKey(store, master, 'audit.mac', async () => ({ public: '', secret: randomBytes(32) }));
   const sign = await installKey(store, master, 'audit.sign', async () => {
     const { publicKey, privateKey } = generateKeyPairSync('ed25519');
@@ -59,6 +67,12 @@ export async function openInstallation({ store, master, log, scrub, seal }: Inst
     ...(log === undefined ? {} : { log }),
     ...(scrub === undefined ? {} : { scrub }),
   });
+  const partitions = setInterval(() => {
+    makePartitions().catch((error: Error) =>
+      log?.({ level: 'warn', message: 'making partitions failed; trying again', error: error.message }),
+    );
+  }, WEEK_CHECK_MS);
+  partitions.unref();
   return {
     store,
     master,

@@ -66,6 +66,8 @@ export async function createLease(
 ): Promise<CreatedLease> {
   checkPrincipal(request.principal);
   const secrets = [...new Set(request.secrets)].sort();
+  if (!(request.ttlSeconds > 0 && request.ttlSeconds <= LEASE_SECONDS_MOST))
+    throw new VaultError('INVALID_SECRET', `ttlSeconds: expected more than 0 and at most ${LEASE_SECONDS_MOST}`);
   if (secrets.length > SECRETS_MOST) throw new VaultError('INVALID_SECRET', `secrets: ${SECRETS_MOST} are the most of one lease`);
   const kind = request.kind ?? 'run';
   const maxUses = request.maxUses ?? (kind === 'call' ? 1 : null);
@@ -73,7 +75,7 @@ export async function createLease(
   const leaseId = uuidv7(store.now());
   return store.transaction(async (tx) => {
     const { rows } = await tx.query<{ name: string; shape: string }>(
-      'select name, shape from secrets where name = any($1::text[]) and removed_at is null for share',
+      'select name, shape from secrets where name = any($1::text[]) and removed_at is null order by name for share',
       [secrets],
     );
     const unknown = secrets.filter((name) => !rows.some((row) => row.name === name));
@@ -177,7 +179,7 @@ export async function listLeases(
 ): Promise<{ readonly items: readonly LeaseView[]; readonly next: string | null }> {
   const limit = filter.limit ?? 50;
   const { rows } = await store.query<Row>(
-    `select l.*, host(l.source) as address, l.expires_at <= now() as expired,
+    `select l.*, abbrev(l.source) as address, l.expires_at <= now() as expired,
        array(select s.secret from lease_secrets s where s.lease_id = l.lease_id order by 1) as secrets
      from leases l where ($1::text is null or l.principal = $1) and ($2::uuid is null or l.lease_id < $2)
        and (not $3 or (l.revoked_at is null and l.expires_at > now() and (l.max_uses is null or l.used < l.max_uses)))

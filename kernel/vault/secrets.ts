@@ -1,7 +1,7 @@
 /** Secrets: what they are for, and their sealed versions. Values go in here and come out only in `values.ts`. */
 import { type AuditLog } from '../audit/index.ts';
 import type { Queryable, Store } from '../store/index.ts';
-import { type Binding, type BindingRequest, parseBinding } from './binding.ts';
+import { type Binding, type BindingRequest, formatHostPattern, parseBinding } from './binding.ts';
 import { type MasterKey, seal } from './envelope.ts';
 import { VaultError } from './errors.ts';
 import { PLAIN_SHAPE, shapeOf, type Shape } from './placeholders.ts';
@@ -69,6 +69,7 @@ export async function putSecret(
   if (request.value !== undefined && source.type !== 'sealed')
     throw new VaultError('INVALID_SECRET', 'value: a secret has a value or a source, not both');
   const value = request.value === undefined ? undefined : checkValue(request.value);
+  parseGenerate(request.options ?? {});
   const rotation =
     request.rotation === undefined
       ? null
@@ -108,7 +109,9 @@ export async function putSecret(
         value !== undefined || source.type !== 'sealed',
       ],
     );
-    if (value !== undefined) await addVersion(tx, master, name, value, 0);
+    if (value !== undefined) await addVersion(tx, master, name, value, rotation?.grace_seconds ?? GRACE_SECONDS);
+    // what was sealed here before it came from a source is used by nobody any more
+    if (source.type !== 'sealed') await destroyVersions(tx, name);
     await tellFirewalls(tx);
   });
   return getSecret(store, name);
@@ -142,7 +145,15 @@ export async function rotateSecret(
   return getSecret(store, name);
 }
 
-async function addVersion(tx: Queryable, master: MasterKey, name: string, value: string, graceSeconds: number): Promise<void> {
+/** @param at when it begins; the database's time when nothing is said */
+export async function addVersion(
+  tx: Queryable,
+  master: MasterKey,
+  name: string,
+  value: string,
+  graceSeconds: number,
+  at: Date | null = null,
+): Promise<void> {
   const { rows } = await tx.query<{ version: number }>(
     'select coalesce(max(version), 0)::int + 1 as version from secret_versions where name = $1',
     [name],
@@ -150,13 +161,19 @@ async function addVersion(tx: Queryable, master: MasterKey, name: string, value:
   const version = rows[0]?.version as number;
   const sealed = await seal(master, Buffer.from(value, 'utf8'), aboutVersion(name, version));
   await tx.query(
-    `update secret_versions set state = 'grace', grace_until = now() + make_interval(secs => $2) where name = $1 and state = 'active'`,
-    [name, graceSeconds],
+    `update secret_versions set state = 'grace', grace_until = coalesce($3::timestamptz, now()) + make_interval(secs => $2)
+     where name = $1 and state = 'active'`,
+    [name, graceSeconds, at],
   );
   await tx.query(
-    `insert into secret_versions (name, version, state, ciphertext, wrapped_key, kek_id) values ($1, $2, 'active', $3, $4, $5)`,
-    [name, version, sealed.ciphertext, sealed.wrappedKey, sealed.kekId],
+    `insert into secret_versions (name, version, state, ciphertext, wrapped_key, kek_id, created_at)
+     values ($1, $2, 'active', $3, $4, $5, coalesce($6::timestamptz, now()))`,
+    [name, version, sealed.ciphertext, sealed.wrappedKey, sealed.kekId, at],
   );
+}
+
+async function destroyVersions(tx: Queryable, name: string): Promise<void> {
+  await tx.query(`update secret_versions set state = 'retired', ciphertext = null, wrapped_key = null where name = $1`, [name]);
 }
 
 /** Destroys the sealed values, and ends every lease that holds the secret. */
@@ -170,7 +187,7 @@ export async function removeSecret(
     if (rowCount === 0) throw notFound(name);
     const auditId = await audit.append(tx, { action: 'secret.remove', actor, resource: `secret:${name}` });
     await tx.query('update secrets set audit_id = $2 where name = $1', [name, auditId]);
-    await tx.query(`update secret_versions set state = 'retired', ciphertext = null, wrapped_key = null where name = $1`, [name]);
+    await destroyVersions(tx, name);
     await tx.query('update grants set revoked_at = now(), revoked_audit_id = $2 where secret = $1 and revoked_at is null', [name, auditId]);
     await tx.query(
       `update leases l set revoked_at = now() from lease_secrets s where s.secret = $1 and l.lease_id = s.lease_id and l.revoked_at is null`,
@@ -181,9 +198,11 @@ export async function removeSecret(
 }
 
 /** Destroys versions whose grace is over. Answers how many. */
-export async function retireVersions(store: Store): Promise<number> {
+export async function retireVersions(store: Store, now: Date | null = null): Promise<number> {
   const { rowCount } = await store.query(
-    `update secret_versions set state = 'retired', ciphertext = null, wrapped_key = null where state = 'grace' and grace_until < now()`,
+    `update secret_versions set state = 'retired', ciphertext = null, wrapped_key = null
+     where state = 'grace' and grace_until <= coalesce($1::timestamptz, now())`,
+    [now],
   );
   return rowCount;
 }
@@ -222,9 +241,7 @@ function toView(row: ViewRow): SecretView {
     name: row.name,
     type: row.type,
     source: JSON.parse(row.source) as Source,
-    hosts: binding.hosts.map(({ scheme, host, port }) =>
-      scheme === 'https' ? (port === 443 ? host : `${host}:${port}`) : `http://${host}:${port}`,
-    ),
+    hosts: binding.hosts.map(formatHostPattern),
     methods: binding.methods,
     paths: binding.paths,
     places: binding.places,
@@ -249,10 +266,23 @@ export function checkValue(value: string): string {
     );
   if (value.trim() !== value)
     throw new VaultError('INVALID_SECRET', 'value: it begins or ends with white space; pasted with a line break?');
-  // a service account or a private key is JSON or PEM, which has line breaks, and is never sent as it is
-  if (/[\r\n\0]/.test(value) && !/^(?:\{[\s\S]*\}|-----BEGIN [\s\S]*-----)$/.test(value))
+  // a service account or a private key is JSON or PEM, which has line breaks: the firewall refuses to make a header of it
+  const isDocument = /^(?:\{[\s\S]*\}|-----BEGIN [\s\S]*-----)$/.test(value);
+  if (value.includes('\0') || (!isDocument && /[\r\n]/.test(value)))
     throw new VaultError('INVALID_SECRET', 'value: it has a line break or a zero byte in it, which no header may carry');
   return value;
+}
+
+/** What new values are made of, for secrets that are rotated without anybody: `options.generate`. */
+export function parseGenerate(options: Readonly<Record<string, unknown>>): Shape | undefined {
+  const { generate } = options;
+  if (generate === undefined) return undefined;
+  const { prefix = '', length } = (typeof generate === 'object' ? (generate ?? {}) : {}) as { prefix?: unknown; length?: unknown };
+  if (typeof prefix !== 'string' || !/^[\x21-\x7e]{0,40}$/.test(prefix))
+    throw new VaultError('INVALID_SECRET', 'options.generate.prefix: expected up to 40 visible characters');
+  if (typeof length !== 'number' || !Number.isInteger(length) || length < 24 || length > 200)
+    throw new VaultError('INVALID_SECRET', 'options.generate.length: expected 24 to 200: random letters after the prefix');
+  return { prefix, length };
 }
 
 function checkName(name: string): void {

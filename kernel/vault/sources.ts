@@ -3,8 +3,8 @@
  * process that uses the value, with that machine's own rights. Plain HTTP calls, so that no vendor's SDK is in the kernel.
  */
 import { readFile } from 'node:fs/promises';
-import { VaultError } from './errors.ts';
-import { awsCredentials, signAws } from './aws.ts';
+import { VaultError, whatFailed } from './errors.ts';
+import { awsCredentials, awsDomain, isRegion, signAws } from './aws.ts';
 import { googleToken } from './google.ts';
 
 export type Source =
@@ -47,7 +47,35 @@ export function parseSource(value: unknown): Source {
     if (typeof given !== 'string' || given === '' || given.length > 1000)
       throw new VaultError('INVALID_SECRET', `source.${field}: expected a text`);
   }
-  return value as Source;
+  const source = value as Source;
+  const refused = whatIsRefused(source);
+  if (refused !== undefined) throw new VaultError('INVALID_SECRET', `source.${refused}`);
+  return source;
+}
+
+/** What the firewall itself lives on. Whoever may describe a secret must not have these sent to a host of their choice. */
+const OWN_VARIABLES = /^(?:CENTAUR_.*|DATABASE_URL|PGPASSWORD|VAULT_TOKEN|OP_CONNECT_TOKEN)$/i;
+
+function whatIsRefused(source: Source): string | undefined {
+  const climbs = (text: string) => text.split('/').some((part) => part === '..' || part === '.') || /[?#\\]/.test(text);
+  switch (source.type) {
+    case 'env':
+      return OWN_VARIABLES.test(source.variable)
+        ? `variable: ${source.variable} is the firewall's own, and no secret to hand out`
+        : undefined;
+    case 'file':
+      if (!source.path.startsWith('/') || source.path.split('/').includes('..')) return 'path: expected a path from the root, without ..';
+      return /^\/+(?:proc|sys|dev)(?:\/|$)/.test(source.path) ? `path: ${source.path} is no file that keeps a secret` : undefined;
+    case 'vault':
+      return climbs(source.path) || climbs(source.mount ?? '') ? 'path: expected names with slashes between them' : undefined;
+    case 'aws_sm':
+      return isRegion(source.region) ? undefined : 'region: expected a region such as eu-central-1';
+    case 'gcp_sm':
+      return climbs(source.name) ? 'name: expected projects/…/secrets/…' : undefined;
+    case 'onepassword':
+    case 'sealed':
+      return undefined;
+  }
 }
 
 const FETCH_MS = 10_000;
@@ -58,7 +86,7 @@ export async function fetchValue(
   environment: Readonly<Record<string, string | undefined>> = process.env,
 ): Promise<string> {
   const found = await fetchRaw(source, environment).catch((error: unknown) => {
-    throw error instanceof VaultError ? error : failed(source, (error as Error).message);
+    throw error instanceof VaultError ? error : failed(source, whatFailed(error));
   });
   if (!('json_key' in source) || source.json_key === undefined) return found.replace(/\r?\n$/, '');
   let value: unknown;
@@ -85,7 +113,7 @@ async function fetchRaw(
       return readFile(source.path, 'utf8');
     case 'vault': {
       const address = needed(source, environment, 'VAULT_ADDR');
-      const token = environment['VAULT_TOKEN'] ?? (await readFile(needed(source, environment, 'VAULT_TOKEN_FILE'), 'utf8')).trim();
+      const token = await vaultToken(environment);
       const path = source.path.split('/').map(encodeURIComponent).join('/');
       const answer = (await getJson(source, `${address}/v1/${source.mount ?? 'secret'}/data/${path}`, { 'x-vault-token': token })) as {
         data?: { data?: Record<string, unknown> };
@@ -105,7 +133,9 @@ async function fetchRaw(
       return text(source, item.fields?.find((field) => field.id === source.field || field.label === source.field)?.value);
     }
     case 'aws_sm': {
-      const url = new URL(environment['AWS_ENDPOINT_URL_SECRETS_MANAGER'] ?? `https://secretsmanager.${source.region}.amazonaws.com/`);
+      const url = new URL(
+        environment['AWS_ENDPOINT_URL_SECRETS_MANAGER'] ?? `https://secretsmanager.${source.region}.${awsDomain(source.region)}/`,
+      );
       const body = JSON.stringify({ SecretId: source.secret_id });
       const headers = { 'content-type': 'application/x-amz-json-1.1', 'x-amz-target': 'secretsmanager.GetSecretValue' };
       const signed = signAws({
@@ -131,6 +161,14 @@ async function fetchRaw(
       return Buffer.from(text(source, answer.payload?.data), 'base64').toString('utf8');
     }
   }
+}
+
+/** From VAULT_TOKEN, or the file that Vault's agent writes: VAULT_TOKEN_FILE. */
+export async function vaultToken(environment: Readonly<Record<string, string | undefined>>): Promise<string> {
+  const { VAULT_TOKEN: token, VAULT_TOKEN_FILE: file } = environment;
+  if (token !== undefined && token !== '') return token;
+  if (file === undefined || file === '') throw new Error('neither VAULT_TOKEN nor VAULT_TOKEN_FILE is set');
+  return (await readFile(file, 'utf8')).trim();
 }
 
 async function getJson(source: Source, url: string, headers: Readonly<Record<string, string>>, body?: string): Promise<unknown> {

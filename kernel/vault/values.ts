@@ -5,7 +5,7 @@
 import type { Store, StoreLogEntry } from '../store/index.ts';
 import { type Binding } from './binding.ts';
 import { type MasterKey, open } from './envelope.ts';
-import { VaultError } from './errors.ts';
+import { VaultError, whatFailed } from './errors.ts';
 import { aboutVersion, checkValue, type SecretType } from './secrets.ts';
 import { fetchValue, type Source } from './sources.ts';
 
@@ -47,19 +47,25 @@ interface Row {
   readonly updated_at: number;
   readonly version: number | null;
   readonly state: string | null;
+  readonly grace_until: number | null;
   readonly ciphertext: Buffer | null;
   readonly wrapped_key: Buffer | null;
   readonly kek_id: string | null;
 }
 
 interface Entry {
-  readonly held: Omit<HeldSecret, 'value' | 'version'>;
+  held: Omit<HeldSecret, 'value' | 'version'>;
   readonly source: Source;
   value: { readonly text: string; readonly version: string; readonly at: number } | undefined;
   problem: VaultError | undefined;
-  /** Earlier values, while they may still be echoed. */
-  earlier: { readonly text: string; readonly until: number }[];
+  /** Earlier values, while they may still be echoed; `until` as `performance.now` counts. */
+  earlier: Earlier[];
   fetching: Promise<void> | undefined;
+}
+
+interface Earlier {
+  readonly text: string;
+  readonly until: number;
 }
 
 export interface ValuesOptions {
@@ -67,7 +73,10 @@ export interface ValuesOptions {
   readonly master: MasterKey;
   readonly environment?: Readonly<Record<string, string | undefined>>;
   readonly log: (entry: StoreLogEntry) => void;
+  /** How long a fetched value is believed, ms. Default a minute. */
   readonly sourceMs?: number;
+  /** How long it is used on while its source does not answer, ms. Default an hour. */
+  readonly staleMs?: number;
 }
 
 export async function createValues(options: ValuesOptions): Promise<Values> {
@@ -75,21 +84,26 @@ export async function createValues(options: ValuesOptions): Promise<Values> {
   const environment = options.environment ?? process.env;
   const sourceMs = options.sourceMs ?? SOURCE_MS;
   const entries = new Map<string, Entry>();
+  const staleMs = options.staleMs ?? STALE_MS;
   const opened = new Map<string, string>();
+  /** What a removed secret was may still be echoed by a service that learnt it before. */
+  let removed: (Earlier & { readonly name: string })[] = [];
   let revision = 0;
   let reading: Promise<void> | undefined;
   const timer = setInterval(() => void refetch(), Math.max(100, sourceMs / 4));
   timer.unref();
 
   async function refresh(): Promise<void> {
-    while (reading !== undefined) await reading;
+    while (reading !== undefined) await reading.catch(() => undefined);
     reading = read().finally(() => (reading = undefined));
     await reading;
+    // not inside: a source that hangs must not keep what changed in the database from being read
+    await refetch();
   }
 
   async function read(): Promise<void> {
     const { rows } = await store.query<Row>(
-      `select s.name, s.type, s.source, s.binding, s.options, s.updated_at, v.version, v.state, v.ciphertext, v.wrapped_key, v.kek_id
+      `select s.name, s.type, s.source, s.binding, s.options, s.updated_at, v.version, v.state, v.grace_until, v.ciphertext, v.wrapped_key, v.kek_id
        from secrets s left join secret_versions v on v.name = s.name and v.state in ('active', 'grace') and v.ciphertext is not null
        where s.removed_at is null order by s.name, v.version desc`,
     );
@@ -100,13 +114,17 @@ export async function createValues(options: ValuesOptions): Promise<Values> {
         name,
         rows.filter((row) => row.name === name),
       );
-    await refetch();
+    const present = new Set(rows.map(openedId));
+    for (const id of opened.keys()) if (!present.has(id)) opened.delete(id);
     revision += 1;
   }
 
-  /** What a removed secret was may still be echoed by a service that learnt it before. */
   function forget(name: string): void {
+    const now = performance.now();
+    const { value, earlier = [] } = entries.get(name) ?? {};
     entries.delete(name);
+    removed = [...removed, ...earlier.map((each) => ({ name, ...each }))].filter(({ until }) => until > now);
+    if (value !== undefined) removed.push({ name, text: value.text, until: now + STALE_MS });
   }
 
   async function take(name: string, rows: readonly Row[]): Promise<void> {
@@ -120,17 +138,17 @@ export async function createValues(options: ValuesOptions): Promise<Values> {
     };
     const before = entries.get(name);
     const same = before !== undefined && JSON.stringify(before.source) === row.source;
-    const entry: Entry = {
-      held,
-      source,
-      value: same ? before.value : undefined,
-      problem: undefined,
-      earlier: before?.earlier ?? [],
-      fetching: undefined,
-    };
+    // of the same source the entry stays the same: a fetch under way belongs to it
+    const entry: Entry = same ? before : { held, source, value: undefined, problem: undefined, earlier: [], fetching: undefined };
+    entry.held = held;
+    if (before !== undefined && !same) {
+      entry.earlier = before.earlier;
+      if (before.value !== undefined) entry.earlier.push({ text: before.value.text, until: performance.now() + STALE_MS });
+    }
     entries.set(name, entry);
     if (source.type !== 'sealed') return;
-    entry.earlier = [];
+    entry.problem = undefined;
+    if (same) entry.earlier = [];
     for (const version of rows) {
       if (version.version === null || version.ciphertext === null) continue;
       const text = await openVersion(name, version).catch((error: VaultError) => {
@@ -140,12 +158,12 @@ export async function createValues(options: ValuesOptions): Promise<Values> {
       });
       if (text === undefined) continue;
       if (version.state === 'active') entry.value = { text, version: `v${version.version}`, at: Number.POSITIVE_INFINITY };
-      else entry.earlier.push({ text, until: Number.POSITIVE_INFINITY });
+      else entry.earlier.push({ text, until: performance.now() + (version.grace_until ?? 0) - store.now() });
     }
   }
 
   async function openVersion(name: string, row: Row): Promise<string> {
-    const id = `${name} ${row.version} ${row.kek_id}`;
+    const id = openedId(row);
     const known = opened.get(id);
     if (known !== undefined) return known;
     const sealed = { ciphertext: row.ciphertext as Buffer, wrappedKey: row.wrapped_key as Buffer, kekId: row.kek_id as string };
@@ -176,11 +194,15 @@ export async function createValues(options: ValuesOptions): Promise<Values> {
       entry.value = { text, version: before?.text === text ? before.version : `f${Date.now()}`, at: performance.now() };
       entry.problem = undefined;
     } catch (error) {
-      const failure = error instanceof VaultError ? error : new VaultError('SOURCE_FAILED', (error as Error).message);
+      const why = error instanceof VaultError ? error.message : whatFailed(error);
+      const failure = new VaultError('SOURCE_FAILED', `secret ${name} has no value from its source ${entry.source.type}: ${why}`);
       if (entry.problem === undefined)
         log({ level: 'warn', message: 'a source of a secret does not answer', secret: name, error: failure.message });
       entry.problem = failure;
-      if (entry.value !== undefined && performance.now() - entry.value.at > STALE_MS) entry.value = undefined;
+      if (entry.value !== undefined && performance.now() - entry.value.at > staleMs) {
+        entry.earlier.push({ text: entry.value.text, until: performance.now() + STALE_MS });
+        entry.value = undefined;
+      }
     }
   }
 
@@ -199,10 +221,12 @@ export async function createValues(options: ValuesOptions): Promise<Values> {
     },
     known() {
       const now = performance.now();
-      return [...entries.values()].flatMap(({ held: { name }, value, earlier }) => [
+      const gone = removed.filter(({ until }) => until > now).map(({ name, text }) => ({ name, value: text }));
+      const present = [...entries.values()].flatMap(({ held: { name }, value, earlier }) => [
         ...(value === undefined ? [] : [{ name, value: value.text }]),
         ...earlier.filter(({ until }) => until > now).map(({ text }) => ({ name, value: text })),
       ]);
+      return [...present, ...gone];
     },
     get revision() {
       return revision;
@@ -212,6 +236,11 @@ export async function createValues(options: ValuesOptions): Promise<Values> {
       clearInterval(timer);
       entries.clear();
       opened.clear();
+      removed = [];
     },
   };
+}
+
+function openedId(row: Row): string {
+  return `${row.name} ${row.version} ${row.kek_id}`;
 }

@@ -1,11 +1,13 @@
 /** The HTTP API on a real engine and database. Every answer is held against what its route documents. */
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { createTestEngine, type TestEngine } from './engine.ts';
 import { EngineError, type EngineOptions } from '../../kernel/engine/index.ts';
 import { ensureAdminKey } from '../../kernel/api/admin-key.ts';
 import { type Api, type ApiOptions, createApi } from '../../kernel/api/server.ts';
 import { ErrorSchema } from '../../kernel/api/schemas.ts';
 import { ROUTES } from '../../kernel/api/routes/index.ts';
+import { type Installation, installKey, localMasterKey, openInstallation } from '../../kernel/vault/index.ts';
 
 export const ADMIN = 'an-operators-own-admin-key';
 
@@ -21,10 +23,18 @@ export interface CallOptions {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
+export interface TestApiOptions extends Partial<EngineOptions & ApiOptions> {
+  readonly idle?: boolean;
+  /** With the keys of an installation; and as if a firewall had been started on it. Default: without either. */
+  readonly vault?: 'with a firewall' | 'alone';
+}
+
 export interface TestApi extends AsyncDisposable {
   readonly t: TestEngine;
   readonly api: Api;
   readonly url: string;
+  /** @throws Error without the option `vault` */
+  readonly installation: Installation;
   /** A text is sent as it is, anything else as JSON. */
   call(method: string, path: string, body?: unknown, options?: CallOptions): Promise<Answered>;
   /** A new key with these scopes. */
@@ -34,7 +44,7 @@ export interface TestApi extends AsyncDisposable {
 }
 
 /** An API with two workflows: `greet`, which asks for `{name}`, and `other`. */
-export async function startTestApi(options: Partial<EngineOptions & ApiOptions> & { readonly idle?: boolean } = {}): Promise<TestApi> {
+export async function startTestApi({ vault, ...options }: TestApiOptions = {}): Promise<TestApi> {
   const t = await createTestEngine(options);
   t.registry.define('greet', async (input: { name: string }, ctx) => ctx.step('greet', () => `hello ${input.name}`), {
     parseInput(input) {
@@ -46,12 +56,21 @@ export async function startTestApi(options: Partial<EngineOptions & ApiOptions> 
   });
   t.registry.define('other', async () => 1);
   await ensureAdminKey({ store: t.store, given: ADMIN, home: '/nowhere' });
+  const installation = vault === undefined ? undefined : await openTestInstallation(t, vault);
   const api = createApi({
     version: '1.2.3',
     registry: t.registry,
     engine: t.engine,
     store: t.store,
     log: (entry) => t.logs.push(entry),
+    ...(installation === undefined
+      ? {}
+      : {
+          trust: {
+            installation,
+            ...(vault === 'alone' ? {} : { firewall: { proxyUrl: 'http://127.0.0.1:8081', caFile: '/etc/centaur/ca.pem' } }),
+          },
+        }),
     ...options,
   });
   const { url } = await api.listen({ host: '127.0.0.1', port: 0 });
@@ -77,6 +96,10 @@ export async function startTestApi(options: Partial<EngineOptions & ApiOptions> 
     t,
     api,
     url,
+    get installation() {
+      if (installation === undefined) throw new Error('this API has no vault');
+      return installation;
+    },
     call,
     keyWith: async (...scopes) => (await call('POST', '/keys', { name: 'test', scopes })).body.key,
     async run(workflow, input) {
@@ -86,10 +109,21 @@ export async function startTestApi(options: Partial<EngineOptions & ApiOptions> 
     },
     async [Symbol.asyncDispose]() {
       await api.close(0);
+      await installation?.close();
       await t[Symbol.asyncDispose]();
     },
   };
 }
+
+async function openTestInstallation({ store, logs }: TestEngine, vault: 'with a firewall' | 'alone'): Promise<Installation> {
+  const master = localMasterKey(randomBytes(32));
+  const installation = await openInstallation({ store, master, log: (entry) => logs.push(entry), seal: { delayMs: 10 } });
+  if (vault === 'with a firewall')
+    await installKey(store, master, 'firewall.ca', async () => ({ public: CA_PEM, secret: randomBytes(32) }));
+  return installation;
+}
+
+export const CA_PEM = '-----BEGIN CERTIFICATE-----\ntest\n-----END CERTIFICATE-----\n';
 
 /** What the document says of an answer is true. */
 function checkAnswer(method: string, path: string, { status, body }: Answered): void {

@@ -45,6 +45,7 @@ export function createPlace(env: Readonly<Record<string, string>> = {}): Place {
     WORKFLOW_DIRS: path.join(folder, 'workflows'),
     NODE_NO_WARNINGS: '1',
     PORT: '0',
+    FIREWALL_PORT: '0',
     ...env,
   };
   const children = new Set<ChildProcess>();

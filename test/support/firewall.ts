@@ -133,6 +133,7 @@ export async function createTestFirewall(options: TestFirewallOptions = {}): Pro
     host: '127.0.0.1',
     port: 0,
     metricsPort: 0,
+    postgresPort: 0,
     log,
     environment: options.environment ?? {},
     resolver: async (host) => names[host] ?? (host === 'localhost' ? ['127.0.0.1'] : Promise.reject(new Error('no such name'))),

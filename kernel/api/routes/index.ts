@@ -1,9 +1,25 @@
 /** The table of all routes. */
 import type { Route } from '../route.ts';
+import { approvalRoutes } from './approvals.ts';
+import { auditRoutes } from './audit.ts';
 import { eventRoutes } from './events.ts';
 import { keyRoutes } from './keys.ts';
+import { leaseRoutes } from './leases.ts';
 import { operationRoutes } from './operations.ts';
+import { policyRoutes } from './policy.ts';
 import { runRoutes } from './runs.ts';
+import { secretRoutes } from './secrets.ts';
 import { workflowRoutes } from './workflows.ts';
 
-export const ROUTES: readonly Route[] = [...runRoutes, ...eventRoutes, ...workflowRoutes, ...keyRoutes, ...operationRoutes];
+export const ROUTES: readonly Route[] = [
+  ...runRoutes,
+  ...eventRoutes,
+  ...workflowRoutes,
+  ...secretRoutes,
+  ...leaseRoutes,
+  ...policyRoutes,
+  ...approvalRoutes,
+  ...auditRoutes,
+  ...keyRoutes,
+  ...operationRoutes,
+];

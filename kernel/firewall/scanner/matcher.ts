@@ -34,6 +34,8 @@ export function createMatcher(patterns: readonly Uint8Array[]): Matcher {
   const jump = new Uint8Array(HASHES).fill(window - BLOCK + 1);
   const buckets = new Map<number, number[]>();
   const beginnings = new Map<number, number[]>();
+  /** Which bytes a pattern may begin with: nearly all of the data is passed over by one look. */
+  const first = new Uint8Array(256);
   for (const [index, pattern] of patterns.entries()) {
     const from = offsets[index] as number;
     for (let at = 0; at <= window - BLOCK; at++) {
@@ -42,6 +44,7 @@ export function createMatcher(patterns: readonly Uint8Array[]): Matcher {
     }
     append(buckets, hashAt(pattern, from + window - BLOCK), index);
     append(beginnings, hashAt(pattern, 0), index);
+    first[pattern[0] as number] = 1;
   }
 
   function find(data: Uint8Array): Match[] {
@@ -69,6 +72,7 @@ export function createMatcher(patterns: readonly Uint8Array[]): Matcher {
   function openFrom(data: Uint8Array): number {
     const { length } = data;
     for (let start = Math.max(0, length - longest + 1); start < length; start++) {
+      if (first[data[start] as number] === 0) continue;
       const rest = length - start;
       const candidates = rest >= BLOCK ? (beginnings.get(hashAt(data, start)) ?? NONE) : patterns.keys();
       for (const index of candidates) {

@@ -9,10 +9,23 @@
 --   mac  = HMAC-SHA-256(install key, entry)          who wrote it knew a key that is not in the database
 --   leaf = SHA-256(0x00 || mac || SHA-256(entry))    what the seal covers
 -- The order of the log is (xid, audit_id): a sealer takes only transactions older than every open one, so that nothing
--- can appear later in what is sealed.
+-- can appear later in what is sealed. `xid` is the number of the transaction, shifted: a server that the log was moved to
+-- by a dump counts its transactions from the beginning again, and its entries must still come after the ones that are there.
+create sequence audit_xid_shift minvalue 0 start 0;
+create function audit_xid() returns xid8 language sql volatile as $$
+  select (pg_current_xact_id()::text::bigint + (select last_value from audit_xid_shift))::text::xid8
+$$;
+-- every transaction before this one is over
+create function audit_xmin() returns xid8 language sql stable as $$
+  select (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + (select last_value from audit_xid_shift))::text::xid8
+$$;
+-- no transaction from this one on has begun
+create function audit_xmax() returns xid8 language sql stable as $$
+  select (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + (select last_value from audit_xid_shift))::text::xid8
+$$;
 create table audit_log (
   audit_id uuid not null,
-  xid xid8 not null default pg_current_xact_id(),
+  xid xid8 not null default audit_xid(),
   action text not null,
   actor text not null,
   resource text,
@@ -51,6 +64,9 @@ create table audit_batches (
   members bytea not null,
   sealed_at timestamptz not null default clock_timestamp()
 );
+create index audit_batches_end on audit_batches (last_xid, last_id);
+-- hashes: compressing them is work for nothing
+alter table audit_batches alter column members set storage external;
 
 -- A signed statement of how far the log had come: a C2SP signed note over origin, size and the hash of batch n.
 create table audit_checkpoints (
@@ -106,6 +122,8 @@ create table secrets (
   rotation json,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
+  -- when the log last said that its rotation is due
+  reminded_at timestamptz,
   removed_at timestamptz,
   audit_id uuid not null references audit_log
 );

@@ -1,0 +1,166 @@
+/** Secrets, and who may use them. A value goes in and never comes out. */
+import { isUuid } from '../../store/index.ts';
+import {
+  addGrant,
+  getSecret,
+  listGrants,
+  listSecrets,
+  putSecret,
+  removeGrant,
+  removeSecret,
+  rotateSecret,
+  setRoles,
+  VaultError,
+} from '../../vault/index.ts';
+import { actorOf, ok, route } from '../route.ts';
+import { page } from '../schemas.ts';
+import { installationOf } from '../services.ts';
+import {
+  GrantBody,
+  GrantPath,
+  GrantQuery,
+  GrantSchema,
+  PrincipalPath,
+  PutSecretBody,
+  RemovedGrantSchema,
+  RemovedSecretSchema,
+  RolesBody,
+  RolesSchema,
+  RotateSecretBody,
+  SecretPath,
+  SecretSchema,
+} from '../trust-schemas.ts';
+
+export const secretRoutes = [
+  route({
+    id: 'listSecrets',
+    method: 'GET',
+    path: '/secrets',
+    group: 'Secrets',
+    summary: 'List the secrets; never a value',
+    access: { scope: 'secrets.read' },
+    responses: { 200: { description: 'All of them', schema: page(SecretSchema) } },
+    errors: ['VAULT_UNAVAILABLE'],
+    handle: async (_call, services) => ok({ items: await listSecrets(installationOf(services).store), next: null }),
+  }),
+  route({
+    id: 'getSecret',
+    method: 'GET',
+    path: '/secrets/{name}',
+    group: 'Secrets',
+    summary: 'Read what a secret is for; never its value',
+    access: { scope: 'secrets.read' },
+    params: SecretPath,
+    responses: { 200: { description: 'The secret', schema: SecretSchema } },
+    errors: ['SECRET_NOT_FOUND', 'VAULT_UNAVAILABLE'],
+    handle: async ({ params }, services) => ok(await getSecret(installationOf(services).store, params.name)),
+  }),
+  route({
+    id: 'putSecret',
+    method: 'PUT',
+    path: '/secrets/{name}',
+    group: 'Secrets',
+    summary: 'Make a secret, or describe it anew',
+    description:
+      'Firewalls know it within a second. All but the value is replaced by what is given; a value becomes the next version. ' +
+      'Without a value, a secret that is sealed here keeps its own. Nobody may use it before there is a grant.',
+    access: { scope: 'secrets.write' },
+    params: SecretPath,
+    body: PutSecretBody,
+    example: { value: 'sk_live_51Hxxxxxxxxxxxxxxxx', hosts: ['api.stripe.com'], match_headers: ['authorization'] },
+    responses: { 200: { description: 'The secret, without its value', schema: SecretSchema } },
+    errors: ['INVALID_SECRET', 'VAULT_UNAVAILABLE'],
+    handle: async ({ params, body, caller }, services) => ok(await putSecret(installationOf(services), actorOf(caller), params.name, body)),
+  }),
+  route({
+    id: 'rotateSecret',
+    method: 'POST',
+    path: '/secrets/{name}/rotate',
+    group: 'Secrets',
+    summary: 'Give a secret a new value; leases and placeholders stay',
+    access: { scope: 'secrets.write' },
+    params: SecretPath,
+    body: RotateSecretBody,
+    example: { value: 'sk_live_52Hxxxxxxxxxxxxxxxx', grace_seconds: 600 },
+    responses: { 200: { description: 'The secret, without its value', schema: SecretSchema } },
+    errors: ['SECRET_NOT_FOUND', 'INVALID_SECRET', 'VAULT_UNAVAILABLE'],
+    handle: async ({ params, body, caller }, services) =>
+      ok(await rotateSecret(installationOf(services), actorOf(caller), params.name, body.value, body.grace_seconds)),
+  }),
+  route({
+    id: 'removeSecret',
+    method: 'DELETE',
+    path: '/secrets/{name}',
+    group: 'Secrets',
+    summary: 'Destroy a secret with its values and grants, and end every lease that holds it',
+    access: { scope: 'secrets.write' },
+    params: SecretPath,
+    responses: { 200: { description: 'It is gone', schema: RemovedSecretSchema } },
+    errors: ['SECRET_NOT_FOUND', 'VAULT_UNAVAILABLE'],
+    async handle({ params, caller }, services) {
+      await removeSecret(installationOf(services), actorOf(caller), params.name);
+      return ok({ name: params.name, removed: true });
+    },
+  }),
+  route({
+    id: 'listGrants',
+    method: 'GET',
+    path: '/grants',
+    group: 'Secrets',
+    summary: 'List who may use which secret',
+    access: { scope: 'secrets.read' },
+    query: GrantQuery,
+    responses: { 200: { description: 'All of them', schema: page(GrantSchema) } },
+    errors: ['VAULT_UNAVAILABLE'],
+    handle: async ({ query }, services) => ok({ items: await listGrants(installationOf(services).store, query), next: null }),
+  }),
+  route({
+    id: 'addGrant',
+    method: 'POST',
+    path: '/grants',
+    group: 'Secrets',
+    summary: 'Let a principal use a secret; granting twice changes nothing',
+    access: { scope: 'secrets.write' },
+    body: GrantBody,
+    example: { principal: 'workflow:nightly_report', secret: 'STRIPE_API_KEY' },
+    responses: { 200: { description: 'The grant', schema: GrantSchema } },
+    errors: ['SECRET_NOT_FOUND', 'INVALID_SECRET', 'VAULT_UNAVAILABLE'],
+    handle: async ({ body, caller }, services) =>
+      ok(await addGrant(installationOf(services), actorOf(caller), body.principal, body.secret)),
+  }),
+  route({
+    id: 'removeGrant',
+    method: 'DELETE',
+    path: '/grants/{grant_id}',
+    group: 'Secrets',
+    summary: 'Take a grant away; leases that hold the secret by it alone end',
+    access: { scope: 'secrets.write' },
+    params: GrantPath,
+    responses: { 200: { description: 'It is gone', schema: RemovedGrantSchema } },
+    errors: ['GRANT_NOT_FOUND', 'VAULT_UNAVAILABLE'],
+    async handle({ params: { grant_id }, caller }, services) {
+      const installation = installationOf(services);
+      if (!isUuid(grant_id)) throw new VaultError('GRANT_NOT_FOUND', `there is no grant ${JSON.stringify(grant_id)}`);
+      await removeGrant(installation, actorOf(caller), grant_id);
+      return ok({ grant_id, removed: true });
+    },
+  }),
+  route({
+    id: 'setRoles',
+    method: 'PUT',
+    path: '/principals/{principal}/roles',
+    group: 'Secrets',
+    summary: 'Say which roles a principal has; it may use what is granted to them',
+    access: { scope: 'secrets.write' },
+    params: PrincipalPath,
+    body: RolesBody,
+    example: { roles: ['billing'] },
+    responses: { 200: { description: 'Its roles', schema: RolesSchema } },
+    errors: ['INVALID_SECRET', 'VAULT_UNAVAILABLE'],
+    async handle({ params: { principal }, body, caller }, services) {
+      const roles = [...new Set(body.roles)];
+      await setRoles(installationOf(services), actorOf(caller), principal, roles);
+      return ok({ principal, roles });
+    },
+  }),
+];

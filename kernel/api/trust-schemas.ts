@@ -1,0 +1,340 @@
+/** The shapes of secrets, grants, leases, approvals and the audit log on the wire; those of policy are in `policy-schemas.ts`. */
+import { isIP } from 'node:net';
+import { z } from 'zod';
+import { LEASE_SECONDS_MOST, SECRET_TYPES, SOURCE_TYPES } from '../vault/index.ts';
+import { named, time } from './schemas.ts';
+
+/** Postgres keeps no zero bytes in a text. */
+export const text = (least: number, most: number) =>
+  z
+    .string()
+    .min(least)
+    .max(most)
+    .regex(/^[^\0]*$/, 'a zero byte is not allowed');
+
+/** Lower case, so that what is stored and what the audit log says of it are the same. */
+const id = z
+  .string()
+  .regex(/^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/i, 'expected an id such as 0198c0de-0000-7000-8000-000000000000')
+  .toLowerCase();
+/** In a path, what is no id is not found. */
+const pathId = z.string().max(64).toLowerCase();
+
+const secretName = text(1, 128).describe('Such as STRIPE_API_KEY');
+const principal = z
+  .string()
+  .max(250)
+  .describe(
+    '`workflow:<name>`, `thread:<key>`, `channel:<id>`, `user:<id>`, `tool:<name>`, `key:<id>` or `role:<name>`; `workflow:*` is every workflow',
+  );
+
+// ---- secrets
+
+export const SecretPath = z.strictObject({ name: text(1, 200) });
+
+const names = (most: number) =>
+  z.union([z.array(text(1, 200)).min(1).max(most), z.literal(true)], { error: 'expected a list of names, or true for any' }).optional();
+
+/** Never answered, logged or put into an error. */
+const value = z.string().meta({ writeOnly: true }).describe('12 characters to 32 KiB. It is sealed, and answered by no route');
+
+export const PutSecretBody = named(
+  'PutSecret',
+  z.strictObject({
+    value: value.optional(),
+    source: z
+      .looseObject({ type: z.enum(SOURCE_TYPES as readonly [string, ...string[]]) })
+      .optional()
+      .describe('Where to fetch it instead, such as {"type": "env", "variable": "STRIPE_KEY"} in the firewall’s own environment'),
+    hosts: z.array(text(1, 300)).min(1).max(50).describe('Where it may go: `host` or `host:port`, with `*.` in front for all names below'),
+    methods: z.array(text(1, 20)).max(20).optional().describe('Default: all'),
+    paths: z
+      .array(
+        z
+          .string()
+          .max(500)
+          .regex(/^\/[!-~]*$/, 'expected a path such as /v1/*'),
+      )
+      .max(50)
+      .optional()
+      .describe('Globs. Default: all'),
+    match_headers: names(20).describe('Headers in which its placeholder counts. Default, when no place is named: any'),
+    match_query: names(20).describe('Parameters of the query in which it counts'),
+    match_path: z.boolean().optional(),
+    match_body: z.boolean().optional(),
+    inject: z
+      .strictObject({ header: text(1, 100), format: text(1, 300).optional() })
+      .optional()
+      .describe('Put into this header of every request to its hosts; `{value}` in the format'),
+    type: z.enum(SECRET_TYPES).optional().describe('Default http: the value itself is sent. The others are made from it on the way'),
+    options: z
+      .record(z.string().max(100), z.unknown())
+      .optional()
+      .describe('What the type needs besides, such as a token_url. Not secret: it is answered'),
+    rotation: z
+      .strictObject({
+        every_seconds: z
+          .int()
+          .min(60)
+          .max(3650 * 86_400),
+        grace_seconds: z
+          .int()
+          .min(0)
+          .max(30 * 86_400)
+          .optional(),
+      })
+      .optional()
+      .describe('When a new value is due, and how long the old one is still recognised (default 3600)'),
+  }),
+);
+
+export const RotateSecretBody = named(
+  'RotateSecret',
+  z.strictObject({
+    value,
+    grace_seconds: z
+      .int()
+      .min(0)
+      .max(30 * 86_400)
+      .optional()
+      .describe('How long the old value is still recognised and blanked in answers'),
+  }),
+);
+
+const places = z.union([z.array(z.string()), z.literal('any')]);
+
+export const SecretSchema = named(
+  'Secret',
+  z.strictObject({
+    name: z.string(),
+    type: z.enum(SECRET_TYPES),
+    source: z.looseObject({ type: z.string() }),
+    hosts: z.array(z.string()),
+    methods: z.array(z.string()),
+    paths: z.array(z.string()),
+    places: z.strictObject({ headers: places, query: places, path: z.boolean(), body: z.boolean() }),
+    inject: z.strictObject({ header: z.string(), format: z.string() }).nullable(),
+    options: z.record(z.string(), z.unknown()),
+    rotation: z.strictObject({ every_seconds: z.number(), grace_seconds: z.number() }).nullable(),
+    version: z.number().nullable().describe('Of the sealed value; null when it comes from a source'),
+    rotation_due_at: time.nullable(),
+    created_at: time,
+    updated_at: time,
+  }),
+);
+
+export const RemovedSecretSchema = z.strictObject({ name: z.string(), removed: z.literal(true) });
+
+// ---- grants and roles
+
+export const GrantBody = named('CreateGrant', z.strictObject({ principal, secret: secretName }));
+export const GrantQuery = z.strictObject({ principal: text(1, 250).optional(), secret: text(1, 128).optional() });
+export const GrantPath = z.strictObject({ grant_id: pathId });
+export const GrantSchema = named(
+  'Grant',
+  z.strictObject({ grant_id: z.string(), principal: z.string(), secret: z.string(), created_at: time }),
+);
+export const RemovedGrantSchema = z.strictObject({ grant_id: z.string(), removed: z.literal(true) });
+
+export const PrincipalPath = z.strictObject({ principal });
+export const RolesBody = named(
+  'SetRoles',
+  z.strictObject({ roles: z.array(text(1, 200)).max(50).describe('All of them; an empty list takes all away') }),
+);
+export const RolesSchema = z.strictObject({ principal: z.string(), roles: z.array(z.string()) });
+
+// ---- leases
+
+export const LeaseBody = named(
+  'CreateLease',
+  z.strictObject({
+    principal: principal.optional().describe('Who acts. Default: the key, as `key:<id>`; another one needs an admin key'),
+    secrets: z.array(secretName).max(100),
+    ttl_seconds: z.int().min(1).max(LEASE_SECONDS_MOST).optional().describe('Default 900'),
+    max_uses: z.int().min(1).max(1_000_000).optional().describe('Most requests'),
+    kind: z.enum(['run', 'call', 'step']).optional().describe('Default run; `call` is for one request'),
+    run_id: id.optional(),
+    step: text(1, 300).optional(),
+    thread_key: text(1, 512).optional(),
+    source: z
+      .string()
+      .refine(isAddress, 'expected an address, or a range such as 10.0.0.0/8')
+      .optional()
+      .describe('From where alone it works'),
+  }),
+);
+
+function isAddress(range: string): boolean {
+  const parts = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(range);
+  const version = isIP(parts?.[1] ?? '');
+  return version !== 0 && !range.includes('%') && Number(parts?.[2] ?? 0) <= (version === 4 ? 32 : 128);
+}
+
+export const CreatedLeaseSchema = named(
+  'CreatedLease',
+  z.strictObject({
+    lease_id: z.string(),
+    proxy_url: z.string().describe('With the token of the lease, which is shown this once'),
+    ca_file: z.string().nullable().describe('The certificate on the server’s own machine; null when it is not there'),
+    ca_pem: z.string().describe('The certificate that clients must trust'),
+    placeholders: z.record(z.string(), z.string()).describe('By the name of the secret'),
+    env: z
+      .record(z.string(), z.string())
+      .describe('For a process: the proxy, the certificate, and each placeholder under its secret’s name'),
+    expires_at: time,
+  }),
+);
+
+export const LeasePath = z.strictObject({ lease_id: pathId });
+export const RevokeQuery = z.strictObject({ reason: text(1, 500).optional() });
+export const LeaseQuery = z.strictObject({
+  principal: text(1, 250).optional(),
+  active: z.enum(['true', 'false']).optional().describe('`true`: only those that still work'),
+  after: id.optional().describe('`next` of the page before'),
+  limit: z.coerce.number().int().min(1).max(200).optional().describe('Default 50'),
+});
+
+export const LeaseSchema = named(
+  'Lease',
+  z.strictObject({
+    lease_id: z.string(),
+    kind: z.enum(['run', 'call', 'step']),
+    principal: z.string(),
+    secrets: z.array(z.string()),
+    run_id: z.string().nullable(),
+    step: z.string().nullable(),
+    thread_key: z.string().nullable(),
+    source: z.string().nullable(),
+    max_uses: z.number().nullable(),
+    used: z.number(),
+    status: z.enum(['active', 'used', 'expired', 'revoked']),
+    created_at: time,
+    expires_at: time,
+    revoked_at: time.nullable(),
+  }),
+);
+export const RevokedLeaseSchema = z.strictObject({ lease_id: z.string(), revoked: z.literal(true) });
+
+// ---- approvals
+
+const APPROVAL_STATES = ['pending', 'approved', 'denied', 'expired', 'consumed'] as const;
+
+export const ApprovalPath = z.strictObject({ approval_id: pathId });
+export const ApprovalQuery = z.strictObject({
+  state: z.enum(APPROVAL_STATES).optional(),
+  after: id.optional().describe('`next` of the page before'),
+  limit: z.coerce.number().int().min(1).max(200).optional().describe('Default 50'),
+});
+export const ApproveBody = named('Approve', z.strictObject({ reason: text(1, 1000).optional() }));
+export const DenyBody = named('Deny', z.strictObject({ reason: text(1, 1000).describe('The agent is told') }));
+
+export const ApprovalSchema = named(
+  'Approval',
+  z.strictObject({
+    approval_id: z.string(),
+    state: z.enum(APPROVAL_STATES).describe('`consumed`: approved, and used for its request'),
+    gate: z.string(),
+    rule: z.string(),
+    principal: z.string(),
+    summary: z.unknown().describe('What is asked for, such as {"method", "url", "secrets", "bytes"}'),
+    digest: z.string().describe('Of the request that it is for: SHA-256 in hex'),
+    lease_id: z.string().nullable(),
+    run_id: z.string().nullable(),
+    reason: z.string().nullable(),
+    decided_by: z.string().nullable(),
+    created_at: time,
+    expires_at: time,
+    decided_at: time.nullable(),
+    consumed_at: time.nullable(),
+    audit_id: z.string(),
+    decided_audit_id: z.string().nullable(),
+  }),
+);
+
+// ---- audit
+
+/** As in a `traceparent`, or as a UUID. */
+const traceId = z
+  .string()
+  .regex(/^[\da-f]{32}$|^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/i, 'expected 32 hex digits')
+  .transform(traceUuid);
+
+/** The form in which the audit log keeps a trace id. */
+export function traceUuid(hex: string): string {
+  return hex
+    .toLowerCase()
+    .replaceAll('-', '')
+    .replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+}
+
+export const AuditQuery = z.strictObject({
+  action: text(1, 100).optional().describe('Such as `lease.create`, or `lease` for all of its kind'),
+  actor: text(1, 300).optional(),
+  resource: text(1, 1000).optional(),
+  decision: z.enum(['allow', 'deny', 'approve']).optional(),
+  lease_id: id.optional(),
+  run_id: id.optional(),
+  trace_id: traceId.optional(),
+  after: id.optional().describe('`next` of the page before; or any id, with `order=asc` to read on from there'),
+  order: z.enum(['desc', 'asc']).optional().describe('Default desc: newest first'),
+  limit: z.coerce.number().int().min(1).max(500).optional().describe('Default 50'),
+});
+export const AuditPath = z.strictObject({ audit_id: pathId });
+export const VerifyBody = named(
+  'VerifyAudit',
+  z.strictObject({
+    anchors: z.array(z.string().max(2000)).max(100).optional().describe('Signed checkpoints that were kept outside the database'),
+  }),
+);
+export const EraseBody = named('EraseSubject', z.strictObject({ subject: text(1, 300).describe('Whose private details are erased') }));
+
+export const AuditEntrySchema = named(
+  'AuditEntry',
+  z
+    .looseObject({ id: z.string(), at: time, action: z.string(), actor: z.string() })
+    .describe(
+      'Besides: `resource`, `decision`, `intent_id`, `lease_id`, `run_id`, `thread_key`, `trace_id` and `details`, where there are any',
+    ),
+);
+
+export const InclusionProofSchema = named(
+  'InclusionProof',
+  z.strictObject({
+    audit_id: z.string(),
+    entry: z.string().describe('The text that was sealed'),
+    mac: z.string(),
+    leaf: z.string(),
+    batch: z.number(),
+    index: z.number(),
+    count: z.number(),
+    path: z.array(z.string()).describe('Hashes that lead from the leaf to the root, lowest first, base64'),
+    root: z.string(),
+    prev_hash: z.string(),
+    hash: z.string(),
+    size: z.number(),
+    last_xid: z.string(),
+    last_id: z.string(),
+    checkpoint: z.string().nullable().describe('The first signed checkpoint that covers it; null when there is none yet'),
+  }),
+);
+
+export const VerifyReportSchema = named(
+  'AuditReport',
+  z.strictObject({
+    ok: z.boolean().describe('Nothing was found'),
+    entries: z.number(),
+    batches: z.number(),
+    checkpoints: z.number(),
+    unsealed: z.number().describe('Entries that are committed and not sealed yet'),
+    pruned: z.number().describe('Sealed entries that were dropped when their time was over'),
+    problems: z.number().describe('How many were found'),
+    findings: z
+      .array(z.strictObject({ batch: z.number().nullable(), audit_id: z.string().nullable(), problem: z.string() }))
+      .describe('The first thousand of them'),
+  }),
+);
+
+export const AuditKeySchema = z.strictObject({
+  origin: z.string().describe('Names the installation in its checkpoints'),
+  public_key: z.string().describe('Ed25519, 32 bytes in base64'),
+});
