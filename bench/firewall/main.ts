@@ -93,7 +93,7 @@ async function startOurs(secrets: number): Promise<{ child: ChildProcess; route:
   return {
     child,
     route: { ...service.told, proxy: { port: told.port, token: lease.token, caPem: told.caPem } },
-    key: lease.placeholders['KEY_0'] as string,
+    key: lease.placeholders['KEY_0'] ?? '',
   };
 }
 
@@ -159,7 +159,7 @@ async function closed(
 
 async function streamed(route: Route, key: string, bytes: number): Promise<number> {
   const call = createCaller(await connectRoute(route));
-  await call(requestFor(route.port, `/stream/${8e6}`, key));
+  await call(requestFor(route.port, '/stream/8000000', key));
   const began = performance.now();
   await call(requestFor(route.port, `/stream/${bytes}`, key));
   return bytes / 1e6 / ((performance.now() - began) / 1000);

@@ -15,6 +15,7 @@ Environment:
   CENTAUR_MASTER_KEY, _FILE  32 bytes that seal the secrets; "up" makes them in CENTAUR_HOME/master.key
   CENTAUR_CONFIG             what the firewall opens (default ./centaur.yaml)
   FIREWALL_HOST, _PORT, _URL where the firewall listens, and where clients find it (default 127.0.0.1, 8081)
+  CENTAUR_AUDIT_RETENTION_DAYS  how long the audit log is kept (default for ever)
   CENTAUR_AUDIT_ANCHOR       a file to which checkpoints of the audit log are appended
   CENTAUR_API_KEY            at the first start it becomes the admin key; else one is made and shown once
   WORKFLOW_DIRS              directories of workflow files, colon-separated (default ./workflows)

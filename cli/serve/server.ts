@@ -15,7 +15,7 @@ import { VERSION } from '../version.ts';
 import { openDatabase } from './database.ts';
 import { caFileOf, type FirewallStarted, firewallUrl, followConfigFile, keepFirewall, postgresPlace } from './firewall.ts';
 import { untilStopped } from './signals.ts';
-import { findMasterKey, openTrust } from './trust.ts';
+import { findMasterKey, keepHouse, openTrust } from './trust.ts';
 
 export type Role = 'up' | 'api' | 'worker';
 
@@ -58,7 +58,10 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
     log({ level: 'info', message: 'made the master key: back it up apart from the database', file: found.made });
   const trust = found === undefined ? undefined : await openTrust(config, store, found.master, log);
   if (trust !== undefined) stack.defer(() => trust.close());
-  if (trust !== undefined && role !== 'worker') stack.defer(await followConfigFile(config, trust, log));
+  if (trust !== undefined && role !== 'worker') {
+    stack.defer(await followConfigFile(config, trust, log));
+    stack.defer(keepHouse(trust, config, log));
+  }
   let firewall: FirewallStarted | undefined;
   if (role === 'up') {
     // before the engine, so that it ends after it: a step that is under way keeps its way out

@@ -3,7 +3,18 @@ import { appendFile } from 'node:fs/promises';
 import { existsSync, readFileSync } from 'node:fs';
 import type { Config } from '@centaur/kernel/config';
 import type { Store } from '@centaur/kernel/store';
-import { ensureMasterKeyFile, type Installation, type MasterKey, openInstallation, readMasterKey, VaultError } from '@centaur/kernel/vault';
+import { pruneLog } from '@centaur/kernel/audit';
+import { pruneLimits } from '@centaur/kernel/policy';
+import {
+  ensureMasterKeyFile,
+  type Installation,
+  type MasterKey,
+  openInstallation,
+  pruneLeases,
+  readMasterKey,
+  rotateDue,
+  VaultError,
+} from '@centaur/kernel/vault';
 import { HintedError } from '../exit.ts';
 import type { Log } from '../log.ts';
 
@@ -48,4 +59,36 @@ export async function openTrust(config: Config, store: Store, master: MasterKey,
       throw new HintedError(`the database was sealed under another master key: ${error.message}`, HINT, { cause: error });
     throw error;
   }
+}
+
+const MINUTE_MS = 60_000;
+const HOUR_MS = 3_600_000;
+/** Long enough to look up what a lease was, which the audit log tells for longer. */
+const LEASES_KEPT_DAYS = 30;
+
+/** Rotation that is due, and forgetting. Any number of processes may do it. */
+export function keepHouse(trust: Installation, config: Config, log: Log): () => void {
+  const { store, audit } = trust;
+  const quietly = (what: string, work: () => Promise<unknown>) =>
+    void work().catch((error: Error) => log({ level: 'warn', message: `${what} failed; trying again later`, error: error.message }));
+  const rotate = async () => {
+    const { rotated, reminded, failed } = await rotateDue(trust, new Date(store.now()));
+    if (rotated.length > 0) log({ level: 'info', message: 'rotated secrets', secrets: rotated });
+    if (reminded.length > 0) log({ level: 'warn', message: 'secrets are due to be rotated by hand', secrets: reminded });
+    for (const { name, error } of failed) log({ level: 'error', message: 'a secret could not be rotated', secret: name, error });
+  };
+  const forget = async () => {
+    await pruneLeases(store, LEASES_KEPT_DAYS);
+    await pruneLimits(store);
+    if (config.auditRetentionDays === undefined) return;
+    const dropped = await pruneLog(store, audit, new Date(store.now() - config.auditRetentionDays * 24 * HOUR_MS));
+    if (dropped.length > 0) log({ level: 'info', message: 'dropped old entries of the audit log', partitions: dropped });
+  };
+  const timers = [
+    setInterval(() => quietly('rotating secrets', rotate), MINUTE_MS),
+    setInterval(() => quietly('forgetting', forget), HOUR_MS),
+  ];
+  quietly('rotating secrets', rotate);
+  quietly('forgetting', forget);
+  return () => timers.forEach((timer) => clearInterval(timer));
 }

@@ -24,10 +24,15 @@ async function entries(api: TestApi, action: string): Promise<readonly Entry[]> 
 test('a secret is made, described anew, rotated and removed, each with its audit entry by the key', async () => {
   await using api = await open();
   const [admin] = (await api.call('GET', '/keys')).body.items;
-  const made = await api.call('PUT', '/api/secrets/STRIPE', { ...STRIPE, paths: ['/v1/*'], rotation: { every_seconds: 86_400 } });
+  const made = await api.call('PUT', '/api/secrets/STRIPE', {
+    ...STRIPE,
+    hosts: ['api.stripe.com', '*.stripe.com:8443'],
+    paths: ['/v1/*'],
+    rotation: { every_seconds: 86_400 },
+  });
   assert.deepEqual(
     [made.status, made.body.version, made.body.hosts, made.body.paths, made.body.places.headers],
-    [200, 1, ['api.stripe.com'], ['/v1/*'], ['authorization']],
+    [200, 1, ['api.stripe.com', '*.stripe.com:8443'], ['/v1/*'], ['authorization']],
   );
   assert.ok(Date.parse(made.body.rotation_due_at) > Date.now());
   const again = await api.call('PUT', '/secrets/STRIPE', { hosts: ['*.stripe.com:8443'], match_body: true });

@@ -98,7 +98,7 @@ export function parseConfig(source: string, file: string): FileSettings {
       document.errors.map((error) => `line ${lines.linePos(error.pos[0]).line}: ${error.message}`),
     );
   const lineOf = (path: readonly PropertyKey[]): string => {
-    const offset = offsetOf(document.contents as Node | null, path);
+    const offset = offsetOf(document.contents, path);
     return offset === undefined ? '' : `line ${lines.linePos(offset).line}: `;
   };
   const parsed = FILE.safeParse(document.toJS() ?? {});
@@ -128,7 +128,7 @@ export function parseConfig(source: string, file: string): FileSettings {
       ...(files === undefined ? {} : { ca_pems: caPems }),
       ...(limits === undefined
         ? {}
-        : { limits: Object.fromEntries(Object.entries(limits).map(([name, value]) => [LIMIT_NAMES[name] as string, value as number])) }),
+        : { limits: Object.fromEntries(Object.entries(limits).map(([name, value]) => [LIMIT_NAMES[name] as string, value])) }),
     } as EgressSettings,
   };
 }

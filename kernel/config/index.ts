@@ -58,6 +58,7 @@ const ENVIRONMENT = z.object({
   FIREWALL_METRICS_PORT: whole(0, 65_535).optional(),
   FIREWALL_URL: z.url({ protocol: /^http$/, error: 'expected an address such as http://127.0.0.1:8081' }).optional(),
   CENTAUR_AUDIT_ANCHOR: z.string().min(1).optional(),
+  CENTAUR_AUDIT_RETENTION_DAYS: whole(7, 36_500).optional(),
   CENTAUR_RETENTION_DAYS: whole(1, 3650).prefault('30'),
   CENTAUR_LEASE_SECONDS: whole(2, 600).prefault('10'),
   CENTAUR_QUEUES: list.optional(),
@@ -89,6 +90,8 @@ export interface Config {
   };
   /** Checkpoints of the audit log are appended to this file: keep it where the database's owner cannot write. */
   readonly auditAnchor: string | undefined;
+  /** Undefined: entries of the audit log are kept for ever. */
+  readonly auditRetentionDays: number | undefined;
   readonly retentionDays: number;
   readonly leaseMs: number;
   /** Undefined: all of them. */
@@ -138,6 +141,7 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
       url: values.FIREWALL_URL?.replace(/\/$/, ''),
     },
     auditAnchor: values.CENTAUR_AUDIT_ANCHOR === undefined ? undefined : resolve(cwd, values.CENTAUR_AUDIT_ANCHOR),
+    auditRetentionDays: values.CENTAUR_AUDIT_RETENTION_DAYS,
     port: values.PORT,
     host: values.HOST,
     apiUrl: (values.CENTAUR_API_URL ?? `http://127.0.0.1:${values.PORT}`).replace(/\/$/, ''),

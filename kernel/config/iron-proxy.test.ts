@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ConfigFileError, importIronProxy, parseConfig, renderImport } from './index.ts';
+import { type ConfigFileError, importIronProxy, parseConfig, renderImport } from './index.ts';
 
 const PROXY = `
 proxy:

@@ -119,6 +119,7 @@ export function importIronProxy(text: string, file: string): Imported {
         break;
       case 'grpc':
       case 'judge':
+      case undefined:
         differences.push(
           `${name}: not taken over. Rules are a policy (centaur policy publish); what a model should judge can be sent to a person with the effect "approve".`,
         );
@@ -182,7 +183,9 @@ export function importIronProxy(text: string, file: string): Imported {
   function readSecret(entry: Entry): ImportedSecret {
     const replace = (entry['replace'] ?? entry) as Entry;
     const inject = entry['inject'] as Entry | undefined;
-    const name = variableName(String(replace['proxy_value'] ?? entry['id'] ?? (entry['source'] as Entry | undefined)?.['var'] ?? 'SECRET'));
+    const name = variableName(
+      textOf(replace['proxy_value']) ?? textOf(entry['id']) ?? textOf((entry['source'] as Entry | undefined)?.['var']) ?? 'SECRET',
+    );
     if (entry['require'] === false || replace['require'] === false)
       differences.push(`${name}: "require" is always on. A secret that cannot be had refuses the request.`);
     const headers = replace['match_headers'] as readonly string[] | undefined;
@@ -203,8 +206,8 @@ export function importIronProxy(text: string, file: string): Imported {
           }
         : {
             inject: {
-              header: String(inject['header'] ?? 'Authorization'),
-              format: template(name, String(inject['formatter'] ?? inject['template'] ?? '{{ .Value }}')),
+              header: textOf(inject['header']) ?? 'Authorization',
+              format: template(name, textOf(inject['formatter']) ?? textOf(inject['template']) ?? '{{ .Value }}'),
             },
           }),
     };
@@ -214,7 +217,7 @@ export function importIronProxy(text: string, file: string): Imported {
     const type = { oauth_token: 'oauth_token', gcp_auth: 'gcp_auth', gcp_id_token: 'gcp_auth', aws_auth: 'aws_sigv4', hmac_sign: 'hmac' }[
       transform
     ] as string;
-    const name = variableName(String(entry['id'] ?? entry['name'] ?? transform));
+    const name = variableName(textOf(entry['id']) ?? textOf(entry['name']) ?? transform);
     const kept = Object.fromEntries(
       Object.entries(entry).filter(
         ([key, value]) => !['rules', 'hosts', 'id', 'name', 'source', 'require', 'stub'].includes(key) && typeof value !== 'object',
@@ -233,7 +236,7 @@ export function importIronProxy(text: string, file: string): Imported {
   }
 
   function readSource(name: string, from: Entry | undefined): unknown {
-    const type = String(from?.['type'] ?? '');
+    const type = textOf(from?.['type']) ?? '';
     const key = from?.['json_key'] === undefined ? {} : { json_key: from['json_key'] };
     switch (type) {
       case 'env':
@@ -302,4 +305,8 @@ function variableName(text: string): string {
     .replaceAll(/[^A-Za-z0-9_]/g, '_')
     .replace(/^(\d)/, '_$1')
     .toUpperCase();
+}
+
+function textOf(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : undefined;
 }

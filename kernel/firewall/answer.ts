@@ -1,5 +1,5 @@
 /** What comes back: unpacked, searched for secrets, and sent on without delay. */
-import { pipeline, Transform, type Duplex, Writable } from 'node:stream';
+import { type Duplex, pipeline, type Transform, Writable } from 'node:stream';
 import zlib from 'node:zlib';
 import type { Hit, Scanner, ScanStream } from './scanner/index.ts';
 import { RefusedError } from './target.ts';

@@ -2,6 +2,8 @@
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { isIP } from 'node:net';
 import { createPrivateKey, webcrypto } from 'node:crypto';
+// the library needs it before it is loaded itself
+// oxlint-disable-next-line import/no-unassigned-import
 import 'reflect-metadata';
 import * as x509 from '@peculiar/x509';
 import { installKey, type MasterKey } from '../vault/index.ts';

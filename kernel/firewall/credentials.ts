@@ -246,8 +246,8 @@ export function createCredentials(options: CredentialsOptions): Credentials {
   function tokenUrl(name: string): string | undefined {
     try {
       const { type, options: given } = values.describe(name);
-      if (type === 'gcp_auth') return String(given['token_url'] ?? GOOGLE_TOKEN_URL);
-      return type === 'oauth_token' || type === 'brokered_token' ? String(given['token_url']) : undefined;
+      if (type === 'gcp_auth') return textOf(given['token_url']) ?? GOOGLE_TOKEN_URL;
+      return type === 'oauth_token' || type === 'brokered_token' ? textOf(given['token_url']) : undefined;
     } catch {
       return undefined;
     }
@@ -266,8 +266,7 @@ function covers(binding: Binding, { target, method, path }: OutgoingRequest): bo
 function tokenRequest(secret: HeldSecret, nowMs: number): { readonly url: string; readonly form: Record<string, string> } {
   const parts = readParts(secret);
   const option = (name: string) => {
-    const value = parts[name] ?? secret.options[name];
-    return value === undefined ? undefined : String(value);
+    return textOf(parts[name]) ?? textOf(secret.options[name]);
   };
   const needed = (name: string) => {
     const value = option(name);
@@ -279,13 +278,13 @@ function tokenRequest(secret: HeldSecret, nowMs: number): { readonly url: string
   if (secret.type === 'gcp_auth') {
     const account = {
       ...(parts as unknown as ServiceAccount),
-      token_uri: String(secret.options['token_url'] ?? parts['token_uri'] ?? GOOGLE_TOKEN_URL),
+      token_uri: textOf(secret.options['token_url']) ?? textOf(parts['token_uri']) ?? GOOGLE_TOKEN_URL,
     };
     const audience = option('audience');
     const scopes = secret.options['scopes'];
     const claims =
       audience === undefined
-        ? { scope: Array.isArray(scopes) ? scopes.join(' ') : String(scopes ?? 'https://www.googleapis.com/auth/cloud-platform') }
+        ? { scope: Array.isArray(scopes) ? scopes.join(' ') : (textOf(scopes) ?? 'https://www.googleapis.com/auth/cloud-platform') }
         : { target_audience: audience };
     return {
       url: account.token_uri,
@@ -366,12 +365,12 @@ function resignAws(secret: HeldSecret, applied: Applied, outgoing: OutgoingReque
     ['services', service],
   ] as const) {
     const allowed = secret.options[field];
-    const list = allowed === undefined ? undefined : Array.isArray(allowed) ? allowed : String(allowed as string).split(/[\s,]+/);
+    const list = allowed === undefined ? undefined : Array.isArray(allowed) ? allowed : (textOf(allowed) ?? '').split(/[\s,]+/);
     if (list?.includes(value) === false)
       throw new RefusedError(403, 'SCOPE_DENIED', `${secret.name} is not for ${field.slice(0, -1)} ${value}`);
   }
   const parts = readParts(secret);
-  const text = (...keys: string[]) => keys.map((key) => parts[key]).find((value) => typeof value === 'string') as string | undefined;
+  const text = (...keys: string[]) => keys.map((key) => textOf(parts[key])).find((value) => value !== undefined);
   const accessKeyId = text('access_key_id', 'AccessKeyId', 'aws_access_key_id');
   const secretAccessKey = text('secret_access_key', 'SecretAccessKey', 'aws_secret_access_key');
   if (accessKeyId === undefined || secretAccessKey === undefined)
@@ -406,7 +405,7 @@ function signHmac(secret: HeldSecret, found: Found, applied: Applied, outgoing: 
     throw new RefusedError(403, 'NOT_A_VALUE', `${secret.name} signs requests: its placeholder stands for a signature, in a header`);
   if (applied.body === undefined) throw new RefusedError(413, 'BODY_TOO_LONG', 'a body that is signed must fit into memory');
   const header = found.place.slice('header '.length);
-  const option = (name: string, otherwise: string) => String(secret.options[name] ?? otherwise);
+  const option = (name: string, otherwise: string) => textOf(secret.options[name]) ?? otherwise;
   const timestamp = String(option('timestamp_unit', 's') === 'ms' ? Math.floor(nowMs) : Math.floor(nowMs / 1000));
   const algorithm = option('algorithm', 'sha256');
   if (!['sha1', 'sha256', 'sha512'].includes(algorithm))
@@ -428,10 +427,15 @@ function signHmac(secret: HeldSecret, found: Found, applied: Applied, outgoing: 
   const value = option('format', '{signature}')
     .replaceAll('{signature}', () => digest)
     .replaceAll('{timestamp}', () => timestamp);
-  const stamp = secret.options['timestamp_header'];
-  const kept = applied.headers.filter(([name]) => name !== header && name !== String(stamp).toLowerCase());
+  const stamp = textOf(secret.options['timestamp_header'])?.toLowerCase();
+  const kept = applied.headers.filter(([name]) => name !== header && name !== stamp);
   return {
     ...applied,
-    headers: [...kept, [header, value], ...(stamp === undefined ? [] : ([[String(stamp).toLowerCase(), timestamp]] as const))],
+    headers: [...kept, [header, value], ...(stamp === undefined ? [] : ([[stamp, timestamp]] as const))],
   };
+}
+
+/** What an operator wrote as an option: a text, or a number that is one. */
+function textOf(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : typeof value === 'number' || typeof value === 'boolean' ? String(value) : undefined;
 }

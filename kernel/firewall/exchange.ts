@@ -4,8 +4,8 @@
  * The order is the promise: read and limit; lease; placeholders and where they stand; policy; approval; use; the audit
  * entry, durable; only then the credential; dial; search the answer; the outcome. Whatever fails on the way refuses.
  */
-import type { IncomingMessage } from 'node:http';
-import { Readable } from 'node:stream';
+import http, { type IncomingMessage } from 'node:http';
+import { type Duplex, Readable } from 'node:stream';
 import type { AuditEntry, AuditLog } from '../audit/index.ts';
 import type { StoreLogEntry } from '../store/index.ts';
 import type { Target } from '../vault/index.ts';
@@ -354,7 +354,7 @@ function send(parts: Parts, sending: Sending): Promise<void> {
         {
           origin: '',
           path: sent.path,
-          method: outgoing.method as 'GET',
+          method: outgoing.method,
           headers: sent.headers
             .flatMap(([name, value]) => [name, value])
             .concat('host', authorityText(target), 'accept-encoding', acceptEncoding(sending.request)),
@@ -591,4 +591,14 @@ export function sendRefusal(response: ClientResponse, refusal: RefusedError): vo
     ...(retryAfter === undefined ? {} : { 'retry-after': String(retryAfter) }),
   });
   response.end(text);
+}
+
+/** Where there is no response yet: on the socket itself. */
+export function refuseRaw(socket: Duplex, refusal: RefusedError): void {
+  if (!socket.writable) return void socket.destroy();
+  const text = JSON.stringify({ code: refusal.code, message: refusal.message });
+  socket.end(
+    `HTTP/1.1 ${refusal.status} ${http.STATUS_CODES[refusal.status] ?? 'Refused'}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(text)}\r\n` +
+      `x-centaur-refused: ${refusal.code}\r\n${refusal.status === 407 ? 'proxy-authenticate: Basic realm="centaur"\r\n' : ''}connection: close\r\n\r\n${text}`,
+  );
 }

@@ -10,7 +10,7 @@ const KEY = 'sk-ant-api03-Real0Key1With2Enough3Letters4InIt';
 test('a client that speaks HTTP/2 gets the same: substitution, scan, many streams on one connection', async () => {
   await using service = await startService((request, response, body) => {
     response.writeHead(request.headers['x-api-key'] === KEY ? 200 : 401, { 'x-echo': String(request.headers['x-api-key']) });
-    response.end(`${request.url} ${body.toString()} ${request.headers['x-api-key']}`);
+    response.end(`${request.url} ${body.toString()} ${String(request.headers['x-api-key'])}`);
   });
   await using t = await createTestFirewall({ config: { allow_cidrs: ['127.0.0.1'], ca_pems: [service.caPem] } });
   await t.secret('API_KEY', { value: KEY, hosts: [`localhost:${service.port}`] });

@@ -162,12 +162,12 @@ export function createLeaseBook({ store, log }: { readonly store: Store; readonl
     lease.revoked = true;
     if (lease.open.size > 0)
       log({ level: 'info', message: 'a lease ended; its open streams are cut', lease_id: lease.leaseId, streams: lease.open.size });
-    for (const cut of [...lease.open]) cut();
+    cutAll(lease);
   }
 
   function cutExpired(): void {
     const now = store.now();
-    for (const lease of byId.values()) if (lease.expiresAt <= now) for (const cut of [...lease.open]) cut();
+    for (const lease of byId.values()) if (lease.expiresAt <= now) cutAll(lease);
   }
 
   function forget(lease: LiveLease): void {
@@ -235,7 +235,7 @@ export function createLeaseBook({ store, log }: { readonly store: Store; readonl
     },
     close() {
       clearInterval(timer);
-      for (const lease of byId.values()) for (const cut of [...lease.open]) cut();
+      for (const lease of byId.values()) cutAll(lease);
     },
   };
 }
@@ -249,4 +249,9 @@ function sourceList(source: string): BlockList {
   const list = new BlockList();
   list.addSubnet(address, bits, family);
   return list;
+}
+
+/** A copy: each of them takes itself out. */
+function cutAll(lease: LiveLease): void {
+  for (const cut of Array.from(lease.open)) cut();
 }

@@ -351,7 +351,7 @@ function clientSettings(dsn: Dsn, address: string): pg.ClientConfig {
     host: address,
     port: dsn.target.port,
     database: dsn.database,
-    ssl: ssl as pg.ClientConfig['ssl'] & object,
+    ssl,
     connectionTimeoutMillis: 10_000,
     application_name: 'centaur firewall',
   } as pg.ClientConfig;

@@ -4,16 +4,16 @@
  */
 import http, { type IncomingMessage } from 'node:http';
 import http2 from 'node:http2';
-import net from 'node:net';
+import type net from 'node:net';
 import tls from 'node:tls';
 import type { Duplex } from 'node:stream';
 import { canonicalHost, type Target } from '../vault/index.ts';
 import type { Authority, Leaf } from './ca.ts';
-import { type Channel, type ClientResponse, exchange, type Parts, recordRefusal, sendRefusal, toRefusal } from './exchange.ts';
+import { type Channel, type ClientResponse, exchange, type Parts, recordRefusal, refuseRaw, sendRefusal, toRefusal } from './exchange.ts';
 import type { LiveLease } from './lease-book.ts';
 import { relayWebSocket } from './websocket.ts';
 import { isMetadataName } from './addresses.ts';
-import { authorityText, parseAuthority, RefusedError } from './target.ts';
+import { parseAuthority, RefusedError } from './target.ts';
 
 export interface FirewallServer {
   listen(address: { readonly host: string; readonly port: number } | { readonly path: string }): Promise<{ readonly port: number }>;
@@ -385,14 +385,3 @@ function tokenIn(header: string): string | undefined {
 function peerOf(socket: object): string {
   return (socket as { remoteAddress?: string }).remoteAddress ?? '';
 }
-
-export function refuseRaw(socket: Duplex, refusal: RefusedError): void {
-  if (!socket.writable) return void socket.destroy();
-  const text = JSON.stringify({ code: refusal.code, message: refusal.message });
-  socket.end(
-    `HTTP/1.1 ${refusal.status} ${http.STATUS_CODES[refusal.status] ?? 'Refused'}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(text)}\r\n` +
-      `x-centaur-refused: ${refusal.code}\r\n${refusal.status === 407 ? 'proxy-authenticate: Basic realm="centaur"\r\n' : ''}connection: close\r\n\r\n${text}`,
-  );
-}
-
-export { authorityText };

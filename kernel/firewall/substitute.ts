@@ -130,7 +130,9 @@ function replaceInUrl(url: string, placeholder: string, value: string): string {
   const encoded = encodeURIComponent(value).replaceAll(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
   if (url.includes(placeholder)) return url.replaceAll(placeholder, () => encoded);
   // written with escapes that it does not need
-  const loose = [...placeholder].map((c) => `(?:${c.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')}|%${c.charCodeAt(0).toString(16)})`).join('');
+  const loose = Array.from(placeholder, (c) => `(?:${c.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')}|%${c.charCodeAt(0).toString(16)})`).join(
+    '',
+  );
   return url.replaceAll(new RegExp(loose, 'gi'), (text) => (looseDecode(text) === placeholder ? encoded : text));
 }
 

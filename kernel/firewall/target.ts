@@ -67,7 +67,7 @@ export function parsePath(raw: string): RequestPath {
       if (times === 0) throw new RefusedError(400, 'BAD_PATH', 'the path has a broken escape in it');
       break;
     }
-    if (/[\\\0-\x1f\x7f]/.test(decoded) || decoded.split(/[/;]/).some((segment) => segment === '.' || segment === '..'))
+    if (/[\\\p{Cc}]/u.test(decoded) || decoded.split(/[/;]/).some((segment) => segment === '.' || segment === '..'))
       throw new RefusedError(400, 'BAD_PATH', 'the path has dot segments, backslashes or control characters in it');
   }
   // an escaped slash stays what it is: part of a name

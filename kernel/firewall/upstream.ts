@@ -101,14 +101,22 @@ export function createUpstreams(options: UpstreamOptions): Upstreams {
       keepAliveTimeout: 30_000,
       allowH2: false,
       connect: (_: unknown, callback: (error: Error | null, socket: net.Socket | null) => void) => {
-        dial(target).then(
-          (socket) => callback(null, socket),
-          (error: Error) => callback(error, null),
-        );
+        void connectFor(target, callback);
       },
     } as ConstructorParameters<typeof Pool>[1]);
     pools.set(origin, made);
     return made;
+  }
+
+  /** In the form that the pool wants it. */
+  async function connectFor(target: Target, callback: (error: Error | null, socket: net.Socket | null) => void): Promise<void> {
+    let socket: net.Socket;
+    try {
+      socket = await dial(target);
+    } catch (error) {
+      return callback(error as Error, null);
+    }
+    callback(null, socket);
   }
 
   async function check(target: Target): Promise<void> {

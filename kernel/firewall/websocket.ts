@@ -5,10 +5,9 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { type Channel, outcome, type Parts, prepare, type Prepared, recordRefusal, toRefusal } from './exchange.ts';
+import { type Channel, outcome, type Parts, prepare, type Prepared, recordRefusal, refuseRaw, toRefusal } from './exchange.ts';
 import { readHead } from './answer.ts';
 import type { Hit } from './scanner/index.ts';
-import { refuseRaw } from './server.ts';
 import { authorityText, RefusedError } from './target.ts';
 
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';

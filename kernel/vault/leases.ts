@@ -31,6 +31,8 @@ export interface CreatedLease {
   /** For `Proxy-Authorization`; shown this once. */
   readonly token: string;
   readonly placeholders: Readonly<Record<string, string>>;
+  /** Those of the secrets that are databases: clients reach them by another door. */
+  readonly databases: readonly string[];
   readonly expiresAt: Date;
 }
 
@@ -74,8 +76,8 @@ export async function createLease(
   const token = randomBytes(32).toString('base64url');
   const leaseId = uuidv7(store.now());
   return store.transaction(async (tx) => {
-    const { rows } = await tx.query<{ name: string; shape: string }>(
-      'select name, shape from secrets where name = any($1::text[]) and removed_at is null order by name for share',
+    const { rows } = await tx.query<{ name: string; type: string; shape: string }>(
+      'select name, type, shape from secrets where name = any($1::text[]) and removed_at is null order by name for share',
       [secrets],
     );
     const unknown = secrets.filter((name) => !rows.some((row) => row.name === name));
@@ -136,7 +138,8 @@ export async function createLease(
       Object.keys(placeholders),
       Object.values(placeholders),
     ]);
-    return { leaseId, token, placeholders, expiresAt: new Date(made[0]?.expires_at as number) };
+    const databases = rows.filter(({ type }) => type === 'pg_dsn').map(({ name }) => name);
+    return { leaseId, token, placeholders, databases, expiresAt: new Date(made[0]?.expires_at as number) };
   });
 }
 

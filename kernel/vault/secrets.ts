@@ -75,8 +75,15 @@ export async function putSecret(
       ? null
       : { every_seconds: request.rotation.every_seconds, grace_seconds: request.rotation.grace_seconds ?? GRACE_SECONDS };
   await store.transaction(async (tx) => {
-    const { rows } = await tx.query<{ removed: boolean; versions: number; sealed: boolean }>(
-      `select s.removed_at is not null as removed, s.source ->> 'type' = 'sealed' as sealed,
+    const { rows } = await tx.query<{
+      removed: boolean;
+      versions: number;
+      sealed: boolean;
+      type: string;
+      binding: string;
+      options: string;
+    }>(
+      `select s.removed_at is not null as removed, s.source ->> 'type' = 'sealed' as sealed, s.type, s.binding, s.options,
          (select count(*)::int from secret_versions v where v.name = s.name) as versions
        from secrets s where s.name = $1 for update of s`,
       [name],
@@ -85,6 +92,7 @@ export async function putSecret(
     const keeps = known !== undefined && !known.removed && known.sealed && known.versions > 0;
     if (source.type === 'sealed' && value === undefined && !keeps)
       throw new VaultError('INVALID_SECRET', 'value: a secret needs a value, or a source to fetch it from');
+    if (keeps && value === undefined) refuseNewPlaces(known, { type, binding, options: request.options ?? {} });
     const shape = value === undefined ? PLAIN_SHAPE : shapeOf(value);
     const auditId = await audit.append(tx, {
       action: known === undefined || known.removed ? 'secret.create' : 'secret.update',
@@ -115,6 +123,24 @@ export async function putSecret(
     await tellFirewalls(tx);
   });
   return getSecret(store, name);
+}
+
+/**
+ * Whoever may describe a secret need not know it. So its value goes to no place that it was not given for: a new host asks
+ * for the value again.
+ */
+function refuseNewPlaces(
+  known: { readonly type: string; readonly binding: string; readonly options: string },
+  next: { readonly type: string; readonly binding: Binding; readonly options: Readonly<Record<string, unknown>> },
+): void {
+  const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
+  const before = (JSON.parse(known.binding) as Binding).hosts;
+  const added = next.binding.hosts.find((host) => !before.some((each) => same(each, host)));
+  if (added !== undefined)
+    throw new VaultError('INVALID_SECRET', `value: ${added.host} is a new place for this secret; give its value again`);
+  const options = JSON.parse(known.options) as Record<string, unknown>;
+  if (known.type !== next.type || !same(options['token_url'], next.options['token_url']))
+    throw new VaultError('INVALID_SECRET', 'value: its type or token_url is another one; give its value again');
 }
 
 /** A new value; the one before is still recognised, and still blanked in answers, for the time of grace. */

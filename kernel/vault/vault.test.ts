@@ -251,7 +251,7 @@ test('a rotated value is known until its grace is over, given out no more, and t
 
 test('a new description keeps the value, one with a source destroys it', async () => {
   await using vault = await openVault();
-  await vault.put('STRIPE');
+  await vault.put('STRIPE', { hosts: ['api.stripe.com', '[::1]:8443'] });
   const values = await createValues({
     store: vault.store,
     master: vault.master,
@@ -263,6 +263,18 @@ test('a new description keeps the value, one with a source destroys it', async (
   assert.equal(values.get('STRIPE').value, KEY);
   assert.deepEqual((await getSecret(vault.store, 'STRIPE')).hosts, ['[::1]:8443']);
   await assert.rejects(rotateSecret(vault.parts, 'user:admin', 'OTHER', KEY), { code: 'SECRET_NOT_FOUND' });
+  // whoever may describe it need not know it
+  for (const elsewhere of [
+    { hosts: ['evil.test'] },
+    { hosts: ['[::1]'] },
+    { type: 'oauth_token' as const, hosts: ['[::1]:8443'] },
+    { hosts: ['[::1]:8443'], options: { token_url: 'https://evil.test' } },
+  ])
+    await assert.rejects(vault.put('STRIPE', { value: undefined, ...elsewhere }), {
+      code: 'INVALID_SECRET',
+      message: /give its value again/,
+    });
+  assert.deepEqual((await getSecret(vault.store, 'STRIPE')).hosts, ['[::1]:8443']);
 
   await vault.put('STRIPE', { value: undefined, source: { type: 'env', variable: 'KEY' } });
   await values.refresh();

@@ -94,8 +94,12 @@ export interface TestFirewall extends AsyncDisposable {
   lease(secrets: readonly string[], request?: Partial<LeaseRequest>): Promise<CreatedLease>;
   configure(config: EgressConfig): Promise<void>;
   /** Entries of the log, oldest first; what is being written is waited for. */
-  entries(action?: string): Promise<Record<string, any>[]>;
+  entries(action?: string): Promise<Entry[]>;
 }
+
+// what a test looks into it knows the shape of
+// oxlint-disable-next-line typescript/no-explicit-any
+export type Entry = Record<string, any>;
 
 export const PRINCIPAL = 'user:test';
 
@@ -164,7 +168,7 @@ export async function createTestFirewall(options: TestFirewallOptions = {}): Pro
         'select entry from audit_log where $1::text is null or action = $1 order by audit_id',
         [action ?? null],
       );
-      return rows.map((row) => JSON.parse(row.entry) as Record<string, any>);
+      return rows.map((row) => JSON.parse(row.entry) as Entry);
     },
     async [Symbol.asyncDispose]() {
       await firewall.close();

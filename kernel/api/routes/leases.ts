@@ -120,9 +120,17 @@ function toAnswer(lease: CreatedLease, firewall: FirewallPlace, caPem: string): 
     ca_file: firewall.caFile ?? null,
     ca_pem: caPem,
     placeholders: lease.placeholders,
-    env: { ...lease.placeholders, ...clientSettings(proxyUrl, firewall.caFile) },
+    env: { ...lease.placeholders, ...databaseUrls(lease, firewall), ...clientSettings(proxyUrl, firewall.caFile) },
     expires_at: lease.expiresAt.toISOString(),
   };
+}
+
+/** A database is reached by the door that speaks its protocol; the placeholder is the password. */
+function databaseUrls(lease: CreatedLease, { postgres }: FirewallPlace): Record<string, string> {
+  if (postgres === undefined) return {};
+  return Object.fromEntries(
+    lease.databases.map((name) => [name, `postgres://lease:${lease.placeholders[name]}@${postgres}/${name}?sslmode=disable`]),
+  );
 }
 
 /** What the common clients read. After the placeholders: a secret of such a name must not lead past the firewall. */
