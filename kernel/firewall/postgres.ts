@@ -354,7 +354,7 @@ function clientSettings(dsn: Dsn, address: string): pg.ClientConfig {
     ssl,
     connectionTimeoutMillis: 10_000,
     application_name: 'centaur firewall',
-  } as pg.ClientConfig;
+  };
 }
 
 function readDsn(secret: HeldSecret): Dsn {

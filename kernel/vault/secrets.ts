@@ -92,7 +92,7 @@ export async function putSecret(
     const keeps = known !== undefined && !known.removed && known.sealed && known.versions > 0;
     if (source.type === 'sealed' && value === undefined && !keeps)
       throw new VaultError('INVALID_SECRET', 'value: a secret needs a value, or a source to fetch it from');
-    if (keeps && value === undefined) refuseNewPlaces(known, { type, binding, options: request.options ?? {} });
+    if (keeps && value === undefined && source.type === 'sealed') refuseNewPlaces(known, { type, binding, options: request.options ?? {} });
     const shape = value === undefined ? PLAIN_SHAPE : shapeOf(value);
     const auditId = await audit.append(tx, {
       action: known === undefined || known.removed ? 'secret.create' : 'secret.update',
