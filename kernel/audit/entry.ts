@@ -89,7 +89,8 @@ export function toRow(entry: AuditEntry, macKey: Buffer, nowMs: number, scrub?: 
 
 /** Postgres keeps no zero byte and no half of a surrogate pair: with either, the column would differ from the entry. */
 function plain<T extends string | undefined>(text: T): T {
-  return text?.replaceAll(/\p{Surrogate}|\0/gu, '\ufffd') as T;
+  if (text === undefined || !/[\0\ud800-\udfff]/.test(text)) return text;
+  return text.replaceAll(/\p{Surrogate}|\0/gu, '\ufffd') as T;
 }
 
 function uuid(field: string, id: string | undefined): string | undefined {

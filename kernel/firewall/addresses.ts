@@ -70,6 +70,7 @@ export function createAddressRules(allowed: readonly string[]): AddressRules {
       const plain = unwrap(address);
       const family = isIP(plain) === 6 ? 'ipv6' : 'ipv4';
       if (isIP(plain) === 0) return `${JSON.stringify(address)} is no address`;
+      if (isLocalNat64(address)) return `${address} leads to an address that depends on the network`;
       if (METADATA.has(plain)) return `${plain} is a metadata service`;
       if (open.check(plain, family)) return undefined;
       return special.check(plain, family) ? `${plain} is not on the public internet` : undefined;
@@ -113,14 +114,19 @@ export function unwrap(address: string): string {
   if (zeros(0, 4) && e === 0xffff && f === 0) return v4(g, h);
   if (zeros(0, 6) && (g !== 0 || h > 1)) return v4(g, h);
   if (a === 0x64 && b === 0xff9b && zeros(2, 6)) return v4(g, h);
-  // local-use NAT64: where the IPv4 address is depends on the network; each place is one more way in
-  if (a === 0x64 && b === 0xff9b && c === 1) return '0.0.0.0';
   if (a === 0x2002) return v4(b, c);
   if ((e === 0 || e === 0x200) && f === 0x5efe) return v4(g, h);
   // Teredo keeps the client's address inverted at its end
   if (a === 0x2001 && b === 0) return v4(g ^ 0xffff, h ^ 0xffff);
   void d;
   return new URL(`http://[${bare}]/`).hostname.slice(1, -1);
+}
+
+/** 64:ff9b:1::/48: where in it the IPv4 address stands is up to each network. */
+function isLocalNat64(address: string): boolean {
+  if (isIP(address) !== 6) return false;
+  const [a, b, c] = expand(address.split('%')[0] as string);
+  return a === 0x64 && b === 0xff9b && c === 1;
 }
 
 function expand(address: string): number[] {

@@ -20,10 +20,9 @@ const DROPPED = new Set([
 ]);
 
 const UNPACKERS: Readonly<Record<string, () => Duplex>> = {
-  gzip: () => zlib.createGunzip({ flush: zlib.constants.Z_SYNC_FLUSH, finishFlush: zlib.constants.Z_SYNC_FLUSH }),
-  deflate: () => zlib.createInflate({ flush: zlib.constants.Z_SYNC_FLUSH, finishFlush: zlib.constants.Z_SYNC_FLUSH }),
-  br: () =>
-    zlib.createBrotliDecompress({ flush: zlib.constants.BROTLI_OPERATION_FLUSH, finishFlush: zlib.constants.BROTLI_OPERATION_FLUSH }),
+  gzip: () => zlib.createGunzip({ flush: zlib.constants.Z_SYNC_FLUSH }),
+  deflate: () => zlib.createInflate({ flush: zlib.constants.Z_SYNC_FLUSH }),
+  br: () => zlib.createBrotliDecompress({ flush: zlib.constants.BROTLI_OPERATION_FLUSH }),
   zstd: () => zlib.createZstdDecompress(),
 };
 
@@ -184,13 +183,21 @@ export function openBody(options: BodyOptions): BodyIn {
   });
   const [first, ...rest] = unpackers as [Transform, ...Transform[]];
   pipeline([first, ...rest, sink], (error) => (error ? fail(error) : finish()));
+  let empty = true;
   return {
     push(chunk) {
+      empty = false;
       if (failed || first.write(chunk)) return true;
       first.once('drain', options.resume);
       return false;
     },
-    end: () => void first.end(),
+    end() {
+      // an empty body is packed by nobody, whatever its head says
+      if (!empty) return void first.end();
+      failed = true;
+      first.destroy();
+      out.end();
+    },
     abort(error) {
       fail(error);
       first.destroy();

@@ -70,7 +70,7 @@ export function createApprovals(store: Store, audit: AuditLog): Approvals {
         return { approvalId, denied: undefined };
       });
     },
-    async decided(approvalId, ms, gone) {
+    async decided(approvalId, ms, isGone) {
       let told = () => {};
       const unlisten = await store.listener.on('centaur_approvals', (payload) => {
         if (payload === approvalId || payload === '') told();
@@ -81,7 +81,7 @@ export function createApprovals(store: Store, audit: AuditLog): Approvals {
           const state = rows[0]?.state;
           if (state === 'approved' || state === 'denied') return state;
           const left = deadline - performance.now();
-          if (left <= 0 || gone?.aborted === true || state !== 'pending') return 'pending';
+          if (left <= 0 || isGone() || state !== 'pending') return 'pending';
           await new Promise<void>((resolve) => {
             told = resolve;
             setTimeout(resolve, Math.min(left, LOOK_MS));

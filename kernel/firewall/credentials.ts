@@ -16,7 +16,7 @@ import {
   type Values,
 } from '../vault/index.ts';
 import type { LiveLease } from './lease-book.ts';
-import { type Found, type HeaderLines, type OutgoingRequest, substitute } from './substitute.ts';
+import { type Found, type HeaderLines, inHeader, type OutgoingRequest, substitute } from './substitute.ts';
 import { authorityText, parseAuthority, RefusedError } from './target.ts';
 import type { Upstreams } from './upstream.ts';
 
@@ -37,7 +37,7 @@ export interface Credentials {
    * The answer of a token endpoint whose secret the lease holds: a client that goes through the motions of OAuth gets its
    * placeholder as the token, and never a real one.
    */
-  tokenAnswer(outgoing: OutgoingRequest, lease: LiveLease): Buffer | undefined;
+  tokenAnswer(outgoing: OutgoingRequest, lease: LiveLease): { readonly secret: string; readonly body: Buffer } | undefined;
   /** Tokens in use now, for the scanner. */
   minted(): readonly { readonly name: string; readonly value: string }[];
   readonly revision: number;
@@ -195,7 +195,7 @@ export function createCredentials(options: CredentialsOptions): Credentials {
         const value = await material(secret, lease);
         applied = {
           ...applied,
-          headers: [...applied.headers.filter(([each]) => each !== header), [header, format.replaceAll('{value}', () => value)]],
+          headers: [...applied.headers.filter(([each]) => each !== header), [header, inHeader(format.replaceAll('{value}', () => value))]],
         };
       }
       for (const [secret, each] of signers)
@@ -207,10 +207,7 @@ export function createCredentials(options: CredentialsOptions): Credentials {
         if (/[\r\n\0]/.test(value))
           throw new RefusedError(502, 'SECRET_UNFIT', `a secret has a line break in it and cannot be sent in ${name}`);
       }
-      return {
-        ...applied,
-        headers: applied.headers.map(([name, value]) => [name, Buffer.from(value, 'utf8').toString('latin1')] as const),
-      };
+      return applied;
     },
     async forMessages(outgoing, lease) {
       const inputs = new Map<string, string>();
@@ -233,7 +230,7 @@ export function createCredentials(options: CredentialsOptions): Credentials {
           parsed.pathname !== outgoing.path.path
         )
           continue;
-        return Buffer.from(JSON.stringify({ access_token: placeholder, token_type: 'Bearer', expires_in: 3600 }));
+        return { secret: name, body: Buffer.from(JSON.stringify({ access_token: placeholder, token_type: 'Bearer', expires_in: 3600 })) };
       }
       return undefined;
     },

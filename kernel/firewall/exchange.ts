@@ -60,6 +60,20 @@ const HEADER_BYTES_MOST = 16 * 1024;
 const AUDIT_MS = 5000;
 const OUTCOMES_MOST = 20_000;
 
+const NOTHING: ReadonlySet<string> = new Set();
+/** Between two parts of a request's body. */
+const BODY_IDLE_MS = 30_000;
+
+/** With these, a service reads another method or path than the one that was checked. */
+const OVERRIDES = new Set([
+  'x-http-method-override',
+  'x-http-method',
+  'x-method-override',
+  'x-original-url',
+  'x-rewrite-url',
+  'x-original-method',
+]);
+
 /** Headers that are about this connection only, or that the firewall writes itself. */
 const OWN = new Set([
   'connection',
@@ -83,9 +97,12 @@ const OWN = new Set([
 export async function exchange(parts: Parts, request: IncomingMessage, response: ClientResponse, channel: Channel): Promise<void> {
   const began = performance.now();
   let prepared: Prepared | undefined;
+  let left = false;
+  const isGone = () => left;
+  response.once('close', () => (left = true));
   try {
-    prepared = await prepare(parts, request, channel);
-    if (prepared.answer === undefined) await send(parts, { ...prepared, request, response, channel, began });
+    prepared = await prepare(parts, request, channel, { isGone });
+    if (prepared.answer === undefined) await send(parts, { ...prepared, request, response, channel, began, isGone });
     else {
       response.writeHead(200, {
         'content-type': 'application/json',
@@ -100,9 +117,9 @@ export async function exchange(parts: Parts, request: IncomingMessage, response:
     if (prepared !== undefined) {
       parts.metrics.count('refused', refusal.code);
       outcome(parts, prepared.intent, prepared.intentId, {
+        ...refusal.details,
         error: refusal.code,
         ms: Math.round(performance.now() - began),
-        ...refusal.details,
       });
     } else if (refusal.code !== 'CLIENT_GONE' && !recorded.has(refusal)) {
       await recordRefusal(parts, refusal, { channel, method: request.method ?? '', url: channel.path ?? request.url ?? '' });
@@ -133,10 +150,9 @@ export async function prepare(
   parts: Parts,
   request: IncomingMessage,
   channel: Channel,
-  alsoDropped: ReadonlySet<string> = new Set(),
+  { isGone, alsoDropped = NOTHING }: { readonly isGone: () => boolean; readonly alsoDropped?: ReadonlySet<string> },
 ): Promise<Prepared> {
   const { lease, target } = channel;
-  const scanner = parts.scanner();
   const method = request.method ?? '';
   const headers = readHeaders(request, channel, alsoDropped);
   const path = parsePath(channel.path ?? request.url ?? '');
@@ -145,10 +161,12 @@ export async function prepare(
   await parts.leases.check(lease);
   const body = await readBody(request, parts.rules().limits.bufferedBody);
   const outgoing: OutgoingRequest = { method, target, path, headers, body: body.whole };
-  if (body.whole !== undefined && body.whole.length > 0) refuseSecrets(scanner, body.whole, 'body');
-  const answer = parts.credentials.tokenAnswer(outgoing, lease);
-  const found = answer === undefined ? findPlaceholders(lease, outgoing) : [];
-  const verdict = await judge(parts, channel, outgoing, found, body.length);
+  if (body.whole !== undefined && body.whole.length > 0) refuseSecrets(parts.scanner(), body.whole, 'body');
+  const token = parts.credentials.tokenAnswer(outgoing, lease);
+  const answer = token?.body;
+  const found = token === undefined ? findPlaceholders(lease, outgoing) : [{ secret: token.secret, placeholder: '', place: 'token' }];
+  const verdict = await judge(parts, channel, outgoing, found, body.length, isGone);
+  refuseGone(isGone);
   // a name that leads to an address of our own is refused before anything is spent on it
   await parts.upstreams().check(target);
   await parts.leases.consume(lease);
@@ -159,10 +177,11 @@ export async function prepare(
   try {
     await parts.leases.check(lease);
     const sent = answer === undefined ? await parts.credentials.apply(outgoing, found, lease) : { path: '', headers: [], body: undefined };
-    return { outgoing, sent, rest: body.rest, scanner, intent, intentId, answer };
+    // only now: a token that was made for this request is among what is looked for
+    return { outgoing, sent, rest: body.rest, scanner: parts.scanner(), intent, intentId, answer };
   } catch (error) {
     const refusal = toRefusal(error);
-    outcome(parts, intent, intentId, { error: refusal.code, ...refusal.details });
+    outcome(parts, intent, intentId, { ...refusal.details, error: refusal.code });
     parts.metrics.count('refused', refusal.code);
     recorded.add(refusal);
     throw refusal;
@@ -186,6 +205,8 @@ function readHeaders(request: IncomingMessage, channel: Channel, alsoDropped: Re
       authority = value;
     }
     if (name === 'connection') for (const each of value.split(',')) dropped.add(each.trim().toLowerCase());
+    if (OVERRIDES.has(name))
+      throw new RefusedError(400, 'OVERRIDE_HEADER', `${name} would make the service do something else than what was asked for`);
     if (!name.startsWith(':')) lines.push([name, value]);
   }
   if (bytes > HEADER_BYTES_MOST) throw new RefusedError(431, 'HEADERS_TOO_LARGE', `the headers have more than ${HEADER_BYTES_MOST} bytes`);
@@ -198,11 +219,18 @@ function readHeaders(request: IncomingMessage, channel: Channel, alsoDropped: Re
 }
 
 /** Where placeholders stand, what must not be in it, and what the rules say. */
-async function judge(parts: Parts, channel: Channel, outgoing: OutgoingRequest, found: readonly Found[], bytes: number): Promise<Verdict> {
+async function judge(
+  parts: Parts,
+  channel: Channel,
+  outgoing: OutgoingRequest,
+  found: readonly Found[],
+  bytes: number,
+  isGone: () => boolean,
+): Promise<Verdict> {
   const { lease } = channel;
   const scanner = parts.scanner();
-  for (const each of found) checkPlace(parts.credentials.binding(each.secret), each, outgoing);
-  const strangers = await parts.leases.ownersOf(suspiciousWords(lease, outgoing.headers, outgoing.path));
+  for (const each of found) if (each.place !== 'token') checkPlace(parts.credentials.binding(each.secret), each, outgoing);
+  const strangers = await parts.leases.ownersOf(suspiciousWords(lease, outgoing));
   const [stranger] = strangers;
   if (stranger !== undefined) {
     throw new RefusedError(403, 'PLACEHOLDER_OF_ANOTHER_LEASE', 'the request has a placeholder in it that belongs to another lease', {
@@ -213,7 +241,11 @@ async function judge(parts: Parts, channel: Channel, outgoing: OutgoingRequest, 
   }
   const text = [outgoing.path.raw, ...outgoing.headers.map(([name, value]) => `${name}: ${value}`)].join('\n');
   refuseSecrets(scanner, Buffer.from(text, 'latin1'), 'head');
-  return parts.gate.decide({ channel, outgoing, found, bytes });
+  return parts.gate.decide({ channel, outgoing, found, bytes, isGone });
+}
+
+function refuseGone(isGone: () => boolean): void {
+  if (isGone()) throw new RefusedError(499, 'CLIENT_GONE', 'the client went away');
 }
 
 function refuseSecrets(scanner: Scanner, data: Buffer, where: string): void {
@@ -247,11 +279,17 @@ async function readBody(request: IncomingMessage, most: number): Promise<ReadBod
   const chunks: Buffer[] = [];
   let bytes = 0;
   await new Promise<void>((resolve, reject) => {
+    const timer = setTimeout(
+      () => settle(() => reject(new RefusedError(408, 'REQUEST_TOO_SLOW', 'the body of the request does not come'))),
+      BODY_IDLE_MS,
+    );
     const settle = (act: () => void) => {
+      clearTimeout(timer);
       request.off('data', take).off('end', done).off('error', gone).off('close', gone);
       act();
     };
     const take = (chunk: Buffer) => {
+      timer.refresh();
       chunks.push(chunk);
       bytes += chunk.length;
       if (bytes > most) settle(() => (request.pause(), resolve()));
@@ -300,6 +338,7 @@ interface Sending extends Prepared {
   readonly response: ClientResponse;
   readonly channel: Channel;
   readonly began: number;
+  readonly isGone: () => boolean;
 }
 
 /** Resolves when the answer has ended; rejects when there was none. */
@@ -307,6 +346,8 @@ function send(parts: Parts, sending: Sending): Promise<void> {
   const { response, channel, outgoing, sent, scanner, intent, intentId, began } = sending;
   const { lease, target } = channel;
   const { action } = parts.rules().scan;
+  // its 'close' has been: nothing would ever end what is begun now
+  if (sending.isGone()) return Promise.reject(new RefusedError(499, 'CLIENT_GONE', 'the client went away'));
   return new Promise((resolve, reject) => {
     let abortUpstream: (error: Error) => void = () => undefined;
     let resumeUpstream: () => void = () => undefined;

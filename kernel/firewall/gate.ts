@@ -19,7 +19,7 @@ export interface Approvals {
     readonly channel: Channel;
   }): Promise<{ readonly approvalId: string; readonly denied: string | null | undefined }>;
   /** Resolves when the approval is decided, or after `ms`. */
-  decided(approvalId: string, ms: number, gone: AbortSignal | undefined): Promise<'approved' | 'denied' | 'pending'>;
+  decided(approvalId: string, ms: number, isGone: () => boolean): Promise<'approved' | 'denied' | 'pending'>;
 }
 
 export interface Verdict {
@@ -42,6 +42,7 @@ export interface Gate {
     readonly outgoing: OutgoingRequest;
     readonly found: readonly Found[];
     readonly bytes: number;
+    readonly isGone: () => boolean;
   }): Promise<Verdict>;
 }
 
@@ -57,7 +58,7 @@ export interface GateOptions {
 
 export function createGate(options: GateOptions): Gate {
   return {
-    async decide({ channel, outgoing, found, bytes }) {
+    async decide({ channel, outgoing, found, bytes, isGone }) {
       const { lease, target } = channel;
       const rules = options.rules();
       const { path } = outgoing.path;
@@ -102,12 +103,12 @@ export function createGate(options: GateOptions): Gate {
       let { gate } = decision;
       const exhausted: string[] = [];
       for (const limit of decision.limits) {
-        if (await options.takeLimit(limit.rule, limit.key, limit.max, limit.perMs)) continue;
+        if (await asking(options.takeLimit(limit.rule, limit.key, limit.max, limit.perMs))) continue;
         exhausted.push(limit.rule);
         gate ??= limit.gate;
       }
       if (decision.effect !== 'approve' && exhausted.length === 0) return verdict;
-      const approval = await approved(request, { rule: decision.rule, gate: gate ?? 'default' }, channel, outgoing);
+      const approval = await approved(request, { rule: decision.rule, gate: gate ?? 'default' }, channel, outgoing, isGone);
       return { ...verdict, approval, ...(exhausted.length === 0 ? {} : { exhausted }) };
     },
   };
@@ -117,6 +118,7 @@ export function createGate(options: GateOptions): Gate {
     decision: { readonly rule: string | null; readonly gate: string },
     channel: Channel,
     outgoing: OutgoingRequest,
+    isGone: () => boolean,
   ): Promise<string> {
     if (outgoing.body === undefined)
       throw new RefusedError(413, 'BODY_TOO_LONG', 'a request that needs an approval has a body that is too long to be held');
@@ -130,19 +132,23 @@ export function createGate(options: GateOptions): Gate {
           port: request.port,
           method: request.method,
           path: neutral(outgoing.path.raw, channel),
+          secrets: request.secrets,
           body: createHash('sha256').update(outgoing.body).digest('hex'),
         }),
       )
       .digest();
-    const taken = await options.approvals.take(digest);
+    // an approval is for whoever waits for the answer
+    refuseGone(isGone);
+    const taken = await asking(options.approvals.take(digest));
     if (taken !== undefined) return taken;
-    const { approvalId, denied } = await options.approvals.ask({
+    const asked = options.approvals.ask({
       digest,
       gate: decision.gate,
       rule: decision.rule ?? 'default',
       egress: request,
       channel,
     });
+    const { approvalId, denied } = await asking(asked);
     if (denied !== undefined)
       throw new RefusedError(
         403,
@@ -150,8 +156,9 @@ export function createGate(options: GateOptions): Gate {
         denied === null ? 'a person denied this request' : `a person denied this request: ${denied}`,
         { approval_id: approvalId },
       );
-    const result = await options.approvals.decided(approvalId, options.rules().limits.approvalMs, undefined);
-    const late = result === 'approved' ? await options.approvals.take(digest) : undefined;
+    const result = await asking(options.approvals.decided(approvalId, options.rules().limits.approvalMs, isGone));
+    refuseGone(isGone);
+    const late = result === 'approved' ? await asking(options.approvals.take(digest)) : undefined;
     if (late !== undefined) return late;
     if (result === 'denied') throw new RefusedError(403, 'APPROVAL_DENIED', 'a person denied this request', { approval_id: approvalId });
     throw new RefusedError(403, 'APPROVAL_REQUIRED', 'a person has to approve this request: send it again when that is done', {
@@ -159,6 +166,21 @@ export function createGate(options: GateOptions): Gate {
       retry_after: 30,
     });
   }
+}
+
+/** Without the database there is no decision, and so no request. */
+async function asking<T>(answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (error) {
+    throw new RefusedError(503, 'STORE_UNAVAILABLE', 'the firewall cannot reach its database, and refuses until it can', {
+      cause: (error as Error).message,
+    });
+  }
+}
+
+function refuseGone(isGone: () => boolean): void {
+  if (isGone()) throw new RefusedError(499, 'CLIENT_GONE', 'the client went away');
 }
 
 function errorsOf(decision: Decision): { readonly errors?: Decision['errors'] } {

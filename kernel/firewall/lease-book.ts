@@ -48,6 +48,8 @@ export interface LeaseBook {
 
 const FRESH_MS = 500;
 const FORGET_MS = 60_000;
+/** A database that is silent for longer is as good as gone. */
+const ANSWER_MS = 3000;
 const UNKNOWN_MOST = 10_000;
 const UNKNOWN_MS = 5_000;
 
@@ -125,12 +127,20 @@ export function createLeaseBook({ store, log }: { readonly store: Store; readonl
   }
 
   async function ask<T>(question: () => Promise<T>): Promise<T> {
+    let timer: NodeJS.Timeout | undefined;
     try {
-      return await question();
+      return await Promise.race([
+        question(),
+        new Promise<never>((_, reject) => {
+          timer = setTimeout(() => reject(new Error('it does not answer')), ANSWER_MS);
+        }),
+      ]);
     } catch (error) {
       throw new RefusedError(503, 'STORE_UNAVAILABLE', 'the firewall cannot reach its database, and refuses until it can', {
         cause: (error as Error).message,
       });
+    } finally {
+      clearTimeout(timer);
     }
   }
 

@@ -118,7 +118,7 @@ export function createPostgresDoor(parts: Parts, values: Values): PostgresDoor {
       body: Buffer.alloc(0),
     };
     const found = [{ secret: secret.name, placeholder: '', place: 'password' }];
-    const verdict = await parts.gate.decide({ channel, outgoing, found, bytes: 0 });
+    const verdict = await parts.gate.decide({ channel, outgoing, found, bytes: 0, isGone: () => socket.destroyed });
     const address = await parts.upstreams().resolve(target);
     await parts.leases.consume(lease);
     const intent = {

@@ -1,4 +1,5 @@
 /** The egress part of the configuration: what is open without a secret, which addresses and ports, how much, how long. */
+import { createSecureContext } from 'node:tls';
 import { type HostPattern, matchesHost, matchesPath, parseHostPattern, type Target } from '../vault/index.ts';
 import { type AddressRules, createAddressRules, parseCidr } from './addresses.ts';
 
@@ -7,7 +8,7 @@ export interface EgressConfig {
   readonly allow?: readonly { readonly host: string; readonly methods?: readonly string[]; readonly paths?: readonly string[] }[];
   readonly allow_cidrs?: readonly string[];
   readonly ca_pems?: readonly string[];
-  /** Open on every host that is allowed. A host that is bound or allowed with a port is open there too. */
+  /** When it is given, no other port is dialled, whatever is bound or allowed. */
   readonly ports?: readonly number[];
   readonly scan?: { readonly action?: ScanAction };
   readonly limits?: Partial<Limits>;
@@ -65,12 +66,19 @@ export function readRules(config: EgressConfig): EgressRules {
       throw new RangeError(`egress.allow[${i}]: ${(error as Error).message}`, { cause: error });
     }
   });
-  const ports = new Set(config.ports ?? [443, 80]);
+  const ports = config.ports === undefined ? undefined : new Set(config.ports);
   for (const [i, cidr] of (config.allow_cidrs ?? []).entries()) {
     try {
       parseCidr(cidr);
     } catch (error) {
       throw new RangeError(`egress.allow_cidrs[${i}]: ${(error as Error).message}`, { cause: error });
+    }
+  }
+  for (const [i, pem] of (config.ca_pems ?? []).entries()) {
+    try {
+      createSecureContext({ ca: pem });
+    } catch (error) {
+      throw new RangeError(`egress.ca_files[${i}]: it is no certificate`, { cause: error });
     }
   }
   return {
@@ -86,6 +94,6 @@ export function readRules(config: EgressConfig): EgressRules {
           (opening.paths.length === 0 || opening.paths.some((pattern) => matchesPath(pattern, path))),
       ),
     mentions: (target) => openings.some((opening) => matchesHost(opening.pattern, target)),
-    isPortOpen: ({ port }) => ports.has(port),
+    isPortOpen: ({ port }) => ports === undefined || ports.has(port),
   };
 }

@@ -50,6 +50,9 @@ export function createFirewallServer({ parts, authority, reaches, status }: Serv
     maxHeaderSize: 16 * 1024,
     headersTimeout: HEADERS_MS,
     requestTimeout: 0,
+    connectionsCheckingInterval: 1000,
+    // both are answered below, where there is a log
+    requireHostHeader: false,
     keepAliveTimeout: KEEP_ALIVE_MS,
     joinDuplicateHeaders: false,
     insecureHTTPParser: false,
@@ -59,6 +62,12 @@ export function createFirewallServer({ parts, authority, reaches, status }: Serv
   const inner = http.createServer(limits, (request, response) => void onInner(request, response as unknown as ClientResponse));
   inner.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => void onUpgrade(request, socket, head));
   inner.on('clientError', onClientError);
+  inner.on(
+    'checkExpectation',
+    (request: IncomingMessage, response: http.ServerResponse) => void refuseExpectation(request, response as unknown as ClientResponse),
+  );
+  // it never listens, and would never begin to look after slow connections
+  inner.emit('listening');
   const inner2 = http2.createServer(
     { maxSessionMemory: 10, settings: { maxConcurrentStreams: 100, maxHeaderListSize: 16 * 1024, enablePush: false } },
     (request, response) => void onInner(request as unknown as IncomingMessage, response as unknown as ClientResponse),
@@ -70,6 +79,10 @@ export function createFirewallServer({ parts, authority, reaches, status }: Serv
   outer.on('connect', (request: IncomingMessage, socket: net.Socket, head: Buffer) => void onConnect(request, socket, head));
   outer.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => void onOuterUpgrade(request, socket, head));
   outer.on('clientError', onClientError);
+  outer.on(
+    'checkExpectation',
+    (request: IncomingMessage, response: http.ServerResponse) => void refuseExpectation(request, response as unknown as ClientResponse),
+  );
   outer.on('connection', (socket: net.Socket) => {
     track(socket);
     socket.setNoDelay(true);
@@ -102,6 +115,17 @@ export function createFirewallServer({ parts, authority, reaches, status }: Serv
     );
   }
 
+  async function refuseExpectation(request: IncomingMessage, response: ClientResponse): Promise<void> {
+    const refusal = new RefusedError(417, 'BAD_EXPECTATION', 'the request expects something that is not known here');
+    const tunnel = tunnelOf.get(request.socket);
+    await recordRefusal(parts, refusal, {
+      method: request.method ?? '',
+      url: '',
+      ...(tunnel === undefined ? { peer: peerOf(request.socket) } : { channel: { via: 'tunnel', ...tunnel } }),
+    });
+    sendRefusal(response, refusal);
+  }
+
   // ---- CONNECT
 
   async function onConnect(request: IncomingMessage, socket: net.Socket, head: Buffer): Promise<void> {
@@ -114,6 +138,7 @@ export function createFirewallServer({ parts, authority, reaches, status }: Serv
       if (isMetadataName(target.host)) throw new RefusedError(403, 'ADDRESS_DENIED', 'the host is a metadata service');
       lease = await leaseOf(request, peer);
       refuseUnreachable(lease, target);
+      if (socket.destroyed) return;
       const open = tunnels.get(lease) ?? 0;
       if (open >= parts.rules().limits.tunnelsPerLease)
         throw new RefusedError(429, 'TOO_MANY_TUNNELS', `the lease has ${open} tunnels open`);
@@ -148,6 +173,7 @@ export function createFirewallServer({ parts, authority, reaches, status }: Serv
     parts.metrics.count('tunnels', 'cleartext');
     tunnelOf.set(socket, { ...tunnel, target: { ...target, scheme: 'http' } });
     inner.emit('connection', socket);
+    socket.resume();
   }
 
   function firstBytes(socket: net.Socket): Promise<Buffer | undefined> {
@@ -292,7 +318,7 @@ export function createFirewallServer({ parts, authority, reaches, status }: Serv
     }
     const base = BASE_URL.exec(url);
     if (base !== null) {
-      const target = parseAuthority(decodeURIComponent(base[2] as string), (base[1] ?? 'https') as 'http' | 'https', 'default');
+      const target = parseAuthority(decoded(base[2] as string), (base[1] ?? 'https') as 'http' | 'https', 'default');
       known(target);
       const lease =
         request.headers['proxy-authorization'] === undefined ? await leaseOfPlaceholder(request, peer) : await leaseOf(request, peer);
@@ -348,6 +374,8 @@ export function createFirewallServer({ parts, authority, reaches, status }: Serv
   }
 
   function refuseUnreachable(lease: LiveLease, target: Target): void {
+    if (!parts.rules().isPortOpen(target))
+      throw new RefusedError(403, 'PORT_DENIED', `the configuration does not open port ${target.port}`);
     if (!reaches(lease, target)) throw new RefusedError(403, 'HOST_DENIED', 'nothing on this host is open to the lease');
   }
 
@@ -368,8 +396,18 @@ export function createFirewallServer({ parts, authority, reaches, status }: Serv
       const closed = new Promise<void>((resolve) => outer.close(() => resolve()));
       for (const socket of sockets) socket.destroy();
       await closed;
+      inner.close();
     },
   };
+}
+
+/** What is no escape is no host either. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return '';
+  }
 }
 
 function tokenIn(header: string): string | undefined {

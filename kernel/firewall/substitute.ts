@@ -3,7 +3,7 @@
  * stead. A placeholder in any place that its secret is not bound to refuses the request: it is never sent on, not even as
  * the dummy that it is.
  */
-import { type Binding, matchesHost, matchesPath, type Target } from '../vault/index.ts';
+import { type Binding, matchesHost, matchesPath, PLACEHOLDER_PREFIX, type Target } from '../vault/index.ts';
 import type { LiveLease } from './lease-book.ts';
 import { RefusedError, type RequestPath } from './target.ts';
 
@@ -122,7 +122,12 @@ function replaceInHeader(text: string, placeholder: string, value: string): stri
   const credentials = decodedBasic(text);
   if (credentials?.includes(placeholder))
     return `Basic ${Buffer.from(credentials.replaceAll(placeholder, () => value)).toString('base64')}`;
-  return text.includes(placeholder) ? text.replaceAll(placeholder, () => value) : text;
+  return text.includes(placeholder) ? text.replaceAll(placeholder, () => inHeader(value)) : text;
+}
+
+/** Headers are bytes: each character of their text is one. */
+export function inHeader(value: string): string {
+  return Buffer.from(value, 'utf8').toString('latin1');
 }
 
 function replaceInUrl(url: string, placeholder: string, value: string): string {
@@ -170,18 +175,39 @@ function replaceInBody(body: Buffer, type: string, placeholder: string, value: s
   );
 }
 
+/** How many such words of one request are looked up, and how far into its body they are looked for. */
+const WORDS_MOST = 512;
+const BODY_SEARCHED = 256 * 1024;
+const GLUED_MOST = 64;
+
 /** Words in a request that could be a placeholder of another lease: looked up once each. */
-export function suspiciousWords(lease: LiveLease | undefined, headers: HeaderLines, path: RequestPath): string[] {
+export function suspiciousWords(lease: LiveLease | undefined, { headers, path, body }: OutgoingRequest): string[] {
   const words = new Set<string>();
   const take = (text: string) => {
     if (text.length < 24) return;
-    for (const [word] of text.matchAll(/[A-Za-z0-9_.-]{24,300}/g)) if (lease?.placeholders.has(word) !== true) words.add(word);
+    for (const [run] of text.matchAll(/[A-Za-z0-9_.-]{24,}/g)) {
+      for (const word of candidates(run)) if (lease?.placeholders.has(word) !== true && words.size < WORDS_MOST) words.add(word);
+    }
   };
   for (const [name, value] of headers) {
     if (name === 'user-agent' || name === 'accept' || name === 'content-type') continue;
     take(value);
     take(decodedBasic(value) ?? '');
   }
-  if (path.query !== '') for (const [, value] of queryPairs(path.query)) take(value);
-  return [...words].slice(0, 32);
+  take(looseDecode(path.path));
+  for (const [, value] of queryPairs(path.query)) take(value);
+  if (body !== undefined) take(body.subarray(0, BODY_SEARCHED).toString('latin1'));
+  return [...words];
+}
+
+/** The word itself; and what in it begins as placeholders begin, in case other text is glued to it. */
+function candidates(run: string): string[] {
+  const found = run.length <= 300 ? [run] : [];
+  for (const { index } of run.matchAll(PLACEHOLDER_PREFIX)) {
+    const rest = run.slice(index, index + 300);
+    found.push(rest);
+    // what is glued to its end is a letter more each time
+    for (let length = rest.length - 1; length >= 28 && found.length < GLUED_MOST; length--) found.push(rest.slice(0, length));
+  }
+  return found;
 }

@@ -74,6 +74,8 @@ export function createUpstreams(options: UpstreamOptions): Upstreams {
       socket,
       secureContext: context,
       ALPNProtocols: ['http/1.1'],
+      // also where the environment says otherwise
+      rejectUnauthorized: true,
       ...(net.isIP(target.host) === 0 ? { servername: target.host } : {}),
       checkServerIdentity: (_, certificate) => tls.checkServerIdentity(target.host, certificate),
     });

@@ -13,6 +13,9 @@ import { authorityText, RefusedError } from './target.ts';
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 const HANDSHAKE_MS = 20_000;
 const HEAD_MOST = 32 * 1024;
+const FRAGMENTS_MOST = 10_000;
+/** Of the client's own handshake; the service has one with us. */
+const HANDSHAKE = new Set(['sec-websocket-key', 'sec-websocket-version', 'sec-websocket-extensions']);
 
 export async function relayWebSocket(
   parts: Parts,
@@ -23,6 +26,9 @@ export async function relayWebSocket(
 ): Promise<void> {
   const began = performance.now();
   client.on('error', () => undefined);
+  let left = false;
+  const isGone = () => left;
+  client.once('close', () => (left = true));
   let prepared: Prepared;
   let values: ReadonlyMap<string, string>;
   try {
@@ -32,19 +38,22 @@ export async function relayWebSocket(
       request.headers['sec-websocket-version'] !== '13'
     )
       throw new RefusedError(400, 'BAD_UPGRADE', 'only WebSockets are upgraded to');
-    prepared = await prepare(parts, request, channel, new Set(['sec-websocket-key', 'sec-websocket-version', 'sec-websocket-extensions']));
+    prepared = await prepare(parts, request, channel, { isGone, alsoDropped: HANDSHAKE });
     values = await parts.credentials.forMessages(prepared.outgoing, channel.lease);
   } catch (error) {
     const refusal = toRefusal(error);
     await recordRefusal(parts, refusal, { channel, method: request.method ?? '', url: channel.path ?? request.url ?? '' });
     return refuseRaw(client, refusal);
   }
-  const { intent, intentId, sent, scanner } = prepared;
+  const { intent, intentId, sent } = prepared;
+  // only now: a token that was made for this session is among what is looked for
+  const scanner = parts.scanner();
   const { lease, target } = channel;
   let service: Duplex | undefined;
   let closed = false;
   const hits: Hit[] = [];
   const bytes = { up: 0, down: 0 };
+  let status = 0;
   const finish = (error?: RefusedError) => {
     if (closed) return;
     closed = true;
@@ -53,19 +62,22 @@ export async function relayWebSocket(
     service?.destroy();
     if (hits.length > 0) parts.metrics.count('leaks', hits[0]?.secret ?? '');
     outcome(parts, intent, intentId, {
-      status: 101,
+      status,
       bytes: bytes.down,
       bytes_sent: bytes.up,
       ms: Math.round(performance.now() - began),
       ...(hits.length > 0 ? { leaks: hits, alert: true } : {}),
-      ...(error === undefined ? {} : { error: error.code, ...error.details }),
+      ...(error === undefined ? {} : { ...error.details, error: error.code }),
     });
   };
   const cut = () => finish(new RefusedError(407, 'LEASE_REVOKED', 'the lease ended'));
   lease.open.add(cut);
+  client.once('close', () => finish());
   try {
+    if (isGone()) throw new RefusedError(499, 'CLIENT_GONE', 'the client went away');
     service = await parts.upstreams().dial(target);
     service.on('error', () => finish());
+    if (isGone()) throw new RefusedError(499, 'CLIENT_GONE', 'the client went away');
     const key = randomBytes(16).toString('base64');
     const lines = [
       ['host', authorityText(target)],
@@ -86,6 +98,7 @@ export async function relayWebSocket(
     if (answer.status !== 101 || header('sec-websocket-accept') !== accept || header('sec-websocket-extensions') !== undefined)
       throw new RefusedError(502, 'UPGRADE_REFUSED', 'the service did not open a WebSocket', { status: answer.status });
     const ours = createHash('sha1').update(`${request.headers['sec-websocket-key']}${GUID}`).digest('base64');
+    status = 101;
     const kept = answered.headers.filter(([name]) => !['sec-websocket-accept', 'connection', 'upgrade'].includes(name.toLowerCase()));
     client.write(
       `HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: ${ours}\r\n${kept.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`,
@@ -102,13 +115,13 @@ export async function relayWebSocket(
     const most = parts.rules().limits.websocketMessage;
     const { action } = parts.rules().scan;
     const up = createFrameReader(most, (frame) => {
+      const { hits: leaked } = scanner.scan(frame.payload);
+      if (leaked.length > 0)
+        throw new RefusedError(403, 'SECRET_IN_REQUEST', 'a message has the real value of a secret in it', {
+          leaks: leaked,
+          alert: true,
+        });
       if (frame.opcode < 8) {
-        const { hits: leaked } = scanner.scan(frame.payload);
-        if (leaked.length > 0)
-          throw new RefusedError(403, 'SECRET_IN_REQUEST', 'a message has the real value of a secret in it', {
-            leaks: leaked,
-            alert: true,
-          });
         for (const [placeholder, secret] of lease.placeholders) {
           if (!frame.payload.includes(placeholder)) continue;
           if (!parts.credentials.binding(secret).places.body || !values.has(placeholder))
@@ -206,6 +219,8 @@ function createFrameReader(most: number, onFrame: (frame: Frame) => boolean): Fr
   let parts: Buffer[] = [];
   let opcode = 0;
   let length = 0;
+  let begun = false;
+  let fragments = 0;
   return {
     push(chunk) {
       data = data.length === 0 ? chunk : Buffer.concat([data, chunk]);
@@ -239,12 +254,16 @@ function createFrameReader(most: number, onFrame: (frame: Frame) => boolean): Fr
           flows = onFrame({ opcode: code, payload }) && flows;
           continue;
         }
-        if ((code === 0) !== parts.length > 0) throw broken('fragments are out of order');
+        if ((code === 0) !== begun) throw broken('fragments are out of order');
         if (code !== 0) opcode = code;
-        parts.push(payload);
+        if (++fragments > FRAGMENTS_MOST)
+          throw new RefusedError(413, 'MESSAGE_TOO_LONG', `a message has more than ${FRAGMENTS_MOST} fragments`);
+        if (size > 0) parts.push(payload);
         length += size;
+        begun = !final;
         if (!final) continue;
-        const whole = parts.length === 1 ? payload : Buffer.concat(parts);
+        const whole = parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts);
+        fragments = 0;
         parts = [];
         length = 0;
         flows = onFrame({ opcode, payload: whole }) && flows;

@@ -36,6 +36,7 @@ export {
   renewLease,
   revokeLease,
 } from './leases.ts';
+export { PLACEHOLDER_PREFIX } from './placeholders.ts';
 export { ensureMasterKeyFile, readMasterKey } from './master.ts';
 export { rotateDue, type RotationReport } from './rotation.ts';
 export {

@@ -14,8 +14,12 @@ const RANDOM_LEAST = 24;
 const RANDOM_MOST = 200;
 
 /** Beginnings that programs look for before they send a key. */
-const VENDOR =
-  /^(?:sk-ant-[a-z]{3}\d{2}-|sk-proj-|sk-svcacct-|sk-or-v1-|sk_live_|sk_test_|rk_live_|rk_test_|sk-|pk_live_|github_pat_|gh[pousr]_|glpat-|xox[abeprs]-|xapp-|AIza|ya29\.|npm_|hf_|lin_api_|ntn_|secret_|dop_v1_|shpat_|SG\.|key-|AKIA|ASIA|r8_|gsk_|pplx-|xai-|whsec_)/;
+const VENDORS =
+  /sk-ant-[a-z]{3}\d{2}-|sk-proj-|sk-svcacct-|sk-or-v1-|sk_live_|sk_test_|rk_live_|rk_test_|sk-|pk_live_|github_pat_|gh[pousr]_|glpat-|xox[abeprs]-|xapp-|AIza|ya29\.|npm_|hf_|lin_api_|ntn_|secret_|dop_v1_|shpat_|SG\.|key-|AKIA|ASIA|r8_|gsk_|pplx-|xai-|whsec_/;
+const VENDOR = new RegExp(`^(?:${VENDORS.source})`);
+
+/** Where in a text a placeholder may begin. */
+export const PLACEHOLDER_PREFIX = new RegExp(`ctr_|${VENDORS.source}`, 'g');
 
 export function shapeOf(value: string): Shape {
   const prefix = VENDOR.exec(value)?.[0] ?? 'ctr_';

@@ -157,6 +157,8 @@ export async function createValues(options: ValuesOptions): Promise<Values> {
         return undefined;
       });
       if (text === undefined) continue;
+      // looked for in answers from now on, however long the others take
+      revision += 1;
       if (version.state === 'active') entry.value = { text, version: `v${version.version}`, at: Number.POSITIVE_INFINITY };
       else entry.earlier.push({ text, until: performance.now() + (version.grace_until ?? 0) - store.now() });
     }
