@@ -57,12 +57,14 @@ test('a secret is set from stdin with all that is said about it, and granted', a
 
 test('a value from a file is taken, rotated and kept; without one nothing is', async () => {
   const file = t.place.write('value.txt', CANARY);
-  assert.equal((await t.centaur(['secrets', 'set', 'FILED', '--host', 'a.com', '--value-file', file])).code, 0);
+  assert.equal((await t.centaur(['secrets', 'set', 'FILED', '--host', 'a.com', '--host', 'b.com', '--value-file', file])).code, 0);
   assert.equal(
     (await t.centaur(['secrets', 'rotate', 'FILED', '--value-stdin', '--grace', '5m'], { stdin: `${CANARY}2` })).stdout,
     'FILED has version 2\n',
   );
   assert.equal((await t.centaur(['secrets', 'set', 'FILED', '--host', 'b.com', '--keep-value'])).code, 0);
+  const elsewhere = await t.centaur(['secrets', 'set', 'FILED', '--host', 'c.com', '--keep-value']);
+  assert.match(elsewhere.stderr, /c\.com is a new place for this secret; give its value again/);
   const { version, hosts } = await t.read('secrets', 'show', 'FILED');
   assert.deepEqual([version, hosts], [2, ['b.com']]);
   const fetched = await t.centaur(['secrets', 'set', 'FETCHED', '--host', 'a.com', '--source', '{"type": "env", "variable": "KEY"}']);

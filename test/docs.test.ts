@@ -26,7 +26,14 @@ before(async () => {
   const home = mkdtempSync(path.join(os.tmpdir(), 'centaur-docs-'));
   chmodSync(home, 0o711);
   const port = String(await freePort());
-  env = { PATH: process.env['PATH'] ?? '', HOME: home, PORT: port, CENTAUR_API_URL: `http://127.0.0.1:${port}`, NO_COLOR: '1' };
+  env = {
+    PATH: process.env['PATH'] ?? '',
+    HOME: home,
+    PORT: port,
+    FIREWALL_PORT: '0',
+    CENTAUR_API_URL: `http://127.0.0.1:${port}`,
+    NO_COLOR: '1',
+  };
   const command = commandsIn('README.md').find((line) => SERVER.test(line));
   assert.ok(command, 'the README shows how to start a server');
   const server = spawn('bash', ['-c', `exec ${command.replace(/^(\S+=\S+ )/, 'env $1')}`], {

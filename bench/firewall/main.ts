@@ -1,10 +1,10 @@
 /**
- * `npm run bench:firewall [-- --quick] [--write]`: the firewall beside a direct connection and beside mockttp, in one run.
+ * `npm run bench:firewall [-- --quick] [--write]`: the firewall beside a direct connection, in one run.
  * Everything is on: TLS on both sides, lease, policy, durable audit, scan. Repetitions are interleaved; medians.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -19,7 +19,6 @@ import { type Firewalls, report } from './report.ts';
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const REPORT = path.join(HERE, '..', '..', 'docs', 'benchmarks-firewall.md');
-const PEER = path.join(HERE, '..', 'peers', 'mockttp.ts');
 const CONNECTIONS = 32;
 
 const { values: flags } = parseArgs({
@@ -79,7 +78,11 @@ async function startOurs(secrets: number): Promise<{ child: ChildProcess; route:
   const master = readMasterKey(masterText);
   const installation = await openInstallation({ store, master });
   const { audit } = installation;
-  await storeEgressConfig(installation, 'bench', { allow_cidrs: ['127.0.0.1'], ca_pems: [service.told.caPem] });
+  await storeEgressConfig(installation, 'bench', {
+    allow_cidrs: ['127.0.0.1'],
+    ca_pems: [service.told.caPem],
+    limits: { tunnelsPerLease: 5000 },
+  });
   for (let i = 0; i < secrets; i++)
     await putSecret({ store, audit, master }, 'bench', `KEY_${i}`, {
       value: `sk-proj-${randomBytes(24).toString('base64url')}`,
@@ -99,12 +102,7 @@ async function startOurs(secrets: number): Promise<{ child: ChildProcess; route:
 
 const ours = await startOurs(50);
 const many = await startOurs(500);
-const peer = existsSync(path.join(HERE, '..', 'peers', 'node_modules', 'mockttp'))
-  ? await launch(PEER, { BENCH_CA: service.told.caPem })
-  : undefined;
 const direct: Route = service.told;
-const peerRoute: Route | undefined =
-  peer === undefined ? undefined : { ...service.told, proxy: { port: peer.told.port, caPem: peer.told.caPem } };
 
 /** Requests at a steady pace over 32 connections: what each of them takes. */
 async function paced(route: Route, key: string, perSecond: number, seconds: number): Promise<{ p50: number; p99: number }> {
@@ -176,10 +174,12 @@ async function events(route: Route, key: string): Promise<number> {
   return quantile(delays.slice(50), 0.5);
 }
 
-async function idleTunnels(route: Route, child: ChildProcess, count: number): Promise<number> {
+async function idleTunnels(route: Route, key: string, child: ChildProcess, count: number): Promise<number> {
+  const warm = createCaller(await connectRoute(route));
+  for (let i = 0; i < 200; i++) await warm(requestFor(route.port, '/small', key));
   const { rss: before } = await ask<{ rss: number }>(child, 'memory');
   const sockets = [];
-  const request = requestFor(route.port, '/small', ours.key);
+  const request = requestFor(route.port, '/small', key);
   for (let i = 0; i < count; i++) {
     const socket = await connectRoute(route);
     await createCaller(socket)(request);
@@ -199,10 +199,9 @@ const note = (name: string, value: number) => {
 const routes: [string, Route, string, ChildProcess | undefined][] = [
   ['direct', direct, 'none', undefined],
   ['ours', ours.route, ours.key, ours.child],
-  ...(peer === undefined || peerRoute === undefined
-    ? []
-    : [['mockttp', peerRoute, 'none', peer.child] as [string, Route, string, ChildProcess]]),
 ];
+// in a process that has done nothing else: its memory is its own
+note('ours KB per tunnel', await idleTunnels(many.route, many.key, many.child, sizes.idle));
 // the first requests of a process compile it
 for (const [, route, key] of routes) await closed(route, key, 2, undefined);
 for (let round = 0; round < sizes.repeat; round++) {
@@ -219,7 +218,6 @@ for (let round = 0; round < sizes.repeat; round++) {
   }
   note('ours, 500 secrets MB/s', await streamed(many.route, many.key, sizes.stream));
 }
-note('ours KB per tunnel', await idleTunnels(ours.route, ours.child, sizes.idle));
 const figures: Firewalls = new Map([...samples].map(([name, values]) => [name, median(values)]));
 const text = report(figures, { repeat: sizes.repeat, idle: sizes.idle });
 process.stdout.write(text);

@@ -170,14 +170,18 @@ async function verifyLog(options: { readonly file?: string; readonly key?: strin
   print(`${read}${besides.length === 0 ? '' : ` (${besides.join(', ')})`}: ${verdict}`);
 }
 
+/** The last ones stand for those before them. */
+const NOTES_MOST = 50;
+
 type Report = Omit<AuditReport, 'unsealed' | 'pruned' | 'problems'> & Partial<Pick<AuditReport, 'unsealed' | 'pruned' | 'problems'>>;
 
-/** @param kept a public key, or a checkpoint, which has its signature on a line of its own */
+/** @param kept a public key, or checkpoints, one after the other */
 async function verifyServer(kept: string | undefined): Promise<Report> {
   const api = connect();
-  const isCheckpoint = kept?.includes('\n— ') === true;
-  const report = await api.verifyAudit(isCheckpoint ? [kept] : undefined);
-  if (kept === undefined || isCheckpoint || kept.trim() === (await api.getAuditKey()).public_key) return report;
+  const { keptCheckpoints } = await import('@centaur/kernel/audit');
+  const notes = kept === undefined ? [] : keptCheckpoints(kept).slice(-NOTES_MOST);
+  const report = await api.verifyAudit(notes.length > 0 ? notes : undefined);
+  if (kept === undefined || notes.length > 0 || kept.trim() === (await api.getAuditKey()).public_key) return report;
   const finding = { batch: null, audit_id: null, problem: 'the server signs with another key than the one given' };
   return { ...report, ok: false, problems: report.problems + 1, findings: [...report.findings, finding] };
 }

@@ -216,6 +216,8 @@ function parseOption(name: string, value: string): unknown {
   try {
     return JSON.parse(value);
   } catch (error) {
+    // a template of the hmac type begins like an object: {timestamp}.{body}
+    if (/^\{\w+\}/.test(value)) return value;
     throw new InvalidArgumentError(`${name} is not JSON: ${(error as Error).message}.`);
   }
 }

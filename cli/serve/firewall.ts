@@ -1,6 +1,7 @@
 /** The firewall as a process of its own: `centaur firewall`, or started and kept up by `centaur up`. */
 import { type ChildProcess, fork } from 'node:child_process';
 import { chmodSync, mkdirSync, renameSync, watch, writeFileSync } from 'node:fs';
+import { appendFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Config, readConfigFile } from '@centaur/kernel/config';
@@ -57,6 +58,8 @@ export async function serveFirewall(config: Config, log: Log, onStarted: (starte
     host: config.firewall.host,
     port: config.firewall.port,
     postgresPort: config.firewall.postgresPort,
+    ...(config.auditAnchor === undefined ? {} : { anchor: (note: string) => appendFile(config.auditAnchor as string, `${note}\n`) }),
+    environment: { ...process.env, CENTAUR_HOME: config.home },
     ...(config.firewall.metricsPort === undefined ? {} : { metricsPort: config.firewall.metricsPort }),
     log,
   }).catch((error: unknown) => Promise.reject(startProblem(error, config)));

@@ -10,6 +10,11 @@ export interface AuditLog {
   append(tx: Queryable, entry: AuditEntry): Promise<string>;
   /** By itself; resolves when it is committed. Many at once share a commit. */
   write(entry: AuditEntry): Promise<string>;
+  /**
+   * By itself and within some milliseconds: for what nobody waits for. It gathers, so that it neither delays those who do
+   * wait nor costs a commit of its own.
+   */
+  writeSoon(entry: AuditEntry): Promise<string>;
   /** Entries that are not committed yet. */
   readonly queued: number;
   idle(): Promise<void>;
@@ -26,6 +31,9 @@ export interface AuditLogOptions {
   readonly scrub?: (text: string) => string;
 }
 
+/** Many outcomes share a commit; one that is lost with the process leaves its intent without an outcome, which shows. */
+const GATHER_MS = 20;
+
 const COLUMNS = 'audit_id, action, actor, resource, decision, intent_id, lease_id, run_id, thread_key, trace_id, entry, mac, leaf';
 
 const INSERT = `insert into audit_log (${COLUMNS})
@@ -39,18 +47,48 @@ interface Pending extends PendingWrite {
 export function createAuditLog(options: AuditLogOptions): AuditLog {
   const { store, macKey, scrub } = options;
   const onAppend = options.onAppend ?? (() => {});
-  const writer = createWriter<Pending>({
-    connect: () => store.connect('audit'),
-    flush: (client, batch) =>
-      insert(
-        client,
-        batch.map((pending) => pending.row),
-      ),
-    // whether it had committed does not matter: an entry that is there is not written again
-    committed: async () => false,
-    isFatal: () => false,
-    log: options.log ?? (() => {}),
-  });
+  const openWriter = (name: string) =>
+    createWriter<Pending>({
+      connect: () => store.connect(name),
+      flush: (client, batch) =>
+        insert(
+          client,
+          batch.map((pending) => pending.row),
+        ),
+      // whether it had committed does not matter: an entry that is there is not written again
+      committed: async () => false,
+      isFatal: () => false,
+      log: options.log ?? (() => {}),
+    });
+  const writer = openWriter('audit');
+  const later = openWriter('audit outcomes');
+  let gathered: Pending[] = [];
+  let timer: NodeJS.Timeout | undefined;
+
+  function pushGathered(): void {
+    clearTimeout(timer);
+    timer = undefined;
+    const all = gathered;
+    gathered = [];
+    for (const pending of all) later.push(pending);
+  }
+
+  function toPending(entry: AuditEntry, take: (pending: Pending) => void): Promise<string> {
+    const row = toRow(entry, macKey, store.now(), scrub);
+    return new Promise((resolve, reject) => {
+      take({
+        row,
+        group: row.auditId,
+        bytes: row.entry.length + 300,
+        settle(error) {
+          if (error !== undefined) return reject(error);
+          onAppend();
+          resolve(row.auditId);
+        },
+      });
+    });
+  }
+
   return {
     async append(tx, entry) {
       const row = toRow(entry, macKey, store.now(), scrub);
@@ -58,30 +96,23 @@ export function createAuditLog(options: AuditLogOptions): AuditLog {
       onAppend();
       return row.auditId;
     },
-    write(entry) {
-      const row = toRow(entry, macKey, store.now(), scrub);
-      return new Promise((resolve, reject) => {
-        writer.push({
-          row,
-          group: row.auditId,
-          bytes: row.entry.length + 300,
-          settle(error) {
-            if (error !== undefined) reject(error);
-            else {
-              onAppend();
-              resolve(row.auditId);
-            }
-          },
-        });
-      });
-    },
+    write: (entry) => toPending(entry, writer.push),
+    writeSoon: (entry) =>
+      toPending(entry, (pending) => {
+        gathered.push(pending);
+        timer ??= setTimeout(pushGathered, GATHER_MS);
+      }),
     get queued() {
-      return writer.queued;
+      return writer.queued + later.queued + gathered.length;
     },
-    idle: () => writer.idle(),
-    close: async () => {
-      await writer.idle();
-      await writer.close();
+    async idle() {
+      pushGathered();
+      await Promise.all([writer.idle(), later.idle()]);
+    },
+    async close() {
+      pushGathered();
+      await Promise.all([writer.idle(), later.idle()]);
+      await Promise.all([writer.close(), later.close()]);
     },
   };
 }

@@ -229,6 +229,11 @@ export interface ExportReport {
   readonly findings: readonly Finding[];
 }
 
+/** The notes in a file to which they are appended, one after the other. */
+export function keptCheckpoints(text: string): string[] {
+  return [...text.matchAll(/^[^\n]+\n\d+\n[A-Za-z0-9+/=]+\n\n— [^\n]+\n/gmu)].map(([note]) => note);
+}
+
 /** @param anchor a public key (base64, 32 bytes) or a checkpoint kept elsewhere */
 export function verifyExport(text: string, anchor?: string): ExportReport {
   const check = checkExport(anchor);
@@ -240,7 +245,7 @@ export function verifyExport(text: string, anchor?: string): ExportReport {
 export function checkExport(anchor?: string): { line(text: string): void; end(): ExportReport } {
   const findings: Finding[] = [];
   const general = (problem: string) => findings.push({ batch: null, auditId: null, problem });
-  const kept = anchor === undefined ? undefined : readCheckpoint(anchor);
+  const kept = anchor === undefined ? [] : keptCheckpoints(anchor);
   const hashes = new Map<number, Buffer>();
   const missing: Finding[] = [];
   const counts = { lines: 0, entries: 0, batches: 0, checkpoints: 0 };
@@ -253,9 +258,9 @@ export function checkExport(anchor?: string): { line(text: string): void; end():
     if (line.type !== 'head' || line['format'] !== 'centaur-audit-1') return void general('this is no export of an audit log');
     publicKey = Buffer.from(String(line['public_key']), 'base64');
     if (anchor === undefined) return;
-    if (kept === undefined) {
+    if (kept.length === 0) {
       if (!Buffer.from(anchor.trim(), 'base64').equals(publicKey)) general('the export is signed by another key than the one given');
-    } else if (!checkpointIsSigned(anchor, publicKey)) general('the checkpoint given was signed by another key');
+    } else if (kept.some((note) => !checkpointIsSigned(note, publicKey as Buffer))) general('a checkpoint given was signed by another key');
   }
 
   function endBatch(): void {
@@ -319,7 +324,7 @@ export function checkExport(anchor?: string): { line(text: string): void; end():
     end() {
       endBatch();
       if (publicKey === undefined && findings.length === 0) general('this is no export of an audit log');
-      if (kept !== undefined && publicKey !== undefined) checkpointLine(anchor as string);
+      if (publicKey !== undefined) for (const note of kept) checkpointLine(note);
       // what was dropped on purpose, an entry further on says
       const lost = missing.filter(({ auditId }) => String(auditId) >= pruned);
       return {

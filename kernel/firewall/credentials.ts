@@ -119,7 +119,9 @@ export function createCredentials(options: CredentialsOptions): Credentials {
     return options.rotate(secret.name, async (value) => {
       const { token, refreshToken } = await askToken(url, tokenRequest({ ...secret, value }, options.now()).form);
       const rotated =
-        refreshToken === undefined ? undefined : JSON.stringify({ ...(JSON.parse(value) as object), refresh_token: refreshToken });
+        refreshToken === undefined || !value.startsWith('{')
+          ? refreshToken
+          : JSON.stringify({ ...(JSON.parse(value) as object), refresh_token: refreshToken });
       return { token, value: rotated };
     });
   }

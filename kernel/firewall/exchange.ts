@@ -540,7 +540,7 @@ export async function recordIntent(parts: Pick<Parts, 'audit'>, intent: AuditEnt
 
 export function outcome(parts: Pick<Parts, 'audit' | 'log'>, intent: AuditEntry, intentId: string, details: object): void {
   parts.audit
-    .write({
+    .writeSoon({
       action: 'egress.outcome',
       actor: intent.actor,
       resource: intent.resource,
@@ -575,12 +575,14 @@ export async function recordRefusal(
   const target = channel?.target ?? about.target;
   const peer = channel?.peer ?? about.peer ?? '';
   if (!parts.metrics.mayRecord(peer)) return;
+  // of a lease that is known and may not do this
+  const known = (refusal.details ?? {}) as { readonly lease_id?: string; readonly principal?: string };
   const written = recordIntent(parts, {
     action: 'egress.deny',
-    actor: channel?.lease.principal ?? 'unknown',
+    actor: channel?.lease.principal ?? known.principal ?? 'unknown',
     resource: target === undefined ? undefined : resourceOf(target, about.url.split('?', 1)[0] as string),
     decision: refusal.code === 'APPROVAL_REQUIRED' ? 'approve' : 'deny',
-    leaseId: channel?.lease.leaseId,
+    leaseId: channel?.lease.leaseId ?? known.lease_id,
     runId: channel?.lease.runId ?? undefined,
     threadKey: channel?.lease.threadKey ?? undefined,
     traceId: channel?.lease.traceId ?? undefined,

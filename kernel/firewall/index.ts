@@ -44,6 +44,8 @@ export interface FirewallOptions {
   /** For Prometheus, on 127.0.0.1 alone. Undefined: none. */
   readonly metricsPort?: number | undefined;
   readonly log: (entry: StoreLogEntry) => void;
+  /** Where checkpoints of the audit log go besides the database. */
+  readonly anchor?: ((note: string) => Promise<void>) | undefined;
   /** Where sources of secrets find their own settings. Default: this process's environment. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
   /** For tests of name resolution. */
@@ -113,7 +115,13 @@ export async function startFirewall(options: FirewallOptions): Promise<Firewall>
       });
     },
   });
-  const installation = await openInstallation({ store, master, log, scrub });
+  const installation = await openInstallation({
+    store,
+    master,
+    log,
+    scrub,
+    ...(options.anchor === undefined ? {} : { seal: { anchor: options.anchor } }),
+  });
   const { audit } = installation;
   const authority = await openAuthority(store, master);
   const parts: Parts = {

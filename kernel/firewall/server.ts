@@ -374,9 +374,10 @@ export function createFirewallServer({ parts, authority, reaches, status }: Serv
   }
 
   function refuseUnreachable(lease: LiveLease, target: Target): void {
+    const whose = { lease_id: lease.leaseId, principal: lease.principal };
     if (!parts.rules().isPortOpen(target))
-      throw new RefusedError(403, 'PORT_DENIED', `the configuration does not open port ${target.port}`);
-    if (!reaches(lease, target)) throw new RefusedError(403, 'HOST_DENIED', 'nothing on this host is open to the lease');
+      throw new RefusedError(403, 'PORT_DENIED', `the configuration does not open port ${target.port}`, whose);
+    if (!reaches(lease, target)) throw new RefusedError(403, 'HOST_DENIED', 'nothing on this host is open to the lease', whose);
   }
 
   return {

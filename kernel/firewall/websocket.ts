@@ -73,6 +73,16 @@ export async function relayWebSocket(
   const cut = () => finish(new RefusedError(407, 'LEASE_REVOKED', 'the lease ended'));
   lease.open.add(cut);
   client.once('close', () => finish());
+  client.once('end', () => finish());
+  // read on while the service makes up its mind: else nobody would see that the client has left
+  const early: Buffer[] = [head];
+  let waiting = head.length;
+  const collect = (chunk: Buffer) => {
+    early.push(chunk);
+    waiting += chunk.length;
+    if (waiting > HEAD_MOST) client.pause();
+  };
+  client.on('data', collect);
   try {
     if (isGone()) throw new RefusedError(499, 'CLIENT_GONE', 'the client went away');
     service = await parts.upstreams().dial(target);
@@ -104,6 +114,7 @@ export async function relayWebSocket(
       `HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: ${ours}\r\n${kept.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`,
       'latin1',
     );
+    client.off('data', collect);
     relay(answer.rest);
   } catch (error) {
     const refusal = toRefusal(error);
@@ -146,7 +157,7 @@ export async function relayWebSocket(
       bytes.down += data.length;
       return client.write(encodeFrame({ ...frame, payload: data }, undefined));
     });
-    pump(client, service as Duplex, up, head);
+    pump(client, service as Duplex, up, Buffer.concat(early));
     pump(service as Duplex, client, down, rest);
   }
 

@@ -37,15 +37,6 @@ export interface SecretView {
   readonly updated_at: string;
 }
 
-export interface SecretRow {
-  readonly name: string;
-  readonly type: SecretType;
-  readonly source: Source;
-  readonly binding: Binding;
-  readonly shape: Shape;
-  readonly options: Readonly<Record<string, unknown>>;
-}
-
 export const GRACE_SECONDS = 3600;
 const VALUE_MOST = 32 * 1024;
 /** Shorter values cannot be told from other text in an answer. */

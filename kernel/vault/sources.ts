@@ -2,7 +2,8 @@
  * Where values come from: sealed here, or fetched from where an organisation keeps them. The fetching is done by the
  * process that uses the value, with that machine's own rights. Plain HTTP calls, so that no vendor's SDK is in the kernel.
  */
-import { readFile } from 'node:fs/promises';
+import { readFile, realpath } from 'node:fs/promises';
+import path from 'node:path';
 import { VaultError, whatFailed } from './errors.ts';
 import { awsCredentials, awsDomain, isRegion, signAws } from './aws.ts';
 import { googleToken } from './google.ts';
@@ -110,6 +111,7 @@ async function fetchRaw(
       return value;
     }
     case 'file':
+      await refuseOwnFiles(source, environment);
       return readFile(source.path, 'utf8');
     case 'vault': {
       const address = needed(source, environment, 'VAULT_ADDR');
@@ -195,4 +197,27 @@ function text(source: Source, value: unknown): string {
 
 function failed(source: Source, why: string): VaultError {
   return new VaultError('SOURCE_FAILED', `the source ${source.type} gave no value: ${why}`);
+}
+
+/**
+ * What the installation keeps for itself is no secret of a service: whoever may describe secrets could have the master key
+ * sent to a host of theirs. Links are followed first.
+ */
+async function refuseOwnFiles(
+  source: Extract<Source, { type: 'file' }>,
+  environment: Readonly<Record<string, string | undefined>>,
+): Promise<void> {
+  const file = await realpath(source.path);
+  const home = environment['CENTAUR_HOME'] ?? (environment['HOME'] === undefined ? undefined : path.join(environment['HOME'], '.centaur'));
+  const own = [
+    home,
+    environment['CENTAUR_MASTER_KEY_FILE'],
+    environment['VAULT_TOKEN_FILE'],
+    environment['GOOGLE_APPLICATION_CREDENTIALS'],
+  ];
+  for (const each of own) {
+    if (each === undefined || each === '') continue;
+    const place = await realpath(each).catch(() => path.resolve(each));
+    if (file === place || file.startsWith(`${place}${path.sep}`)) throw failed(source, 'that file is the installation’s own');
+  }
 }

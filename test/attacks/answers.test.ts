@@ -246,7 +246,7 @@ describe('a secret in an answer', () => {
 
   for (const encoding of ['gzip', 'deflate', 'br', 'zstd'] as const) {
     test(`whose beginning was held back is thrown away when its ${encoding} breaks off`, async () => {
-      const packed = (packers[encoding] as (data: Buffer) => Buffer)(Buffer.from(`before ${KEY.slice(0, -1)}${'ä'.repeat(10)}`.repeat(1)));
+      const packed = (packers[encoding] as (data: Buffer) => Buffer)(Buffer.from(`before ${KEY.slice(0, -1)}`));
       const cut = packed.subarray(0, packed.length - 6);
       act = (_, response) => response.writeHead(200, { 'content-encoding': encoding }).end(cut);
       const { text, complete } = await readBroken();

@@ -141,6 +141,11 @@ function clientSettings(proxyUrl: string, caFile: string | undefined): Record<st
     'REQUESTS_CA_BUNDLE',
     'CURL_CA_BUNDLE',
     'GIT_SSL_CAINFO',
+    'PIP_CERT',
+    'HTTPLIB2_CA_CERTS',
+    'NIX_SSL_CERT_FILE',
+    'CARGO_HTTP_CAINFO',
+    'NPM_CONFIG_CAFILE',
     'DENO_CERT',
     'AWS_CA_BUNDLE',
   ];

@@ -8,8 +8,7 @@
 import { createMatcher, type Match } from './matcher.ts';
 import { variantsOf } from './variants.ts';
 
-export { createMatcher, type Match, type Matcher } from './matcher.ts';
-export { type Variant, variantsOf } from './variants.ts';
+export { variantsOf } from './variants.ts';
 
 export interface ScannedSecret {
   /** What a hit is reported under; never the value. */
