@@ -222,4 +222,6 @@ const figures: Firewalls = new Map([...samples].map(([name, values]) => [name, m
 const text = report(figures, { repeat: sizes.repeat, idle: sizes.idle });
 process.stdout.write(text);
 if (flags.write) writeFileSync(REPORT, text);
+// what was started is stopped, the database server too: only then may the process end
+await cleanup.disposeAsync();
 process.exit(0);

@@ -15,7 +15,7 @@ import { VERSION } from '../version.ts';
 import { openDatabase } from './database.ts';
 import { caFileOf, type FirewallStarted, firewallUrl, followConfigFile, keepFirewall, postgresPlace } from './firewall.ts';
 import { untilStopped } from './signals.ts';
-import { findMasterKey, keepHouse, openTrust } from './trust.ts';
+import { findMasterKey, startMaintenance, openTrust } from './trust.ts';
 
 export type Role = 'up' | 'api' | 'worker';
 
@@ -60,7 +60,7 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
   if (trust !== undefined) stack.defer(() => trust.close());
   if (trust !== undefined && role !== 'worker') {
     stack.defer(await followConfigFile(config, trust, log));
-    stack.defer(keepHouse(trust, config, log));
+    stack.defer(startMaintenance(trust, config, log));
   }
   let firewall: FirewallStarted | undefined;
   if (role === 'up') {

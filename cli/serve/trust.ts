@@ -67,7 +67,7 @@ const HOUR_MS = 3_600_000;
 const LEASES_KEPT_DAYS = 30;
 
 /** Rotation that is due, and forgetting. Any number of processes may do it. */
-export function keepHouse(trust: Installation, config: Config, log: Log): () => void {
+export function startMaintenance(trust: Installation, config: Config, log: Log): () => void {
   const { store, audit } = trust;
   const quietly = (what: string, work: () => Promise<unknown>) =>
     void work().catch((error: Error) => log({ level: 'warn', message: `${what} failed; trying again later`, error: error.message }));

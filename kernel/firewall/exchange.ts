@@ -4,8 +4,8 @@
  * The order is the promise: read and limit; lease; placeholders and where they stand; policy; approval; use; the audit
  * entry, durable; only then the credential; dial; search the answer; the outcome. Whatever fails on the way refuses.
  */
-import http, { type IncomingMessage } from 'node:http';
-import { type Duplex, Readable } from 'node:stream';
+import type { IncomingMessage } from 'node:http';
+import { Readable } from 'node:stream';
 import type { AuditEntry, AuditLog } from '../audit/index.ts';
 import type { StoreLogEntry } from '../store/index.ts';
 import type { Target } from '../vault/index.ts';
@@ -14,10 +14,12 @@ import type { Credentials } from './credentials.ts';
 import type { Gate, Verdict } from './gate.ts';
 import type { LeaseBook, LiveLease } from './lease-book.ts';
 import type { FirewallMetrics } from './metrics.ts';
+import { isRecorded, markRecorded, outcome, recordIntent, recordRefusal, resourceOf } from './records.ts';
+import { sendRefusal, toRefusal } from './refusals.ts';
 import type { EgressRules } from './rules.ts';
 import type { Hit, Scanner } from './scanner/index.ts';
 import { checkPlace, findPlaceholders, type Found, type HeaderLines, type OutgoingRequest, suspiciousWords } from './substitute.ts';
-import { authorityText, parseAuthority, parsePath, RefusedError, type RequestPath, sameTarget } from './target.ts';
+import { authorityText, parseAuthority, parsePath, RefusedError, sameTarget } from './target.ts';
 import type { Upstreams } from './upstream.ts';
 
 /** How a request came in. */
@@ -56,9 +58,6 @@ export interface ClientResponse {
 
 const HEADERS_MOST = 100;
 const HEADER_BYTES_MOST = 16 * 1024;
-/** An audit log that takes longer is as good as gone. */
-const AUDIT_MS = 5000;
-const OUTCOMES_MOST = 20_000;
 
 const NOTHING: ReadonlySet<string> = new Set();
 /** Between two parts of a request's body. */
@@ -121,7 +120,7 @@ export async function exchange(parts: Parts, request: IncomingMessage, response:
         error: refusal.code,
         ms: Math.round(performance.now() - began),
       });
-    } else if (refusal.code !== 'CLIENT_GONE' && !recorded.has(refusal)) {
+    } else if (refusal.code !== 'CLIENT_GONE' && !isRecorded(refusal)) {
       await recordRefusal(parts, refusal, { channel, method: request.method ?? '', url: channel.path ?? request.url ?? '' });
     }
     sendRefusal(response, refusal);
@@ -129,9 +128,6 @@ export async function exchange(parts: Parts, request: IncomingMessage, response:
     if (!request.complete) request.destroy();
   }
 }
-
-/** Refusals that came after the entry of their intent: the outcome tells of them. */
-const recorded = new WeakSet<RefusedError>();
 
 export interface Prepared {
   readonly outgoing: OutgoingRequest;
@@ -183,7 +179,7 @@ export async function prepare(
     const refusal = toRefusal(error);
     outcome(parts, intent, intentId, { ...refusal.details, error: refusal.code });
     parts.metrics.count('refused', refusal.code);
-    recorded.add(refusal);
+    markRecorded(refusal);
     throw refusal;
   }
 }
@@ -511,137 +507,4 @@ function intentOf(channel: Channel, outgoing: OutgoingRequest, found: readonly F
       ...(verdict.shadow === undefined ? {} : { shadow: verdict.shadow }),
     },
   };
-}
-
-export function resourceOf(target: Target, path: RequestPath | string): string {
-  const shown = typeof path === 'string' ? path : path.path;
-  return `${target.scheme}://${authorityText(target)}${shown.slice(0, 500)}`;
-}
-
-/** @throws RefusedError 503 */
-export async function recordIntent(parts: Pick<Parts, 'audit'>, intent: AuditEntry): Promise<string> {
-  if (parts.audit.queued > OUTCOMES_MOST) throw new RefusedError(503, 'AUDIT_UNAVAILABLE', 'the audit log cannot keep up');
-  let timer: NodeJS.Timeout | undefined;
-  try {
-    return await Promise.race([
-      parts.audit.write(intent),
-      new Promise<never>((_, reject) => {
-        timer = setTimeout(() => reject(new Error('it does not answer')), AUDIT_MS);
-      }),
-    ]);
-  } catch (error) {
-    throw new RefusedError(503, 'AUDIT_UNAVAILABLE', 'the audit log cannot be written, so nothing is sent', {
-      cause: (error as Error).message,
-    });
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-export function outcome(parts: Pick<Parts, 'audit' | 'log'>, intent: AuditEntry, intentId: string, details: object): void {
-  parts.audit
-    .writeSoon({
-      action: 'egress.outcome',
-      actor: intent.actor,
-      resource: intent.resource,
-      intentId,
-      leaseId: intent.leaseId,
-      runId: intent.runId,
-      threadKey: intent.threadKey,
-      traceId: intent.traceId,
-      details,
-    })
-    // the intent is there; that its outcome is unknown shows
-    .catch((error: Error) =>
-      parts.log({ level: 'error', message: 'an outcome could not be recorded', intent_id: intentId, error: error.message }),
-    );
-}
-
-/** One entry per refusal. The refusal stands also when the log cannot be reached. */
-export async function recordRefusal(
-  parts: Pick<Parts, 'audit' | 'metrics' | 'log'>,
-  refusal: RefusedError,
-  about: {
-    readonly channel?: Channel | undefined;
-    readonly peer?: string;
-    readonly method: string;
-    readonly url: string;
-    readonly target?: Target | undefined;
-  },
-): Promise<void> {
-  if (recorded.has(refusal)) return;
-  parts.metrics.count('refused', refusal.code);
-  const { channel } = about;
-  const target = channel?.target ?? about.target;
-  const peer = channel?.peer ?? about.peer ?? '';
-  if (!parts.metrics.mayRecord(peer)) return;
-  // of a lease that is known and may not do this
-  const known = (refusal.details ?? {}) as { readonly lease_id?: string; readonly principal?: string };
-  const written = recordIntent(parts, {
-    action: 'egress.deny',
-    actor: channel?.lease.principal ?? known.principal ?? 'unknown',
-    resource: target === undefined ? undefined : resourceOf(target, about.url.split('?', 1)[0] as string),
-    decision: refusal.code === 'APPROVAL_REQUIRED' ? 'approve' : 'deny',
-    leaseId: channel?.lease.leaseId ?? known.lease_id,
-    runId: channel?.lease.runId ?? undefined,
-    threadKey: channel?.lease.threadKey ?? undefined,
-    traceId: channel?.lease.traceId ?? undefined,
-    details: {
-      code: refusal.code,
-      status: refusal.status,
-      method: about.method.slice(0, 20),
-      peer,
-      via: channel?.via,
-      ...refusal.details,
-    },
-  }).catch((error: Error) => {
-    parts.log({ level: 'error', message: 'a refusal is not recorded yet', code: refusal.code, error: error.message });
-  });
-  // without a database there is no use in waiting for it: the entry is written when it is back
-  if (refusal.status !== 503) await written;
-}
-
-export function toRefusal(error: unknown): RefusedError {
-  if (error instanceof RefusedError) return error;
-  const { code, message, cause } = error as { code?: string; message?: string; cause?: unknown };
-  if (cause instanceof RefusedError) return cause;
-  if (code?.startsWith('UND_ERR_HEADERS_TIMEOUT') || code?.startsWith('UND_ERR_BODY_TIMEOUT'))
-    return new RefusedError(504, 'UPSTREAM_TIMEOUT', 'the service did not answer in time');
-  if (code === 'SECRET_NOT_FOUND' || code === 'SOURCE_FAILED' || code === 'SEAL_BROKEN' || code === 'MASTER_KEY_UNKNOWN')
-    return new RefusedError(503, 'SECRET_UNAVAILABLE', 'a secret that the request needs is not available', { cause: message });
-  return new RefusedError(502, 'UPSTREAM_FAILED', 'the service could not be reached, or broke off', {
-    cause: message ?? String(error),
-    ...(code === undefined ? {} : { error_code: code }),
-  });
-}
-
-export function sendRefusal(response: ClientResponse, refusal: RefusedError): void {
-  if (response.headersSent || response.writableEnded) {
-    response.destroy();
-    return;
-  }
-  const { approval_id: approvalId, retry_after: retryAfter } = (refusal.details ?? {}) as { approval_id?: string; retry_after?: number };
-  const text = JSON.stringify({
-    code: refusal.code,
-    message: refusal.message,
-    ...(approvalId === undefined ? {} : { approval_id: approvalId }),
-  });
-  response.writeHead(refusal.status, {
-    'content-type': 'application/json',
-    'content-length': String(Buffer.byteLength(text)),
-    'x-centaur-refused': refusal.code,
-    ...(refusal.status === 407 ? { 'proxy-authenticate': 'Basic realm="centaur"' } : {}),
-    ...(retryAfter === undefined ? {} : { 'retry-after': String(retryAfter) }),
-  });
-  response.end(text);
-}
-
-/** Where there is no response yet: on the socket itself. */
-export function refuseRaw(socket: Duplex, refusal: RefusedError): void {
-  if (!socket.writable) return void socket.destroy();
-  const text = JSON.stringify({ code: refusal.code, message: refusal.message });
-  socket.end(
-    `HTTP/1.1 ${refusal.status} ${http.STATUS_CODES[refusal.status] ?? 'Refused'}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(text)}\r\n` +
-      `x-centaur-refused: ${refusal.code}\r\n${refusal.status === 407 ? 'proxy-authenticate: Basic realm="centaur"\r\n' : ''}connection: close\r\n\r\n${text}`,
-  );
 }

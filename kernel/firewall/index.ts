@@ -6,7 +6,7 @@
  * searched for every secret before a byte of it is passed on; and that whatever is broken or unreachable refuses. It never
  * runs user code, never writes a secret anywhere, and keeps no state: any number of them serve one database.
  *
- * Read `exchange.ts` first: it is the order of things. `server.ts` has the doors, `substitute.ts` the placeholders,
+ * Read `exchange.ts` first: it is the order of things. `server.ts` has the ways in, `substitute.ts` the placeholders,
  * `scanner/` the search, `upstream.ts` and `addresses.ts` the way out.
  */
 import http from 'node:http';
@@ -22,7 +22,7 @@ import type { Parts } from './exchange.ts';
 import { createGate } from './gate.ts';
 import { createLeaseBook, type LiveLease } from './lease-book.ts';
 import { createFirewallMetrics } from './metrics.ts';
-import { createPostgresDoor } from './postgres.ts';
+import { createPostgresListener } from './postgres.ts';
 import { type EgressConfig, type EgressRules, readRules } from './rules.ts';
 import { createScanner, type Scanner, SHORTEST_SECRET } from './scanner/index.ts';
 import { createFirewallServer } from './server.ts';
@@ -284,8 +284,8 @@ export async function startFirewall(options: FirewallOptions): Promise<Firewall>
   const timer = setInterval(reloadSoon, SEEN_MS);
   ({ port } = await server.listen({ host: options.host, port: options.port }));
   await tell();
-  const door = options.postgresPort === undefined ? undefined : createPostgresDoor(parts, values);
-  const postgres = await door?.listen({ host: options.host, port: options.postgresPort ?? 0 });
+  const listener = options.postgresPort === undefined ? undefined : createPostgresListener(parts, values);
+  const postgres = await listener?.listen({ host: options.host, port: options.postgresPort ?? 0 });
   const page =
     options.metricsPort === undefined
       ? undefined
@@ -309,7 +309,7 @@ export async function startFirewall(options: FirewallOptions): Promise<Firewall>
       await reloading;
       leases.close();
       await server.close();
-      await door?.close();
+      await listener?.close();
       await page?.close();
       await upstreams?.close();
       values.close();

@@ -1,5 +1,5 @@
 /**
- * Postgres for whoever has a placeholder: a door that speaks its protocol. The placeholder is the password; behind the door
+ * Postgres for whoever has a placeholder: a listener that speaks its protocol. The placeholder is the password; behind it
  * stands a role that was made for the lease, may do what one role of the secret's choice may, and ends with the lease.
  *
  * What passes is the session as it is, searched for secrets in both directions. Who may read or write what is the
@@ -10,7 +10,9 @@ import net from 'node:net';
 import tls from 'node:tls';
 import pg from 'pg';
 import { canonicalHost, type HeldSecret, type Target, type Values } from '../vault/index.ts';
-import { type Channel, outcome, type Parts, recordIntent, recordRefusal, toRefusal } from './exchange.ts';
+import type { Channel, Parts } from './exchange.ts';
+import { outcome, recordIntent, recordRefusal } from './records.ts';
+import { toRefusal } from './refusals.ts';
 import type { LiveLease } from './lease-book.ts';
 import type { OutgoingRequest } from './substitute.ts';
 import { RefusedError } from './target.ts';
@@ -33,7 +35,7 @@ const FORWARDED = new Set([
   'statement_timeout',
 ]);
 
-export interface PostgresDoor {
+export interface PostgresListener {
   listen(address: { readonly host: string; readonly port: number }): Promise<{ readonly port: number }>;
   close(): Promise<void>;
 }
@@ -52,7 +54,7 @@ interface Dsn {
   readonly tls: boolean;
 }
 
-export function createPostgresDoor(parts: Parts, values: Values): PostgresDoor {
+export function createPostgresListener(parts: Parts, values: Values): PostgresListener {
   const roles = new Map<string, Promise<Role>>();
   /** By the key that the client was told: how to cancel what its session does. */
   const sessions = new Map<string, () => void>();
@@ -380,7 +382,7 @@ function scramVerifier(password: string): string {
   return `SCRAM-SHA-256$4096:${salt.toString('base64')}$${stored}:${keyed('Server Key').toString('base64')}`;
 }
 
-// ---- the protocol, as far as a door needs it
+// ---- the protocol, as far as this needs it
 
 interface Reader {
   bytes(count: number): Promise<Buffer>;

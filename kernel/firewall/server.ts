@@ -1,5 +1,5 @@
 /**
- * The doors: CONNECT tunnels whose TLS is ended here, requests in absolute form, and base URLs for clients that know no
+ * The ways in: CONNECT tunnels whose TLS is ended here, requests in absolute form, and base URLs for clients that know no
  * proxy. What comes through any of them is an `exchange`.
  */
 import http, { type IncomingMessage } from 'node:http';
@@ -9,7 +9,9 @@ import tls from 'node:tls';
 import type { Duplex } from 'node:stream';
 import { canonicalHost, type Target } from '../vault/index.ts';
 import type { Authority, Leaf } from './ca.ts';
-import { type Channel, type ClientResponse, exchange, type Parts, recordRefusal, refuseRaw, sendRefusal, toRefusal } from './exchange.ts';
+import { type Channel, type ClientResponse, exchange, type Parts } from './exchange.ts';
+import { recordRefusal } from './records.ts';
+import { refuseRaw, sendRefusal, toRefusal } from './refusals.ts';
 import type { LiveLease } from './lease-book.ts';
 import { relayWebSocket } from './websocket.ts';
 import { isMetadataName } from './addresses.ts';

@@ -5,7 +5,9 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { type Channel, outcome, type Parts, prepare, type Prepared, recordRefusal, refuseRaw, toRefusal } from './exchange.ts';
+import { type Channel, type Parts, prepare, type Prepared } from './exchange.ts';
+import { outcome, recordRefusal } from './records.ts';
+import { refuseRaw, toRefusal } from './refusals.ts';
 import { readHead } from './answer.ts';
 import type { Hit } from './scanner/index.ts';
 import { authorityText, RefusedError } from './target.ts';

@@ -31,7 +31,7 @@ export interface CreatedLease {
   /** For `Proxy-Authorization`; shown this once. */
   readonly token: string;
   readonly placeholders: Readonly<Record<string, string>>;
-  /** Those of the secrets that are databases: clients reach them by another door. */
+  /** Those of the secrets that are databases: clients reach them by another listener. */
   readonly databases: readonly string[];
   readonly expiresAt: Date;
 }

@@ -125,7 +125,7 @@ function toAnswer(lease: CreatedLease, firewall: FirewallPlace, caPem: string): 
   };
 }
 
-/** A database is reached by the door that speaks its protocol; the placeholder is the password. */
+/** A database is reached by the listener that speaks its protocol; the placeholder is the password. */
 function databaseUrls(lease: CreatedLease, { postgres }: FirewallPlace): Record<string, string> {
   if (postgres === undefined) return {};
   return Object.fromEntries(

@@ -1,0 +1,115 @@
+/** What the audit log is told of a request: that it is about to be sent, what came of it, or that it was refused. */
+import type { AuditEntry } from '../audit/index.ts';
+import type { Target } from '../vault/index.ts';
+import type { Channel, Parts } from './exchange.ts';
+import { authorityText, RefusedError, type RequestPath } from './target.ts';
+
+/** An audit log that takes longer is as good as gone. */
+const AUDIT_MS = 5000;
+/** Entries that wait for their commit. */
+const QUEUED_MOST = 20_000;
+
+/** Refusals that came after the entry of their intent: its outcome tells of them. */
+const recorded = new WeakSet<RefusedError>();
+
+export function markRecorded(refusal: RefusedError): void {
+  recorded.add(refusal);
+}
+
+export function isRecorded(refusal: RefusedError): boolean {
+  return recorded.has(refusal);
+}
+
+export function resourceOf(target: Target, path: RequestPath | string): string {
+  const shown = typeof path === 'string' ? path : path.path;
+  return `${target.scheme}://${authorityText(target)}${shown.slice(0, 500)}`;
+}
+
+/** @throws RefusedError 503 */
+export async function recordIntent(parts: Pick<Parts, 'audit' | 'log'>, intent: AuditEntry): Promise<string> {
+  if (parts.audit.queued > QUEUED_MOST) throw new RefusedError(503, 'AUDIT_UNAVAILABLE', 'the audit log cannot keep up');
+  const written = parts.audit.write(intent);
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    return await Promise.race([
+      written,
+      new Promise<never>((_, reject) => {
+        timer = setTimeout(() => reject(new Error('it does not answer')), AUDIT_MS);
+      }),
+    ]);
+  } catch (error) {
+    // it may still be written, when the database is back: then it says that nothing was sent
+    written.then(
+      (id) => (intent.action === 'egress.intent' ? outcome(parts, intent, id, { error: 'AUDIT_UNAVAILABLE' }) : undefined),
+      () => undefined,
+    );
+    throw new RefusedError(503, 'AUDIT_UNAVAILABLE', 'the audit log cannot be written, so nothing is sent', {
+      cause: (error as Error).message,
+    });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+export function outcome(parts: Pick<Parts, 'audit' | 'log'>, intent: AuditEntry, intentId: string, details: object): void {
+  parts.audit
+    .writeSoon({
+      action: 'egress.outcome',
+      actor: intent.actor,
+      resource: intent.resource,
+      intentId,
+      leaseId: intent.leaseId,
+      runId: intent.runId,
+      threadKey: intent.threadKey,
+      traceId: intent.traceId,
+      details,
+    })
+    // the intent is there; that its outcome is unknown shows
+    .catch((error: Error) =>
+      parts.log({ level: 'error', message: 'an outcome could not be recorded', intent_id: intentId, error: error.message }),
+    );
+}
+
+/** One entry per refusal. The refusal stands also when the log cannot be reached. */
+export async function recordRefusal(
+  parts: Pick<Parts, 'audit' | 'metrics' | 'log'>,
+  refusal: RefusedError,
+  about: {
+    readonly channel?: Channel | undefined;
+    readonly peer?: string;
+    readonly method: string;
+    readonly url: string;
+    readonly target?: Target | undefined;
+  },
+): Promise<void> {
+  if (isRecorded(refusal)) return;
+  parts.metrics.count('refused', refusal.code);
+  const { channel } = about;
+  const target = channel?.target ?? about.target;
+  const peer = channel?.peer ?? about.peer ?? '';
+  if (!parts.metrics.mayRecord(peer)) return;
+  // of a lease that is known and may not do this
+  const known = (refusal.details ?? {}) as { readonly lease_id?: string; readonly principal?: string };
+  const written = recordIntent(parts, {
+    action: 'egress.deny',
+    actor: channel?.lease.principal ?? known.principal ?? 'unknown',
+    resource: target === undefined ? undefined : resourceOf(target, about.url.split('?', 1)[0] as string),
+    decision: refusal.code === 'APPROVAL_REQUIRED' ? 'approve' : 'deny',
+    leaseId: channel?.lease.leaseId ?? known.lease_id,
+    runId: channel?.lease.runId ?? undefined,
+    threadKey: channel?.lease.threadKey ?? undefined,
+    traceId: channel?.lease.traceId ?? undefined,
+    details: {
+      ...refusal.details,
+      code: refusal.code,
+      status: refusal.status,
+      method: about.method.slice(0, 20),
+      peer,
+      via: channel?.via,
+    },
+  }).catch((error: Error) => {
+    parts.log({ level: 'error', message: 'a refusal is not recorded yet', code: refusal.code, error: error.message });
+  });
+  // without a database there is no use in waiting for it: the entry is written when it is back
+  if (refusal.status !== 503) await written;
+}
