@@ -1,11 +1,9 @@
 /** The API as the commands use it: the SDK's client, and the few calls that only operators make. */
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
 import type { AuditView, InclusionProof } from '@centaur/kernel/audit';
-import { loadConfig } from '@centaur/kernel/config';
 import type { ApprovalView, Decision, Explanation, PolicyRequest, PolicyVersion, Problem } from '@centaur/kernel/policy';
-import type { GrantView, LeaseView, SecretRequest, SecretView } from '@centaur/kernel/vault';
+import type { GrantView, LeaseView, RewrapReport, SecretRequest, SecretView } from '@centaur/kernel/vault';
 import { CentaurApiError, createClient, type Client, type Page, type Schedule, type WorkflowView } from '@centaur/sdk';
+import { readAccess } from './access.ts';
 
 export interface QueueView {
   readonly name: string;
@@ -112,6 +110,7 @@ export interface Api extends Client {
   putSecret(name: string, secret: SecretRequest): Promise<SecretView>;
   rotateSecret(name: string, value: string, graceSeconds?: number): Promise<SecretView>;
   removeSecret(name: string): Promise<{ readonly name: string; readonly removed: true }>;
+  rewrapKeys(): Promise<RewrapReport>;
   listGrants(filter: Filter): Promise<Page<GrantView>>;
   addGrant(principal: string, secret: string): Promise<GrantView>;
   removeGrant(grantId: string): Promise<{ readonly grant_id: string; readonly removed: true }>;
@@ -162,6 +161,7 @@ export function connect(environment: NodeJS.ProcessEnv = process.env): Api {
     putSecret: (name, secret) => send('PUT', `/secrets/${enc(name)}`, secret),
     rotateSecret: (name, value, graceSeconds) => send('POST', `/secrets/${enc(name)}/rotate`, { value, grace_seconds: graceSeconds }),
     removeSecret: (name) => send('DELETE', `/secrets/${enc(name)}`),
+    rewrapKeys: () => send('POST', '/master-key/rewrap'),
     listGrants: (filter) => send('GET', `/grants${queryText(filter)}`),
     addGrant: (principal, secret) => send('POST', '/grants', { principal, secret }),
     removeGrant: (grantId) => send('DELETE', `/grants/${enc(grantId)}`),
@@ -195,22 +195,6 @@ export function connect(environment: NodeJS.ProcessEnv = process.env): Api {
     getApproval: (approvalId) => send('GET', `/approvals/${enc(approvalId)}`),
     decideApproval: (approvalId, decision, reason) => send('POST', `/approvals/${enc(approvalId)}/${decision}`, { reason }),
   };
-}
-
-/** Only what a client needs: a variable that is wrong for a server must not keep anyone from asking one. */
-export function readAccess(environment: NodeJS.ProcessEnv): { readonly url: string; readonly apiKey: string | undefined } {
-  const { HOME, PORT, CENTAUR_HOME, CENTAUR_API_URL, CENTAUR_API_KEY } = environment;
-  const config = loadConfig({ HOME, PORT, CENTAUR_HOME, CENTAUR_API_URL, CENTAUR_API_KEY });
-  return { url: config.apiUrl, apiKey: config.apiKey ?? readKeyFile(config.home) };
-}
-
-function readKeyFile(home: string): string | undefined {
-  try {
-    return readFileSync(path.join(home, 'admin.key'), 'utf8').trim();
-  } catch {
-    // Also when it belongs to somebody else: the API then says that a key is needed
-    return undefined;
-  }
 }
 
 function queryText(filter: Filter): string {

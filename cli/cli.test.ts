@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import type { Command } from 'commander';
 import { type Place, createPlace, type Finished } from '../test/support/cli.ts';
 import { createTestDatabase, type TestDatabase } from '../test/support/database.ts';
 import { eventually } from '../test/support/wait.ts';
+import { createProgram } from './program.ts';
 
 const KEY = 'the-operators-own-admin-key';
 
@@ -226,20 +228,27 @@ test('an error is JSON where JSON was asked for', async () => {
 });
 
 test('every command has help with an example', async () => {
-  const help = async (...args: string[]) => (await place.run([...args, '--help'])).stdout;
-  const commandsOf = (text: string) =>
-    [...(/Commands:\n((?: .*\n)+)/.exec(text)?.[1] ?? '').matchAll(/^ {2}(\w+)/gm)]
-      .map((match) => match[1] ?? '')
-      .filter((name) => name !== 'help');
-  const groups = commandsOf(await help());
-  assert.ok(groups.length >= 10);
-  for (const group of groups) {
-    const text = await help(group);
-    assert.match(text, /\nExamples?:\n {2}\$ /, group);
-    for (const command of commandsOf(text))
-      assert.match(await help(group, command), new RegExp(`\\nExamples?:\\n {2}\\$ .*centaur ${group} ${command}`), `${group} ${command}`);
+  const program = createProgram();
+  assert.ok(program.commands.length >= 10);
+  for (const group of program.commands) {
+    assert.match(helpOf(group), /\nExamples?:\n {2}\$ /, group.name());
+    for (const command of group.commands) {
+      const names = `${group.name()} ${command.name()}`;
+      assert.match(helpOf(command), new RegExp(`\\nExamples?:\\n {2}\\$ .*centaur ${names}`), names);
+    }
   }
+  // and it is what the binary prints
+  const [all, fork] = await Promise.all([place.run(['--help']), place.run(['runs', 'fork', '--help'])]);
+  assert.deepEqual([all.code, all.stdout], [0, helpOf(program)]);
+  const runs = program.commands.find((each) => each.name() === 'runs');
+  assert.equal(fork.stdout, helpOf(runs?.commands.find((each) => each.name() === 'fork') ?? program));
 });
+
+function helpOf(command: Command): string {
+  let text = '';
+  command.configureOutput({ writeOut: (part) => (text += part) }).outputHelp();
+  return text;
+}
 
 test('the doctor finds nothing wrong here, and tells a wrong key', async () => {
   const port = { PORT: new URL(place.env['CENTAUR_API_URL'] ?? '').port };

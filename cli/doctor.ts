@@ -7,10 +7,11 @@ import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { migrationState } from '@centaur/kernel/api';
 import { type Config, loadConfig, readConfigFile } from '@centaur/kernel/config';
+import { openIntents } from '@centaur/kernel/audit';
 import { listFirewalls, readRules } from '@centaur/kernel/firewall/config';
 import { connectStore, describeUrl, type Store } from '@centaur/kernel/store';
 import { startEmbeddedPostgres } from '@centaur/kernel/store/embedded';
-import { openInstallKey, publicPart } from '@centaur/kernel/vault';
+import { changedSecrets, type MasterKey, openInstallKey, publicPart, wrappedElsewhere } from '@centaur/kernel/vault';
 import { createNodeHost } from '@centaur/runtime/hosts/node';
 import { CentaurApiError } from '@centaur/sdk';
 import { connect } from './api.ts';
@@ -77,7 +78,7 @@ async function* checkDatabase(config: Config): AsyncGenerator<Check> {
     yield await checkClock(store);
     const tables = await checkMigrations(store);
     yield tables;
-    if (await hasVault(store)) yield* checkVault(config, store);
+    if (await hasVault(store)) yield* checkVault(config, store, tables.status === 'ok');
   } catch (error) {
     yield fail(
       'Postgres',
@@ -158,7 +159,7 @@ async function hasVault(store: Store): Promise<boolean> {
   return rows[0]?.there === true;
 }
 
-async function* checkVault(config: Config, store: Store): AsyncGenerator<Check> {
+async function* checkVault(config: Config, store: Store, upToDate: boolean): AsyncGenerator<Check> {
   const ca = await publicPart(store, 'firewall.ca');
   try {
     const found = findMasterKey(config, 'find');
@@ -175,6 +176,7 @@ async function* checkVault(config: Config, store: Store): AsyncGenerator<Check> 
     else {
       await openInstallKey(store, found.master, 'audit.mac');
       yield ok('Master', `${found.master.id} opens what is sealed`);
+      if (upToDate) yield* checkSealed(found.master, store);
     }
   } catch (error) {
     yield fail(
@@ -191,6 +193,13 @@ async function* checkVault(config: Config, store: Store): AsyncGenerator<Check> 
       ? ok('CA', text)
       : warn('CA', text, 'delete the row firewall.ca of install_keys and start the firewalls anew; clients need the new ca.pem');
   }
+  const open = await openIntents(store);
+  if (open.count > 0)
+    yield warn(
+      'Calls',
+      `${open.count} of the last two hours have no outcome: their firewall died, or lost its database`,
+      `ask the services what came of them; the latest is ${open.latest} in "centaur audit tail --action egress.intent"`,
+    );
   const alive = await listFirewalls(store);
   if (alive.length === 0)
     yield ca === undefined
@@ -205,6 +214,18 @@ async function* checkVault(config: Config, store: Store): AsyncGenerator<Check> 
     else if (answers === 200) yield ok('Firewall', `${address} answers, configuration ${version ?? 'as built in'}`);
     else yield warn('Firewall', `${address} does not answer here (${answers})`, 'it may listen on another machine; else look at its log');
   }
+}
+
+async function* checkSealed(master: MasterKey, store: Store): AsyncGenerator<Check> {
+  for (const { key, count } of await wrappedElsewhere(store, master))
+    yield warn('Master', `${count} of the sealed keys need ${key}`, 'centaur secrets rewrap');
+  const changed = await changedSecrets(store, master);
+  if (changed.length > 0)
+    yield fail(
+      'Secrets',
+      `what they are for was changed in the database, and not by the vault: ${changed.join(', ')}`,
+      'find out who did; then "centaur secrets set" each, with its value',
+    );
 }
 
 async function* checkWorkflows(config: Config): AsyncGenerator<Check> {

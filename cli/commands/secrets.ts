@@ -3,7 +3,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { SecretRequest, SecretType, SecretView } from '@centaur/kernel/vault';
 import { connect } from '../api.ts';
 import { collect, examples, readJson, seconds, withJson } from '../arguments.ts';
-import { UsageError } from '../exit.ts';
+import { EXIT, UsageError } from '../exit.ts';
 import { clock, duration, fields, note, paint, print, printable, printJson, relative, table } from '../output.ts';
 import { readValue, refuseValueArgument, type ValueOptions, withValue } from '../secret-value.ts';
 
@@ -89,6 +89,15 @@ export function addSecrets(program: Command): void {
       else print(`removed ${name}`);
     });
   examples(withJson(rm), 'centaur secrets rm STRIPE_API_KEY');
+
+  const rewrap = secrets
+    .command('rewrap')
+    .summary('Move all that is sealed to the present master key.')
+    .description(
+      'Move all that is sealed to the first of the master keys that the API was started with, so that the earlier ones can be taken away. It may be broken off and run again. Exits with 1 when something is left.',
+    )
+    .action(rewrapKeys);
+  examples(withJson(rewrap), 'centaur secrets rewrap');
 }
 
 async function setSecret(name: string, options: SetOptions, command: Command): Promise<void> {
@@ -140,6 +149,15 @@ async function rotateSecret(
   const secret = await connect().rotateSecret(name, value, options.grace);
   if (options.json) printJson(secret);
   else print(`${name} has version ${secret.version}`);
+}
+
+async function rewrapKeys(options: { readonly json?: true }): Promise<void> {
+  const report = await connect().rewrapKeys();
+  if (report.left.length > 0) process.exitCode = EXIT.failed;
+  if (options.json) return printJson(report);
+  print(`moved ${report.moved} ${report.moved === 1 ? 'key' : 'keys'} to ${report.key}`);
+  for (const { key, count, problem } of report.left) note(`${count} left under ${key}: ${problem}`);
+  if (report.left.length === 0) note('no earlier master key is needed any more');
 }
 
 async function list(options: { readonly json?: true }): Promise<void> {

@@ -54,6 +54,20 @@ test('a secret is made, described anew, rotated and removed, each with its audit
   );
 });
 
+test('whatever an earlier master key wrapped is wrapped anew, as often as it is asked for', async () => {
+  await using api = await open();
+  await api.call('PUT', '/secrets/STRIPE', STRIPE);
+  for (let i = 0; i < 2; i++) {
+    const { status, body } = await api.call('POST', '/master-key/rewrap');
+    assert.deepEqual([status, body.moved, body.left], [200, 0, []]);
+    assert.match(body.key, /^local:[0-9a-f]{12}$/);
+  }
+  await api.t.store.query(`update secret_versions set kek_id = 'local:000000000000'`);
+  const { body } = await api.call('POST', '/master-key/rewrap');
+  assert.deepEqual([body.moved, body.left.length, body.left[0].key, body.left[0].count], [0, 1, 'local:000000000000', 1]);
+  assert.match(body.left[0].problem, /sealed under the master key local:000000000000/);
+});
+
 test('no answer, no refusal and no line of the log has a value in it', async () => {
   await using api = await open();
   const bad = `${CANARY}\u0000`;

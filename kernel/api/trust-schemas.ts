@@ -123,6 +123,15 @@ export const SecretSchema = named(
   }),
 );
 
+export const RewrapSchema = named(
+  'Rewrap',
+  z.strictObject({
+    key: z.string().describe('Id of the master key that wraps what was moved'),
+    moved: z.number(),
+    left: z.array(z.strictObject({ key: z.string(), count: z.number(), problem: z.string() })),
+  }),
+);
+
 export const RemovedSecretSchema = z.strictObject({ name: z.string(), removed: z.literal(true) });
 
 // ---- grants and roles

@@ -1,5 +1,6 @@
 /** Reading the log. */
 import type { Store } from '../store/index.ts';
+import { uuidAt } from '../store/partitions.ts';
 
 export interface AuditFilter {
   readonly action?: string | undefined;
@@ -49,4 +50,22 @@ export async function listEntries(
   );
   const items = rows.slice(0, limit).map((row) => JSON.parse(row.entry) as AuditView);
   return { items, next: rows.length > limit ? (items.at(-1)?.id ?? null) : null };
+}
+
+const MINUTE_MS = 60_000;
+
+/**
+ * Calls of the last two hours of which nobody knows how they ended: their firewall died, or lost its database. Younger ones
+ * than a quarter of an hour may still be under way.
+ *
+ * @returns their number, 1,000 at most, and the id of the latest
+ */
+export async function openIntents(store: Store): Promise<{ readonly count: number; readonly latest: string | null }> {
+  const { rows } = await store.query<{ count: number; latest: string | null }>(
+    `select count(*)::int as count, max(audit_id::text) as latest from (
+       select audit_id from audit_log i where action = 'egress.intent' and audit_id between $1 and $2
+         and not exists (select from audit_log o where o.intent_id = i.audit_id) order by audit_id desc limit 1000) open`,
+    [uuidAt(store.now() - 120 * MINUTE_MS), uuidAt(store.now() - 15 * MINUTE_MS)],
+  );
+  return rows[0] as { count: number; latest: string | null };
 }

@@ -18,6 +18,7 @@ export {
   type Places,
   type Target,
 } from './binding.ts';
+export { changedSecrets } from './description.ts';
 export { localMasterKey, type MasterKey } from './envelope.ts';
 export { VaultError, type VaultErrorCode } from './errors.ts';
 export { addGrant, checkPrincipal, type GrantView, listGrants, removeGrant, setRoles } from './grants.ts';
@@ -38,6 +39,7 @@ export {
 } from './leases.ts';
 export { PLACEHOLDER_PREFIX } from './placeholders.ts';
 export { ensureMasterKeyFile, readMasterKey } from './master.ts';
+export { rewrapAll, type RewrapReport, wrappedElsewhere } from './rewrap.ts';
 export { rotateDue, type RotationReport } from './rotation.ts';
 export {
   getSecret,

@@ -1,5 +1,5 @@
 /** Keys of the installation itself, made once and sealed under the master key: whose MAC, whose signature, whose certificates. */
-import type { Store } from '../store/index.ts';
+import type { Queryable, Store } from '../store/index.ts';
 import { type MasterKey, open, seal } from './envelope.ts';
 
 export interface InstallKey {
@@ -32,6 +32,26 @@ export async function openInstallKey(store: Store, master: MasterKey, name: stri
   if (row === undefined) return undefined;
   const sealed = { ciphertext: row.ciphertext, wrappedKey: row.wrapped_key, kekId: row.kek_id };
   return { public: row.public, secret: await open(master, sealed, about(name, row.public)) };
+}
+
+/**
+ * Says something else beside a key. What is said is authenticated with it, so the key is sealed anew: before the transaction,
+ * which answers whether it was the first to do so.
+ */
+export async function relabelInstallKey(
+  master: MasterKey,
+  name: string,
+  key: InstallKey,
+  label: string,
+): Promise<(tx: Queryable) => Promise<boolean>> {
+  const sealed = await seal(master, key.secret, about(name, label));
+  return async (tx) => {
+    const { rowCount } = await tx.query(
+      'update install_keys set public = $3, ciphertext = $4, wrapped_key = $5, kek_id = $6 where name = $1 and public = $2',
+      [name, key.public, label, sealed.ciphertext, sealed.wrappedKey, sealed.kekId],
+    );
+    return rowCount === 1;
+  };
 }
 
 /** The public part is authenticated too: whoever owns the database must not be able to hand out another CA. */

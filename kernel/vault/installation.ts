@@ -12,6 +12,7 @@ import {
 } from '../audit/index.ts';
 import { ensurePartitions } from '../store/partitions.ts';
 import type { Store, StoreLogEntry } from '../store/index.ts';
+import { adoptDescriptions, DESCRIPTIONS_SEALED } from './description.ts';
 import type { MasterKey } from './envelope.ts';
 import { installKey } from './install-keys.ts';
 
@@ -44,7 +45,7 @@ export async function openInstallation({ store, master, log, scrub, seal }: Inst
   };
   await makePartitions();
   await continueOrder(store);
-  const mac = await installKey(store, master, 'audit.mac', async () => ({ public: '', secret: randomBytes(32) }));
+  const mac = await installKey(store, master, 'audit.mac', async () => ({ public: DESCRIPTIONS_SEALED, secret: randomBytes(32) }));
   const sign = await installKey(store, master, 'audit.sign', async () => {
     const { publicKey, privateKey } = generateKeyPairSync('ed25519');
     const raw = publicKey.export({ format: 'der', type: 'spki' }).subarray(-32);
@@ -67,6 +68,7 @@ export async function openInstallation({ store, master, log, scrub, seal }: Inst
     ...(log === undefined ? {} : { log }),
     ...(scrub === undefined ? {} : { scrub }),
   });
+  await adoptDescriptions({ store, audit, master, log }, mac);
   const partitions = setInterval(() => {
     makePartitions().catch((error: Error) =>
       log?.({ level: 'warn', message: 'making partitions failed; trying again', error: error.message }),

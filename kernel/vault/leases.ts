@@ -162,13 +162,30 @@ export async function revokeLease(
   });
 }
 
-/** Keeps a lease from expiring: for what lasts longer than anybody knew. */
-export async function renewLease(store: Store, leaseId: string, ttlSeconds: number): Promise<boolean> {
-  const { rowCount } = await store.query(
-    `update leases set expires_at = greatest(expires_at, now() + make_interval(secs => $2)) where lease_id = $1 and revoked_at is null and expires_at > now()`,
-    [leaseId, ttlSeconds],
-  );
-  return rowCount === 1;
+/** Keeps a lease from expiring: for what lasts longer than anybody knew. False when it is over; never shortens it. */
+export async function renewLease(
+  { store, audit }: { readonly store: Store; readonly audit: AuditLog },
+  actor: string,
+  leaseId: string,
+  ttlSeconds: number,
+): Promise<boolean> {
+  return store.transaction(async (tx) => {
+    const { rows } = await tx.query<{ expires_at: number }>(
+      `update leases set expires_at = greatest(expires_at, now() + make_interval(secs => $2))
+       where lease_id = $1 and revoked_at is null and expires_at > now() returning expires_at`,
+      [leaseId, ttlSeconds],
+    );
+    const [row] = rows;
+    if (row === undefined) return false;
+    await audit.append(tx, {
+      action: 'lease.renew',
+      actor,
+      resource: `lease:${leaseId}`,
+      leaseId,
+      details: { ttl_seconds: ttlSeconds, expires_at: new Date(row.expires_at).toISOString() },
+    });
+    return true;
+  });
 }
 
 export async function listLeases(

@@ -2,6 +2,7 @@
 import { type AuditLog } from '../audit/index.ts';
 import type { Queryable, Store } from '../store/index.ts';
 import { type Binding, type BindingRequest, formatHostPattern, parseBinding } from './binding.ts';
+import { descriptionKey, descriptionProblem, type DescriptionRow, macOfDescription } from './description.ts';
 import { type MasterKey, seal } from './envelope.ts';
 import { VaultError } from './errors.ts';
 import { PLAIN_SHAPE, shapeOf, type Shape } from './placeholders.ts';
@@ -65,16 +66,13 @@ export async function putSecret(
     request.rotation === undefined
       ? null
       : { every_seconds: request.rotation.every_seconds, grace_seconds: request.rotation.grace_seconds ?? GRACE_SECONDS };
+  const options = request.options ?? {};
+  const key = await descriptionKey(store, master);
+  if (key === undefined) throw new VaultError('SEAL_BROKEN', 'the installation has no keys: open it first');
+  const mac = macOfDescription(key, { name, type, source, binding, options });
   await store.transaction(async (tx) => {
-    const { rows } = await tx.query<{
-      removed: boolean;
-      versions: number;
-      sealed: boolean;
-      type: string;
-      binding: string;
-      options: string;
-    }>(
-      `select s.removed_at is not null as removed, s.source ->> 'type' = 'sealed' as sealed, s.type, s.binding, s.options,
+    const { rows } = await tx.query<DescriptionRow & { removed: boolean; versions: number; sealed: boolean }>(
+      `select s.name, s.removed_at is not null as removed, s.source ->> 'type' = 'sealed' as sealed, s.type, s.source, s.binding, s.options, s.mac,
          (select count(*)::int from secret_versions v where v.name = s.name) as versions
        from secrets s where s.name = $1 for update of s`,
       [name],
@@ -83,7 +81,12 @@ export async function putSecret(
     const keeps = known !== undefined && !known.removed && known.sealed && known.versions > 0;
     if (source.type === 'sealed' && value === undefined && !keeps)
       throw new VaultError('INVALID_SECRET', 'value: a secret needs a value, or a source to fetch it from');
-    if (keeps && value === undefined && source.type === 'sealed') refuseNewPlaces(known, { type, binding, options: request.options ?? {} });
+    if (keeps && value === undefined && source.type === 'sealed') {
+      // else a place that was written into the row would count as one that the value was given for
+      const changed = descriptionProblem(key, known);
+      if (changed !== undefined) throw changed;
+      refuseNewPlaces(known, { type, binding, options });
+    }
     const shape = value === undefined ? PLAIN_SHAPE : shapeOf(value);
     const auditId = await audit.append(tx, {
       action: known === undefined || known.removed ? 'secret.create' : 'secret.update',
@@ -92,20 +95,21 @@ export async function putSecret(
       details: { type, source, hosts: request.hosts, methods: binding.methods, paths: binding.paths, new_value: value !== undefined },
     });
     await tx.query(
-      `insert into secrets as s (name, type, source, binding, shape, options, rotation, audit_id) values ($1, $2, $3, $4, $5, $6, $7, $8)
+      `insert into secrets as s (name, type, source, binding, shape, options, rotation, audit_id, mac) values ($1, $2, $3, $4, $5, $6, $7, $8, $10)
        on conflict (name) do update set type = excluded.type, source = excluded.source, binding = excluded.binding,
          shape = case when $9 then excluded.shape else s.shape end, options = excluded.options, rotation = excluded.rotation, updated_at = now(),
-         removed_at = null, audit_id = excluded.audit_id`,
+         removed_at = null, audit_id = excluded.audit_id, mac = excluded.mac`,
       [
         name,
         type,
         JSON.stringify(source),
         JSON.stringify(binding),
         JSON.stringify(shape),
-        JSON.stringify(request.options ?? {}),
+        JSON.stringify(options),
         rotation === null ? null : JSON.stringify(rotation),
         auditId,
         value !== undefined || source.type !== 'sealed',
+        mac,
       ],
     );
     if (value !== undefined) await addVersion(tx, master, name, value, rotation?.grace_seconds ?? GRACE_SECONDS);

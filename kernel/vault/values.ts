@@ -4,6 +4,7 @@
  */
 import type { Store, StoreLogEntry } from '../store/index.ts';
 import { type Binding } from './binding.ts';
+import { descriptionKey, descriptionProblem, type DescriptionRow, readDescription } from './description.ts';
 import { type MasterKey, open } from './envelope.ts';
 import { VaultError, whatFailed } from './errors.ts';
 import { aboutVersion, checkValue, type SecretType } from './secrets.ts';
@@ -20,9 +21,9 @@ export interface HeldSecret {
 }
 
 export interface Values {
-  /** What is known of a secret without its value. @throws VaultError SECRET_NOT_FOUND */
+  /** What is known of a secret without its value. @throws VaultError SECRET_NOT_FOUND, SEAL_BROKEN */
   describe(name: string): Omit<HeldSecret, 'value' | 'version'>;
-  /** @throws VaultError SECRET_NOT_FOUND, SOURCE_FAILED */
+  /** @throws VaultError SECRET_NOT_FOUND, SOURCE_FAILED, SEAL_BROKEN when the row is not as the vault wrote it */
   get(name: string): HeldSecret;
   /** Every value that an answer might echo: present ones, and those in their time of grace. */
   known(): readonly { readonly name: string; readonly value: string }[];
@@ -38,13 +39,7 @@ const SOURCE_MS = 60_000;
 /** How long it is used on while its source does not answer. */
 const STALE_MS = 3_600_000;
 
-interface Row {
-  readonly name: string;
-  readonly type: SecretType;
-  readonly source: string;
-  readonly binding: string;
-  readonly options: string;
-  readonly updated_at: number;
+interface Row extends DescriptionRow {
   readonly version: number | null;
   readonly state: string | null;
   readonly grace_until: number | null;
@@ -58,6 +53,8 @@ interface Entry {
   readonly source: Source;
   value: { readonly text: string; readonly version: string; readonly at: number } | undefined;
   problem: VaultError | undefined;
+  /** What it is for was changed by somebody else: nothing is told of it and nothing fetched, but its values are still looked for. */
+  refused: VaultError | undefined;
   /** Earlier values, while they may still be echoed; `until` as `performance.now` counts. */
   earlier: Earlier[];
   fetching: Promise<void> | undefined;
@@ -86,6 +83,7 @@ export async function createValues(options: ValuesOptions): Promise<Values> {
   const entries = new Map<string, Entry>();
   const staleMs = options.staleMs ?? STALE_MS;
   const opened = new Map<string, string>();
+  let key: Buffer | undefined;
   /** What a removed secret was may still be echoed by a service that learnt it before. */
   let removed: (Earlier & { readonly name: string })[] = [];
   let revision = 0;
@@ -102,8 +100,9 @@ export async function createValues(options: ValuesOptions): Promise<Values> {
   }
 
   async function read(): Promise<void> {
+    key ??= await descriptionKey(store, master);
     const { rows } = await store.query<Row>(
-      `select s.name, s.type, s.source, s.binding, s.options, s.updated_at, v.version, v.state, v.grace_until, v.ciphertext, v.wrapped_key, v.kek_id
+      `select s.name, s.type, s.source, s.binding, s.options, s.mac, v.version, v.state, v.grace_until, v.ciphertext, v.wrapped_key, v.kek_id
        from secrets s left join secret_versions v on v.name = s.name and v.state in ('active', 'grace') and v.ciphertext is not null
        where s.removed_at is null order by s.name, v.version desc`,
     );
@@ -129,18 +128,16 @@ export async function createValues(options: ValuesOptions): Promise<Values> {
 
   async function take(name: string, rows: readonly Row[]): Promise<void> {
     const [row] = rows as [Row];
-    const source = JSON.parse(row.source) as Source;
-    const held = {
-      name,
-      type: row.type,
-      binding: JSON.parse(row.binding) as Binding,
-      options: JSON.parse(row.options) as Record<string, unknown>,
-    };
+    const { source, ...held } = readDescription(row);
+    const refused = descriptionProblem(key, row);
     const before = entries.get(name);
     const same = before !== undefined && JSON.stringify(before.source) === row.source;
     // of the same source the entry stays the same: a fetch under way belongs to it
-    const entry: Entry = same ? before : { held, source, value: undefined, problem: undefined, earlier: [], fetching: undefined };
+    const entry: Entry = same ? before : { held, source, value: undefined, problem: undefined, refused, earlier: [], fetching: undefined };
+    if (refused !== undefined && before?.refused === undefined)
+      log({ level: 'error', message: 'a secret is refused', secret: name, error: refused.message });
     entry.held = held;
+    entry.refused = refused;
     if (before !== undefined && !same) {
       entry.earlier = before.earlier;
       if (before.value !== undefined) entry.earlier.push({ text: before.value.text, until: performance.now() + STALE_MS });
@@ -179,7 +176,10 @@ export async function createValues(options: ValuesOptions): Promise<Values> {
     const now = performance.now();
     await Promise.all(
       [...entries.values()]
-        .filter(({ source, value }) => source.type !== 'sealed' && (value === undefined || now - value.at >= sourceMs))
+        .filter(
+          ({ source, value, refused }) =>
+            source.type !== 'sealed' && refused === undefined && (value === undefined || now - value.at >= sourceMs),
+        )
         .map((entry) => (entry.fetching ??= fetchOne(entry).finally(() => (entry.fetching = undefined)))),
     );
   }
@@ -213,11 +213,13 @@ export async function createValues(options: ValuesOptions): Promise<Values> {
     describe(name) {
       const entry = entries.get(name);
       if (entry === undefined) throw new VaultError('SECRET_NOT_FOUND', `there is no secret ${JSON.stringify(name)}`);
+      if (entry.refused !== undefined) throw entry.refused;
       return entry.held;
     },
     get(name) {
       const entry = entries.get(name);
       if (entry === undefined) throw new VaultError('SECRET_NOT_FOUND', `there is no secret ${JSON.stringify(name)}`);
+      if (entry.refused !== undefined) throw entry.refused;
       if (entry.value === undefined) throw entry.problem ?? new VaultError('SOURCE_FAILED', `secret ${name} has no value`);
       return { ...entry.held, value: entry.value.text, version: entry.value.version };
     },
@@ -243,6 +245,7 @@ export async function createValues(options: ValuesOptions): Promise<Values> {
   };
 }
 
+/** Told apart by the nonce, and not by the master key's id: a value that is open stays open while its key is wrapped anew. */
 function openedId(row: Row): string {
-  return `${row.name} ${row.version} ${row.kek_id}`;
+  return `${row.name} ${row.version} ${row.ciphertext?.toString('hex', 0, 12) ?? ''}`;
 }

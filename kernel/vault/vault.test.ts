@@ -536,17 +536,23 @@ test('a lease is renewed while it lives, never shortened, and revoked once', asy
   await addGrant(vault.parts, 'user:admin', 'user:test', 'STRIPE');
   const { leaseId, expiresAt } = await vault.lease(['STRIPE']);
   const expires = async () => Date.parse((await listLeases(vault.store)).items[0]?.expires_at as string);
-  assert.equal(await renewLease(vault.store, leaseId, 10), true);
+  assert.equal(await renewLease(vault.parts, 'user:admin', leaseId, 10), true);
   assert.equal(await expires(), expiresAt.getTime());
-  assert.equal(await renewLease(vault.store, leaseId, 3600), true);
+  assert.equal(await renewLease(vault.parts, 'user:admin', leaseId, 3600), true);
   assert.ok((await expires()) > expiresAt.getTime() + 2_900_000);
   await Promise.all([1, 2, 3].map(() => revokeLease(vault.parts, 'user:admin', leaseId)));
   assert.equal((await vault.actions()).filter((action) => action === 'lease.revoke').length, 1);
-  assert.equal(await renewLease(vault.store, leaseId, 3600), false);
+  assert.equal((await vault.actions()).filter((action) => action === 'lease.renew').length, 2);
+  assert.equal(await renewLease(vault.parts, 'user:admin', leaseId, 3600), false);
   const short = await vault.lease(['STRIPE'], { ttlSeconds: 1 });
   await vault.store.query(`update leases set expires_at = now() - interval '1 second' where lease_id = $1`, [short.leaseId]);
-  assert.equal(await renewLease(vault.store, short.leaseId, 3600), false);
+  assert.equal(await renewLease(vault.parts, 'user:admin', short.leaseId, 3600), false);
   assert.equal(await vault.status(short.leaseId), 'expired');
+  assert.equal((await vault.actions()).filter((action) => action === 'lease.renew').length, 2, 'what changed nothing is not told');
+  const last = await vault.lease(['STRIPE']);
+  const audit: typeof vault.parts.audit = { ...vault.parts.audit, append: () => Promise.reject(new Error('no log')) };
+  await assert.rejects(renewLease({ ...vault.parts, audit }, 'user:admin', last.leaseId, 3600), /no log/);
+  assert.equal(await expires(), last.expiresAt.getTime(), 'without its entry it is not renewed');
   await assert.rejects(revokeLease(vault.parts, 'user:admin', '0199a000-0000-7000-8000-000000000001'), { code: 'LEASE_NOT_FOUND' });
 });
 

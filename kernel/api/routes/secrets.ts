@@ -8,6 +8,7 @@ import {
   putSecret,
   removeGrant,
   removeSecret,
+  rewrapAll,
   rotateSecret,
   setRoles,
   VaultError,
@@ -24,6 +25,7 @@ import {
   PutSecretBody,
   RemovedGrantSchema,
   RemovedSecretSchema,
+  RewrapSchema,
   RolesBody,
   RolesSchema,
   RotateSecretBody,
@@ -101,6 +103,19 @@ export const secretRoutes = [
       await removeSecret(installationOf(services), actorOf(caller), params.name);
       return ok({ name: params.name, removed: true });
     },
+  }),
+  route({
+    id: 'rewrapKeys',
+    method: 'POST',
+    path: '/master-key/rewrap',
+    group: 'Secrets',
+    summary: 'Wrap under the present master key whatever an earlier one wrapped',
+    description:
+      'The API and the firewalls need both keys meanwhile: the new one first, the earlier one behind it. It may be broken off and asked for again. When nothing is left, the earlier key is needed no more.',
+    access: { scope: 'admin' },
+    responses: { 200: { description: 'What was moved, and what is left', schema: RewrapSchema } },
+    errors: ['VAULT_UNAVAILABLE'],
+    handle: async ({ caller }, services) => ok(await rewrapAll(installationOf(services), actorOf(caller))),
   }),
   route({
     id: 'listGrants',
