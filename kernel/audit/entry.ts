@@ -1,5 +1,5 @@
-/** What an entry is, and how it becomes a row: once, in one canonical text that everything else is computed from. */
-import { canonicalJson, isUuid, uuidv7 } from '../store/index.ts';
+/** What an entry is, and how it becomes a row: once, in one text that everything else is computed from. */
+import { isUuid, uuidv7 } from '../store/index.ts';
 import { leafOf, sha256 } from './offline.ts';
 
 export interface AuditEntry {
@@ -63,13 +63,13 @@ export function toRow(entry: AuditEntry, macKey: Buffer, nowMs: number, scrub?: 
     details: entry.details,
     private: entry.private,
   };
-  const written = canonicalJson(whole);
+  const written = JSON.stringify(whole);
   const text = scrub === undefined ? written : scrub(written);
-  const bytes = Buffer.byteLength(text);
-  if (bytes > LONGEST_ENTRY) throw new RangeError(`an audit entry of ${bytes} bytes: ${LONGEST_ENTRY} are the most`);
+  const bytes = Buffer.from(text);
+  if (bytes.length > LONGEST_ENTRY) throw new RangeError(`an audit entry of ${bytes.length} bytes: ${LONGEST_ENTRY} are the most`);
   // what was scrubbed from the text must not be in a column either
   const shown = text === written ? whole : (JSON.parse(text) as typeof whole);
-  const mac = macOf(text, macKey);
+  const mac = macOf(bytes, macKey);
   return {
     auditId,
     action: shown.action,
@@ -83,14 +83,14 @@ export function toRow(entry: AuditEntry, macKey: Buffer, nowMs: number, scrub?: 
     traceId: shown.trace_id ?? null,
     entry: text,
     mac,
-    leaf: leafOf(text, mac),
+    leaf: leafOf(bytes, mac),
   };
 }
 
 /** Postgres keeps no zero byte and no half of a surrogate pair: with either, the column would differ from the entry. */
 function plain<T extends string | undefined>(text: T): T {
-  if (text === undefined || !/[\0\ud800-\udfff]/.test(text)) return text;
-  return text.replaceAll(/\p{Surrogate}|\0/gu, '\ufffd') as T;
+  if (text === undefined || (text.isWellFormed() && !text.includes('\0'))) return text;
+  return text.toWellFormed().replaceAll('\0', '\ufffd') as T;
 }
 
 function uuid(field: string, id: string | undefined): string | undefined {
@@ -121,7 +121,7 @@ export function columnsThatDiffer(row: Omit<AuditRow, 'mac' | 'leaf'>): string[]
 const pads = new WeakMap<Buffer, { readonly inner: Buffer; readonly outer: Buffer }>();
 
 /** HMAC-SHA-256 in two plain hashes: the library's costs more for making its key object than for the MAC. */
-export function macOf(text: string, key: Buffer): Buffer {
+export function macOf(text: Buffer | string, key: Buffer): Buffer {
   let pad = pads.get(key);
   if (pad === undefined) {
     const block = Buffer.alloc(64);

@@ -12,7 +12,7 @@ export interface AuditLog {
   write(entry: AuditEntry): Promise<string>;
   /**
    * By itself and within some milliseconds: for what nobody waits for. It gathers, so that it neither delays those who do
-   * wait nor costs a commit of its own.
+   * wait nor costs a commit of its own. What was written in the last second may be lost when the database server dies.
    */
   writeSoon(entry: AuditEntry): Promise<string>;
   /** Entries that are not committed yet. */
@@ -47,9 +47,13 @@ interface Pending extends PendingWrite {
 export function createAuditLog(options: AuditLogOptions): AuditLog {
   const { store, macKey, scrub } = options;
   const onAppend = options.onAppend ?? (() => {});
-  const openWriter = (name: string) =>
+  const openWriter = (name: string, settings?: string) =>
     createWriter<Pending>({
-      connect: () => store.connect(name),
+      async connect() {
+        const client = await store.connect(name);
+        if (settings !== undefined) await client.query(settings);
+        return client;
+      },
       flush: (client, batch) =>
         insert(
           client,
@@ -61,7 +65,8 @@ export function createAuditLog(options: AuditLogOptions): AuditLog {
       log: options.log ?? (() => {}),
     });
   const writer = openWriter('audit');
-  const later = openWriter('audit outcomes');
+  // its commits do not hold up the disk for those that somebody waits for; Postgres writes them out within the second
+  const later = openWriter('audit outcomes', 'set synchronous_commit = off');
   let gathered: Pending[] = [];
   let timer: NodeJS.Timeout | undefined;
 

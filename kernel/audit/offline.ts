@@ -50,16 +50,23 @@ export function sha256(...parts: readonly (Buffer | string)[]): Buffer {
 }
 
 /** What the seal covers of an entry: the entry's text, and the MAC that shows who wrote it. */
-export function leafOf(entry: string, mac: Buffer): Buffer {
+export function leafOf(entry: Buffer | string, mac: Buffer): Buffer {
   return sha256(LEAF, mac, sha256(entry));
 }
 
 /** Root of a Merkle tree as in RFC 6962, over leaves that are hashes already. */
 export function merkleRoot(leaves: readonly Buffer[]): Buffer {
-  if (leaves.length === 1) return leaves[0] as Buffer;
   if (leaves.length === 0) return sha256();
-  const half = split(leaves.length);
-  return sha256(NODE, merkleRoot(leaves.slice(0, half)), merkleRoot(leaves.slice(half)));
+  // level by level: what is left over at the end of one goes up as it is
+  let level = leaves;
+  while (level.length > 1) {
+    const below = level;
+    level = Array.from({ length: Math.ceil(below.length / 2) }, (_, i) => {
+      const [left, right] = [below[2 * i] as Buffer, below[2 * i + 1]];
+      return right === undefined ? left : sha256(NODE, left, right);
+    });
+  }
+  return level[0] as Buffer;
 }
 
 /** The largest power of two below the count. */
