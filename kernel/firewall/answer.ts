@@ -19,6 +19,11 @@ const DROPPED = new Set([
   'public-key-pins',
 ]);
 
+/** They tell of the packed body, which the client does not get. */
+const OF_PACKED = ['content-encoding', 'content-length', 'content-md5', 'digest', 'content-digest', 'repr-digest'];
+
+const NONE: readonly string[] = [];
+
 const UNPACKERS: Readonly<Record<string, () => Duplex>> = {
   gzip: () => zlib.createGunzip({ flush: zlib.constants.Z_SYNC_FLUSH }),
   deflate: () => zlib.createInflate({ flush: zlib.constants.Z_SYNC_FLUSH }),
@@ -44,12 +49,12 @@ export interface AnswerHead {
  * @throws RefusedError 502 for a body that cannot be unpacked
  */
 export function readHead(status: number, lines: readonly string[], scanner: Scanner): AnswerHead {
-  const dropped = new Set(DROPPED);
+  let named: readonly string[] = NONE;
   const encodings: string[] = [];
   for (let i = 0; i < lines.length; i += 2) {
     const name = (lines[i] as string).toLowerCase();
     const value = lines[i + 1] as string;
-    if (name === 'connection') for (const each of value.split(',')) dropped.add(each.trim().toLowerCase());
+    if (name === 'connection') named = [...named, ...value.split(',').map((each) => each.trim().toLowerCase())];
     if (name === 'content-encoding') {
       for (const each of value.split(',')) {
         const encoding = each.trim().toLowerCase().replace(/^x-/, '');
@@ -68,12 +73,13 @@ export function readHead(status: number, lines: readonly string[], scanner: Scan
         'UNREADABLE_ANSWER',
         'the service answered with a part of a packed body, which cannot be searched for secrets',
       );
-    for (const name of ['content-encoding', 'content-length', 'content-md5', 'digest', 'content-digest', 'repr-digest']) dropped.add(name);
+    named = [...named, ...OF_PACKED];
   }
   const headers: [string, string][] = [];
   for (let i = 0; i < lines.length; i += 2) {
     const name = lines[i] as string;
-    if (!dropped.has(name.toLowerCase())) headers.push([name, lines[i + 1] as string]);
+    const lower = name.toLowerCase();
+    if (!DROPPED.has(lower) && !named.includes(lower)) headers.push([name, lines[i + 1] as string]);
   }
   const { hits } = scanner.scan(Buffer.from(headers.map(([name, value]) => `${name}\n${value}`).join('\n'), 'latin1'));
   if (hits.length > 0) {
@@ -143,7 +149,12 @@ export function openBody(options: BodyOptions): BodyIn {
 
   function finish(): void {
     if (failed) return;
-    const rest = stream.end();
+    let rest: Buffer;
+    try {
+      rest = stream.end();
+    } catch (error) {
+      return fail(error as Error);
+    }
     if (rest.length > 0) out.write(rest);
     out.end();
   }

@@ -99,6 +99,7 @@ export async function exchange(parts: Parts, request: IncomingMessage, response:
   let left = false;
   const isGone = () => left;
   response.once('close', () => (left = true));
+  channel.lease.busy += 1;
   try {
     prepared = await prepare(parts, request, channel, { isGone });
     if (prepared.answer === undefined) await send(parts, { ...prepared, request, response, channel, began, isGone });
@@ -126,6 +127,8 @@ export async function exchange(parts: Parts, request: IncomingMessage, response:
     sendRefusal(response, refusal);
     // what is left of its body is not read: the connection cannot be used on
     if (!request.complete) request.destroy();
+  } finally {
+    channel.lease.busy -= 1;
   }
 }
 
@@ -154,6 +157,9 @@ export async function prepare(
   const path = parsePath(channel.path ?? request.url ?? '');
   if (!/^[A-Z]{1,20}$/.test(method) || method === 'CONNECT' || method === 'TRACE')
     throw new RefusedError(405, 'BAD_METHOD', `${method} requests are not sent on`);
+  // one lease must not take the connections of all
+  const { tunnelsPerLease } = parts.rules().limits;
+  if (lease.busy > tunnelsPerLease) throw new RefusedError(429, 'TOO_MANY_REQUESTS', `the lease has ${tunnelsPerLease} requests under way`);
   await parts.leases.check(lease);
   const body = await readBody(request, parts.rules().limits.bufferedBody);
   const outgoing: OutgoingRequest = { method, target, path, headers, body: body.whole };
@@ -188,7 +194,7 @@ export async function prepare(
 function readHeaders(request: IncomingMessage, channel: Channel, alsoDropped: ReadonlySet<string>): HeaderLines {
   const { rawHeaders } = request;
   if (rawHeaders.length / 2 > HEADERS_MOST) throw new RefusedError(431, 'TOO_MANY_HEADERS', `more than ${HEADERS_MOST} headers`);
-  const dropped = new Set([...OWN, ...alsoDropped]);
+  let named: readonly string[] = [];
   const lines: [string, string][] = [];
   let authority: string | undefined;
   let bytes = 0;
@@ -200,7 +206,7 @@ function readHeaders(request: IncomingMessage, channel: Channel, alsoDropped: Re
       if (authority !== undefined && authority !== value) throw new RefusedError(400, 'TWO_HOSTS', 'the request names two hosts');
       authority = value;
     }
-    if (name === 'connection') for (const each of value.split(',')) dropped.add(each.trim().toLowerCase());
+    if (name === 'connection') named = [...named, ...value.split(',').map((each) => each.trim().toLowerCase())];
     if (OVERRIDES.has(name))
       throw new RefusedError(400, 'OVERRIDE_HEADER', `${name} would make the service do something else than what was asked for`);
     if (!name.startsWith(':')) lines.push([name, value]);
@@ -211,7 +217,7 @@ function readHeaders(request: IncomingMessage, channel: Channel, alsoDropped: Re
     if (!sameTarget(parseAuthority(authority, channel.target.scheme, 'default'), channel.target))
       throw new RefusedError(421, 'OTHER_HOST', 'the request names another host than its connection', { host: authority.slice(0, 255) });
   }
-  return lines.filter(([name]) => !dropped.has(name));
+  return lines.filter(([name]) => !OWN.has(name) && !alsoDropped.has(name) && !named.includes(name));
 }
 
 /** Where placeholders stand, what must not be in it, and what the rules say. */
@@ -275,10 +281,7 @@ async function readBody(request: IncomingMessage, most: number): Promise<ReadBod
   const chunks: Buffer[] = [];
   let bytes = 0;
   await new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(
-      () => settle(() => reject(new RefusedError(408, 'REQUEST_TOO_SLOW', 'the body of the request does not come'))),
-      BODY_IDLE_MS,
-    );
+    const timer = setTimeout(() => settle(() => reject(tooSlow())), BODY_IDLE_MS);
     const settle = (act: () => void) => {
       clearTimeout(timer);
       request.off('data', take).off('end', done).off('error', gone).off('close', gone);
@@ -297,9 +300,23 @@ async function readBody(request: IncomingMessage, most: number): Promise<ReadBod
   if (bytes <= most) return { whole: Buffer.concat(chunks), rest: undefined, length: bytes };
   async function* all() {
     yield* chunks;
-    yield* request as AsyncIterable<Buffer>;
+    const parts = request[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+    for (let part = await soon(parts.next()); part.done !== true; part = await soon(parts.next())) yield part.value;
   }
   return { whole: undefined, rest: Readable.from(all(), { objectMode: false }), length: length === undefined ? bytes : Number(length) };
+}
+
+/** The next part of a body, or a refusal when it does not come. */
+async function soon<T>(part: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(tooSlow()), BODY_IDLE_MS);
+  });
+  return Promise.race([part, late]).finally(() => clearTimeout(timer));
+}
+
+function tooSlow(): RefusedError {
+  return new RefusedError(408, 'REQUEST_TOO_SLOW', 'the body of the request does not come');
 }
 
 /** A long body on its way: searched as it goes, and cut off before a byte of what must not pass. */
@@ -307,6 +324,10 @@ function guardUpload(rest: Readable, scanner: Scanner, lease: LiveLease): Readab
   const stream = scanner.open();
   const placeholders = [...lease.placeholders.keys()];
   const longest = Math.max(0, ...placeholders.map((placeholder) => placeholder.length));
+  function refusePlaceholder(data: Buffer): void {
+    if (placeholders.some((placeholder) => data.includes(placeholder)))
+      throw new RefusedError(413, 'BODY_TOO_LONG', 'a body with a placeholder in it is too long to be held in memory');
+  }
   async function* guarded() {
     let tail = Buffer.alloc(0);
     for await (const chunk of rest as AsyncIterable<Buffer>) {
@@ -317,13 +338,13 @@ function guardUpload(rest: Readable, scanner: Scanner, lease: LiveLease): Readab
           alert: true,
         });
       const joined = Buffer.concat([tail, clean]);
-      if (placeholders.some((placeholder) => joined.includes(placeholder)))
-        throw new RefusedError(413, 'BODY_TOO_LONG', 'a body with a placeholder in it is too long to be held in memory');
+      refusePlaceholder(joined);
       const safe = Math.max(0, joined.length - longest);
       tail = Buffer.from(joined.subarray(safe));
       if (safe > 0) yield joined.subarray(0, safe);
     }
     const last = Buffer.concat([tail, stream.end()]);
+    refusePlaceholder(last);
     if (last.length > 0) yield last;
   }
   return Readable.from(guarded(), { objectMode: false });
@@ -344,6 +365,7 @@ function send(parts: Parts, sending: Sending): Promise<void> {
   const { action } = parts.rules().scan;
   // its 'close' has been: nothing would ever end what is begun now
   if (sending.isGone()) return Promise.reject(new RefusedError(499, 'CLIENT_GONE', 'the client went away'));
+  const { idleMs } = parts.rules().limits;
   return new Promise((resolve, reject) => {
     let abortUpstream: (error: Error) => void = () => undefined;
     let resumeUpstream: () => void = () => undefined;
@@ -352,6 +374,7 @@ function send(parts: Parts, sending: Sending): Promise<void> {
     let bytes = 0;
     let headHits: readonly Hit[] = [];
     let ended = false;
+    let stalled: NodeJS.Timeout | undefined;
 
     const cut = () => finish(new RefusedError(407, 'LEASE_REVOKED', 'the lease ended'));
     lease.open.add(cut);
@@ -363,6 +386,7 @@ function send(parts: Parts, sending: Sending): Promise<void> {
     function finish(error?: Error): void {
       if (ended) return;
       ended = true;
+      clearTimeout(stalled);
       lease.open.delete(cut);
       const leaks = [...headHits, ...(body?.hits ?? [])];
       const ms = Math.round(performance.now() - began);
@@ -428,7 +452,13 @@ function send(parts: Parts, sending: Sending): Promise<void> {
                 scanner,
                 out: {
                   write: (chunk) => ((bytes += chunk.length), response.write(chunk)),
-                  onDrain: (resume) => void response.once('drain', resume),
+                  onDrain(resume) {
+                    stalled = setTimeout(() => finish(new RefusedError(408, 'CLIENT_TOO_SLOW', 'the client does not read on')), idleMs);
+                    response.once('drain', () => {
+                      clearTimeout(stalled);
+                      resume();
+                    });
+                  },
                   end: () => (response.end(), finish()),
                   abort: finish,
                 },

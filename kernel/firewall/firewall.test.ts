@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { callThrough, createTestFirewall, startService } from '../../test/support/firewall.ts';
+import { eventually } from '../../test/support/wait.ts';
 
 const KEY = 'sk-ant-api03-Real0Key1With2Enough3Letters4InIt';
 
@@ -30,4 +31,24 @@ test('a client with a placeholder calls a service that takes only the real key',
     [intent?.['id'], 200, [{ secret: 'API_KEY', variant: 'raw' }]],
   );
   assert.ok(!JSON.stringify(entries).includes(KEY));
+});
+
+test('where a secret may go is not for whoever can write to the database: a changed row sends it nowhere', async () => {
+  await using service = await startService((_, response) => response.end('{}'));
+  await using t = await createTestFirewall({
+    config: { allow_cidrs: ['127.0.0.1'], allow: [{ host: `localhost:${service.port}` }], ca_pems: [service.caPem] },
+  });
+  await t.secret('API_KEY', { value: KEY, hosts: ['api.test'] });
+  const lease = await t.lease(['API_KEY']);
+  const call = () =>
+    callThrough(t, lease.token, `https://localhost:${service.port}/`, { headers: { 'x-api-key': lease.placeholders['API_KEY'] } });
+  assert.equal((await call()).status, 403);
+  const hosts = JSON.stringify([{ scheme: 'https', host: 'localhost', port: service.port }]);
+  await t.store.query(`update secrets set binding = jsonb_set(binding::jsonb, '{hosts}', $1::jsonb)::json`, [hosts]);
+  await t.store.query(`select pg_notify('centaur_firewall', '')`);
+  await eventually(() => t.logs.some(({ message }) => message === 'a secret is refused'));
+  const answer = await call();
+  assert.deepEqual([answer.status, JSON.parse(answer.body).code], [503, 'SECRET_UNAVAILABLE']);
+  assert.deepEqual(service.seen, []);
+  assert.match((await t.entries('egress.deny')).at(-1)?.['details'].cause, /API_KEY: what it is for was changed/);
 });

@@ -284,6 +284,8 @@ export async function startFirewall(options: FirewallOptions): Promise<Firewall>
   const timer = setInterval(reloadSoon, SEEN_MS);
   ({ port } = await server.listen({ host: options.host, port: options.port }));
   await tell();
+  // what this process changed itself when it opened the installation, before it listened
+  reloadSoon();
   const listener = options.postgresPort === undefined ? undefined : createPostgresListener(parts, values);
   const postgres = await listener?.listen({ host: options.host, port: options.postgresPort ?? 0 });
   const page =

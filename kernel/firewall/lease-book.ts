@@ -25,6 +25,8 @@ export interface LiveLease {
   /** Moment of the last answer from Postgres, on the monotonic clock. */
   checkedAt: number;
   usedAt: number;
+  /** Requests under way. */
+  busy: number;
   /** What is cut when the lease ends. */
   readonly open: Set<() => void>;
 }
@@ -107,6 +109,7 @@ export function createLeaseBook({ store, log }: { readonly store: Store; readonl
       revoked: row.revoked_at !== null,
       checkedAt: performance.now(),
       usedAt: performance.now(),
+      busy: 0,
       open: new Set(),
     };
     admit(lease, peer);

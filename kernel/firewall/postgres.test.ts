@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
+import net from 'node:net';
 import { test } from 'node:test';
+import tls from 'node:tls';
 import pg from 'pg';
 import { createTestFirewall, type TestFirewall } from '../../test/support/firewall.ts';
 import { eventually } from '../../test/support/wait.ts';
+import { createAuthority, makeCa } from './ca.ts';
 
 async function withDatabase(
   t: TestFirewall,
@@ -77,4 +80,111 @@ test('a wrong password, a secret that is no database, and a host that it is not 
   await assert.rejects(session(t, lease.placeholders['KEY'] as string), { code: '42501' });
   await assert.rejects(session(t, lease.placeholders['ELSEWHERE'] as string), /PLACEHOLDER_NOT_BOUND/);
   assert.equal((await t.entries('egress.deny')).length, 3);
+});
+
+interface TlsDatabase extends AsyncDisposable {
+  readonly port: number;
+  readonly caPem: string;
+  /** Bytes that came in clear, after the question for TLS. */
+  clear: number;
+  /** Sessions over TLS. */
+  sessions: number;
+}
+
+/** The database behind TLS, under a certificate for `db.test`. What asks in clear is not let through. */
+async function startTls(url: string): Promise<TlsDatabase> {
+  const authority = await createAuthority(await makeCa());
+  const leaf = await authority.leafFor('db.test');
+  const { hostname, port } = new URL(url);
+  const open = new Set<net.Socket>();
+  const keep = (socket: net.Socket) => void open.add(socket.on('error', () => undefined).once('close', () => open.delete(socket)));
+  const server = net.createServer((socket) => {
+    keep(socket);
+    socket.once('data', (question: Buffer) => {
+      if (question.length !== 8 || question.readInt32BE(4) !== 80_877_103) {
+        database.clear += question.length;
+        return void socket.destroy();
+      }
+      socket.write('S');
+      const secure = new tls.TLSSocket(socket, { isServer: true, ...leaf });
+      keep(secure);
+      secure.once('secure', () => {
+        database.sessions += 1;
+        const behind = net.connect(Number(port), hostname);
+        keep(behind);
+        secure.pipe(behind).pipe(secure);
+      });
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const database: TlsDatabase = {
+    port: (server.address() as net.AddressInfo).port,
+    caPem: authority.caPem,
+    clear: 0,
+    sessions: 0,
+    async [Symbol.asyncDispose]() {
+      for (const socket of open) socket.destroy();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+  return database;
+}
+
+test('to a database elsewhere there is only verified TLS, with the authorities of the configuration, unless its address says disable', async () => {
+  await using t = await createTestFirewall({
+    config: { allow_cidrs: ['127.0.0.1'] },
+    names: { 'db.test': ['127.0.0.1'], 'other.test': ['127.0.0.1'] },
+  });
+  await using database = await withDatabase(t);
+  await using secure = await startTls(t.database.url);
+  const dsn = (host: string, port: string, sslmode?: string) => {
+    const url = new URL(t.database.url);
+    url.host = `${host}:${port}`;
+    if (sslmode !== undefined) url.searchParams.set('sslmode', sslmode);
+    return { type: 'pg_dsn' as const, value: url.href, hosts: [url.host], options: { role: database.reader } };
+  };
+  const plain = new URL(t.database.url).port;
+  const port = String(secure.port);
+  const secrets = {
+    DEFAULT: dsn('db.test', port),
+    PREFER: dsn('db.test', port, 'prefer'),
+    REQUIRE: dsn('db.test', port, 'require'),
+    WRONG_NAME: dsn('other.test', port, 'require'),
+    NO_TLS: dsn('db.test', plain),
+    DISABLED: dsn('db.test', plain, 'disable'),
+    UNKNOWN: dsn('db.test', plain, 'off'),
+  };
+  for (const [name, request] of Object.entries(secrets)) await t.secret(name, request);
+  const { placeholders } = await t.lease(Object.keys(secrets));
+  const tryOne = async (name: keyof typeof secrets) => {
+    const client = await session(t, placeholders[name] as string);
+    const { rows } = await client.query('select text from facts');
+    await client.end();
+    return rows;
+  };
+  const known = [{ text: 'known' }];
+  for (const name of ['DEFAULT', 'PREFER', 'REQUIRE', 'WRONG_NAME', 'NO_TLS'] as const)
+    await assert.rejects(tryOne(name), /UPSTREAM_FAILED/, `${name}, its authority not being trusted`);
+  assert.equal(secure.sessions + secure.clear, 0);
+
+  await t.configure({ allow_cidrs: ['127.0.0.1'], ca_pems: [secure.caPem] });
+  await eventually(() =>
+    tryOne('DEFAULT').then(
+      () => true,
+      () => false,
+    ),
+  );
+  for (const name of ['DEFAULT', 'PREFER', 'REQUIRE', 'DISABLED'] as const) assert.deepEqual(await tryOne(name), known, name);
+  await assert.rejects(tryOne('WRONG_NAME'), /UPSTREAM_FAILED/);
+  await assert.rejects(tryOne('NO_TLS'), /UPSTREAM_FAILED/);
+  await assert.rejects(tryOne('UNKNOWN'), /SECRET_UNAVAILABLE/);
+  assert.equal(secure.clear, 0, 'nothing goes in clear');
+
+  await t.configure({ allow_cidrs: ['127.0.0.1'], ca_pems: [secure.caPem], ports: [443] });
+  await eventually(() =>
+    tryOne('DEFAULT').then(
+      () => false,
+      (error: Error) => error.message.includes('PORT_DENIED'),
+    ),
+  );
 });

@@ -23,6 +23,7 @@ const CANCEL_REQUEST = 80_877_102;
 const PROTOCOL_3 = 3;
 const STARTUP_MOST = 10_000;
 const HANDSHAKE_MS = 15_000;
+const SSL_MODES = new Set(['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full']);
 const ROLE_PREFIX = 'centaur_lease_';
 /** Settings that a client may ask for when it connects. */
 const FORWARDED = new Set([
@@ -51,7 +52,8 @@ interface Dsn {
   readonly user: string;
   readonly password: string;
   readonly database: string;
-  readonly tls: boolean;
+  /** False: in clear. */
+  readonly tls: tls.ConnectionOptions | false;
 }
 
 export function createPostgresListener(parts: Parts, values: Values): PostgresListener {
@@ -85,7 +87,7 @@ export function createPostgresListener(parts: Parts, values: Values): PostgresLi
       const described = values.describe(name);
       if (described.type !== 'pg_dsn') throw new RefusedError(403, 'PLACEHOLDER_NOT_BOUND', `${name} is no database`);
       const secret = values.get(name);
-      const dsn = readDsn(secret);
+      const dsn = readDsn(secret, parts.rules().caPems);
       channel = { via: 'postgres', peer, target: dsn.target, lease };
       await connect(socket, reader, channel, secret, dsn, startup, () => clearTimeout(timer));
     } catch (error) {
@@ -111,6 +113,8 @@ export function createPostgresListener(parts: Parts, values: Values): PostgresLi
       throw new RefusedError(403, 'PLACEHOLDER_NOT_BOUND', `${secret.name} is not bound to the host of its own DSN`, {
         secret: secret.name,
       });
+    if (!parts.rules().isPortOpen(target))
+      throw new RefusedError(403, 'PORT_DENIED', `the configuration does not open port ${target.port}`, { secret: secret.name });
     await parts.leases.check(lease);
     const outgoing: OutgoingRequest = {
       method: 'CONNECT',
@@ -343,23 +347,18 @@ async function cancel(dsn: Dsn, address: string, _role: Role, client: pg.Client)
 
 /** To the address that was checked; the name stays what TLS verifies. */
 function clientSettings(dsn: Dsn, address: string): pg.ClientConfig {
-  const ssl = dsn.tls
-    ? {
-        servername: dsn.target.host,
-        checkServerIdentity: (_: string, certificate: tls.PeerCertificate) => tls.checkServerIdentity(dsn.target.host, certificate),
-      }
-    : false;
   return {
     host: address,
     port: dsn.target.port,
     database: dsn.database,
-    ssl,
+    ssl: dsn.tls,
     connectionTimeoutMillis: 10_000,
     application_name: 'centaur firewall',
   };
 }
 
-function readDsn(secret: HeldSecret): Dsn {
+/** @throws RefusedError for what is no address of a database */
+function readDsn(secret: HeldSecret, caPems: readonly string[]): Dsn {
   const url = URL.canParse(secret.value) ? new URL(secret.value) : undefined;
   const host = canonicalHost(decodeURIComponent(url?.hostname ?? ''));
   if (url === undefined || !/^postgres(ql)?:$/.test(url.protocol) || host === undefined)
@@ -369,7 +368,27 @@ function readDsn(secret: HeldSecret): Dsn {
     user: decodeURIComponent(url.username),
     password: decodeURIComponent(url.password),
     database: decodeURIComponent(url.pathname.slice(1)) || decodeURIComponent(url.username),
-    tls: !['disable', null].includes(url.searchParams.get('sslmode')),
+    tls: isInClear(secret.name, host, url.searchParams.get('sslmode')) ? false : tlsSettings(host, caPems),
+  };
+}
+
+/** Only where the operator wrote so, or to this machine. There is no way between verified and clear: `prefer` is verified, too. */
+function isInClear(name: string, host: string, mode: string | null): boolean {
+  if (mode === null) return host === 'localhost' || host === '::1' || (net.isIP(host) === 4 && host.startsWith('127.'));
+  if (!SSL_MODES.has(mode))
+    throw new RefusedError(503, 'SECRET_UNAVAILABLE', `${name}: its address has an sslmode that Postgres does not know`);
+  return mode === 'disable';
+}
+
+/** As for any other host: see `upstream.ts`. */
+function tlsSettings(host: string, caPems: readonly string[]): tls.ConnectionOptions {
+  return {
+    minVersion: 'TLSv1.2',
+    // also where the environment says otherwise
+    rejectUnauthorized: true,
+    ...(caPems.length === 0 ? {} : { ca: [...tls.rootCertificates, ...caPems] }),
+    ...(net.isIP(host) === 0 ? { servername: host } : {}),
+    checkServerIdentity: (_, certificate) => tls.checkServerIdentity(host, certificate),
   };
 }
 

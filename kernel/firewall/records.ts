@@ -51,23 +51,29 @@ export async function recordIntent(parts: Pick<Parts, 'audit' | 'log'>, intent: 
   }
 }
 
-export function outcome(parts: Pick<Parts, 'audit' | 'log'>, intent: AuditEntry, intentId: string, details: object): void {
-  parts.audit
-    .writeSoon({
-      action: 'egress.outcome',
-      actor: intent.actor,
-      resource: intent.resource,
-      intentId,
-      leaseId: intent.leaseId,
-      runId: intent.runId,
-      threadKey: intent.threadKey,
-      traceId: intent.traceId,
-      details,
-    })
-    // the intent is there; that its outcome is unknown shows
-    .catch((error: Error) =>
-      parts.log({ level: 'error', message: 'an outcome could not be recorded', intent_id: intentId, error: error.message }),
-    );
+/** @param details with `alert` it is as durable as the intent */
+export function outcome(
+  { audit, log }: Pick<Parts, 'audit' | 'log'>,
+  intent: AuditEntry,
+  intentId: string,
+  details: { readonly alert?: boolean; readonly [field: string]: unknown },
+): void {
+  const entry: AuditEntry = {
+    action: 'egress.outcome',
+    actor: intent.actor,
+    resource: intent.resource,
+    intentId,
+    leaseId: intent.leaseId,
+    runId: intent.runId,
+    threadKey: intent.threadKey,
+    traceId: intent.traceId,
+    details,
+  };
+  const written = details.alert === true ? audit.write(entry) : audit.writeSoon(entry);
+  // the intent is there; that its outcome is unknown shows
+  written.catch((error: Error) =>
+    log({ level: 'error', message: 'an outcome could not be recorded', intent_id: intentId, error: error.message }),
+  );
 }
 
 /** One entry per refusal. The refusal stands also when the log cannot be reached. */

@@ -1,5 +1,5 @@
 /** The egress part of the configuration: what is open without a secret, which addresses and ports, how much, how long. */
-import { createSecureContext } from 'node:tls';
+import { X509Certificate } from 'node:crypto';
 import { type HostPattern, matchesHost, matchesPath, parseHostPattern, type Target } from '../vault/index.ts';
 import { type AddressRules, createAddressRules, parseCidr } from './addresses.ts';
 
@@ -76,7 +76,9 @@ export function readRules(config: EgressConfig): EgressRules {
   }
   for (const [i, pem] of (config.ca_pems ?? []).entries()) {
     try {
-      createSecureContext({ ca: pem });
+      const found = pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g);
+      if (found === null) throw new TypeError('no certificate is in it');
+      for (const each of found) void new X509Certificate(each);
     } catch (error) {
       throw new RangeError(`egress.ca_files[${i}]: it is no certificate`, { cause: error });
     }

@@ -74,7 +74,13 @@ export function createFirewallServer({ parts, authority, reaches, status }: Serv
     { maxSessionMemory: 10, settings: { maxConcurrentStreams: 100, maxHeaderListSize: 16 * 1024, enablePush: false } },
     (request, response) => void onInner(request as unknown as IncomingMessage, response as unknown as ClientResponse),
   );
-  inner2.on('sessionError', () => undefined);
+  inner2.on('sessionError', (error: Error & { code?: string }, session: object) => {
+    const tunnel = sessionTunnels.get(session);
+    // one that only went away has done nothing wrong
+    if (tunnel === undefined || error.code === 'ECONNRESET' || error.code === 'EPIPE') return;
+    const refusal = new RefusedError(400, 'BAD_REQUEST', 'the session is not well-formed HTTP/2', { parser: error.code });
+    void recordRefusal(parts, refusal, { channel: { via: 'tunnel', ...tunnel }, method: '', url: '' });
+  });
 
   /** What clients connect to. */
   const outer = http.createServer(limits, (request, response) => void onOuter(request, response as unknown as ClientResponse));
@@ -226,6 +232,8 @@ export function createFirewallServer({ parts, authority, reaches, status }: Serv
       }
       secure.on('error', () => undefined);
       tunnelOf.set(secure, tunnel);
+      // of a process that was killed, only the connection ends: HTTP/2 would wait for a word of it
+      if (secure.alpnProtocol === 'h2') secure.once('end', () => secure.destroy());
       (secure.alpnProtocol === 'h2' ? inner2 : inner).emit('connection', secure);
     });
     server.on('tlsClientError', (error: Error & { code?: string }, secure: tls.TLSSocket) => {

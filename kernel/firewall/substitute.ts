@@ -1,7 +1,7 @@
 /**
  * Placeholders in a request: where they are, whether they may be there, and the request with the real values in their
- * stead. A placeholder in any place that its secret is not bound to refuses the request: it is never sent on, not even as
- * the dummy that it is.
+ * stead. A placeholder in any place that its secret is not bound to refuses the request, whether it is plain or in
+ * percent-encoding. In other encodings it is what it is: text that is of no use to whoever gets it.
  */
 import { type Binding, matchesHost, matchesPath, PLACEHOLDER_PREFIX, type Target } from '../vault/index.ts';
 import type { LiveLease } from './lease-book.ts';

@@ -33,8 +33,6 @@ export interface UpstreamOptions {
 }
 
 const CONNECT_MS = 10_000;
-/** Enough for a burst; more would only queue at the service. */
-const CONNECTIONS = 64;
 const POOLS_MOST = 500;
 const CHECKED_MS = 5000;
 
@@ -96,7 +94,8 @@ export function createUpstreams(options: UpstreamOptions): Upstreams {
       }
     }
     const made = new Pool(origin, {
-      connections: CONNECTIONS,
+      // without a limit: one that all leases share would let one of them keep the others out. Each has its own, of tunnels
+      connections: null,
       pipelining: 1,
       headersTimeout: options.headersTimeoutMs,
       bodyTimeout: options.idleTimeoutMs,

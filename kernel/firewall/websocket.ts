@@ -31,7 +31,7 @@ export async function relayWebSocket(
   let left = false;
   const isGone = () => left;
   client.once('close', () => (left = true));
-  let prepared: Prepared;
+  let prepared: Prepared | undefined;
   let values: ReadonlyMap<string, string>;
   try {
     if (
@@ -40,11 +40,15 @@ export async function relayWebSocket(
       request.headers['sec-websocket-version'] !== '13'
     )
       throw new RefusedError(400, 'BAD_UPGRADE', 'only WebSockets are upgraded to');
+    channel.lease.busy += 1;
+    client.once('close', () => (channel.lease.busy -= 1));
     prepared = await prepare(parts, request, channel, { isGone, alsoDropped: HANDSHAKE });
     values = await parts.credentials.forMessages(prepared.outgoing, channel.lease);
   } catch (error) {
     const refusal = toRefusal(error);
-    await recordRefusal(parts, refusal, { channel, method: request.method ?? '', url: channel.path ?? request.url ?? '' });
+    // the intent that stands in the log has an end
+    if (prepared !== undefined) outcome(parts, prepared.intent, prepared.intentId, { ...refusal.details, error: refusal.code });
+    else await recordRefusal(parts, refusal, { channel, method: request.method ?? '', url: channel.path ?? request.url ?? '' });
     return refuseRaw(client, refusal);
   }
   const { intent, intentId, sent } = prepared;

@@ -27,6 +27,9 @@ export interface TestOutcome {
   readonly failure: string | undefined;
 }
 
+/** Instructions of all patterns: whoever sends a long path makes the firewall do each of them for each of its characters. */
+const PATTERNS_LARGEST = 10_000;
+
 /** Never throws. With an error among the problems there is no policy; in the order of lines. */
 export function compilePolicy(
   text: string,
@@ -41,6 +44,12 @@ export function compilePolicy(
   lint(document, reader, schemas === undefined ? undefined : Object.keys(schemas.tools));
   const rules = document.rules.map((rule) => prepare(rule, reader, schemas));
   const decider = createDecider(rules, document.fallback);
+  const size = rules.reduce((sum, { condition, limitKey }) => sum + (condition?.patternSize ?? 0) + (limitKey?.patternSize ?? 0), 0);
+  if (size > PATTERNS_LARGEST)
+    reader.problems.push({
+      level: 'error',
+      message: `the patterns of all rules compile to ${size} instructions; ${PATTERNS_LARGEST} are the most, so that each decision is quick`,
+    });
   const broken = () => reader.problems.some(({ level }) => level === 'error');
   const tests = broken()
     ? []

@@ -17,11 +17,16 @@ export interface Expression {
   readonly source: string;
   /** Whether it reads the arguments of a tool, which may be too large to be read. */
   readonly readsArgs: boolean;
+  /** Instructions of its patterns: each may be done once for every character of a text. */
+  readonly patternSize: number;
   /** @throws Error when it fails for these values */
   evaluate(variables: object): unknown;
   /** Its parts that are joined by `&&`, each with its own answer: what `explain` shows. */
   readonly clauses: readonly { readonly source: string; evaluate(variables: object): unknown }[];
 }
+
+/** Instructions of one pattern: above, a text of some kilobytes takes milliseconds. */
+const PATTERN_LARGEST = 250;
 
 /** A condition longer than this is several rules. */
 const LONGEST = 2000;
@@ -109,7 +114,7 @@ export function compileExpression(
   } catch (error) {
     return { problems: [summary(error)] };
   }
-  const facts: Facts = { variables: new Set(), has: [], problems: [] };
+  const facts: Facts = { variables: new Set(), has: [], problems: [], patternSize: 0 };
   inspect(parsed.ast, 0, facts);
   if (facts.problems.length > 0) return { problems: [...new Set(facts.problems)] };
   const problems =
@@ -121,7 +126,10 @@ export function compileExpression(
     const text = serialize(node);
     return { source: text, evaluate: evaluators[kind].parse(text) };
   });
-  return { expression: { source, readsArgs: facts.variables.has('args'), evaluate: parsed, clauses }, problems };
+  return {
+    expression: { source, readsArgs: facts.variables.has('args'), patternSize: facts.patternSize, evaluate: parsed, clauses },
+    problems,
+  };
 }
 
 function check(environment: Environment, source: string, facts: Facts, result: 'bool' | 'key'): string[] {
@@ -140,6 +148,7 @@ interface Facts {
   readonly variables: Set<string>;
   readonly has: string[];
   readonly problems: string[];
+  patternSize: number;
 }
 
 /** @param depth of macros around it */
@@ -167,7 +176,12 @@ function checkPattern(node: ASTNode | undefined, facts: Facts): void {
     return;
   }
   try {
-    expressionOf(node.args);
+    const size = expressionOf(node.args).programSize();
+    facts.patternSize += size;
+    if (size > PATTERN_LARGEST)
+      facts.problems.push(
+        `re(): the pattern compiles to ${size} instructions; ${PATTERN_LARGEST} are the most: write it without large repetitions`,
+      );
   } catch (error) {
     facts.problems.push(`re(): ${summary(error)}`);
   }
