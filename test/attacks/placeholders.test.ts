@@ -2,7 +2,18 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { type Answer, type Call, callThrough, connectTunnel } from '../support/firewall.ts';
-import { assertDenied, assertNothingLeaked, exchangeRaw, formsOf, KEY, openTls, type Scene, startScene, within } from './support.ts';
+import {
+  assertDenied,
+  assertNothingLeaked,
+  assertRefused,
+  exchangeRaw,
+  formsOf,
+  KEY,
+  openTls,
+  type Scene,
+  startScene,
+  within,
+} from './support.ts';
 
 describe('a placeholder counts only where its secret is bound', () => {
   let scene: Scene;
@@ -91,14 +102,14 @@ describe('a placeholder counts only where its secret is bound', () => {
   });
 
   test('it is refused in a long body', async () => {
-    const body = Buffer.concat([Buffer.alloc(1_500_000, 'x'), Buffer.from(scene.placeholder)]);
+    const body = Buffer.concat([Buffer.alloc(1_500_000, 'x'), Buffer.from(scene.placeholder), Buffer.alloc(1000, 'y')]);
     const answer = await callThrough(scene.t, scene.lease.token, scene.url('/v1/x', 'evil.test'), { method: 'POST', body }).catch(() => ({
       status: 0,
       body: '',
     }));
     assert.ok([0, 413].includes(answer.status), String(answer.status));
     assert.equal(scene.service.seen.length, 0, 'the service has not had the whole request');
-    await assertNothingLeaked(scene.t, answer);
+    await assertRefused(scene, answer, 'BODY_TOO_LONG');
   });
 
   const foreign: [what: string, path: (p: string) => string, call: (p: string) => Call][] = [
@@ -240,9 +251,7 @@ describe('a secret', () => {
     }).catch(() => ({ status: 0, body: '' }));
     assert.ok([0, 403].includes(answer.status), String(answer.status));
     assert.equal(scene.service.seen.length, 0, 'the service has not had the whole request');
-    const outcome = (await scene.entries()).find((entry) => entry['action'] === 'egress.outcome');
-    assert.equal(outcome?.['details'].error, 'SECRET_IN_REQUEST');
-    await assertNothingLeaked(scene.t, answer);
+    await assertRefused(scene, answer, 'SECRET_IN_REQUEST');
   });
 
   test('is removed with everything that could lead to it', async () => {

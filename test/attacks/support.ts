@@ -17,6 +17,7 @@ import {
   type TestFirewall,
   type TestFirewallOptions,
 } from '../support/firewall.ts';
+import { eventually } from '../support/wait.ts';
 
 // what a test looks into it knows the shape of
 // oxlint-disable-next-line typescript/no-explicit-any
@@ -99,31 +100,78 @@ export async function settledEntries(t: TestFirewall): Promise<Entry[]> {
   return rows.map((row) => JSON.parse(row.entry) as Entry);
 }
 
-/** The code under which the log has the refusal; there is exactly one. */
-export async function refusalIn(entries: readonly Entry[]): Promise<string> {
-  const refusals = entries.flatMap((entry) =>
-    entry['action'] === 'egress.deny'
-      ? [String(entry['details'].code)]
-      : entry['action'] === 'egress.outcome' && entry['details'].error !== undefined
-        ? [String(entry['details'].error)]
-        : [],
-  );
-  assert.equal(refusals.length, 1, `one refusal in the log, not ${JSON.stringify(entries)}`);
-  return refusals[0] as string;
+/** The code under which an entry tells of a refusal. */
+function refusalOf({ action, details }: Entry): string | undefined {
+  if (action === 'egress.deny') return String(details.code);
+  return action === 'egress.outcome' && details.error !== undefined ? String(details.error) : undefined;
 }
 
 export interface Refusal {
-  readonly status: number;
-  readonly code: string;
+  /** 0: the connection was closed without an answer. */
+  readonly status: number | readonly number[];
+  readonly code: string | RegExp;
 }
 
-/** Nothing reached the service, the log has one refusal, and nobody learnt anything. */
-export async function assertDenied(scene: Scene, answer: { readonly status: number }, expected: Refusal): Promise<void> {
-  assert.equal(answer.status, expected.status, JSON.stringify(answer));
-  assert.equal(scene.service.bytes, 0, 'the service was sent something');
-  assert.equal(scene.service.seen.length, 0);
-  assert.equal(await refusalIn(await scene.entries()), expected.code);
-  await assertNothingLeaked(scene.t, answer, [scene.lease.token]);
+/** Secrets and tokens besides those of the scene that nobody may learn. */
+export interface Hidden {
+  readonly tokens?: readonly string[];
+  readonly secrets?: readonly string[];
+}
+
+/** What is looked at after a refusal. */
+export interface Attacked {
+  readonly t: TestFirewall;
+  readonly service: Service;
+  readonly lease: { readonly token: string };
+  /** Of this attack alone. */
+  entries(): Promise<Entry[]>;
+}
+
+/**
+ * What holds after each refusal, all of it: nothing reached the service; the log tells of the request once, as a denial or
+ * as an intent with its outcome; and no secret and no token is in the answer, the logs, the metrics or the audit log.
+ */
+export async function assertDenied(
+  scene: Attacked,
+  answer: { readonly status: number },
+  expected: Refusal,
+  hidden: Hidden = {},
+): Promise<Entry> {
+  assert.ok([expected.status].flat().includes(answer.status), JSON.stringify(answer));
+  assertUntouched(scene);
+  return assertRefused(scene, answer, expected.code, hidden);
+}
+
+export function assertUntouched({ service }: { readonly service: Service }): void {
+  assert.equal(service.bytes, 0, 'the service was sent something');
+  assert.equal(service.seen.length, 0);
+}
+
+/** The log and what is hidden, where part of the request may have been sent or the answer is checked apart. */
+export async function assertRefused(scene: Attacked, answer: unknown, code: string | RegExp, hidden: Hidden = {}): Promise<Entry> {
+  const entry = await oneRefusal(scene);
+  if (typeof code === 'string') assert.equal(refusalOf(entry), code);
+  else assert.match(String(refusalOf(entry)), code);
+  await assertNothingLeaked(scene.t, answer, [scene.lease.token, ...(hidden.tokens ?? [])], [...new Set([KEY, ...(hidden.secrets ?? [])])]);
+  return entry;
+}
+
+/** A refusal before anything was sent is one entry; one after that is an intent and its outcome. */
+async function oneRefusal(scene: Attacked): Promise<Entry> {
+  const requests = async () => (await scene.entries()).filter(({ action }) => /^egress\.(?:deny|intent|outcome)$/.test(String(action)));
+  // a client may be answered, or cut off, before the log has it
+  const entries = await eventually(
+    async () => {
+      const found = await requests();
+      return found.some((entry) => refusalOf(entry) !== undefined) ? found : undefined;
+    },
+    { what: 'the refusal in the log' },
+  );
+  const [first, second] = entries;
+  const told = entries.map(({ action }) => String(action)).join(', ');
+  assert.ok(told === 'egress.deny' || told === 'egress.intent, egress.outcome', `one request in the log, not ${JSON.stringify(entries)}`);
+  if (second !== undefined) assert.equal(second['intent_id'], first?.['id'], JSON.stringify(entries));
+  return (second ?? first) as Entry;
 }
 
 /** No form of a secret, and no token of a lease, in what the client got, in the logs, on the page of metrics or in the audit log. */

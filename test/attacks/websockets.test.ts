@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { revokeLease } from '../../kernel/vault/index.ts';
 import { eventually } from '../support/wait.ts';
-import { assertDenied, assertNothingLeaked, exchangeRaw, KEY, openTls, refusalIn, type Scene, startScene } from './support.ts';
+import { assertDenied, assertNothingLeaked, exchangeRaw, KEY, openTls, assertRefused, type Scene, startScene } from './support.ts';
 
 interface Frame {
   readonly opcode: number;
@@ -227,8 +227,7 @@ describe('a WebSocket', () => {
       await eventually(() => ended || received.length > 0, { timeoutMs: 3000 });
       socket.destroy();
       assert.deepEqual(received, []);
-      assert.equal(await refusalIn(await scene.entries()), code);
-      await assertNothingLeaked(scene.t, '', [lease.token]);
+      await assertRefused(scene, '', code, { tokens: [lease.token] });
     });
   }
 
@@ -273,8 +272,7 @@ describe('a WebSocket', () => {
       const { socket, text } = await handshake();
       socket.destroy();
       assert.equal(Number(/^HTTP\/1\.1 (\d+)/.exec(text)?.[1]), status, JSON.stringify(text));
-      assert.equal(await refusalIn(await scene.entries()), 'UPGRADE_REFUSED');
-      await assertNothingLeaked(scene.t, text, [scene.lease.token]);
+      await assertRefused(scene, text, 'UPGRADE_REFUSED');
     });
   }
 
@@ -359,6 +357,6 @@ describe('a WebSocket with the action block', () => {
     );
     assert.equal(raw.closed, true);
     assert.ok(!raw.text.includes('before') && !raw.text.includes('***'), raw.text);
-    assert.equal(await refusalIn(await scene.entries()), 'SECRET_IN_ANSWER');
+    await assertRefused(scene, raw, 'SECRET_IN_ANSWER');
   });
 });
