@@ -2,15 +2,30 @@
 import net from 'node:net';
 import tls from 'node:tls';
 
+/** An answer that does not come must not hold up the benchmark. */
+const LONGEST_MS = 30_000;
+
 export interface Route {
   readonly port: number;
   readonly caPem: string;
   /** Through a proxy, with its token. */
-  readonly proxy?: { readonly port: number; readonly token?: string; readonly caPem: string };
+  readonly proxy?: {
+    readonly port: number;
+    readonly token?: string;
+    readonly caPem: string;
+    /** The client's own address. Default: any. */
+    readonly from?: string;
+  };
 }
 
 export async function connectRoute(route: Route): Promise<tls.TLSSocket> {
-  const raw = net.connect({ port: route.proxy?.port ?? route.port, host: '127.0.0.1', noDelay: true });
+  const from = route.proxy?.from;
+  const raw = net.connect({
+    port: route.proxy?.port ?? route.port,
+    host: '127.0.0.1',
+    noDelay: true,
+    ...(from === undefined ? {} : { localAddress: from }),
+  });
   if (route.proxy !== undefined) {
     const { token } = route.proxy;
     const auth = token === undefined ? '' : `Proxy-Authorization: Basic ${Buffer.from(`lease:${token}`).toString('base64')}\r\n`;
@@ -71,6 +86,7 @@ export function createCaller(socket: tls.TLSSocket): (request: Buffer, onData?: 
   });
   socket.on('error', (error) => fail?.(error));
   socket.on('close', () => fail?.(new Error('the connection was closed')));
+  socket.setTimeout(LONGEST_MS, () => fail?.(new Error(`nothing came for ${LONGEST_MS / 1000} s`)));
   return (request, onData) =>
     new Promise((resolve, reject) => {
       [done, fail, onBody] = [resolve, reject, onData];

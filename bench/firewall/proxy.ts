@@ -2,6 +2,7 @@
 import { startFirewall } from '@centaur/kernel/firewall';
 import { connectStore } from '@centaur/kernel/store';
 import { readMasterKey } from '@centaur/kernel/vault';
+import { answerUsage } from './usage.ts';
 
 const store = await connectStore({ url: process.env['DATABASE_URL'] ?? '' });
 const firewall = await startFirewall({
@@ -12,15 +13,4 @@ const firewall = await startFirewall({
   log: (entry) => (entry.level === 'error' || entry.level === 'warn' ? console.error(entry) : undefined),
 });
 process.send?.({ port: firewall.port, caPem: firewall.caPem });
-let before = process.cpuUsage();
-process.on('message', (ask: string) => {
-  if (ask === 'cpu') {
-    const used = process.cpuUsage(before);
-    before = process.cpuUsage();
-    process.send?.({ cpuMicros: used.user + used.system });
-  } else if (ask === 'memory') {
-    globalThis.gc?.();
-    process.send?.({ rss: process.memoryUsage().rss });
-  }
-});
-process.on('disconnect', () => process.exit(0));
+answerUsage();

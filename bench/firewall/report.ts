@@ -1,4 +1,5 @@
 /** The figures as a page of Markdown. */
+import { readFileSync } from 'node:fs';
 import os from 'node:os';
 
 export type Firewalls = ReadonlyMap<string, number>;
@@ -29,11 +30,16 @@ export function report(figures: Firewalls, { repeat, idle }: { readonly repeat: 
 Written by \`npm run bench:firewall\`: medians of ${repeat}. ${os.cpus().length} cores, ${os.cpus()[0]?.model.trim()}, Node ${process.versions.node}.
 Client, service, proxy and Postgres share the machine. Machines differ: read the figures beside one another.
 
-| | direct | Centaur |
-| --- | --- | --- |
-${rows.map(([label, name, digits]) => `| ${label} | ${show(get(`direct ${name}`), digits)} | **${show(get(`ours ${name}`), digits)}** |`).join('\n')}
-| one stream with 500 secrets: MB/s | | **${show(get('ours, 500 secrets MB/s'), 0)}** |
-| memory of an idle tunnel (${idle} of them): KB | | **${show(get('ours KB per tunnel'), 0)}** |
+| | direct | bare proxy | Centaur | mockttp |
+| --- | --- | --- | --- | --- |
+${rows.map(([label, name, digits]) => `| ${label} | ${show(get(`direct ${name}`), digits)} | ${show(get(`floor ${name}`), digits)} | **${show(get(`ours ${name}`), digits)}** | ${show(get(`mockttp ${name}`), digits)} |`).join('\n')}
+| one stream with 500 secrets: MB/s | | | **${show(get('ours, 500 secrets MB/s'), 0)}** | |
+| memory of an idle tunnel (${idle} of them): KB | | | **${show(get('ours KB per tunnel'), 0)}** | ${show(get('mockttp KB per tunnel'), 0)} |
+
+One row committed by itself: p50 ${show(get('commit p50 ms'), 2)} ms, p99 ${show(get('commit p99 ms'), 2)} ms.
+
+Of what Centaur adds to a paced request, the bare proxy and one commit make up ${show(get('floor paced p50 ms') - get('direct paced p50 ms') + get('commit p50 ms'), 2)} of ${show(get('ours paced p50 ms') - get('direct paced p50 ms'), 2)} ms. Per core it serves ${show(get('ours req/s per core') / get('floor req/s per core'), 2)} of the bare
+proxy's requests, and ${show(get('ours req/s per core') / get('mockttp req/s per core'), 1)} times those of mockttp.
 
 ## Goals
 
@@ -46,7 +52,16 @@ ${goals.map(([name, asked, value, unit, met]) => `| ${name} | ${asked} | ${show(
 Every request of Centaur's has a lease checked, its placeholder found and replaced, the policy decided, an audit entry
 committed in Postgres before it is sent and one after, and its answer scanned for 50 secrets in all their encodings. TLS is
 ended and begun anew. A paced request is sent at its moment, whether or not others are under way; at full speed each connection has one request under way at any time.
+
+The bare proxy is the floor: Node, TLS on both sides and the same client library, and nothing that a firewall is for.
+mockttp ${mockttpVersion()} is the peer: a proxy in the same language that ends TLS and puts the key into the same header, over HTTP/1.1. It
+checks no lease, decides no policy, writes no log and scans nothing, so it does a part of the work.
 `;
+}
+
+function mockttpVersion(): string {
+  const text = readFileSync(new URL('../peers/firewall/package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { dependencies: Record<string, string> }).dependencies['mockttp'] ?? '';
 }
 
 function goal(
