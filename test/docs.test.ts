@@ -28,6 +28,7 @@ before(async () => {
   const port = String(await freePort());
   env = {
     PATH: process.env['PATH'] ?? '',
+    NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? '',
     HOME: home,
     PORT: port,
     FIREWALL_PORT: '0',

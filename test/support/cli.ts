@@ -24,7 +24,7 @@ export interface Running {
 /** A home of its own, with workflow files in it. */
 export interface Place extends AsyncDisposable {
   readonly folder: string;
-  /** What a command run here sees; nothing else of the environment is inherited but PATH. */
+  /** What a command run here sees; nothing else of the environment is inherited but PATH and where compiled sources are kept. */
   readonly env: Record<string, string>;
   write(name: string, source: string): string;
   start(args: readonly string[], env?: Readonly<Record<string, string>>): Running;
@@ -40,6 +40,7 @@ export function createPlace(env: Readonly<Record<string, string>> = {}): Place {
   mkdirSync(path.join(folder, 'workflows'));
   const all: Record<string, string> = {
     PATH: process.env['PATH'] ?? '',
+    NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? '',
     HOME: folder,
     CENTAUR_HOME: path.join(folder, 'home'),
     WORKFLOW_DIRS: path.join(folder, 'workflows'),
