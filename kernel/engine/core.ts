@@ -50,6 +50,8 @@ export interface Core {
   starts: Writer<Write>;
   /** A new life has begun: its writes carry its id. */
   openWriters(): void;
+  /** Rows may be ours that nobody here holds: the claim loop looks before its next claim. */
+  strays: boolean;
   draining: boolean;
   closed: boolean;
   /** Until when, on the monotonic clock, the lease surely holds: no user code begins after it without a renewal. */

@@ -51,6 +51,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     writer: undefined as never,
     starts: undefined as never,
     openWriters,
+    strays: false,
     draining: false,
     closed: false,
     leaseHeldUntil: 0,

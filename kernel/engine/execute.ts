@@ -99,8 +99,11 @@ export function createExecutor(core: Core, waits: Waits): Executor {
   async function runHandler(frame: Frame, crashes: number): Promise<void> {
     const { run } = frame;
     const workflow = workflowFor(core, run.workflow, run.version);
-    // Its file went away since it was claimed. A run that nobody holds is given back by the worker's next looks
-    if (workflow === undefined) return drop(frame);
+    // its file went away since it was claimed
+    if (workflow === undefined) {
+      core.strays = true;
+      return drop(frame);
+    }
     try {
       if (crashes > CRASHES_MAX)
         throw new EngineError('CRASH_LOOP', `its worker died ${crashes} times in a row on this run without it getting further`);
@@ -305,6 +308,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
         if (error instanceof FencedError) return core.onFenced();
         if (classifyFailure(error) === 'rejected' || core.closed) {
           core.log({ level: 'error', message: 'a run could not be written', run_id: frame.run.runId, error: (error as Error).message });
+          core.strays = true;
           return;
         }
         await new Promise((resolve) => setTimeout(resolve, Math.min(1000, 20 * 2 ** attempt)));

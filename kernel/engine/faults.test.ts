@@ -206,3 +206,35 @@ test('a run that is cancelled and retried at once keeps a late row from before, 
   const run = await t.ended(run_id);
   assert.deepEqual([run.status, run.result], ['completed', 'late row, and on']);
 });
+
+test('runs that come and go while claims are slow are executed by one at a time', async () => {
+  // the lease is renewed each 60 ms, while what a claim reads is locked most of the time
+  await using t = await createTestEngine({ leaseMs: 180, residentMs: 0 });
+  await t.another().then((second) => second.work());
+  const committed = new Set<string>();
+  const repeated: string[] = [];
+  t.registry.define('restless', async (_: unknown, ctx) => {
+    for (let k = 0; k < 16; k++) {
+      await ctx.sleep(`sleep ${k}`, 4);
+      await ctx.step(`step ${k}`, () => {
+        if (committed.has(`${ctx.runId} ${k}`)) repeated.push(`${ctx.runId} ${k}`);
+      });
+      committed.add(`${ctx.runId} ${k}`);
+    }
+  });
+  const started = await t.engine.startMany(Array.from({ length: 24 }, () => ({ workflow_name: 'restless' })));
+  const ends = Promise.all(started.map((run) => t.ended(run.run_id)));
+  let ended = false;
+  void ends.finally(() => (ended = true));
+  while (!ended) {
+    await t.store.transaction(async (tx) => {
+      await tx.query('lock table workflow_steps in access exclusive mode');
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    });
+    await new Promise((resolve) => setTimeout(resolve, 30));
+  }
+  assert.deepEqual(new Set((await ends).map((run) => run.status)), new Set(['completed']));
+  const released = t.logs.filter((entry) => entry.message.startsWith('released') || entry.message.startsWith('a row of this run'));
+  assert.deepEqual(released, []);
+  assert.deepEqual([committed.size, repeated], [384, []]);
+});

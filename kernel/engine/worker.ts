@@ -32,8 +32,6 @@ const RETENTION_MS = 3_600_000;
 
 export function createWorker(core: Core, executor: Executor, waits: Waits): Worker {
   let claiming = false;
-  /** When the claim that is under way began; Infinity when none is. */
-  let claimBegan = Number.POSITIVE_INFINITY;
   let again = false;
   let stopped = true;
   let dueTimer: NodeJS.Timeout | undefined;
@@ -53,7 +51,10 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
       await core.queues.refresh();
       kick();
     });
-    every(REPAIR_MS, () => waits.repair());
+    every(REPAIR_MS, () => {
+      core.strays = true;
+      return waits.repair();
+    });
     every(RETENTION_MS, () => applyRetention(core.store, { retentionDays: core.options.retentionDays, now: new Date(core.store.now()) }));
     await reap();
     // the connections of a process killed a moment ago may take some milliseconds to end
@@ -140,7 +141,6 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
       renewed(asked);
       await core.store.syncClock();
       await reap();
-      await releaseUnheld();
     } finally {
       renewing = false;
     }
@@ -175,28 +175,28 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
     }
   }
 
-  let unheld = new Set<string>();
-  let lastLook = 0;
-
   /**
-   * A claim whose connection broke may have committed: its runs are ours by their rows, and in nobody's memory. Rows
-   * that two looks in a row find so go back. One look is not enough: a claim's answer may still be on its way.
+   * A claim that failed half-way may have committed: its runs are ours by their rows, and in nobody's memory. They go
+   * back. Called by the claim loop alone, between its claims: so none of these rows can be one that is only just claimed.
    */
-  async function releaseUnheld(): Promise<void> {
-    const { rows } = await core.store.query<{ run_id: string }>(`select run_id from workflow_runs where owner = $1 and status = 'r'`, [
-      core.workerId,
-    ]);
-    const missing = rows.map((row) => row.run_id).filter((id) => !core.frames.has(id) && !core.starting.has(id));
-    const lost = claimBegan < lastLook ? [] : missing.filter((id) => unheld.has(id));
-    unheld = new Set(missing);
-    lastLook = performance.now();
-    if (lost.length === 0) return;
-    core.log({ level: 'warn', message: 'released runs whose claim was answered to nobody', runs: lost.length });
-    await core.store.query(
-      `update workflow_runs set status = 's', wake_at = now(), owner = null where run_id = any($1::uuid[]) and owner = $2 and status = 'r'`,
-      [lost, core.workerId],
-    );
-    kick();
+  async function releaseStrays(): Promise<void> {
+    const released = await core.store.transaction(async (tx) => {
+      // waits for what a broken connection of ours left running on the server
+      const { rows: me } = await tx.query<{ dead: boolean }>('select dead from workers where worker_id = $1 for update', [core.workerId]);
+      if (me[0]?.dead !== false) throw new FencedError();
+      const { rows } = await tx.query<{ run_id: string }>(`select run_id from workflow_runs where owner = $1 and status = 'r'`, [
+        core.workerId,
+      ]);
+      const strays = rows.map((row) => row.run_id).filter((id) => !core.frames.has(id) && !core.starting.has(id));
+      if (strays.length > 0) {
+        await tx.query(
+          `update workflow_runs set status = 's', wake_at = now(), owner = null where run_id = any($1::uuid[]) and owner = $2 and status = 'r'`,
+          [strays, core.workerId],
+        );
+      }
+      return strays.length;
+    });
+    if (released > 0) core.log({ level: 'warn', message: 'released runs that nobody held', runs: released });
   }
 
   function kick(): void {
@@ -209,14 +209,18 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
     try {
       while (again && !stopped && !core.draining) {
         again = false;
+        if (core.strays) {
+          core.strays = false;
+          await releaseStrays();
+        }
         if (roomForRuns(core) === 0) break;
-        claimBegan = performance.now();
         const { claimed, more } = await claimRuns(core);
         for (const { run, history } of claimed) executor.execute(run, history);
         if (more) again = true;
       }
       if (!stopped && !core.draining) await armDueTimer();
     } catch (error) {
+      core.strays = true;
       if (error instanceof FencedError) core.onFenced();
       else if (!stopped) {
         core.log({ level: 'warn', message: 'claiming runs failed; trying again', error: (error as Error).message });
@@ -224,7 +228,6 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
       }
     } finally {
       claiming = false;
-      claimBegan = Number.POSITIVE_INFINITY;
       if (again && !stopped && !core.draining && roomForRuns(core) > 0) setImmediate(kick);
     }
   }
