@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { EngineError } from '../engine/index.ts';
 import { PolicyError, type PolicyErrorCode } from '../policy/index.ts';
 import { isTransient } from '../store/index.ts';
+import { ThreadError } from '../threads/index.ts';
 import { VaultError, type VaultErrorCode } from '../vault/index.ts';
 import type { Log } from './services.ts';
 
@@ -38,6 +39,8 @@ export const API_ERRORS = {
   VAULT_UNAVAILABLE: 503,
   /** No firewall has been started on this installation. */
   FIREWALL_UNAVAILABLE: 503,
+  /** The process was started without threads. */
+  THREADS_UNAVAILABLE: 503,
 } as const;
 
 export const VAULT_ERRORS: Readonly<Record<VaultErrorCode, number>> = {
@@ -84,6 +87,7 @@ export function errorResponse(error: unknown, log: Log, context: Readonly<Record
   // ROW_REJECTED quotes Postgres: that is for our log, not for the client
   if (error instanceof EngineError && error.code !== 'ROW_REJECTED')
     return answer(error.httpStatus, error.code, error.message, error.details, retryLater(error.httpStatus));
+  if (error instanceof ThreadError) return answer(error.httpStatus, error.code, error.message, error.details, {});
   if (error instanceof VaultError) return answer(VAULT_ERRORS[error.code], error.code, error.message, error.details, {});
   if (error instanceof PolicyError)
     return answer(

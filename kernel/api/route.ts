@@ -38,6 +38,8 @@ export interface RouteSpec<Params extends z.ZodType = z.ZodType, Query extends z
     | 'Runs'
     | 'Events'
     | 'Workflows'
+    | 'Threads'
+    | 'Deliveries'
     | 'Queues'
     | 'Secrets'
     | 'Leases'
@@ -54,6 +56,8 @@ export interface RouteSpec<Params extends z.ZodType = z.ZodType, Query extends z
   readonly body?: Body;
   /** Also takes an array of bodies, up to this many. */
   readonly bodyMany?: { readonly max: number };
+  /** Default: that of the server. */
+  readonly maxBodyBytes?: number;
   readonly example?: unknown;
   readonly responses: Readonly<Record<number, ResponseDoc>>;
   /** Codes beside those that any route may answer with. */

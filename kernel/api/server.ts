@@ -16,6 +16,7 @@ import { ROUTES } from './routes/index.ts';
 import { authorise, type Caller } from './scopes.ts';
 import type { FileProblem, Log, Services, Trust } from './services.ts';
 import { parse } from './validate.ts';
+import type { Threads } from '../threads/index.ts';
 
 export interface ApiOptions {
   readonly engine: Engine;
@@ -26,6 +27,8 @@ export interface ApiOptions {
   readonly log?: Log;
   /** Without it, what concerns secrets, policy and the audit log answers 503. */
   readonly trust?: Trust;
+  /** Without it, what concerns threads answers 503. */
+  readonly threads?: Threads;
   /** What is wrong with the workflow files, as their host reports it. */
   readonly problems?: () => readonly FileProblem[];
   /** Most bytes of a request's body. Default 1 MiB. */
@@ -67,6 +70,7 @@ export function createApi(options: ApiOptions): Api {
     version,
     log,
     trust: options.trust,
+    threads: options.threads,
     problems: options.problems ?? (() => []),
     isDraining: () => draining,
     closing: closing.signal,
@@ -128,7 +132,8 @@ export function createApi(options: ApiOptions): Api {
   }
 
   async function readBody(route: Route, schema: z.ZodType, request: Request): Promise<unknown> {
-    const value = await readJson(request, route.bodyMany === undefined ? { single, many: single } : bulk);
+    const most = route.maxBodyBytes ?? single;
+    const value = await readJson(request, route.bodyMany === undefined ? { single: most, many: most } : bulk);
     if (route.bodyMany === undefined || !Array.isArray(value)) return parse(schema, value);
     return parse(z.array(schema).max(route.bodyMany.max), value);
   }

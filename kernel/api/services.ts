@@ -1,6 +1,7 @@
 /** What the routes work with, handed to each of them. */
 import type { Engine, WorkflowRegistry } from '../engine/index.ts';
 import type { Store, StoreLogEntry } from '../store/index.ts';
+import type { Threads } from '../threads/index.ts';
 import type { Installation } from '../vault/index.ts';
 import { ApiError } from './errors.ts';
 import type { ApiKeys } from './keys.ts';
@@ -37,6 +38,7 @@ export interface Services {
   readonly version: string;
   readonly log: Log;
   readonly trust: Trust | undefined;
+  readonly threads: Threads | undefined;
   problems(): readonly FileProblem[];
   isDraining(): boolean;
   /** Aborts when the server closes: streams end then. */
@@ -49,4 +51,10 @@ export function installationOf({ trust }: Services): Installation {
   if (trust === undefined)
     throw new ApiError('VAULT_UNAVAILABLE', 'this process has no master key, so it answers for no secrets, policy or audit log');
   return trust.installation;
+}
+
+/** @throws ApiError THREADS_UNAVAILABLE in a process that was started without them */
+export function threadsOf({ threads }: Services): Threads {
+  if (threads === undefined) throw new ApiError('THREADS_UNAVAILABLE', 'this process serves no threads');
+  return threads;
 }

@@ -6,10 +6,11 @@
  */
 import { isTransient } from '../store/index.ts';
 import type { RunEvent } from '../engine/index.ts';
+import type { Frames } from '../threads/index.ts';
 import type { Log } from './services.ts';
 
-export interface StreamOptions {
-  open(signal: AbortSignal): AsyncIterable<RunEvent>;
+export interface StreamOptions<Item> {
+  open(signal: AbortSignal): AsyncIterable<Item>;
   /** Aborts when the client left. */
   readonly client: AbortSignal;
   /** Aborts when the server closes. */
@@ -33,12 +34,33 @@ export const STREAM_HEADERS = {
 const COMMENT_EVERY_S = 15;
 
 /** Resolves when the first event is there: an unknown run is refused with a status, not within a stream. */
-export async function eventStream(options: StreamOptions): Promise<Response> {
+export async function eventStream(options: StreamOptions<RunEvent>): Promise<Response> {
+  const encoder = new TextEncoder();
+  const { events, stop } = openEvents(options);
+  return respond(options, events, stop, Promise.resolve(await events.next()), (event) => encoder.encode(format(event)));
+}
+
+/** Of a thread that is known to be there: its first event may be long in coming. */
+export function threadStream(options: StreamOptions<Frames>): Response {
+  const { events, stop } = openEvents(options);
+  return respond(options, events, stop, undefined, ({ bytes }) => bytes);
+}
+
+function openEvents<Item>(options: StreamOptions<Item>): { readonly events: AsyncIterator<Item>; readonly stop: AbortController } {
   const stop = new AbortController();
   const events = options.open(AbortSignal.any([options.client, options.server, stop.signal]))[Symbol.asyncIterator]();
-  const first = await events.next();
+  return { events, stop };
+}
+
+function respond<Item>(
+  options: StreamOptions<Item>,
+  events: AsyncIterator<Item>,
+  stop: AbortController,
+  first: Promise<IteratorResult<Item>> | undefined,
+  encode: (item: Item) => Uint8Array,
+): Response {
   const encoder = new TextEncoder();
-  let pending: Promise<IteratorResult<RunEvent>> | undefined = Promise.resolve(first);
+  let pending = first;
   let ticks = 0;
   let timer: NodeJS.Timeout | undefined;
   let ended = false;
@@ -72,7 +94,7 @@ export async function eventStream(options: StreamOptions): Promise<Response> {
         pending = undefined;
         if (ended) return;
         if (done) end(controller);
-        else controller.enqueue(encoder.encode(format(value)));
+        else controller.enqueue(encode(value));
       } catch (error) {
         // The client comes back with the last id it saw, and is refused with a status if need be
         if (!ended && !isTransient(error))

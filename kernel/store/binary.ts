@@ -59,6 +59,11 @@ export function int4Array(values: readonly (number | null)[]): Buffer {
   return fixed(OID.int4, 4, values, (buffer, at, i) => buffer.writeInt32BE(values[i] as number, at));
 }
 
+/** Whole numbers up to 2^53. */
+export function int8Array(values: readonly (number | null)[]): Buffer {
+  return fixed(OID.int8, 8, values, (buffer, at, i) => buffer.writeBigInt64BE(BigInt(values[i] as number), at));
+}
+
 /** Single ASCII characters, for columns of type "char". */
 export function charArray(values: readonly (string | null)[]): Buffer {
   return fixed(OID.char, 1, values, (buffer, at, i) => buffer.writeUInt8((values[i] as string).charCodeAt(0), at));

@@ -27,6 +27,8 @@ export interface TestApiOptions extends Partial<EngineOptions & ApiOptions> {
   readonly idle?: boolean;
   /** With the keys of an installation; and as if a firewall had been started on it. Default: without either. */
   readonly vault?: 'with a firewall' | 'alone';
+  /** On an engine that is there, which is left open. Default: one of its own. */
+  readonly on?: TestEngine;
 }
 
 export interface TestApi extends AsyncDisposable {
@@ -44,8 +46,8 @@ export interface TestApi extends AsyncDisposable {
 }
 
 /** An API with two workflows: `greet`, which asks for `{name}`, and `other`. */
-export async function startTestApi({ vault, ...options }: TestApiOptions = {}): Promise<TestApi> {
-  const t = await createTestEngine(options);
+export async function startTestApi({ vault, on, ...options }: TestApiOptions = {}): Promise<TestApi> {
+  const t = on ?? (await createTestEngine(options));
   t.registry.define('greet', async (input: { name: string }, ctx) => ctx.step('greet', () => `hello ${input.name}`), {
     parseInput(input) {
       if (typeof (input as { name?: unknown } | null)?.name === 'string') return input;
@@ -110,7 +112,7 @@ export async function startTestApi({ vault, ...options }: TestApiOptions = {}): 
     async [Symbol.asyncDispose]() {
       await api.close(0);
       await installation?.close();
-      await t[Symbol.asyncDispose]();
+      if (on === undefined) await t[Symbol.asyncDispose]();
     },
   };
 }
@@ -129,7 +131,7 @@ export const CA_PEM = '-----BEGIN CERTIFICATE-----\ntest\n-----END CERTIFICATE--
 function checkAnswer(method: string, path: string, { status, body }: Answered): void {
   if (status >= 400) {
     ErrorSchema.parse(body);
-    assert.match(body.code, /^[A-Z][A-Z_]+$/);
+    assert.match(body.code, /^[A-Z][A-Z0-9_]+$/);
     return;
   }
   const plain = path.replace(/\?.*$/, '').replace(/^\/api\//, '/');

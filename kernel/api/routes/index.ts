@@ -2,6 +2,7 @@
 import type { Route } from '../route.ts';
 import { approvalRoutes } from './approvals.ts';
 import { auditRoutes } from './audit.ts';
+import { deliveryRoutes } from './deliveries.ts';
 import { eventRoutes } from './events.ts';
 import { keyRoutes } from './keys.ts';
 import { leaseRoutes } from './leases.ts';
@@ -9,12 +10,15 @@ import { operationRoutes } from './operations.ts';
 import { policyRoutes } from './policy.ts';
 import { runRoutes } from './runs.ts';
 import { secretRoutes } from './secrets.ts';
+import { threadRoutes } from './threads.ts';
 import { workflowRoutes } from './workflows.ts';
 
 export const ROUTES: readonly Route[] = [
   ...runRoutes,
   ...eventRoutes,
   ...workflowRoutes,
+  ...threadRoutes,
+  ...deliveryRoutes,
   ...secretRoutes,
   ...leaseRoutes,
   ...policyRoutes,

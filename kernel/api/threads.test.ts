@@ -1,0 +1,155 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ADMIN, startTestApi } from '../../test/support/api.ts';
+import { createTestThreads, type TestThreads } from '../../test/support/threads.ts';
+
+async function serve(t: TestThreads) {
+  return startTestApi({ threads: t.threads, on: t.engine });
+}
+
+test('one call spawns, sends and executes; the stream tells the turn and ends with it', async () => {
+  await using t = await createTestThreads();
+  await using api = await serve(t);
+  const key = 'github:o/r:1#ü';
+  const accepted = await api.call('POST', '/agent/execute', { thread_key: key, message: 'hello', execute_id: 'e1' });
+  assert.equal(accepted.status, 202);
+  assert.deepEqual([accepted.body.status, accepted.body.final_key], ['queued', accepted.body.execution_id]);
+  const again = await api.call('POST', '/agent/execute', { thread_key: key, message: 'hello', execute_id: 'e1' });
+  assert.deepEqual([again.body.execution_id, again.body.idempotent], [accepted.body.execution_id, true]);
+  const other = await api.call('POST', '/agent/execute', { thread_key: key, message: 'other', execute_id: 'e1' });
+  assert.deepEqual([other.status, other.body.code], [409, 'IDEMPOTENCY_PAYLOAD_MISMATCH']);
+
+  const path = `/api/agent/threads/${encodeURIComponent(key)}`;
+  const stream = await fetch(`${api.url}${path}/events?execution_id=${accepted.body.execution_id}`, { headers: { 'x-api-key': ADMIN } });
+  assert.equal(stream.headers.get('content-type'), 'text/event-stream');
+  const text = await stream.text();
+  assert.deepEqual(
+    [...text.matchAll(/"status":"(\w+)"/g)].map(([, status]) => status),
+    ['queued', 'running', 'completed'],
+  );
+  const lastSeen = /id: (\d+)\n[^]*"status":"running"/.exec(text)?.[1] ?? '';
+  const rest = await fetch(`${api.url}${path}/events?execution_id=${accepted.body.execution_id}`, {
+    headers: { 'x-api-key': ADMIN, 'last-event-id': String(Number(lastSeen) + 1) },
+  });
+  assert.deepEqual(
+    [...(await rest.text()).matchAll(/"status":"(\w+)"/g)].map(([, status]) => status),
+    ['completed'],
+  );
+
+  const execution = await api.call('GET', `/agent/executions/${accepted.body.execution_id}`);
+  assert.deepEqual([execution.body.status, execution.body.result_text], ['completed', 'done']);
+  assert.equal((await api.call('GET', path)).body.last_event_id, 4);
+  assert.equal((await api.call('GET', `${path}/executions`)).body.items.length, 1);
+  assert.equal((await api.call('GET', `/agent/messages?thread_key=${encodeURIComponent(key)}`)).body.items[0].parts[0].text, 'hello');
+  assert.equal((await api.call('GET', '/agent/threads')).body.items[0].thread_key, key);
+});
+
+test('a picture goes in as base64 and comes out as its bytes, never as a page of ours', async () => {
+  await using t = await createTestThreads();
+  await using api = await serve(t);
+  const { assignment_generation } = (await api.call('POST', '/agent/spawn', { thread_key: 'a' })).body;
+  const bytes = Buffer.from(`<script>alert(1)</script>${'x'.repeat(2 * 1024 * 1024)}`);
+  const part = { type: 'image', name: 'p.html', source: { type: 'base64', media_type: 'text/html', data: bytes.toString('base64') } };
+  const stored = await api.call('POST', '/agent/message', {
+    thread_key: 'a',
+    assignment_generation,
+    event: { type: 'user', message: { role: 'user', content: [part] } },
+  });
+  assert.equal(stored.status, 200);
+  const { items } = (await api.call('GET', '/agent/attachments?thread_key=a')).body;
+  const download = await fetch(api.url + items[0].download_url, { headers: { 'x-api-key': ADMIN } });
+  assert.deepEqual(
+    [
+      download.headers.get('content-type'),
+      download.headers.get('content-disposition'),
+      Buffer.from(await download.arrayBuffer()).equals(bytes),
+    ],
+    ['application/octet-stream', "attachment; filename*=UTF-8''p.html", true],
+  );
+  const missing = await api.call('GET', '/agent/attachments/nothing/download');
+  assert.deepEqual([missing.status, missing.body.code], [404, 'ATTACHMENT_NOT_FOUND']);
+});
+
+const BAD: readonly [what: string, path: string, body: unknown, status: number, code: string, pattern: RegExp][] = [
+  ['an unknown harness', '/agent/spawn', { thread_key: 'b', harness: 'gpt' }, 422, 'UNKNOWN_HARNESS', /demo/],
+  ['an unknown field', '/agent/spawn', { thread_key: 'b', harnes: 'demo' }, 422, 'INVALID_REQUEST', /harnes/],
+  [
+    'a thread without an assignment',
+    '/agent/message',
+    { thread_key: 'b', assignment_generation: 1, parts: [{ type: 'text', text: 'x' }] },
+    409,
+    'NO_ACTIVE_ASSIGNMENT',
+    /spawn/,
+  ],
+  [
+    'an old generation',
+    '/agent/message',
+    { thread_key: 'a', assignment_generation: 9, parts: [{ type: 'text', text: 'x' }] },
+    409,
+    'ASSIGNMENT_GENERATION_STALE',
+    /9/,
+  ],
+  ['a message without parts', '/agent/message', { thread_key: 'a', assignment_generation: 1, parts: [] }, 422, 'INVALID_REQUEST', /parts/],
+  [
+    'a text part without text',
+    '/agent/message',
+    { thread_key: 'a', assignment_generation: 1, parts: [{ type: 'text' }] },
+    422,
+    'INVALID_REQUEST',
+    /parts\[0\].text/,
+  ],
+  [
+    'data that is no base64',
+    '/agent/message',
+    { thread_key: 'a', assignment_generation: 1, parts: [{ type: 'image', source: { type: 'base64', data: '%%' } }] },
+    422,
+    'INVALID_BASE64_ATTACHMENT',
+    /parts\[0\]/,
+  ],
+  ['nothing to answer', '/agent/execute', { thread_key: 'a', assignment_generation: 1 }, 409, 'NO_INPUT', /message/],
+  ['neither generation nor message', '/agent/execute', { thread_key: 'a' }, 422, 'INVALID_REQUEST', /assignment_generation/],
+  ['a cancel of what is not there', '/agent/executions/nothing/cancel', undefined, 404, 'EXECUTION_NOT_FOUND', /nothing/],
+  ['a claim of too many', '/agent/final-deliveries/claim', { consumer_id: 'x', limit: 21 }, 422, 'INVALID_REQUEST', /limit/],
+  [
+    'a delivery that is not claimed',
+    '/agent/final-deliveries/00000000-0000-7000-8000-000000000000/delivered',
+    { consumer_id: 'x' },
+    409,
+    'DELIVERY_NOT_CLAIMED',
+    /claimed/,
+  ],
+];
+
+test('bad requests are refused by name, and change nothing', async () => {
+  await using t = await createTestThreads();
+  await using api = await serve(t);
+  await api.call('POST', '/agent/spawn', { thread_key: 'a' });
+  for (const [what, path, body, status, code, pattern] of BAD) {
+    const answer = await api.call('POST', path, body);
+    assert.deepEqual([answer.status, answer.body.code], [status, code], what);
+    assert.match(answer.body.message, pattern, what);
+  }
+  assert.equal((await api.call('GET', '/agent/threads')).body.items.length, 1);
+  assert.deepEqual((await api.call('GET', '/agent/messages?thread_key=a')).body.items, []);
+  const stream = await api.call('GET', '/agent/threads/a/events?after_event_id=x');
+  assert.deepEqual([stream.status, stream.body.code], [422, 'INVALID_REQUEST']);
+  assert.equal((await api.call('GET', '/agent/threads/nowhere/events')).status, 404);
+});
+
+test('each scope opens its own routes and no others', async () => {
+  await using t = await createTestThreads();
+  await using api = await serve(t);
+  await api.call('POST', '/agent/spawn', { thread_key: 'a' });
+  const calls: readonly [method: string, path: string, body: unknown, scope: string][] = [
+    ['GET', '/agent/threads/a', undefined, 'threads.read'],
+    ['POST', '/agent/spawn', { thread_key: 'a' }, 'threads.write'],
+    ['POST', '/agent/final-deliveries/claim', { consumer_id: 'x' }, 'deliveries.claim'],
+  ];
+  for (const [, , , scope] of calls) {
+    const key = await api.keyWith(scope);
+    for (const [method, path, body, needed] of calls) {
+      const { status } = await api.call(method, path, body, { key });
+      assert.equal(status, scope === needed ? 200 : 403, `${scope} on ${path}`);
+    }
+  }
+});

@@ -1,0 +1,123 @@
+/** What clients say to turns that wait or run: end, or take this too. */
+import { createHash, randomUUID } from 'node:crypto';
+import { canonicalJson, type Queryable, type Store } from '../store/index.ts';
+import { ThreadError } from './errors.ts';
+import { appendIn } from './events.ts';
+import { checkExecutionId, lockThread, stateEvent } from './requests.ts';
+import { TURNS_CHANNEL } from './turns.ts';
+import { type ExecutionStatus, type MessagePart, TERMINAL_STATUSES, type TerminalReason } from './types.ts';
+
+export interface CancelAnswer {
+  readonly execution_id: string;
+  readonly thread_key: string;
+  /** `cancelled` when it had not begun; `cancel_requested` when it is told to end. */
+  readonly status: ExecutionStatus;
+  readonly idempotent: boolean;
+}
+
+/** @throws ThreadError EXECUTION_NOT_FOUND, EXECUTION_FINISHED */
+export async function cancelExecution(store: Store, executionId: string): Promise<CancelAnswer> {
+  checkExecutionId(executionId);
+  return store.transaction(async (tx) => {
+    const { thread_key } = await find(tx, executionId);
+    await lockThread(tx, thread_key, 'existing');
+    const { status } = await find(tx, executionId);
+    if (status === 'cancelled' || status === 'cancel_requested') return { execution_id: executionId, thread_key, status, idempotent: true };
+    if (TERMINAL_STATUSES.includes(status)) throw new ThreadError('EXECUTION_FINISHED', `the execution has ended: ${status}`);
+    return {
+      execution_id: executionId,
+      thread_key,
+      status: await cancelIn(tx, thread_key, executionId, status, 'cancelled'),
+      idempotent: false,
+    };
+  });
+}
+
+/** Every turn of the thread that has not ended. In the caller's transaction, which holds the thread's row. */
+export async function cancelAll(tx: Queryable, threadKey: string, reason: TerminalReason): Promise<readonly string[]> {
+  const { rows } = await tx.query<{ execution_id: string; status: ExecutionStatus }>(
+    `select execution_id, status from agent_execution_requests where thread_key = $1 and status in ('queued', 'running') order by created_at, execution_id`,
+    [threadKey],
+  );
+  for (const { execution_id, status } of rows) await cancelIn(tx, threadKey, execution_id, status, reason);
+  return rows.map((row) => row.execution_id);
+}
+
+async function cancelIn(
+  tx: Queryable,
+  threadKey: string,
+  executionId: string,
+  status: ExecutionStatus,
+  reason: TerminalReason,
+): Promise<ExecutionStatus> {
+  if (status === 'queued') {
+    // the run finds it ended when its turn comes
+    await tx.query(
+      `update agent_execution_requests set status = 'cancelled', terminal_reason = $3, completed_at = now(), updated_at = now()
+       where thread_key = $1 and execution_id = $2`,
+      [threadKey, executionId, reason],
+    );
+    await appendIn(tx, threadKey, executionId, [stateEvent(threadKey, executionId, { status: 'cancelled', terminal_reason: reason })]);
+    return 'cancelled';
+  }
+  await tx.query(
+    `update agent_execution_requests set status = 'cancel_requested', updated_at = now() where thread_key = $1 and execution_id = $2`,
+    [threadKey, executionId],
+  );
+  await appendIn(tx, threadKey, executionId, [stateEvent(threadKey, executionId, { status: 'cancel_requested' })]);
+  await tx.query(`select pg_notify('${TURNS_CHANNEL}', $1)`, [executionId]);
+  return 'cancel_requested';
+}
+
+/** More input for a running turn. @throws ThreadError EXECUTION_NOT_FOUND, EXECUTION_NOT_RUNNING, IDEMPOTENCY_PAYLOAD_MISMATCH */
+export async function steerExecution(
+  store: Store,
+  executionId: string,
+  request: {
+    readonly content_blocks: readonly MessagePart[];
+    readonly message_id?: string | undefined;
+    readonly user_id?: string | undefined;
+  },
+): Promise<{ readonly execution_id: string; readonly thread_key: string; readonly status: 'steered'; readonly idempotent: boolean }> {
+  checkExecutionId(executionId);
+  const signalId = request.message_id ?? randomUUID();
+  const hash = createHash('sha256').update(canonicalJson(request.content_blocks)).digest();
+  return store.transaction(async (tx) => {
+    const { thread_key } = await find(tx, executionId);
+    await lockThread(tx, thread_key, 'existing');
+    const { rows: known } = await tx.query<{ request_hash: Buffer }>(
+      'select request_hash from agent_execution_signals where thread_key = $1 and execution_id = $2 and signal_id = $3',
+      [thread_key, executionId, signalId],
+    );
+    if (known[0] !== undefined) {
+      if (!known[0].request_hash.equals(hash))
+        throw new ThreadError('IDEMPOTENCY_PAYLOAD_MISMATCH', `message_id: ${JSON.stringify(signalId)} was used before with another body`);
+      return { execution_id: executionId, thread_key, status: 'steered' as const, idempotent: true };
+    }
+    const { status } = await find(tx, executionId);
+    if (status !== 'running')
+      throw new ThreadError('EXECUTION_NOT_RUNNING', `the execution is not running, it is ${status}: send a message instead`);
+    await tx.query(
+      `insert into agent_execution_signals (thread_key, execution_id, signal_id, kind, body, request_hash) values ($1, $2, $3, 'steer', $4, $5)`,
+      [thread_key, executionId, signalId, JSON.stringify(request.content_blocks), hash],
+    );
+    await appendIn(tx, thread_key, executionId, [
+      {
+        kind: 'steered',
+        data: { type: 'execution.steered', message_id: signalId, content: request.content_blocks, user_id: request.user_id ?? null },
+      },
+    ]);
+    await tx.query(`select pg_notify('${TURNS_CHANNEL}', $1)`, [executionId]);
+    return { execution_id: executionId, thread_key, status: 'steered' as const, idempotent: false };
+  });
+}
+
+async function find(tx: Queryable, executionId: string): Promise<{ readonly thread_key: string; readonly status: ExecutionStatus }> {
+  const { rows } = await tx.query<{ thread_key: string; status: ExecutionStatus }>(
+    'select thread_key, status from agent_execution_requests where execution_id = $1',
+    [executionId],
+  );
+  const [row] = rows;
+  if (row === undefined) throw new ThreadError('EXECUTION_NOT_FOUND', `there is no execution ${executionId}`);
+  return row;
+}

@@ -1,0 +1,146 @@
+/**
+ * The outbox of final answers. A consumer claims with a lease and renews it while it works; one that is silent loses the
+ * claim to another. So an answer is delivered at least once; that it is shown once is the consumer's part, by the
+ * execution's id.
+ */
+import type { Store } from '../store/index.ts';
+import { ThreadError } from './errors.ts';
+import { appendIn } from './events.ts';
+import { checkExecutionId } from './requests.ts';
+
+const ATTEMPTS_MOST = 50;
+/** Before the next try, by how often it failed. */
+const BACKOFF_S = [5, 15, 30, 60, 120, 300, 600];
+
+export interface ClaimedDelivery {
+  readonly execution_id: string;
+  readonly thread_key: string;
+  readonly trace_id: string;
+  readonly platform: string;
+  readonly attempt_count: number;
+  readonly delivery: unknown;
+  readonly final_payload: unknown;
+  readonly lease_expires_at: string;
+}
+
+export async function claimDeliveries(
+  store: Store,
+  request: { readonly consumer_id: string; readonly limit: number; readonly lease_seconds: number; readonly platform?: string | undefined },
+): Promise<readonly ClaimedDelivery[]> {
+  const { rows } = await store.query<{
+    execution_id: string;
+    thread_key: string;
+    trace_id: string;
+    platform: string;
+    attempt_count: number;
+    delivery: string;
+    final_payload: string;
+    lease_expires_at: number;
+  }>(
+    `with due as (
+       select thread_key, execution_id from agent_final_delivery_outbox
+       where ($4::text is null or platform = $4)
+         and ((state in ('pending', 'retry_wait') and next_attempt_at <= now()) or (state = 'sending' and lease_expires_at <= now()))
+       order by next_attempt_at limit $2 for update skip locked)
+     update agent_final_delivery_outbox o
+     set state = 'sending', lease_owner = $1, lease_expires_at = now() + make_interval(secs => $3), attempt_count = o.attempt_count + 1,
+       last_attempt_at = now(), updated_at = now()
+     from due join sandbox_sessions s using (thread_key)
+     where o.thread_key = due.thread_key and o.execution_id = due.execution_id
+     returning o.execution_id, o.thread_key, s.trace_id, o.platform, o.attempt_count, o.delivery, o.final_payload, o.lease_expires_at`,
+    [request.consumer_id, request.limit, request.lease_seconds, request.platform ?? null],
+  );
+  return rows
+    .toSorted((a, b) => (a.execution_id < b.execution_id ? -1 : 1))
+    .map((row) => ({
+      ...row,
+      delivery: JSON.parse(row.delivery) as unknown,
+      final_payload: JSON.parse(row.final_payload) as unknown,
+      lease_expires_at: new Date(row.lease_expires_at).toISOString(),
+    }));
+}
+
+/** @throws ThreadError DELIVERY_NOT_CLAIMED, EXECUTION_NOT_FOUND */
+export async function renewDelivery(store: Store, executionId: string, consumerId: string, leaseSeconds: number): Promise<void> {
+  checkExecutionId(executionId);
+  const { rowCount } = await store.query(
+    `update agent_final_delivery_outbox set lease_expires_at = now() + make_interval(secs => $3), updated_at = now()
+     where execution_id = $1 and state = 'sending' and lease_owner = $2 returning 1`,
+    [executionId, consumerId, leaseSeconds],
+  );
+  if (rowCount !== 1) throw notClaimed(executionId);
+}
+
+/** @throws ThreadError DELIVERY_NOT_CLAIMED, EXECUTION_NOT_FOUND */
+export async function settleDelivery(store: Store, executionId: string, consumerId: string): Promise<{ readonly idempotent: boolean }> {
+  checkExecutionId(executionId);
+  return store.transaction(async (tx) => {
+    const { rows } = await tx.query<{ thread_key: string }>(
+      `update agent_final_delivery_outbox set state = 'delivered', delivered_at = now(), lease_owner = $2, lease_expires_at = null, updated_at = now()
+       where execution_id = $1 and state = 'sending' and lease_owner = $2 returning thread_key`,
+      [executionId, consumerId],
+    );
+    const [row] = rows;
+    if (row === undefined) {
+      const { rows: before } = await tx.query<{ state: string; lease_owner: string | null }>(
+        'select state, lease_owner from agent_final_delivery_outbox where execution_id = $1',
+        [executionId],
+      );
+      if (before[0]?.state === 'delivered' && before[0].lease_owner === consumerId) return { idempotent: true };
+      throw notClaimed(executionId);
+    }
+    await appendIn(tx, row.thread_key, executionId, [
+      {
+        kind: 'final_delivery_delivered',
+        data: { type: 'final_delivery.delivered', execution_id: executionId, thread_key: row.thread_key },
+      },
+    ]);
+    return { idempotent: false };
+  });
+}
+
+/** It is tried again later, or never. @throws ThreadError DELIVERY_NOT_CLAIMED, EXECUTION_NOT_FOUND */
+export async function failDelivery(
+  store: Store,
+  executionId: string,
+  request: {
+    readonly consumer_id: string;
+    readonly error: string;
+    readonly retry_after_seconds?: number | undefined;
+    readonly non_retryable?: boolean | undefined;
+  },
+): Promise<{ readonly state: 'retry_wait' | 'dead_letter' }> {
+  checkExecutionId(executionId);
+  const { rows } = await store.query<{ state: 'retry_wait' | 'dead_letter' }>(
+    `update agent_final_delivery_outbox
+     set state = case when $4 or attempt_count >= ${ATTEMPTS_MOST} then 'dead_letter' else 'retry_wait' end,
+       next_attempt_at = now() + make_interval(secs => coalesce($5, (array[${BACKOFF_S.join(', ')}])[least(attempt_count, ${BACKOFF_S.length})])),
+       lease_owner = null, lease_expires_at = null, last_error = $3, updated_at = now()
+     where execution_id = $1 and state = 'sending' and lease_owner = $2 returning state`,
+    [
+      executionId,
+      request.consumer_id,
+      request.error.slice(0, 2000).replaceAll('\0', ''),
+      request.non_retryable ?? false,
+      request.retry_after_seconds ?? null,
+    ],
+  );
+  const [row] = rows;
+  if (row === undefined) throw notClaimed(executionId);
+  return row;
+}
+
+/** A dead letter, or one that waits, is due at once. @throws ThreadError EXECUTION_NOT_FOUND */
+export async function retryDelivery(store: Store, executionId: string): Promise<void> {
+  checkExecutionId(executionId);
+  const { rowCount } = await store.query(
+    `update agent_final_delivery_outbox set state = 'pending', attempt_count = 0, next_attempt_at = now(), updated_at = now()
+     where execution_id = $1 and state in ('dead_letter', 'retry_wait') returning 1`,
+    [executionId],
+  );
+  if (rowCount !== 1) throw notClaimed(executionId);
+}
+
+function notClaimed(executionId: string): ThreadError {
+  return new ThreadError('DELIVERY_NOT_CLAIMED', `the delivery of ${executionId} is not claimed by this consumer, or is over`);
+}

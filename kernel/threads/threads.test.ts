@@ -1,0 +1,371 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createTestThreads } from '../../test/support/threads.ts';
+import { eventually } from '../../test/support/wait.ts';
+import { ThreadError } from './errors.ts';
+
+const refuses = (code: string, pattern?: RegExp) => (error: unknown) => {
+  assert.ok(error instanceof ThreadError, String(error));
+  assert.equal(error.code, code);
+  if (pattern !== undefined) assert.match(error.message, pattern);
+  return true;
+};
+
+test('a spawn with an id answers the same however often it is sent, and refuses another body', async () => {
+  await using t = await createTestThreads();
+  const first = await t.threads.spawn({ thread_key: 'a', spawn_id: 's1', harness: 'claude' });
+  assert.deepEqual(
+    [first.assignment_generation, first.harness, first.state, first.assignment_state, first.idempotent],
+    [1, 'claude', 'active', 'assigned_idle', false],
+  );
+  const again = await t.threads.spawn({ thread_key: 'a', spawn_id: 's1', harness: 'claude' });
+  assert.deepEqual(again, { ...first, idempotent: true });
+  await assert.rejects(
+    t.threads.spawn({ thread_key: 'a', spawn_id: 's1', harness: 'demo' }),
+    refuses('IDEMPOTENCY_PAYLOAD_MISMATCH', /s1/),
+  );
+  await t.threads.release({ thread_key: 'a' });
+  assert.deepEqual(await t.threads.spawn({ thread_key: 'a', spawn_id: 's1', harness: 'claude' }), { ...first, idempotent: true });
+});
+
+test('a spawn that names nothing attaches; one that names something else is refused until the release', async () => {
+  await using t = await createTestThreads();
+  await t.threads.spawn({ thread_key: 'a', persona_id: 'reviewer' });
+  const attached = await t.threads.spawn({ thread_key: 'a' });
+  assert.deepEqual(
+    [attached.assignment_generation, attached.harness, attached.persona_id, attached.prompt_ref],
+    [1, 'claude', 'reviewer', 'persona:reviewer'],
+  );
+  await assert.rejects(
+    t.threads.spawn({ thread_key: 'a', harness: 'demo' }),
+    refuses('ACTIVE_ASSIGNMENT_PROMPT_MISMATCH', /claude with the persona reviewer/),
+  );
+  assert.equal((await t.threads.release({ thread_key: 'a', release_id: 'r' })).released, true);
+  assert.equal((await t.threads.release({ thread_key: 'a', release_id: 'r' })).idempotent, true);
+  assert.deepEqual(await t.threads.release({ thread_key: 'a' }), {
+    thread_key: 'a',
+    released: false,
+    reason: 'no_active_assignment',
+    idempotent: false,
+  });
+  assert.equal((await t.threads.spawn({ thread_key: 'a', harness: 'demo' })).assignment_generation, 2);
+});
+
+test('what is unknown is refused by name', async () => {
+  await using t = await createTestThreads();
+  await assert.rejects(t.threads.spawn({ thread_key: 'a', harness: 'gpt' }), refuses('UNKNOWN_HARNESS', /demo, claude/));
+  await assert.rejects(t.threads.spawn({ thread_key: 'a', persona_id: 'nobody' }), refuses('UNKNOWN_PERSONA_ID', /nobody/));
+  await assert.rejects(t.threads.spawn({ thread_key: '' }), refuses('INVALID_REQUEST', /thread_key/));
+  await assert.rejects(t.threads.spawn({ thread_key: 'a\u0000b' }), refuses('INVALID_REQUEST', /control/));
+  await assert.rejects(t.threads.message({ thread_key: 'nowhere', assignment_generation: 1, parts: [] }), refuses('NO_ACTIVE_ASSIGNMENT'));
+  await assert.rejects(t.threads.getThread('nowhere'), refuses('THREAD_NOT_FOUND'));
+  await assert.rejects(t.threads.getExecution('exe_1'), refuses('EXECUTION_NOT_FOUND'));
+});
+
+test('a message is stored once, in its place, and an old generation is refused', async () => {
+  await using t = await createTestThreads();
+  const { assignment_generation } = await t.threads.spawn({ thread_key: 'a' });
+  const message = { thread_key: 'a', assignment_generation, message_id: 'm1', parts: [{ type: 'text', text: 'hello' }] };
+  assert.deepEqual(await t.threads.message(message), { message_id: 'm1', stored_event_id: 'a:m1', attachment_ids: [], idempotent: false });
+  assert.equal((await t.threads.message(message)).idempotent, true);
+  await assert.rejects(
+    t.threads.message({ ...message, parts: [{ type: 'text', text: 'other' }] }),
+    refuses('IDEMPOTENCY_PAYLOAD_MISMATCH'),
+  );
+  await Promise.all(Array.from({ length: 20 }, (_, i) => t.threads.message({ ...message, message_id: `n${i}` })));
+  const { items, next } = await t.threads.listMessages('a', { limit: 15 });
+  const rest = await t.threads.listMessages('a', { after: next ?? '', limit: 15 });
+  assert.equal(new Set([...items, ...rest.items].map(({ id }) => id)).size, 21);
+  await t.threads.release({ thread_key: 'a' });
+  await t.threads.spawn({ thread_key: 'a' });
+  await assert.rejects(t.threads.message({ ...message, message_id: 'm2' }), refuses('ASSIGNMENT_GENERATION_STALE', /2/));
+});
+
+test('data in a message becomes an attachment, is served back, and must be base64', async () => {
+  await using t = await createTestThreads();
+  const { assignment_generation } = await t.threads.spawn({ thread_key: 'a' });
+  const picture = Buffer.alloc(5000, 7);
+  const image = (data: string) => ({ type: 'image', name: '../../etc/x.png', source: { type: 'base64', media_type: 'image/png', data } });
+  const { attachment_ids } = await t.threads.message({
+    thread_key: 'a',
+    assignment_generation,
+    parts: [{ type: 'text', text: 'look' }, image(picture.toString('base64')), image(Buffer.from('tiny').toString('base64'))],
+  });
+  assert.equal(attachment_ids.length, 1);
+  const attachment = await t.threads.readAttachment(attachment_ids[0] as string);
+  assert.deepEqual(
+    [attachment.name, attachment.mime_type, attachment.size, attachment.data.equals(picture)],
+    ['.._.._etc_x.png', 'image/png', 5000, true],
+  );
+  const [message] = (await t.threads.listMessages('a', { limit: 1 })).items;
+  assert.deepEqual((message?.parts[1] as { source?: { attachment_id?: string } } | undefined)?.source?.attachment_id, attachment.id);
+  for (const bad of ['not base64!', 'QUJD*', 'A', ''])
+    await assert.rejects(
+      t.threads.message({ thread_key: 'a', assignment_generation, parts: [image(bad)] }),
+      refuses('INVALID_BASE64_ATTACHMENT', /parts\[0\]/),
+      bad,
+    );
+  assert.equal((await t.threads.listMessages('a', { limit: 10 })).items.length, 1, 'a refused message changes nothing');
+});
+
+test('an execution takes the messages that wait, runs, and ends with its result and its last event', async () => {
+  await using t = await createTestThreads();
+  const seen: unknown[] = [];
+  t.onTurn(async (owner, threads) => {
+    const turn = await threads.turns.begin(owner);
+    seen.push(turn.messages.map(({ parts }) => parts[0]?.['text']));
+    await threads.turns.append(owner, [{ kind: 'text.delta', data: { type: 'text.delta', text: 'ok' } }], 17);
+    await threads.turns.finish(owner, { status: 'completed', reason: 'completed', resultText: 'a\0b', usage: { input: 1 } });
+  });
+  const executionId = await t.say('a', 'one');
+  const execution = await t.ended(executionId);
+  assert.deepEqual([execution.status, execution.terminal_reason, execution.result_text], ['completed', 'completed', 'a\ufffdb']);
+  assert.deepEqual(seen, [['one']]);
+  const events = await t.events('a');
+  assert.deepEqual(
+    events.map(({ id, kind, data }) => `${id} ${kind} ${(data['status'] ?? '') as string}`),
+    ['1 message_stored ', '2 execution_state queued', '3 execution_state running', '4 text.delta ', '5 execution_state completed'],
+  );
+  await assert.rejects(
+    t.threads.execute({ thread_key: 'a', assignment_generation: 1 }),
+    refuses('NO_INPUT'),
+    'the message was answered already',
+  );
+});
+
+test('an execution with an id happens once', async () => {
+  await using t = await createTestThreads();
+  let turns = 0;
+  t.onTurn(async (owner, threads) => {
+    turns += 1;
+    await threads.turns.begin(owner);
+    await threads.turns.finish(owner, { status: 'completed', reason: 'completed', resultText: '' });
+  });
+  const { assignment_generation } = await t.threads.spawn({ thread_key: 'a' });
+  await t.threads.message({ thread_key: 'a', assignment_generation, parts: [{ type: 'text', text: 'x' }] });
+  const request = { thread_key: 'a', assignment_generation, execute_id: 'e1' };
+  const all = await Promise.all(Array.from({ length: 10 }, () => t.threads.execute(request)));
+  assert.equal(new Set(all.map(({ execution_id }) => execution_id)).size, 1);
+  assert.equal(all.filter(({ idempotent }) => !idempotent).length, 1);
+  await assert.rejects(t.threads.execute({ ...request, model: 'other' }), refuses('IDEMPOTENCY_PAYLOAD_MISMATCH'));
+  await t.ended(all[0]?.execution_id ?? '');
+  assert.equal((await t.threads.execute(request)).status, 'completed');
+  assert.equal(turns, 1);
+});
+
+test('a thread has one turn at a time, in order; other threads do not wait', async () => {
+  await using t = await createTestThreads();
+  let running = 0;
+  const order: string[] = [];
+  const release: (() => void)[] = [];
+  t.onTurn(async (owner, threads) => {
+    const turn = await threads.turns.begin(owner);
+    if (owner.threadKey === 'a') {
+      running += 1;
+      assert.equal(running, 1);
+      order.push(String(turn.messages[0]?.parts[0]?.['text']));
+      await new Promise<void>((resolve) => release.push(resolve));
+      running -= 1;
+    }
+    await threads.turns.finish(owner, { status: 'completed', reason: 'completed', resultText: '' });
+  });
+  const ids = [await t.say('a', 'one'), await t.say('a', 'two'), await t.say('a', 'three')];
+  await t.ended(await t.say('b', 'meanwhile'));
+  for (const id of ids) {
+    await eventually(() => release.length > 0);
+    release.shift()?.();
+    await t.ended(id);
+  }
+  assert.deepEqual(order, ['one', 'two', 'three']);
+});
+
+test('a queued turn is cancelled at once, a running one is told; both end with an event', async () => {
+  await using t = await createTestThreads();
+  t.onTurn(async (owner, threads) => {
+    await threads.turns.begin(owner);
+    await new Promise<void>((resolve) => {
+      const stop = threads.turns.onSignal(owner.executionId, async () => {
+        if (!(await threads.turns.readSignals(owner, 0)).cancelRequested) return;
+        stop();
+        resolve();
+      });
+    });
+    await threads.turns.finish(owner, { status: 'cancelled', reason: 'cancelled', resultText: '' });
+  });
+  const first = await t.say('a', 'one');
+  const second = await t.say('a', 'two');
+  await eventually(async () => (await t.threads.getExecution(first)).status === 'running');
+  assert.equal((await t.threads.cancel(second)).status, 'cancelled');
+  assert.deepEqual(await t.threads.cancel(second), { execution_id: second, thread_key: 'a', status: 'cancelled', idempotent: true });
+  assert.equal((await t.threads.cancel(first)).status, 'cancel_requested');
+  assert.equal((await t.ended(first)).status, 'cancelled');
+  const states = (await t.events('a'))
+    .filter(({ kind }) => kind === 'execution_state')
+    .map(({ data }) => `${data['execution_id'] === first} ${data['status'] as string}`);
+  assert.deepEqual(
+    states,
+    ['true queued', 'false queued', 'true running', 'false cancelled', 'true cancel_requested', 'true cancelled'].toSorted(
+      (a, b) => states.indexOf(a) - states.indexOf(b),
+    ),
+  );
+  await assert.rejects(t.threads.cancel('00000000-0000-7000-8000-000000000000'), refuses('EXECUTION_NOT_FOUND'));
+});
+
+test('what is said to a running turn reaches it once and in order', async () => {
+  await using t = await createTestThreads();
+  const heard: unknown[] = [];
+  t.onTurn(async (owner, threads) => {
+    await threads.turns.begin(owner);
+    let position = 0;
+    while (heard.length < 3) {
+      const { signals } = await threads.turns.readSignals(owner, position);
+      for (const signal of signals) {
+        position = signal.position;
+        heard.push((signal.body as { text: string }[])[0]?.text);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    await threads.turns.finish(owner, { status: 'completed', reason: 'completed', resultText: '' });
+  });
+  const executionId = await t.say('a', 'one');
+  await eventually(async () => (await t.threads.getExecution(executionId)).status === 'running');
+  for (const text of ['x', 'x', 'y', 'z'])
+    await t.threads.steer(executionId, { content_blocks: [{ type: 'text', text }], message_id: text });
+  await t.ended(executionId);
+  assert.deepEqual(heard, ['x', 'y', 'z']);
+  await assert.rejects(t.threads.steer(executionId, { content_blocks: [] }), refuses('EXECUTION_NOT_RUNNING', /completed/));
+});
+
+test('ids are without gaps and in order of commit, whoever appends', async () => {
+  await using t = await createTestThreads();
+  t.onTurn(async (owner, threads) => {
+    await threads.turns.begin(owner);
+    for (let i = 0; i < 200; i++) await threads.turns.append(owner, [{ kind: 'text.delta', data: { i } }]);
+    await threads.turns.finish(owner, { status: 'completed', reason: 'completed', resultText: '' });
+  });
+  const executionId = await t.say('a', 'one');
+  const read: number[] = [];
+  const reading = (async () => {
+    for await (const { bytes } of t.threads.follow('a', 0, { executionId, signal: AbortSignal.timeout(20_000) }))
+      for (const [, id] of Buffer.from(bytes)
+        .toString()
+        .matchAll(/^id: (\d+)$/gm))
+        read.push(Number(id));
+  })();
+  for (let i = 0; i < 50; i++)
+    await t.threads.message({ thread_key: 'a', assignment_generation: 1, parts: [{ type: 'text', text: `${i}` }] });
+  await reading;
+  const all = await t.events('a');
+  assert.deepEqual(
+    all.map(({ id }) => id),
+    all.map((_, i) => i + 1),
+  );
+  const own = new Set(read);
+  assert.equal(own.size, read.length, 'nothing twice');
+  assert.deepEqual(
+    read,
+    read.toSorted((a, b) => a - b),
+  );
+  assert.equal(read.length, 200 + 3, 'the turn’s own events, to the last');
+});
+
+test('a worker that lost the turn writes nothing more', async () => {
+  await using t = await createTestThreads();
+  const refused: unknown[] = [];
+  t.onTurn(async (owner, threads) => {
+    await threads.turns.begin(owner);
+    await t.store.query('update workflow_runs set owner = null where run_id = $1', [owner.runId]);
+    for (const write of [
+      () => threads.turns.append(owner, [{ kind: 'x', data: {} }], 5),
+      () => threads.turns.finish(owner, { status: 'completed', reason: 'completed', resultText: 'stale' }),
+      () => threads.turns.recordSandbox(owner, { state: 'idle', sandboxId: null, backend: null, host: null, logOffset: 9 }),
+    ])
+      await write().catch((error: ThreadError) => refused.push(error.code));
+    await t.store.query('update workflow_runs set owner = $2 where run_id = $1', [owner.runId, t.engine.engine.stats().worker_id]);
+    await threads.turns.finish(owner, { status: 'completed', reason: 'completed', resultText: 'fresh' });
+  });
+  const execution = await t.ended(await t.say('a', 'one'));
+  assert.deepEqual(refused, ['TURN_TAKEN_OVER', 'TURN_TAKEN_OVER', 'TURN_TAKEN_OVER']);
+  assert.equal(execution.result_text, 'fresh');
+  assert.equal(
+    (await t.events('a')).some(({ kind }) => kind === 'x'),
+    false,
+  );
+});
+
+test('a turn whose start was cut off is started by the sweep', async () => {
+  await using t = await createTestThreads();
+  const { assignment_generation } = await t.threads.spawn({ thread_key: 'a' });
+  await t.threads.message({ thread_key: 'a', assignment_generation, parts: [{ type: 'text', text: 'x' }] });
+  await t.store.query('alter table workflow_triggers rename to workflow_triggers_away');
+  const { execution_id } = await t.threads.execute({ thread_key: 'a', assignment_generation });
+  await t.store.query('alter table workflow_triggers_away rename to workflow_triggers');
+  assert.equal((await t.threads.getExecution(execution_id)).status, 'queued');
+  await t.store.query(`update agent_execution_requests set created_at = now() - interval '1 minute'`);
+  assert.equal(await t.threads.turns.startForgotten(), 1);
+  assert.equal((await t.ended(execution_id)).status, 'completed');
+});
+
+test('a final answer is owed until somebody says that it was delivered', async () => {
+  await using t = await createTestThreads();
+  const executionId = await t.say('slack:C1:1', 'one', { platform: 'slack', delivery: { channel: 'C1' } });
+  await t.ended(executionId);
+  const { deliveries } = t.threads;
+  assert.deepEqual(await deliveries.claim({ consumer_id: 'x', limit: 5, lease_seconds: 60, platform: 'discord' }), []);
+  const [claimed] = await deliveries.claim({ consumer_id: 'bot1', limit: 5, lease_seconds: 60, platform: 'slack' });
+  assert.deepEqual(
+    [
+      claimed?.execution_id,
+      claimed?.attempt_count,
+      claimed?.delivery,
+      (claimed?.final_payload as { result_text: string } | undefined)?.result_text,
+    ],
+    [executionId, 1, { channel: 'C1' }, 'done'],
+  );
+  assert.deepEqual(await deliveries.claim({ consumer_id: 'bot2', limit: 5, lease_seconds: 60 }), [], 'it is claimed');
+  await assert.rejects(deliveries.settle(executionId, 'bot2'), refuses('DELIVERY_NOT_CLAIMED'));
+  await deliveries.renew(executionId, 'bot1', 60);
+  await t.store.query(`update agent_final_delivery_outbox set lease_expires_at = now() - interval '1 s'`);
+  assert.equal(
+    (await deliveries.claim({ consumer_id: 'bot2', limit: 5, lease_seconds: 60 }))[0]?.attempt_count,
+    2,
+    'its consumer was silent',
+  );
+  await assert.rejects(deliveries.renew(executionId, 'bot1', 60), refuses('DELIVERY_NOT_CLAIMED'));
+  assert.deepEqual(await deliveries.fail(executionId, { consumer_id: 'bot2', error: 'rate limited', retry_after_seconds: 5 }), {
+    state: 'retry_wait',
+  });
+  assert.deepEqual(await deliveries.claim({ consumer_id: 'bot2', limit: 5, lease_seconds: 60 }), [], 'not before its time');
+  await deliveries.retry(executionId);
+  assert.equal((await deliveries.claim({ consumer_id: 'bot2', limit: 5, lease_seconds: 60 })).length, 1);
+  assert.deepEqual(await deliveries.settle(executionId, 'bot2'), { idempotent: false });
+  assert.deepEqual(await deliveries.settle(executionId, 'bot2'), { idempotent: true });
+  assert.equal((await t.events('slack:C1:1')).at(-1)?.kind, 'final_delivery_delivered');
+});
+
+test('a delivery that cannot succeed becomes a dead letter', async () => {
+  await using t = await createTestThreads();
+  const executionId = await t.say('a', 'one', { platform: 'slack' });
+  await t.ended(executionId);
+  await t.threads.deliveries.claim({ consumer_id: 'bot', limit: 1, lease_seconds: 60 });
+  assert.deepEqual(await t.threads.deliveries.fail(executionId, { consumer_id: 'bot', error: 'channel_not_found', non_retryable: true }), {
+    state: 'dead_letter',
+  });
+  assert.deepEqual(await t.threads.deliveries.claim({ consumer_id: 'bot', limit: 1, lease_seconds: 60 }), []);
+});
+
+test('threads are listed by use, each once, also while others are used', async () => {
+  await using t = await createTestThreads();
+  for (let i = 0; i < 25; i++) await t.threads.spawn({ thread_key: `t${i}` });
+  const seen: string[] = [];
+  let after: string | undefined;
+  do {
+    const page = await t.threads.listThreads({ after, limit: 10 });
+    seen.push(...page.items.map(({ thread_key }) => thread_key));
+    after = page.next ?? undefined;
+  } while (after !== undefined);
+  assert.equal(seen.length, 25);
+  assert.equal(new Set(seen).size, 25);
+  assert.equal(seen[0], 't24');
+  await assert.rejects(t.threads.listThreads({ after: 'x', limit: 1 }), refuses('INVALID_REQUEST', /after/));
+});

@@ -1,0 +1,291 @@
+/**
+ * What the process that runs a turn reads and writes. Every write holds the row of the turn's run and finds it to be this
+ * worker's: a worker that was declared dead changes nothing here.
+ */
+import type { Queryable, Store } from '../store/index.ts';
+import { storeAttachments, type NewAttachment } from './attachments.ts';
+import { ThreadError } from './errors.ts';
+import { appendIn, type TurnOwner } from './events.ts';
+import { stateEvent } from './requests.ts';
+import type { ExecutionStatus, MessagePart, NewEvent, TerminalReason } from './types.ts';
+
+/** Notified with the execution's id when something was said to a running turn. */
+export const TURNS_CHANNEL = 'centaur_turns';
+
+export interface Turn {
+  readonly threadKey: string;
+  readonly executionId: string;
+  readonly generation: number;
+  readonly status: ExecutionStatus;
+  readonly harness: string;
+  readonly personaId: string | null;
+  readonly prompt: string | null;
+  readonly model: string | null;
+  readonly effort: string | null;
+  readonly userId: string | null;
+  readonly metadata: Readonly<Record<string, unknown>>;
+  readonly traceId: string;
+  readonly messages: readonly { readonly role: string; readonly parts: readonly MessagePart[] }[];
+  /** Where the thread's sandbox was, and how much of its output is stored. */
+  readonly sandbox: SandboxRecord;
+}
+
+export interface SandboxRecord {
+  readonly state: string;
+  readonly sandboxId: string | null;
+  readonly backend: string | null;
+  readonly host: string | null;
+  readonly agentThreadId: string | null;
+  readonly logOffset: number;
+}
+
+export interface TurnSignal {
+  readonly position: number;
+  readonly kind: 'steer' | 'approval';
+  readonly body: unknown;
+}
+
+export interface TurnEnd {
+  readonly status: 'completed' | 'failed_permanent' | 'cancelled';
+  readonly reason: TerminalReason;
+  readonly resultText: string;
+  readonly resultJson?: unknown;
+  readonly errorText?: string | undefined;
+  readonly usage?: unknown;
+  /** Appended before the terminal event. */
+  readonly events?: readonly NewEvent[];
+  readonly logOffset?: number;
+  /** What the harness needs to go on in another sandbox. */
+  readonly snapshot?: { readonly agentThreadId: string; readonly data: Buffer; readonly sha256: Buffer } | undefined;
+}
+
+/** Takes the turn, or takes it over. @throws ThreadError EXECUTION_NOT_FOUND, TURN_TAKEN_OVER */
+export async function beginTurn(store: Store, workerId: number | null, owner: TurnOwner): Promise<Turn> {
+  return store.transaction(async (tx) => {
+    await fence(tx, workerId, owner);
+    const { rows } = await tx.query<{
+      assignment_generation: number;
+      status: ExecutionStatus;
+      harness: string;
+      persona_id: string | null;
+      agents_md_override: string | null;
+      model: string | null;
+      effort: string | null;
+      user_id: string | null;
+      metadata: string;
+      started_at: number | null;
+    }>(
+      `select e.assignment_generation, e.status, e.harness, e.persona_id, a.agents_md_override, e.model, e.effort, e.user_id, e.metadata, e.started_at
+       from agent_execution_requests e left join agent_runtime_assignments a using (thread_key, assignment_generation)
+       where e.thread_key = $1 and e.execution_id = $2`,
+      [owner.threadKey, owner.executionId],
+    );
+    const [row] = rows;
+    if (row === undefined) throw new ThreadError('EXECUTION_NOT_FOUND', `there is no execution ${owner.executionId}`);
+    if (row.status === 'queued') {
+      await tx.query(
+        `update agent_execution_requests set status = 'running', run_id = $3, started_at = now(), updated_at = now()
+         where thread_key = $1 and execution_id = $2`,
+        [owner.threadKey, owner.executionId, owner.runId],
+      );
+      await appendIn(tx, owner.threadKey, owner.executionId, [stateEvent(owner.threadKey, owner.executionId, { status: 'running' })]);
+    }
+    const messages = await tx.query<{ role: string; parts: string }>(
+      'select role, parts from agent_message_requests where thread_key = $1 and delivered_execution_id = $2 order by position',
+      [owner.threadKey, owner.executionId],
+    );
+    const session = await tx.query<{
+      trace_id: string;
+      state: string;
+      sandbox_id: string | null;
+      backend: string | null;
+      host: string | null;
+      agent_thread_id: string | null;
+      log_offset: number;
+    }>('select trace_id, state, sandbox_id, backend, host, agent_thread_id, log_offset from sandbox_sessions where thread_key = $1', [
+      owner.threadKey,
+    ]);
+    const thread = session.rows[0] as (typeof session.rows)[number];
+    return {
+      threadKey: owner.threadKey,
+      executionId: owner.executionId,
+      generation: row.assignment_generation,
+      status: row.status === 'queued' ? 'running' : row.status,
+      harness: row.harness,
+      personaId: row.persona_id,
+      prompt: row.agents_md_override,
+      model: row.model,
+      effort: row.effort,
+      userId: row.user_id,
+      metadata: JSON.parse(row.metadata) as Record<string, unknown>,
+      traceId: thread.trace_id,
+      messages: messages.rows.map(({ role, parts }) => ({ role, parts: JSON.parse(parts) as MessagePart[] })),
+      sandbox: {
+        state: thread.state,
+        sandboxId: thread.sandbox_id,
+        backend: thread.backend,
+        host: thread.host,
+        agentThreadId: thread.agent_thread_id,
+        logOffset: thread.log_offset,
+      },
+    };
+  });
+}
+
+/**
+ * The end of a turn, in one commit: its last events, its result, the state of the harness, and the answer that is owed.
+ * A turn that has ended already stays as it ended.
+ *
+ * @throws ThreadError TURN_TAKEN_OVER
+ */
+export async function finishTurn(store: Store, workerId: number | null, owner: TurnOwner, end: TurnEnd): Promise<void> {
+  await store.transaction(async (tx) => {
+    await fence(tx, workerId, owner);
+    await lockRow(tx, owner.threadKey);
+    const text = plain(end.resultText);
+    const errorText = end.errorText === undefined ? null : plain(end.errorText);
+    const { rows } = await tx.query<{ platform: string; delivery: string; metadata: string; harness: string }>(
+      `update agent_execution_requests set status = $3, terminal_reason = $4, result_text = $5, result_json = $6, error_text = $7, usage = $8,
+         completed_at = now(), updated_at = now()
+       where thread_key = $1 and execution_id = $2 and completed_at is null returning platform, delivery, metadata, harness`,
+      [
+        owner.threadKey,
+        owner.executionId,
+        end.status,
+        end.reason,
+        text,
+        end.resultJson === undefined ? null : JSON.stringify(end.resultJson),
+        errorText,
+        end.usage === undefined ? null : JSON.stringify(end.usage),
+      ],
+    );
+    const [execution] = rows;
+    if (execution === undefined) return;
+    await tx.query(
+      `update sandbox_sessions set log_offset = coalesce($2, log_offset), agent_thread_id = coalesce($3, agent_thread_id), last_used_at = now()
+       where thread_key = $1`,
+      [owner.threadKey, end.logOffset ?? null, end.snapshot?.agentThreadId ?? null],
+    );
+    if (end.snapshot !== undefined) {
+      await tx.query(
+        `insert into session_snapshots (thread_key, harness, agent_thread_id, execution_id, data, sha256) values ($1, $2, $3, $4, $5, $6)
+         on conflict (thread_key) do update set harness = excluded.harness, agent_thread_id = excluded.agent_thread_id,
+           execution_id = excluded.execution_id, data = excluded.data, sha256 = excluded.sha256, created_at = now()`,
+        [owner.threadKey, execution.harness, end.snapshot.agentThreadId, owner.executionId, end.snapshot.data, end.snapshot.sha256],
+      );
+    }
+    const owed = execution.platform !== 'dev';
+    const payload = {
+      type: 'final_delivery.ready',
+      execution_id: owner.executionId,
+      thread_key: owner.threadKey,
+      status: end.status,
+      terminal_reason: end.reason,
+      result_text: text,
+      ...(errorText === null ? {} : { error_text: errorText }),
+    };
+    if (owed) {
+      await tx.query(
+        'insert into agent_final_delivery_outbox (thread_key, execution_id, platform, delivery, final_payload) values ($1, $2, $3, $4, $5)',
+        [owner.threadKey, owner.executionId, execution.platform, execution.delivery, JSON.stringify(payload)],
+      );
+    }
+    await appendIn(tx, owner.threadKey, owner.executionId, [
+      ...(end.events ?? []),
+      ...(owed ? [{ kind: 'final_delivery_ready', data: payload }] : []),
+      stateEvent(owner.threadKey, owner.executionId, {
+        status: end.status,
+        terminal_reason: end.reason,
+        result_text: text,
+        error_text: errorText ?? undefined,
+      }),
+    ]);
+    if (owed) await tx.query(`select pg_notify('centaur_deliveries', $1)`, [execution.platform]);
+  });
+}
+
+/** Where the thread's sandbox is now. @throws ThreadError TURN_TAKEN_OVER */
+export async function recordSandbox(
+  store: Store,
+  workerId: number | null,
+  owner: TurnOwner,
+  sandbox: {
+    readonly state: string;
+    readonly sandboxId: string | null;
+    readonly backend: string | null;
+    readonly host: string | null;
+    readonly logOffset: number;
+  },
+): Promise<void> {
+  await store.transaction(async (tx) => {
+    await fence(tx, workerId, owner);
+    await tx.query(
+      `update sandbox_sessions set state = $2, sandbox_id = $3, backend = $4, host = $5, log_offset = $6, updated_at = now() where thread_key = $1`,
+      [owner.threadKey, sandbox.state, sandbox.sandboxId, sandbox.backend, sandbox.host, sandbox.logOffset],
+    );
+  });
+}
+
+/** Something that a turn made, kept beside its events. */
+export async function keepAttachment(
+  store: Store,
+  workerId: number | null,
+  owner: TurnOwner,
+  attachment: NewAttachment & { readonly id: string },
+): Promise<void> {
+  await store.transaction(async (tx) => {
+    await fence(tx, workerId, owner);
+    await storeAttachments(tx, owner.threadKey, { executionId: owner.executionId }, [attachment]);
+  });
+}
+
+export async function readSnapshot(
+  store: Store,
+  threadKey: string,
+): Promise<{ readonly harness: string; readonly agentThreadId: string; readonly data: Buffer; readonly sha256: Buffer } | undefined> {
+  const { rows } = await store.query<{ harness: string; agent_thread_id: string; data: Buffer; sha256: Buffer }>(
+    'select harness, agent_thread_id, data, sha256 from session_snapshots where thread_key = $1',
+    [threadKey],
+  );
+  const [row] = rows;
+  return row === undefined ? undefined : { harness: row.harness, agentThreadId: row.agent_thread_id, data: row.data, sha256: row.sha256 };
+}
+
+/** What was said to the turn after `position`, and whether it is to end. */
+export async function readSignals(
+  store: Store,
+  { threadKey, executionId }: TurnOwner,
+  position: number,
+): Promise<{ readonly signals: readonly TurnSignal[]; readonly cancelRequested: boolean }> {
+  const { rows } = await store.query<{ position: number; kind: TurnSignal['kind']; body: string }>(
+    'select position, kind, body from agent_execution_signals where thread_key = $1 and execution_id = $2 and position > $3 order by position',
+    [threadKey, executionId, position],
+  );
+  const state = await store.query<{ status: ExecutionStatus }>(
+    'select status from agent_execution_requests where thread_key = $1 and execution_id = $2',
+    [threadKey, executionId],
+  );
+  return {
+    signals: rows.map((row) => ({ ...row, body: JSON.parse(row.body) as unknown })),
+    cancelRequested: state.rows[0]?.status === 'cancel_requested',
+  };
+}
+
+/** The lock that a takeover waits for, as the engine's own writes take it. */
+async function fence(tx: Queryable, workerId: number | null, owner: TurnOwner): Promise<void> {
+  const { rows } = await tx.query<{ mine: boolean }>(
+    `with me as (select worker_id from workers where worker_id = $1 and not dead for key share)
+     select r.owner = me.worker_id as mine from workflow_runs r, me where r.run_id = $2 for key share of r`,
+    [workerId ?? -1, owner.runId],
+  );
+  if (rows[0]?.mine !== true) throw new ThreadError('TURN_TAKEN_OVER', 'another worker has taken this turn over');
+}
+
+async function lockRow(tx: Queryable, threadKey: string): Promise<void> {
+  await tx.query('select 1 from sandbox_sessions where thread_key = $1 for update', [threadKey]);
+}
+
+/** Postgres keeps no zero byte in a text, and no half of a surrogate pair. */
+function plain(text: string): string {
+  return text.toWellFormed().replaceAll('\0', '\ufffd');
+}
