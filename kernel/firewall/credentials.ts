@@ -29,6 +29,8 @@ export interface Applied {
 export interface Credentials {
   binding(secret: string): Binding;
   apply(outgoing: OutgoingRequest, found: readonly Found[], lease: LiveLease): Promise<Applied>;
+  /** Placeholders that are exchanged in bodies for this target. */
+  inBodies(outgoing: OutgoingRequest, lease: LiveLease): readonly string[];
   /** By placeholder, those that may stand in the messages of a WebSocket to this target. */
   forMessages(outgoing: OutgoingRequest, lease: LiveLease): Promise<ReadonlyMap<string, string>>;
   /** Secrets of the lease that this request gets without asking. */
@@ -170,6 +172,13 @@ export function createCredentials(options: CredentialsOptions): Credentials {
     });
   }
 
+  function inBodies(outgoing: OutgoingRequest, lease: LiveLease): string[] {
+    return [...lease.placeholders].flatMap(([placeholder, name]) => {
+      const binding = bindingOf(name);
+      return binding?.places.body === true && covers(binding, outgoing) ? [placeholder] : [];
+    });
+  }
+
   function bindingOf(name: string): Binding | undefined {
     try {
       return values.describe(name).binding;
@@ -190,7 +199,8 @@ export function createCredentials(options: CredentialsOptions): Credentials {
         if (secret.type === 'aws_sigv4' || secret.type === 'hmac') signers.push([secret, each]);
         else inputs.set(each.placeholder, await material(secret, lease));
       }
-      let applied: Applied = substitute(outgoing, inputs);
+      const inBody = new Set(found.filter(({ place }) => place === 'body').map(({ placeholder }) => placeholder));
+      let applied: Applied = substitute(outgoing, inputs, inBody);
       for (const name of injected(outgoing, lease)) {
         const secret = values.get(name);
         const { header, format } = secret.binding.inject as NonNullable<Binding['inject']>;
@@ -211,12 +221,11 @@ export function createCredentials(options: CredentialsOptions): Credentials {
       }
       return applied;
     },
+    inBodies,
     async forMessages(outgoing, lease) {
       const inputs = new Map<string, string>();
-      for (const [placeholder, name] of lease.placeholders) {
-        const binding = bindingOf(name);
-        if (binding?.places.body === true && covers(binding, outgoing)) inputs.set(placeholder, await material(values.get(name), lease));
-      }
+      for (const placeholder of inBodies(outgoing, lease))
+        inputs.set(placeholder, await material(values.get(lease.placeholders.get(placeholder) as string), lease));
       return inputs;
     },
     tokenAnswer(outgoing, lease) {

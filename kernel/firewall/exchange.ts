@@ -18,7 +18,15 @@ import { isRecorded, markRecorded, outcome, recordIntent, recordRefusal, resourc
 import { sendRefusal, toRefusal } from './refusals.ts';
 import type { EgressRules } from './rules.ts';
 import type { Hit, Scanner } from './scanner/index.ts';
-import { checkPlace, findPlaceholders, type Found, type HeaderLines, type OutgoingRequest, suspiciousWords } from './substitute.ts';
+import {
+  findPlaceholders,
+  type Found,
+  type HeaderLines,
+  type OutgoingRequest,
+  type Sorted,
+  sortFound,
+  suspiciousWords,
+} from './substitute.ts';
 import { authorityText, parseAuthority, parsePath, RefusedError, sameTarget } from './target.ts';
 import type { Upstreams } from './upstream.ts';
 
@@ -137,6 +145,8 @@ export interface Prepared {
   readonly sent: { readonly path: string; readonly headers: HeaderLines; readonly body: Buffer | undefined };
   /** Of a long body: all of it, as it comes. */
   readonly rest: Readable | undefined;
+  /** It has a credential outside of its body. */
+  readonly authenticated: boolean;
   readonly scanner: Scanner;
   readonly intent: AuditEntry;
   readonly intentId: string;
@@ -166,21 +176,25 @@ export async function prepare(
   if (body.whole !== undefined && body.whole.length > 0) refuseSecrets(parts.scanner(), body.whole, 'body');
   const token = parts.credentials.tokenAnswer(outgoing, lease);
   const answer = token?.body;
-  const found = token === undefined ? findPlaceholders(lease, outgoing) : [{ secret: token.secret, placeholder: '', place: 'token' }];
-  const verdict = await judge(parts, channel, outgoing, found, body.length, isGone);
+  const sorted: Sorted =
+    token === undefined
+      ? sortFound(findPlaceholders(lease, outgoing), parts.credentials.binding, outgoing)
+      : { used: [{ secret: token.secret, placeholder: '', place: 'token' }], inert: [], authenticated: false };
+  const found = sorted.used;
+  const verdict = await judge(parts, channel, outgoing, sorted, body.length, isGone);
   refuseGone(isGone);
   // a name that leads to an address of our own is refused before anything is spent on it
   await parts.upstreams().check(target);
   await parts.leases.consume(lease);
 
   // no entry, no credential
-  const intent = intentOf(channel, outgoing, found, verdict);
+  const intent = intentOf(channel, outgoing, sorted, verdict);
   const intentId = await recordIntent(parts, intent);
   try {
     await parts.leases.check(lease);
     const sent = answer === undefined ? await parts.credentials.apply(outgoing, found, lease) : { path: '', headers: [], body: undefined };
     // only now: a token that was made for this request is among what is looked for
-    return { outgoing, sent, rest: body.rest, scanner: parts.scanner(), intent, intentId, answer };
+    return { outgoing, sent, rest: body.rest, authenticated: sorted.authenticated, scanner: parts.scanner(), intent, intentId, answer };
   } catch (error) {
     const refusal = toRefusal(error);
     outcome(parts, intent, intentId, { ...refusal.details, error: refusal.code });
@@ -225,14 +239,14 @@ async function judge(
   parts: Parts,
   channel: Channel,
   outgoing: OutgoingRequest,
-  found: readonly Found[],
+  { used: found, authenticated }: Sorted,
   bytes: number,
   isGone: () => boolean,
 ): Promise<Verdict> {
   const { lease } = channel;
   const scanner = parts.scanner();
-  for (const each of found) if (each.place !== 'token') checkPlace(parts.credentials.binding(each.secret), each, outgoing);
-  const strangers = await parts.leases.ownersOf(suspiciousWords(lease, outgoing));
+  const suspicious = suspiciousWords(lease, authenticated ? { ...outgoing, body: undefined } : outgoing);
+  const strangers = await parts.leases.ownersOf(suspicious);
   const [stranger] = strangers;
   if (stranger !== undefined) {
     throw new RefusedError(403, 'PLACEHOLDER_OF_ANOTHER_LEASE', 'the request has a placeholder in it that belongs to another lease', {
@@ -319,10 +333,13 @@ function tooSlow(): RefusedError {
   return new RefusedError(408, 'REQUEST_TOO_SLOW', 'the body of the request does not come');
 }
 
-/** A long body on its way: searched as it goes, and cut off before a byte of what must not pass. */
-function guardUpload(rest: Readable, scanner: Scanner, lease: LiveLease): Readable {
+/**
+ * A long body on its way: searched as it goes, and cut off before a byte of what must not pass.
+ *
+ * @param placeholders that would have to be exchanged, or refused, in a body that is held in memory
+ */
+function guardUpload(rest: Readable, scanner: Scanner, placeholders: readonly string[]): Readable {
   const stream = scanner.open();
-  const placeholders = [...lease.placeholders.keys()];
   const longest = Math.max(0, ...placeholders.map((placeholder) => placeholder.length));
   function refusePlaceholder(data: Buffer): void {
     if (placeholders.some((placeholder) => data.includes(placeholder)))
@@ -424,7 +441,11 @@ function send(parts: Parts, sending: Sending): Promise<void> {
               ? sent.body !== undefined && sent.body.length > 0
                 ? sent.body
                 : emptyBody(outgoing.method)
-              : guardUpload(sending.rest, scanner, lease),
+              : guardUpload(
+                  sending.rest,
+                  scanner,
+                  sending.authenticated ? parts.credentials.inBodies(outgoing, lease) : [...lease.placeholders.keys()],
+                ),
         },
         {
           onRequestStart(controller) {
@@ -513,7 +534,7 @@ function acceptEncoding(request: IncomingMessage): string {
 }
 
 /** What is told of a request before anything of it is sent. */
-function intentOf(channel: Channel, outgoing: OutgoingRequest, found: readonly Found[], verdict: Verdict): AuditEntry {
+function intentOf(channel: Channel, outgoing: OutgoingRequest, { used: found, inert }: Sorted, verdict: Verdict): AuditEntry {
   const { lease } = channel;
   return {
     action: 'egress.intent',
@@ -528,6 +549,7 @@ function intentOf(channel: Channel, outgoing: OutgoingRequest, found: readonly F
       via: channel.via,
       method: outgoing.method,
       secrets: found.map(({ secret, place }) => ({ secret, place })),
+      ...(inert.length === 0 ? {} : { inert: inert.map(({ secret }) => secret) }),
       rule: verdict.rule,
       policy: verdict.policy,
       request: verdict.request,

@@ -1,7 +1,8 @@
 /**
  * Placeholders in a request: where they are, whether they may be there, and the request with the real values in their
  * stead. A placeholder in any place that its secret is not bound to refuses the request, whether it is plain or in
- * percent-encoding. In other encodings it is what it is: text that is of no use to whoever gets it.
+ * percent-encoding. In other encodings it is what it is: text that is of no use to whoever gets it. So it is in one more
+ * place: see `sortFound`.
  */
 import { type Binding, matchesHost, matchesPath, PLACEHOLDER_PREFIX, type Target } from '../vault/index.ts';
 import type { LiveLease } from './lease-book.ts';
@@ -42,18 +43,46 @@ export function findPlaceholders(lease: LiveLease, request: OutgoingRequest): Fo
   return found;
 }
 
-/** @throws RefusedError 403 for a placeholder where its secret is not bound to go */
-export function checkPlace(binding: Binding, found: Found, request: OutgoingRequest): void {
-  const refuse = (why: string): never => {
-    throw new RefusedError(403, 'PLACEHOLDER_NOT_BOUND', `the placeholder of ${found.secret} ${why}`, {
-      secret: found.secret,
-      place: found.place,
+export interface Sorted {
+  /** In places where they may be: they are exchanged. */
+  readonly used: readonly Found[];
+  /** In the body, and sent on as they are. */
+  readonly inert: readonly Found[];
+  /** Whether a placeholder outside of the body is exchanged: then the request is one that its lease is for. */
+  readonly authenticated: boolean;
+}
+
+/**
+ * What an agent has read goes to its model, its own environment too. So in the body of a request that has its credential
+ * elsewhere, a placeholder that may not be there is text: it is sent as it is, and recorded. Anywhere else it refuses.
+ *
+ * @throws RefusedError 403 for a placeholder where its secret is not bound to go
+ */
+export function sortFound(found: readonly Found[], bindingOf: (secret: string) => Binding, request: OutgoingRequest): Sorted {
+  const used: Found[] = [];
+  const misplaced: { readonly each: Found; readonly why: string }[] = [];
+  for (const each of found) {
+    const why = unfitness(bindingOf(each.secret), each, request);
+    if (why === undefined) used.push(each);
+    else misplaced.push({ each, why });
+  }
+  const authenticated = used.some(({ place }) => place !== 'body');
+  for (const { each, why } of misplaced) {
+    if (authenticated && each.place === 'body') continue;
+    throw new RefusedError(403, 'PLACEHOLDER_NOT_BOUND', `the placeholder of ${each.secret} ${why}`, {
+      secret: each.secret,
+      place: each.place,
     });
-  };
+  }
+  return { used, inert: misplaced.map(({ each }) => each), authenticated };
+}
+
+/** Why a placeholder may not be exchanged where it stands. */
+function unfitness(binding: Binding, found: Found, request: OutgoingRequest): string | undefined {
   const { target } = request;
-  if (!binding.hosts.some((host) => matchesHost(host, target))) refuse(`is not for ${target.scheme}://${target.host}:${target.port}`);
-  if (binding.methods.length > 0 && !binding.methods.includes(request.method)) refuse(`is not for ${request.method} requests`);
-  if (binding.paths.length > 0 && !binding.paths.some((path) => matchesPath(path, request.path.path))) refuse('is not for this path');
+  if (!binding.hosts.some((host) => matchesHost(host, target))) return `is not for ${target.scheme}://${target.host}:${target.port}`;
+  if (binding.methods.length > 0 && !binding.methods.includes(request.method)) return `is not for ${request.method} requests`;
+  if (binding.paths.length > 0 && !binding.paths.some((path) => matchesPath(path, request.path.path))) return 'is not for this path';
   const [kind = '', name = ''] = found.place.split(' ');
   const { places } = binding;
   const allowed =
@@ -61,7 +90,7 @@ export function checkPlace(binding: Binding, found: Found, request: OutgoingRequ
     (kind === 'query' && found.place !== 'query name' && (places.query === 'any' || places.query.includes(name))) ||
     (kind === 'path' && places.path) ||
     (kind === 'body' && places.body);
-  if (!allowed) refuse(`may not stand in the ${found.place}`);
+  return allowed ? undefined : `may not stand in the ${found.place}`;
 }
 
 /** Headers that services log, echo or send on. */
@@ -84,10 +113,15 @@ const NEVER = new Set([
   'baggage',
 ]);
 
-/** The request as it is sent, with the values in place. */
+/**
+ * The request as it is sent, with the values in place.
+ *
+ * @param inBody the placeholders that are exchanged in the body too
+ */
 export function substitute(
   request: OutgoingRequest,
   values: ReadonlyMap<string, string>,
+  inBody: ReadonlySet<string>,
 ): { path: string; headers: HeaderLines; body: Buffer | undefined } {
   let headers = request.headers;
   let path = request.path.raw;
@@ -95,7 +129,7 @@ export function substitute(
   for (const [placeholder, value] of values) {
     headers = headers.map(([name, text]) => [name, replaceInHeader(text, placeholder, value)] as const);
     path = replaceInUrl(path, placeholder, value);
-    if (body !== undefined && bodyHas(body, placeholder)) body = replaceInBody(body, contentType(headers), placeholder, value);
+    if (body !== undefined && inBody.has(placeholder)) body = replaceInBody(body, contentType(headers), placeholder, value);
   }
   return { path, headers, body };
 }

@@ -138,6 +138,39 @@ describe('a placeholder counts only where its secret is bound', () => {
     });
   }
 
+  const withKey = (more: Partial<Call>): Call => ({
+    method: 'POST',
+    ...more,
+    headers: { 'x-api-key': scene.placeholder, ...more.headers },
+  });
+
+  test('in the body of a request that has its credential elsewhere it is text, and stays it', async () => {
+    const other = (await scene.t.lease(['API_KEY'])).placeholders['API_KEY'] as string;
+    await scene.reset();
+    const body = JSON.stringify({ messages: [`API_KEY=${scene.placeholder}`, other] });
+    const answer = await scene.call('/v1/x', withKey({ headers: { 'content-type': 'application/json' }, body }));
+    assert.equal(answer.status, 200);
+    const [seen] = scene.service.seen;
+    assert.deepEqual([seen?.headers['x-api-key'], seen?.body], [KEY, body]);
+    const [intent] = (await scene.entries()).filter(({ action }) => action === 'egress.intent');
+    assert.deepEqual(
+      [intent?.['details'].secrets, intent?.['details'].inert],
+      [[{ secret: 'API_KEY', place: 'header x-api-key' }], ['API_KEY']],
+    );
+  });
+
+  test('in a long body of such a request too', async () => {
+    const body = Buffer.concat([Buffer.alloc(1_500_000, 'x'), Buffer.from(scene.placeholder), Buffer.alloc(1000, 'y')]);
+    const answer = await scene.call('/v1/x', withKey({ body }));
+    assert.equal(answer.status, 200);
+    assert.ok(!JSON.stringify(scene.service.seen).includes(`x${KEY}`));
+  });
+
+  test('but not in another place of such a request', async () => {
+    const answer = await scene.call('/v1/x', withKey({ headers: { 'x-other': scene.placeholder }, body: scene.placeholder }));
+    await assertDenied(scene, answer, { status: 403, code: 'PLACEHOLDER_NOT_BOUND' });
+  });
+
   test('text that only looks like a placeholder goes through', async () => {
     const answer = await callThrough(scene.t, scene.lease.token, scene.url('/v1/x', 'evil.test'), {
       headers: { 'x-other': `ctr_${randomBytes(16).toString('hex')}` },

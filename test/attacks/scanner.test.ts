@@ -85,6 +85,7 @@ describe('a scanner that fails', () => {
           headers: headers.map(([name, value]) => [name, value.replaceAll(scene.placeholder, KEY)] as const),
           body,
         }),
+        inBodies: () => [],
         forMessages: async () => new Map(),
         injected: () => [],
         tokenAnswer: () => undefined,
