@@ -43,7 +43,36 @@ const EGRESS = z.strictObject({
     .optional(),
 });
 
-const FILE = z.strictObject({ egress: EGRESS.optional() });
+const HARNESSES = ['claude', 'codex', 'pi', 'amp', 'demo'] as const;
+
+const HARNESS = z.strictObject({
+  secret: text.optional(),
+  base_url: z.url({ protocol: /^https?$/, error: 'expected an address such as https://gateway.example.com' }).optional(),
+  model: text.optional(),
+  api: z.enum(['anthropic-messages', 'openai-responses', 'openai-completions']).optional(),
+});
+
+const AGENTS = z.strictObject({
+  default_harness: z.enum(HARNESSES).optional(),
+  concurrency: z.int().min(1).max(10_000).optional(),
+  silence_minutes: z.number().min(0.1).max(1440).optional(),
+  turn_hours: z.number().min(0.01).max(24).optional(),
+  idle_minutes: z.number().min(0.1).max(1440).optional(),
+  harnesses: z.partialRecord(z.enum(HARNESSES), HARNESS).optional(),
+});
+
+const SANDBOX = z.strictObject({
+  isolation: z.enum(['namespaces+seccomp', 'namespaces', 'none']).optional(),
+  memory_mb: z.int().min(128).max(1_048_576).optional(),
+  processes: z.int().min(16).max(32_768).optional(),
+  disk_mb: z.int().min(16).max(1_048_576).optional(),
+  tmp_mb: z.int().min(1).max(65_536).optional(),
+  cpus: z.number().min(0.1).max(256).optional(),
+  most: z.int().min(1).max(10_000).optional(),
+  warm: z.int().min(0).max(1000).optional(),
+});
+
+const FILE = z.strictObject({ egress: EGRESS.optional(), agents: AGENTS.optional(), sandbox: SANDBOX.optional() });
 
 /** As the firewall takes it: see `EgressConfig` there. */
 export interface EgressSettings {
@@ -55,8 +84,13 @@ export interface EgressSettings {
   readonly limits?: Readonly<Record<string, number>>;
 }
 
+export type AgentSettings = z.output<typeof AGENTS>;
+export type SandboxSettings = z.output<typeof SANDBOX>;
+
 export interface FileSettings {
   readonly egress: EgressSettings;
+  readonly agents: AgentSettings;
+  readonly sandbox: SandboxSettings;
 }
 
 export class ConfigFileError extends Error {
@@ -130,6 +164,8 @@ export function parseConfig(source: string, file: string): FileSettings {
         ? {}
         : { limits: Object.fromEntries(Object.entries(limits).map(([name, value]) => [LIMIT_NAMES[name] as string, value])) }),
     } as EgressSettings,
+    agents: parsed.data.agents ?? {},
+    sandbox: parsed.data.sandbox ?? {},
   };
 }
 

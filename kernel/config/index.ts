@@ -63,6 +63,9 @@ const ENVIRONMENT = z.object({
   CENTAUR_LEASE_SECONDS: whole(2, 600).prefault('10'),
   CENTAUR_QUEUES: list.optional(),
   CENTAUR_MAX_RESIDENT_RUNS: whole(1, 100_000).prefault('2000'),
+  SANDBOX_BACKEND: z.enum(['local'], 'expected local: sandboxes of this machine').default('local'),
+  CENTAUR_HARNESS_DIR: z.string().min(1).optional(),
+  CENTAUR_DEMO: z.enum(['0', '1'], 'expected 1 or 0').optional(),
   CENTAUR_LOG_LEVEL: z.enum(LOG_LEVELS, `expected one of ${LOG_LEVELS.join(', ')}`).default('info'),
 });
 
@@ -97,6 +100,11 @@ export interface Config {
   /** Undefined: all of them. */
   readonly queues: readonly string[] | undefined;
   readonly maxResidentRuns: number;
+  readonly sandboxBackend: 'local';
+  /** Where the CLIs of the harnesses are, as npm installs them; undefined: on the system's PATH. */
+  readonly harnessDir: string | undefined;
+  /** Whether the scripted model server runs beside the platform. */
+  readonly demo: boolean;
   readonly logLevel: (typeof LOG_LEVELS)[number];
 }
 
@@ -115,6 +123,9 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
   const parsed = ENVIRONMENT.safeParse(given);
   const problems = parsed.success ? [] : parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
   const dirs = workflowDirs(given.WORKFLOW_DIRS, cwd, problems);
+  const harnessDir = given.CENTAUR_HARNESS_DIR === undefined ? undefined : resolve(cwd, given.CENTAUR_HARNESS_DIR);
+  if (harnessDir !== undefined && !isFolder(harnessDir))
+    problems.push(`CENTAUR_HARNESS_DIR: "${given.CENTAUR_HARNESS_DIR}" is not a folder`);
   if (given.CENTAUR_MASTER_KEY !== undefined && given.CENTAUR_MASTER_KEY_FILE !== undefined)
     problems.push('CENTAUR_MASTER_KEY: give the key or CENTAUR_MASTER_KEY_FILE, not both');
   const configFile = resolve(cwd, given.CENTAUR_CONFIG ?? 'centaur.yaml');
@@ -151,8 +162,15 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
     leaseMs: values.CENTAUR_LEASE_SECONDS * 1000,
     queues: values.CENTAUR_QUEUES,
     maxResidentRuns: values.CENTAUR_MAX_RESIDENT_RUNS,
+    sandboxBackend: values.SANDBOX_BACKEND,
+    harnessDir,
+    demo: values.CENTAUR_DEMO === '1',
     logLevel: values.CENTAUR_LOG_LEVEL,
   };
+}
+
+function isFolder(dir: string): boolean {
+  return existsSync(dir) && statSync(dir).isDirectory();
 }
 
 function workflowDirs(dirs: string | undefined, cwd: string, problems: string[]): string[] {
@@ -162,10 +180,18 @@ function workflowDirs(dirs: string | undefined, cwd: string, problems: string[])
     .filter(Boolean)
     .map((entry) => {
       const dir = resolve(cwd, entry);
-      if (!existsSync(dir) || !statSync(dir).isDirectory()) problems.push(`WORKFLOW_DIRS: "${entry}" is not a folder`);
+      if (!isFolder(dir)) problems.push(`WORKFLOW_DIRS: "${entry}" is not a folder`);
       return dir;
     });
 }
 
-export { ConfigFileError, type EgressSettings, type FileSettings, parseConfig, readConfigFile } from './file.ts';
+export {
+  type AgentSettings,
+  ConfigFileError,
+  type EgressSettings,
+  type FileSettings,
+  type SandboxSettings,
+  parseConfig,
+  readConfigFile,
+} from './file.ts';
 export { type Imported, importIronProxy, renderImport } from './iron-proxy.ts';

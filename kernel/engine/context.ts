@@ -11,6 +11,7 @@ import {
   WaitTimeoutError,
   type WorkflowContext,
 } from '@centaur/sdk';
+import { agentCalls, type StartAgent } from './agents.ts';
 import { EngineError } from './errors.ts';
 import type { StartRow } from './flush.ts';
 import type { Call, Frame, Outcome } from './frame.ts';
@@ -23,6 +24,8 @@ export interface ContextHost {
   log(entry: { level: 'debug' | 'info' | 'warn' | 'error'; message: string; [field: string]: unknown }): void;
   /** Checks a child's start and makes its row. */
   prepareStart(request: StartRequest, parent: { runId: string; traceId: string | null }): Promise<StartRow>;
+  /** Undefined where no threads are. */
+  readonly startAgent: StartAgent | undefined;
   /** A child's start has committed. */
   onStarted(row: StartRow): void;
   /** The call's wait row has committed: look whether what it waits for is already there. */
@@ -225,7 +228,7 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
     },
   });
 
-  const context: WorkflowContext = {
+  const context: Omit<WorkflowContext, keyof ReturnType<typeof agentCalls>> = {
     runId: run.runId,
     workflowName: run.workflow,
     attempt: run.attempt,
@@ -322,7 +325,7 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
     host.log({ ...fields, level, message, run_id: run.runId, workflow_name: run.workflow });
   }
 
-  return context;
+  return Object.assign(context, agentCalls({ runId: run.runId, traceId: run.traceId }, context, host.startAgent));
 }
 
 function stepLimits(name: string, fn: unknown, options: StepOptions): { retry: ResolvedRetry; timeoutMs: number | null } {

@@ -4,6 +4,7 @@ import type { Frame } from './frame.ts';
 import type { Write } from './flush.ts';
 import type { RegisteredWorkflow, WorkflowRegistry } from './types.ts';
 import type { ChangedQueues } from './queues.ts';
+import type { StartAgent } from './agents.ts';
 
 export interface EngineOptions {
   readonly store: Store;
@@ -19,6 +20,8 @@ export interface EngineOptions {
   readonly residentMs?: number;
   /** How long finished runs are kept. Default 30. */
   readonly retentionDays?: number;
+  /** Asks the threads for an agent's turn; called with an id that makes repeats one. */
+  readonly startAgent?: StartAgent | undefined;
 }
 
 /** Lock class of the session locks by which a dead worker is told from a live one. */
@@ -27,7 +30,8 @@ export const WORKER_LOCKS = 7226;
 export interface Core {
   readonly store: Store;
   readonly registry: WorkflowRegistry;
-  readonly options: Required<Omit<EngineOptions, 'queues'>> & { readonly queues: readonly string[] | undefined };
+  readonly options: Required<Omit<EngineOptions, 'queues' | 'startAgent'>> &
+    Pick<EngineOptions, 'startAgent'> & { readonly queues: readonly string[] | undefined };
   readonly log: (entry: StoreLogEntry) => void;
   readonly frames: Map<string, Frame>;
   /** Runs that begin here once their start has committed. */

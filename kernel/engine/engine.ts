@@ -41,6 +41,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       maxResidentRuns: options.maxResidentRuns ?? 2000,
       residentMs: options.residentMs ?? 1000,
       retentionDays: options.retentionDays ?? 30,
+      startAgent: options.startAgent,
     },
     log,
     frames: new Map(),

@@ -57,6 +57,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
     now: () => core.store.now(),
     log: (entry) => core.log(entry),
     prepareStart: (request, parent) => prepareStart(core, request, parent),
+    startAgent: core.options.startAgent,
     onStarted(row) {
       core.counters.started += 1;
       if (row.status === 'r') startHere(row);

@@ -9,6 +9,7 @@
  * which its writes commit, and `worker.ts` for leases, fencing and recovery.
  */
 export { type EngineOptions, createEngine } from './engine.ts';
+export type { AgentRequest } from './agents.ts';
 export { describeCron, nextTicks, parseSchedule } from './cron.ts';
 export { checkQueueName } from './queues.ts';
 export { resolveRetry } from './retry.ts';

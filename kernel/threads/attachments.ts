@@ -93,7 +93,7 @@ export async function storeAttachments(
         id,
         of.messageId ?? null,
         of.executionId ?? null,
-        name,
+        name.toWellFormed().replaceAll('\0', '_'),
         mimeType,
         data.length,
         createHash('sha256').update(data).digest(),

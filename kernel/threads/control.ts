@@ -3,7 +3,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { canonicalJson, type Queryable, type Store } from '../store/index.ts';
 import { ThreadError } from './errors.ts';
 import { appendIn } from './events.ts';
-import { checkExecutionId, lockThread, stateEvent } from './requests.ts';
+import { checkExecutionId, checkThreadKey, hashOf, lockThread, stateEvent, storeAnswer, storedAnswer } from './requests.ts';
 import { TURNS_CHANNEL } from './turns.ts';
 import { type ExecutionStatus, type MessagePart, TERMINAL_STATUSES, type TerminalReason } from './types.ts';
 
@@ -67,6 +67,45 @@ async function cancelIn(
   await appendIn(tx, threadKey, executionId, [stateEvent(threadKey, executionId, { status: 'cancel_requested' })]);
   await tx.query(`select pg_notify('${TURNS_CHANNEL}', $1)`, [executionId]);
   return 'cancel_requested';
+}
+
+export interface ReleaseAnswer {
+  readonly thread_key: string;
+  readonly released: boolean;
+  readonly assignment_generation?: number;
+  readonly runtime_id?: string;
+  readonly reason?: 'no_active_assignment';
+}
+
+/** Ends the assignment. Turns that wait or run go on, unless the caller cancels them: see `cancel`. */
+export async function release(
+  store: Store,
+  request: { readonly thread_key: string; readonly release_id?: string | undefined; readonly cancel_inflight?: boolean | undefined },
+): Promise<ReleaseAnswer & { readonly idempotent: boolean }> {
+  checkThreadKey(request.thread_key);
+  const hash = hashOf([request.cancel_inflight ?? false]);
+  return store.transaction(async (tx) => {
+    await lockThread(tx, request.thread_key, 'existing');
+    const known = await storedAnswer<ReleaseAnswer>(tx, request.thread_key, 'release', request.release_id, hash);
+    if (known !== undefined) return { ...known, idempotent: true };
+    const { rows } = await tx.query<{ assignment_generation: number; runtime_id: string }>(
+      `update agent_runtime_assignments set state = 'released', released_at = now(), updated_at = now()
+       where thread_key = $1 and state = 'active' returning assignment_generation, runtime_id`,
+      [request.thread_key],
+    );
+    const [ended] = rows;
+    const answer: ReleaseAnswer =
+      ended === undefined
+        ? { thread_key: request.thread_key, released: false, reason: 'no_active_assignment' }
+        : { thread_key: request.thread_key, released: true, ...ended };
+    if (ended !== undefined)
+      await appendIn(tx, request.thread_key, null, [
+        { kind: 'assignment_released', data: { type: 'assignment.released', assignment_generation: ended.assignment_generation } },
+      ]);
+    if (request.cancel_inflight === true) await cancelAll(tx, request.thread_key, 'released');
+    await storeAnswer(tx, request.thread_key, 'release', request.release_id, hash, answer);
+    return { ...answer, idempotent: false };
+  });
 }
 
 /** More input for a running turn. @throws ThreadError EXECUTION_NOT_FOUND, EXECUTION_NOT_RUNNING, IDEMPOTENCY_PAYLOAD_MISMATCH */

@@ -24,6 +24,8 @@ export interface TurnOwner {
   readonly threadKey: string;
   readonly executionId: string;
   readonly runId: string;
+  /** The life of the worker in which the turn was begun. Default: the present one. */
+  readonly workerId?: number | null | undefined;
 }
 
 export interface EventLog {
@@ -47,8 +49,11 @@ export interface EventLogOptions {
 
 interface Pending extends PendingWrite {
   readonly owner: TurnOwner;
+  readonly workerId: number;
   readonly events: readonly { readonly kind: string; readonly json: string }[];
   readonly logOffset: number | null;
+  /** Its worker's life was still going on when it was last sent. */
+  sent: boolean;
   /** Said by the flush: the run was no longer ours. */
   refused: boolean;
 }
@@ -80,13 +85,15 @@ export function createEventLog({ store, workerId, log }: EventLogOptions): Event
   });
 
   async function flush(client: pg.Client, batch: readonly Pending[]): Promise<void> {
+    const me = workerId() ?? -1;
+    for (const write of batch) write.sent = write.workerId === me;
     const threads = merge(batch);
     const events = threads.flatMap((thread) => thread.events.map((event, i) => ({ ...event, thread, n: i + 1 })));
     const { rows } = await client.query<{ thread_key: string }>({
       name: statementName(APPEND),
       text: APPEND,
       values: [
-        workerId() ?? -1,
+        me,
         textArray(threads.map(({ owner }) => owner.threadKey)),
         uuidArray(threads.map(({ owner }) => owner.runId)),
         int4Array(threads.map((thread) => thread.events.length)),
@@ -116,7 +123,7 @@ export function createEventLog({ store, workerId, log }: EventLogOptions): Event
 
   function tell(batch: readonly Pending[], rows: readonly { readonly thread_key: string }[]): void {
     const appended = new Set(rows.map((row) => row.thread_key));
-    for (const write of batch) write.refused = !appended.has(write.owner.threadKey);
+    for (const write of batch) write.refused = !write.sent || !appended.has(write.owner.threadKey);
   }
 
   return {
@@ -126,6 +133,8 @@ export function createEventLog({ store, workerId, log }: EventLogOptions): Event
       await new Promise<void>((resolve, reject) => {
         const write: Pending = {
           owner,
+          workerId: owner.workerId ?? workerId() ?? -1,
+          sent: false,
           events: texts,
           logOffset: logOffset ?? null,
           refused: false,
@@ -162,6 +171,7 @@ const appendIds = new WeakMap<Pending, string>();
 function merge(batch: readonly Pending[]): Merged[] {
   const threads = new Map<string, Merged>();
   for (const write of batch) {
+    if (!write.sent) continue;
     let appendId = appendIds.get(write);
     if (appendId === undefined) appendIds.set(write, (appendId = randomUUID()));
     let merged = threads.get(write.owner.threadKey);

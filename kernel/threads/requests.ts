@@ -114,7 +114,7 @@ async function assign(tx: Queryable, request: SpawnRequest, wanted: Wanted): Pro
       request.persona_id ?? null,
       request.persona_id === undefined ? `harness:${wanted.harness}` : `persona:${request.persona_id}`,
       prompt === '' ? null : createHash('sha256').update(prompt).digest('hex'),
-      request.agents_md_override ?? null,
+      prompt === '' ? null : prompt,
     ],
   );
   return rows[0] as AssignmentRow;
@@ -298,44 +298,6 @@ export function stateEvent(
   return { kind: 'execution_state', data: { type: 'execution.state', execution_id: executionId, thread_key: threadKey, ...state } };
 }
 
-export interface ReleaseAnswer {
-  readonly thread_key: string;
-  readonly released: boolean;
-  readonly assignment_generation?: number;
-  readonly runtime_id?: string;
-  readonly reason?: 'no_active_assignment';
-}
-
-/** Ends the assignment. Turns that wait or run go on, unless the caller cancels them: see `cancel`. */
-export async function release(
-  store: Store,
-  request: { readonly thread_key: string; readonly release_id?: string | undefined; readonly cancel_inflight?: boolean | undefined },
-): Promise<ReleaseAnswer & { readonly idempotent: boolean }> {
-  checkThreadKey(request.thread_key);
-  const hash = hashOf([request.cancel_inflight ?? false]);
-  return store.transaction(async (tx) => {
-    await lockThread(tx, request.thread_key, 'existing');
-    const known = await storedAnswer<ReleaseAnswer>(tx, request.thread_key, 'release', request.release_id, hash);
-    if (known !== undefined) return { ...known, idempotent: true };
-    const { rows } = await tx.query<{ assignment_generation: number; runtime_id: string }>(
-      `update agent_runtime_assignments set state = 'released', released_at = now(), updated_at = now()
-       where thread_key = $1 and state = 'active' returning assignment_generation, runtime_id`,
-      [request.thread_key],
-    );
-    const [ended] = rows;
-    const answer: ReleaseAnswer =
-      ended === undefined
-        ? { thread_key: request.thread_key, released: false, reason: 'no_active_assignment' }
-        : { thread_key: request.thread_key, released: true, ...ended };
-    if (ended !== undefined)
-      await appendIn(tx, request.thread_key, null, [
-        { kind: 'assignment_released', data: { type: 'assignment.released', assignment_generation: ended.assignment_generation } },
-      ]);
-    await storeAnswer(tx, request.thread_key, 'release', request.release_id, hash, answer);
-    return { ...answer, idempotent: false };
-  });
-}
-
 // ---- what they share
 
 /** The thread's row, held until the transaction ends. @throws ThreadError THREAD_NOT_FOUND, NO_ACTIVE_ASSIGNMENT */
@@ -374,7 +336,7 @@ async function requireGeneration(tx: Queryable, threadKey: string, generation: n
   return active;
 }
 
-async function storedAnswer<Answer>(
+export async function storedAnswer<Answer>(
   tx: Queryable,
   threadKey: string,
   kind: 'spawn' | 'release',
@@ -393,7 +355,7 @@ async function storedAnswer<Answer>(
   return JSON.parse(row.response) as Answer;
 }
 
-async function storeAnswer(
+export async function storeAnswer(
   tx: Queryable,
   threadKey: string,
   kind: 'spawn' | 'release',
@@ -411,7 +373,7 @@ async function storeAnswer(
   ]);
 }
 
-function hashOf(value: unknown): Buffer {
+export function hashOf(value: unknown): Buffer {
   return createHash('sha256').update(canonicalJson(value)).digest();
 }
 

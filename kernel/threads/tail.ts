@@ -32,15 +32,20 @@ export interface Tails {
 }
 
 const PAGE = 1000;
+/** Of one page, unless its first event is longer: what agents say can be large. */
+const PAGE_BYTES = 4 * 1024 * 1024;
 /** Looking without being told: notifications are hints. */
 const POLL_MS = 5000;
 
 /** One row per page, made to frames by Postgres: parsing each event here would cost ten times as much. */
-const READ = `select coalesce(max(event_id), 0) as last, count(*)::int as events,
+const READ = `with few as materialized (
+    select event_id, event_kind, event_json from agent_execution_events
+    where thread_key = $1 and event_id > $2 and ($3::uuid is null or execution_id = $3) order by event_id limit ${PAGE}),
+  sized as (select *, sum(octet_length(event_json::text)) over (order by event_id) as bytes, row_number() over (order by event_id) as n from few)
+  select coalesce(max(event_id), 0) as last, count(*)::int as events, (select count(*)::int from few) as found,
     coalesce(bool_or(case when event_kind = 'execution_state' then event_json->>'status' in ('completed', 'failed_permanent', 'cancelled') end), false) as over,
     string_agg('id: ' || event_id || e'\\nevent: ' || event_kind || e'\\ndata: ' || event_json::text || e'\\n\\n', '' order by event_id) as frames
-  from (select event_id, event_kind, event_json from agent_execution_events
-    where thread_key = $1 and event_id > $2 and ($3::uuid is null or execution_id = $3) order by event_id limit ${PAGE}) page`;
+  from sized where n = 1 or bytes <= ${PAGE_BYTES}`;
 
 interface ReadPage extends Frames {
   /** There may be more. */
@@ -54,9 +59,11 @@ interface Hub {
   readers: number;
   /** Id of the newest event that is known to be committed. */
   last: number;
+  /** Grows with each reason to look. */
+  news: number;
   /** Reads under way, by what they read: readers at the same place share one. */
   readonly reads: Map<string, Promise<ReadPage>>;
-  waiting: (() => void)[];
+  readonly waiting: Set<() => void>;
 }
 
 export function createTails(store: Store): Tails {
@@ -64,14 +71,12 @@ export function createTails(store: Store): Tails {
   let readers = 0;
 
   function wake(hub: Hub): void {
-    const { waiting } = hub;
-    hub.waiting = [];
-    for (const resolve of waiting) resolve();
+    for (const resolve of hub.waiting) resolve();
   }
 
   function read(hub: Hub, after: number, executionId: string | undefined): Promise<ReadPage> {
     // one that began before the newest event was known may lack it
-    const key = `${hub.last} ${after} ${executionId ?? ''}`;
+    const key = `${hub.news} ${after} ${executionId ?? ''}`;
     let reading = hub.reads.get(key);
     if (reading === undefined) {
       reading = readPage(store, hub.threadKey, after, executionId).finally(() => hub.reads.delete(key));
@@ -88,17 +93,18 @@ export function createTails(store: Store): Tails {
       const hub = hubs.get(threadKey);
       if (hub === undefined || last <= hub.last) return;
       hub.last = last;
+      hub.news += 1;
       wake(hub);
     },
     lookAll() {
       for (const hub of hubs.values()) {
-        hub.last += 1;
+        hub.news += 1;
         wake(hub);
       }
     },
     async *follow(threadKey, after, { executionId, signal }) {
       let hub = hubs.get(threadKey);
-      if (hub === undefined) hubs.set(threadKey, (hub = { threadKey, readers: 0, last: 0, reads: new Map(), waiting: [] }));
+      if (hub === undefined) hubs.set(threadKey, (hub = { threadKey, readers: 0, last: 0, news: 0, reads: new Map(), waiting: new Set() }));
       hub.readers += 1;
       readers += 1;
       let cursor = after;
@@ -106,7 +112,7 @@ export function createTails(store: Store): Tails {
         // asked first: all its events are then surely read
         let over = executionId !== undefined && (await isOver(store, threadKey, executionId));
         while (!signal.aborted) {
-          const seen = hub.last;
+          const seen = hub.news;
           for (let full = true; full && !signal.aborted;) {
             const page = await read(hub, cursor, executionId);
             full = page.full;
@@ -128,29 +134,31 @@ export function createTails(store: Store): Tails {
   };
 }
 
-/** Until something newer than `seen` is known, or it is time to look anyway. */
+/** Until there is more reason to look than at `seen`, or it is time to look anyway. */
 function pause(hub: Hub, seen: number, signal: AbortSignal): Promise<void> {
-  if (hub.last !== seen || signal.aborted) return Promise.resolve();
+  if (hub.news !== seen || signal.aborted) return Promise.resolve();
   return new Promise((resolve) => {
     const done = () => {
       clearTimeout(timer);
       signal.removeEventListener('abort', done);
+      hub.waiting.delete(done);
       resolve();
     };
     const timer = setTimeout(done, POLL_MS);
-    hub.waiting.push(done);
+    hub.waiting.add(done);
     signal.addEventListener('abort', done, { once: true });
   });
 }
 
 async function readPage(store: Store, threadKey: string, after: number, executionId: string | undefined): Promise<ReadPage> {
-  const { rows } = await store.query<{ last: number; events: number; over: boolean; frames: string | null }>(READ, [
+  const { rows } = await store.query<{ last: number; events: number; found: number; over: boolean; frames: string | null }>(READ, [
     threadKey,
     after,
     executionId ?? null,
   ]);
   const [row] = rows;
-  return { last: row?.last ?? 0, bytes: Buffer.from(row?.frames ?? ''), full: row?.events === PAGE, over: row?.over === true };
+  const { last = 0, frames = null, found = 0, events = 0, over = false } = row ?? {};
+  return { last, bytes: Buffer.from(frames ?? ''), full: found === PAGE || found > events, over };
 }
 
 async function isOver(store: Store, threadKey: string, executionId: string): Promise<boolean> {

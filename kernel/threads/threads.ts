@@ -1,19 +1,26 @@
+import type { AgentRequest } from '../engine/index.ts';
 import type { Store, StoreLogEntry } from '../store/index.ts';
+import { executeFor, startAgent } from './agents.ts';
 import { listAttachments, type NewAttachment, readAttachment } from './attachments.ts';
-import { cancelAll, cancelExecution, type CancelAnswer, steerExecution } from './control.ts';
+import { cancelExecution, type CancelAnswer, release, type ReleaseAnswer, steerExecution } from './control.ts';
 import { claimDeliveries, type ClaimedDelivery, failDelivery, renewDelivery, retryDelivery, settleDelivery } from './deliveries.ts';
 import { createEventLog, EVENTS_CHANNEL, type TurnOwner } from './events.ts';
 import { getExecution, getThread, listExecutions, listMessages, listThreads } from './reads.ts';
-import { acceptExecution, type Catalogue, lockThread, release, type ReleaseAnswer, spawn, storeMessage } from './requests.ts';
+import { acceptExecution, type Catalogue, spawn, storeMessage } from './requests.ts';
 import { createTails, type Frames } from './tail.ts';
 import {
   beginTurn,
+  endAbandoned,
   finishTurn,
+  forgetSandbox,
+  hasEvent,
   keepAttachment,
   readSignals,
   readSnapshot,
   recordSandbox,
   type SandboxRecord,
+  type SandboxUse,
+  sandboxUse,
   type Turn,
   type TurnEnd,
   TURNS_CHANNEL,
@@ -39,6 +46,10 @@ export interface Threads {
   message(request: MessageRequest): Promise<StoredMessage>;
   /** Accepted when it answers: the turn itself begins when its place in the queue comes. */
   execute(request: ExecuteRequest): Promise<AcceptedExecution>;
+  /** For a message that was just sent: also when another request's turn has taken it along, and answers it. */
+  executeFor(messageId: string, request: ExecuteRequest): Promise<AcceptedExecution>;
+  /** For a workflow: all of the above, once for each id. */
+  startAgent(request: AgentRequest): ReturnType<typeof startAgent>;
   cancel(executionId: string): Promise<CancelAnswer>;
   steer(
     executionId: string,
@@ -83,6 +94,9 @@ export interface Threads {
     /** Calls back when something may have been said to the turn. Returns how to stop. */
     onSignal(executionId: string, listener: () => void): () => void;
     finish(owner: TurnOwner, end: TurnEnd): Promise<void>;
+    hasEvent(owner: TurnOwner, kind: string): Promise<boolean>;
+    sandboxUse(threadKeys: readonly string[]): Promise<readonly SandboxUse[]>;
+    forgetSandbox(threadKey: string, sandboxId: string): Promise<boolean>;
     /** Starts what was accepted and not started, because a process died between two commits. */
     startForgotten(): Promise<number>;
   };
@@ -93,8 +107,8 @@ export interface Threads {
 export interface ThreadsOptions {
   readonly store: Store;
   readonly catalogue: Catalogue;
-  /** Puts the turn into its queue, as a run of the engine; a second call for the same execution does nothing. */
-  readonly startTurn: (turn: { readonly threadKey: string; readonly executionId: string }) => Promise<void>;
+  /** Puts the turn into its queue, as a run of the engine, and answers the run's id; a second call for the same execution answers the same. */
+  readonly startTurn: (turn: { readonly threadKey: string; readonly executionId: string }) => Promise<string>;
   /** Of this process; null when it is none. */
   readonly workerId: () => number | null;
   readonly log: (entry: StoreLogEntry) => void;
@@ -121,12 +135,17 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
   });
   const sweep = setInterval(
     () =>
-      startForgotten().catch((error: Error) =>
-        log({ level: 'warn', message: 'looking for turns that were not started failed; trying again', error: error.message }),
+      Promise.all([startForgotten(), endAbandoned(store)]).catch((error: Error) =>
+        log({ level: 'warn', message: 'looking for turns that were left behind failed; trying again', error: error.message }),
       ),
     SWEEP_MS,
   );
   sweep.unref();
+
+  /** A turn belongs to the life of the worker in which it was begun, also when the process has another one by now. */
+  function workerOf(owner: TurnOwner): number | null {
+    return owner.workerId ?? workerId();
+  }
 
   async function startForgotten(): Promise<number> {
     const { rows } = await store.query<{ thread_key: string; execution_id: string }>(
@@ -134,33 +153,39 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
        where run_id is null and status = 'queued' and created_at < now() - make_interval(secs => $1) order by created_at limit 100`,
       [FORGOTTEN_S],
     );
-    for (const row of rows) await options.startTurn({ threadKey: row.thread_key, executionId: row.execution_id });
+    // one that cannot be started does not hold up the others
+    const started = await Promise.allSettled(rows.map((row) => startTurn({ threadKey: row.thread_key, executionId: row.execution_id })));
+    for (const result of started) if (result.status === 'rejected') throw result.reason;
     return rows.length;
   }
 
-  return {
+  async function startTurn(turn: { readonly threadKey: string; readonly executionId: string }): Promise<string> {
+    const runId = await options.startTurn(turn);
+    await store.query('update agent_execution_requests set run_id = $3 where thread_key = $1 and execution_id = $2 and run_id is null', [
+      turn.threadKey,
+      turn.executionId,
+      runId,
+    ]);
+    return runId;
+  }
+
+  const threads: Threads = {
     spawn: (request) => spawn(store, catalogue, request),
+    startAgent: (request) => startAgent(store, threads, startTurn, request),
     message: (request) => storeMessage(store, request),
     async execute(request) {
       const accepted = await acceptExecution(store, catalogue, request);
       // what fails here is accepted all the same: the sweep starts it
       if (!accepted.idempotent || accepted.status === 'queued')
-        await options
-          .startTurn({ threadKey: accepted.thread_key, executionId: accepted.execution_id })
-          .catch((error: Error) => log({ level: 'warn', message: 'a turn could not be started yet', error: error.message }));
+        await startTurn({ threadKey: accepted.thread_key, executionId: accepted.execution_id }).catch((error: Error) =>
+          log({ level: 'warn', message: 'a turn could not be started yet', error: error.message }),
+        );
       return accepted;
     },
+    executeFor: (messageId, request) => executeFor(store, threads, messageId, request),
     cancel: (executionId) => cancelExecution(store, executionId),
     steer: (executionId, request) => steerExecution(store, executionId, request),
-    async release(request) {
-      const answer = await release(store, request);
-      if (request.cancel_inflight === true && !answer.idempotent)
-        await store.transaction(async (tx) => {
-          await lockThread(tx, request.thread_key, 'existing');
-          await cancelAll(tx, request.thread_key, 'released');
-        });
-      return answer;
-    },
+    release: (request) => release(store, request),
     getThread: (threadKey) => getThread(store, threadKey),
     listThreads: (query) => listThreads(store, query),
     listMessages: (threadKey, query) => listMessages(store, threadKey, query),
@@ -180,10 +205,10 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
       retry: (executionId) => retryDelivery(store, executionId),
     },
     turns: {
-      begin: (owner) => beginTurn(store, workerId(), owner),
+      begin: (owner) => beginTurn(store, workerOf(owner), owner),
       append: (owner, batch, logOffset) => events.append(owner, batch, logOffset),
-      recordSandbox: (owner, sandbox) => recordSandbox(store, workerId(), owner, sandbox),
-      keepAttachment: (owner, attachment) => keepAttachment(store, workerId(), owner, attachment),
+      recordSandbox: (owner, sandbox) => recordSandbox(store, workerOf(owner), owner, sandbox),
+      keepAttachment: (owner, attachment) => keepAttachment(store, workerOf(owner), owner, attachment),
       readSnapshot: (threadKey) => readSnapshot(store, threadKey),
       readSignals: (owner, position) => readSignals(store, owner, position),
       onSignal(executionId, listener) {
@@ -195,11 +220,10 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
           if (set.size === 0) listeners.delete(executionId);
         };
       },
-      async finish(owner, end) {
-        // what the turn said before stands before its end
-        await events.idle();
-        await finishTurn(store, workerId(), owner, end);
-      },
+      finish: (owner, end) => finishTurn(store, workerOf(owner), owner, end),
+      hasEvent: (owner, kind) => hasEvent(store, owner, kind),
+      sandboxUse: (threadKeys) => sandboxUse(store, threadKeys),
+      forgetSandbox: (threadKey, sandboxId) => forgetSandbox(store, threadKey, sandboxId),
       startForgotten,
     },
     async close() {
@@ -210,4 +234,5 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
       await events.close();
     },
   };
+  return threads;
 }

@@ -17,6 +17,12 @@ export interface Turn {
   readonly executionId: string;
   readonly generation: number;
   readonly status: ExecutionStatus;
+  /** By another worker, or in another try: its harness may have it already. */
+  readonly begunBefore: boolean;
+  /** Milliseconds of the wall clock. */
+  readonly startedAt: number;
+  /** The life of the worker that it belongs to from now on. */
+  readonly workerId: number | null;
   readonly harness: string;
   readonly personaId: string | null;
   readonly prompt: string | null;
@@ -55,6 +61,8 @@ export interface TurnEnd {
   /** Appended before the terminal event. */
   readonly events?: readonly NewEvent[];
   readonly logOffset?: number;
+  /** Of the last word to the turn that the harness was given; later ones become messages that wait. */
+  readonly signalPosition?: number;
   /** What the harness needs to go on in another sandbox. */
   readonly snapshot?: { readonly agentThreadId: string; readonly data: Buffer; readonly sha256: Buffer } | undefined;
 }
@@ -63,6 +71,8 @@ export interface TurnEnd {
 export async function beginTurn(store: Store, workerId: number | null, owner: TurnOwner): Promise<Turn> {
   return store.transaction(async (tx) => {
     await fence(tx, workerId, owner);
+    // as whoever cancels does: what it finds stays so
+    await lockRow(tx, owner.threadKey);
     const { rows } = await tx.query<{
       assignment_generation: number;
       status: ExecutionStatus;
@@ -74,14 +84,16 @@ export async function beginTurn(store: Store, workerId: number | null, owner: Tu
       user_id: string | null;
       metadata: string;
       started_at: number | null;
+      run_id: string | null;
     }>(
-      `select e.assignment_generation, e.status, e.harness, e.persona_id, a.agents_md_override, e.model, e.effort, e.user_id, e.metadata, e.started_at
+      `select e.run_id, e.assignment_generation, e.status, e.harness, e.persona_id, a.agents_md_override, e.model, e.effort, e.user_id, e.metadata, e.started_at
        from agent_execution_requests e left join agent_runtime_assignments a using (thread_key, assignment_generation)
        where e.thread_key = $1 and e.execution_id = $2`,
       [owner.threadKey, owner.executionId],
     );
     const [row] = rows;
     if (row === undefined) throw new ThreadError('EXECUTION_NOT_FOUND', `there is no execution ${owner.executionId}`);
+    if (row.run_id !== null && row.run_id !== owner.runId) throw new ThreadError('TURN_TAKEN_OVER', 'this turn is run by another run');
     if (row.status === 'queued') {
       await tx.query(
         `update agent_execution_requests set status = 'running', run_id = $3, started_at = now(), updated_at = now()
@@ -111,6 +123,9 @@ export async function beginTurn(store: Store, workerId: number | null, owner: Tu
       executionId: owner.executionId,
       generation: row.assignment_generation,
       status: row.status === 'queued' ? 'running' : row.status,
+      begunBefore: row.status !== 'queued',
+      startedAt: row.started_at ?? store.now(),
+      workerId,
       harness: row.harness,
       personaId: row.persona_id,
       prompt: row.agents_md_override,
@@ -141,66 +156,170 @@ export async function beginTurn(store: Store, workerId: number | null, owner: Tu
 export async function finishTurn(store: Store, workerId: number | null, owner: TurnOwner, end: TurnEnd): Promise<void> {
   await store.transaction(async (tx) => {
     await fence(tx, workerId, owner);
-    await lockRow(tx, owner.threadKey);
-    const text = plain(end.resultText);
-    const errorText = end.errorText === undefined ? null : plain(end.errorText);
-    const { rows } = await tx.query<{ platform: string; delivery: string; metadata: string; harness: string }>(
-      `update agent_execution_requests set status = $3, terminal_reason = $4, result_text = $5, result_json = $6, error_text = $7, usage = $8,
+    await finishIn(tx, owner, end);
+  });
+}
+
+/** Ends turns whose run has ended without ending them: it was cancelled by itself, or failed at something else than the turn. */
+export async function endAbandoned(store: Store): Promise<number> {
+  const { rows } = await store.query<{ thread_key: string; execution_id: string; run_id: string; status: string; error: string | null }>(
+    `select e.thread_key, e.execution_id, f.run_id, f.status::text, f.error from agent_execution_requests e
+     join workflow_runs_finished f on f.run_id = e.run_id where e.completed_at is null and f.status <> 'c' limit 100`,
+  );
+  for (const row of rows) {
+    const owner = { threadKey: row.thread_key, executionId: row.execution_id, runId: row.run_id };
+    const cancelled = row.status === 'n';
+    await store.transaction((tx) =>
+      finishIn(tx, owner, {
+        status: cancelled ? 'cancelled' : 'failed_permanent',
+        reason: cancelled ? 'cancelled' : 'execution_error',
+        resultText: '',
+        ...(row.error === null ? {} : { errorText: (JSON.parse(row.error) as { message?: string }).message ?? row.error }),
+      }),
+    );
+  }
+  return rows.length;
+}
+
+/** What was said to the turn too late for it is said to the next one. In the caller's transaction, which holds the thread's row. */
+async function keepUnheard(tx: Queryable, { threadKey, executionId }: TurnOwner, position: number): Promise<void> {
+  const { rows } = await tx.query<{ signal_id: string; body: string; request_hash: Buffer }>(
+    `select signal_id, body, request_hash from agent_execution_signals
+     where thread_key = $1 and execution_id = $2 and kind = 'steer' and position > $3 order by position`,
+    [threadKey, executionId, position],
+  );
+  for (const { signal_id, body, request_hash } of rows) {
+    const messageId = `steer-${executionId}-${signal_id}`.slice(0, 512);
+    await tx.query(
+      `with thread as (update sandbox_sessions set last_message = last_message + 1 where thread_key = $1 returning last_message, last_generation)
+       insert into agent_message_requests (thread_key, message_id, position, assignment_generation, role, parts, request_hash)
+       select $1, $2, last_message, last_generation, 'user', $3, $4 from thread on conflict do nothing`,
+      [threadKey, messageId, body, request_hash],
+    );
+    await appendIn(tx, threadKey, null, [
+      {
+        kind: 'message_stored',
+        data: { type: 'message.stored', message_id: messageId, role: 'user', parts: JSON.parse(body) as unknown, user_id: null },
+      },
+    ]);
+  }
+}
+
+async function finishIn(tx: Queryable, owner: TurnOwner, end: TurnEnd): Promise<void> {
+  await lockRow(tx, owner.threadKey);
+  const text = plain(end.resultText);
+  const errorText = end.errorText === undefined ? null : plain(end.errorText);
+  const { rows } = await tx.query<{ platform: string; delivery: string; metadata: string; harness: string }>(
+    `update agent_execution_requests set status = $3, terminal_reason = $4, result_text = $5, result_json = $6, error_text = $7, usage = $8,
          completed_at = now(), updated_at = now()
        where thread_key = $1 and execution_id = $2 and completed_at is null returning platform, delivery, metadata, harness`,
-      [
-        owner.threadKey,
-        owner.executionId,
-        end.status,
-        end.reason,
-        text,
-        end.resultJson === undefined ? null : JSON.stringify(end.resultJson),
-        errorText,
-        end.usage === undefined ? null : JSON.stringify(end.usage),
-      ],
-    );
-    const [execution] = rows;
-    if (execution === undefined) return;
-    await tx.query(
-      `update sandbox_sessions set log_offset = coalesce($2, log_offset), agent_thread_id = coalesce($3, agent_thread_id), last_used_at = now()
+    [
+      owner.threadKey,
+      owner.executionId,
+      end.status,
+      end.reason,
+      text,
+      end.resultJson === undefined ? null : JSON.stringify(end.resultJson),
+      errorText,
+      end.usage === undefined ? null : JSON.stringify(end.usage),
+    ],
+  );
+  const [execution] = rows;
+  if (execution === undefined) return;
+  await tx.query(
+    `update sandbox_sessions set log_offset = coalesce($2, log_offset), agent_thread_id = coalesce($3, agent_thread_id), last_used_at = now()
        where thread_key = $1`,
-      [owner.threadKey, end.logOffset ?? null, end.snapshot?.agentThreadId ?? null],
-    );
-    if (end.snapshot !== undefined) {
-      await tx.query(
-        `insert into session_snapshots (thread_key, harness, agent_thread_id, execution_id, data, sha256) values ($1, $2, $3, $4, $5, $6)
+    [owner.threadKey, end.logOffset ?? null, end.snapshot === undefined ? null : plain(end.snapshot.agentThreadId)],
+  );
+  if (end.snapshot !== undefined) {
+    await tx.query(
+      `insert into session_snapshots (thread_key, harness, agent_thread_id, execution_id, data, sha256) values ($1, $2, $3, $4, $5, $6)
          on conflict (thread_key) do update set harness = excluded.harness, agent_thread_id = excluded.agent_thread_id,
            execution_id = excluded.execution_id, data = excluded.data, sha256 = excluded.sha256, created_at = now()`,
-        [owner.threadKey, execution.harness, end.snapshot.agentThreadId, owner.executionId, end.snapshot.data, end.snapshot.sha256],
-      );
-    }
-    const owed = execution.platform !== 'dev';
-    const payload = {
-      type: 'final_delivery.ready',
-      execution_id: owner.executionId,
-      thread_key: owner.threadKey,
+      [owner.threadKey, execution.harness, plain(end.snapshot.agentThreadId), owner.executionId, end.snapshot.data, end.snapshot.sha256],
+    );
+  }
+  await keepUnheard(tx, owner, end.signalPosition ?? 0);
+  const owed = execution.platform !== 'dev';
+  const payload = {
+    type: 'final_delivery.ready',
+    execution_id: owner.executionId,
+    thread_key: owner.threadKey,
+    status: end.status,
+    terminal_reason: end.reason,
+    result_text: text,
+    ...(errorText === null ? {} : { error_text: errorText }),
+  };
+  if (owed) {
+    await tx.query(
+      'insert into agent_final_delivery_outbox (thread_key, execution_id, platform, delivery, final_payload) values ($1, $2, $3, $4, $5)',
+      [owner.threadKey, owner.executionId, execution.platform, execution.delivery, JSON.stringify(payload)],
+    );
+  }
+  await appendIn(tx, owner.threadKey, owner.executionId, [
+    ...(end.events ?? []),
+    ...(owed ? [{ kind: 'final_delivery_ready', data: payload }] : []),
+    stateEvent(owner.threadKey, owner.executionId, {
       status: end.status,
       terminal_reason: end.reason,
       result_text: text,
-      ...(errorText === null ? {} : { error_text: errorText }),
-    };
-    if (owed) {
-      await tx.query(
-        'insert into agent_final_delivery_outbox (thread_key, execution_id, platform, delivery, final_payload) values ($1, $2, $3, $4, $5)',
-        [owner.threadKey, owner.executionId, execution.platform, execution.delivery, JSON.stringify(payload)],
-      );
-    }
-    await appendIn(tx, owner.threadKey, owner.executionId, [
-      ...(end.events ?? []),
-      ...(owed ? [{ kind: 'final_delivery_ready', data: payload }] : []),
-      stateEvent(owner.threadKey, owner.executionId, {
-        status: end.status,
-        terminal_reason: end.reason,
-        result_text: text,
-        error_text: errorText ?? undefined,
-      }),
-    ]);
-    if (owed) await tx.query(`select pg_notify('centaur_deliveries', $1)`, [execution.platform]);
+      error_text: errorText ?? undefined,
+    }),
+  ]);
+  if (owed) await tx.query(`select pg_notify('centaur_deliveries', $1)`, [execution.platform]);
+}
+
+/** Whether the turn has told of something of this kind. */
+export async function hasEvent(store: Store, { threadKey, executionId }: TurnOwner, kind: string): Promise<boolean> {
+  const { rowCount } = await store.query(
+    'select 1 from agent_execution_events where thread_key = $1 and execution_id = $2 and event_kind = $3 limit 1',
+    [threadKey, executionId, kind],
+  );
+  return rowCount > 0;
+}
+
+export interface SandboxUse {
+  readonly threadKey: string;
+  readonly sandboxId: string | null;
+  /** A turn waits or runs. */
+  readonly busy: boolean;
+  readonly released: boolean;
+  readonly idleMs: number;
+}
+
+/** How the threads of these keys use their sandboxes; those that are unknown are left out. */
+export async function sandboxUse(store: Store, threadKeys: readonly string[]): Promise<readonly SandboxUse[]> {
+  const { rows } = await store.query<{ thread_key: string; sandbox_id: string | null; busy: boolean; released: boolean; idle_s: number }>(
+    `select s.thread_key, s.sandbox_id, extract(epoch from now() - s.last_used_at)::float8 as idle_s,
+       exists (select from agent_execution_requests e where e.thread_key = s.thread_key and e.completed_at is null) as busy,
+       not exists (select from agent_runtime_assignments a where a.thread_key = s.thread_key and a.released_at is null) as released
+     from sandbox_sessions s where s.thread_key = any($1::text[])`,
+    [threadKeys],
+  );
+  return rows.map((row) => ({
+    threadKey: row.thread_key,
+    sandboxId: row.sandbox_id,
+    busy: row.busy,
+    released: row.released,
+    idleMs: row.idle_s * 1000,
+  }));
+}
+
+/**
+ * Parts a thread from its sandbox, unless a turn of it waits or runs, or it has another one by now.
+ *
+ * @returns whether it was parted: then nobody will use the sandbox again
+ */
+export async function forgetSandbox(store: Store, threadKey: string, sandboxId: string): Promise<boolean> {
+  return store.transaction(async (tx) => {
+    await lockRow(tx, threadKey);
+    const { rowCount } = await tx.query(
+      `update sandbox_sessions s set state = 'idle', sandbox_id = null, host = null, log_offset = 0, updated_at = now()
+       where thread_key = $1 and sandbox_id = $2
+         and not exists (select from agent_execution_requests e where e.thread_key = s.thread_key and e.completed_at is null)`,
+      [threadKey, sandboxId],
+    );
+    return rowCount > 0;
   });
 }
 

@@ -109,6 +109,17 @@ export async function grantedSecrets(on: Queryable, principal: string, secrets: 
   return new Set(rows.map((row) => row.secret));
 }
 
+/** Names of all secrets that the principal may use, but databases, which are reached in another way. */
+export async function grantsOf(on: Queryable, principal: string): Promise<readonly string[]> {
+  const { rows } = await on.query<{ name: string }>(
+    `select s.name from secrets s where s.removed_at is null and s.type <> 'pg_dsn'
+       and exists (select from grants g where g.secret = s.name and g.revoked_at is null and ${HOLDS.replaceAll('$principal', '$1')})
+     order by s.name`,
+    [checkPrincipal(principal)],
+  );
+  return rows.map((row) => row.name);
+}
+
 /** Whether grant `g` is the principal's. */
 const HOLDS = `(g.principal = $principal or g.principal = split_part($principal, ':', 1) || ':*'
   or g.principal in (select 'role:' || r.role from principal_roles r where r.principal = $principal))`;

@@ -21,7 +21,7 @@ export {
 export { changedSecrets } from './description.ts';
 export { localMasterKey, type MasterKey } from './envelope.ts';
 export { VaultError, type VaultErrorCode } from './errors.ts';
-export { addGrant, checkPrincipal, type GrantView, listGrants, removeGrant, setRoles } from './grants.ts';
+export { addGrant, checkPrincipal, grantsOf, type GrantView, listGrants, removeGrant, setRoles } from './grants.ts';
 export { GOOGLE_TOKEN_URL, type ServiceAccount, serviceAccountAssertion } from './google.ts';
 export { installKey, openInstallKey, publicPart } from './install-keys.ts';
 export { type Installation, type InstallationOptions, openInstallation } from './installation.ts';
@@ -35,7 +35,9 @@ export {
   listLeases,
   pruneLeases,
   renewLease,
+  renewThreadLeases,
   revokeLease,
+  revokeThreadLeases,
 } from './leases.ts';
 export { PLACEHOLDER_PREFIX } from './placeholders.ts';
 export { ensureMasterKeyFile, readMasterKey } from './master.ts';

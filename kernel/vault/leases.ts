@@ -162,6 +162,54 @@ export async function revokeLease(
   });
 }
 
+export interface ThreadLeases {
+  readonly principal: string;
+  readonly threadKey: string;
+  /** Only those that are bound to this address. */
+  readonly source?: string | undefined;
+}
+
+/**
+ * Keeps what a principal holds for a thread from expiring, when it has less than half of `ttlSeconds` left.
+ *
+ * @returns false when it holds nothing any more
+ */
+export async function renewThreadLeases(
+  parts: { readonly store: Store; readonly audit: AuditLog },
+  actor: string,
+  { principal, threadKey, source }: ThreadLeases,
+  ttlSeconds: number,
+): Promise<boolean> {
+  const { rows } = await parts.store.query<{ lease_id: string; left: number }>(
+    `select lease_id, extract(epoch from expires_at - now())::float8 as left from leases
+     where principal = $1 and thread_key = $2 and ($3::inet is null or source = $3::inet) and revoked_at is null and expires_at > now()`,
+    [principal, threadKey, source ?? null],
+  );
+  for (const row of rows) if (row.left < ttlSeconds / 2) await renewLease(parts, actor, row.lease_id, ttlSeconds);
+  return rows.length > 0;
+}
+
+/** All that a principal holds for a thread. In effect as `revokeLease` is. */
+export async function revokeThreadLeases(
+  { store, audit }: { readonly store: Store; readonly audit: AuditLog },
+  actor: string,
+  { principal, threadKey, source, reason }: ThreadLeases & { readonly reason: string },
+): Promise<number> {
+  return store.transaction(async (tx) => {
+    const { rows } = await tx.query<{ lease_id: string }>(
+      `select lease_id from leases where principal = $1 and thread_key = $2 and ($3::inet is null or source = $3::inet)
+         and revoked_at is null and expires_at > now() order by lease_id for update`,
+      [principal, threadKey, source ?? null],
+    );
+    for (const { lease_id: leaseId } of rows) {
+      await audit.append(tx, { action: 'lease.revoke', actor, resource: `lease:${leaseId}`, leaseId, threadKey, details: { reason } });
+      await tx.query('update leases set revoked_at = now() where lease_id = $1', [leaseId]);
+    }
+    if (rows.length > 0) await tellFirewalls(tx);
+    return rows.length;
+  });
+}
+
 /** Keeps a lease from expiring: for what lasts longer than anybody knew. False when it is over; never shortens it. */
 export async function renewLease(
   { store, audit }: { readonly store: Store; readonly audit: AuditLog },

@@ -1,6 +1,8 @@
 /** A client of the HTTP API: `fetch` and nothing else, so it runs on Node 20, Deno and in browsers. */
-import { CentaurApiError, isFinished, request, type Transport } from './transport.ts';
-import { type TailOptions, tail } from './tail.ts';
+import { createDeliveriesClient, type DeliveriesClient } from './deliveries.ts';
+import { type TailOptions, type Tailed, tail } from './tail.ts';
+import { createThreadsClient, type ThreadsClient } from './threads.ts';
+import { CentaurApiError, query, request, type Transport } from './transport.ts';
 import type { InputField } from './context.ts';
 import type {
   EmittedEvent,
@@ -90,6 +92,10 @@ export interface Client {
   waitForRun<Result = unknown>(runId: RunId<Result> | string, options?: WaitForRunOptions): Promise<FinishedRun<Result>>;
   /** The run's events from the start (or after `afterId`) until its end. Reconnects and misses none that is durable. */
   tailRun(runId: string, options?: TailOptions): AsyncIterable<RunEvent>;
+  /** Conversations with agents. */
+  readonly threads: ThreadsClient;
+  /** Final answers that are owed to channels. */
+  readonly deliveries: DeliveriesClient;
 }
 
 /** The input may be left out only where leaving it out is a valid input. */
@@ -124,8 +130,19 @@ export function createClient({ url, apiKey, fetch = globalThis.fetch }: ClientOp
     listWorkflows: () => get('/workflows'),
     listSchedules: () => get('/workflows/schedules'),
     waitForRun: (runId, options) => waitForRun(api, runId, options),
-    tailRun: (runId, options) => tail(api, `${runPath(runId)}/events`, options),
+    tailRun: (runId, options) => tail(api, `${runPath(runId)}/events`, RUN_EVENTS, options),
+    threads: createThreadsClient(api),
+    deliveries: createDeliveriesClient(api),
   };
+}
+
+const RUN_EVENTS: Tailed<RunEvent> = {
+  read: (event) => ({ ...event, data: JSON.parse(event.data) as unknown }) as RunEvent,
+  isLast: isFinished,
+};
+
+function isFinished(event: RunEvent): event is RunEvent & { event: 'run.completed' | 'run.failed' | 'run.cancelled' } {
+  return event.event === 'run.completed' || event.event === 'run.failed' || event.event === 'run.cancelled';
 }
 
 async function waitForRun<Result>(
@@ -136,7 +153,7 @@ async function waitForRun<Result>(
   const late = timeout === undefined ? undefined : AbortSignal.timeout(timeout);
   const signals = [signal, late].filter((each) => each !== undefined);
   try {
-    for await (const event of tail(api, `${runPath(runId)}/events`, { signal: AbortSignal.any(signals) })) {
+    for await (const event of tail(api, `${runPath(runId)}/events`, RUN_EVENTS, { signal: AbortSignal.any(signals) })) {
       if (isFinished(event)) return event.data as FinishedRun<Result>;
     }
   } catch (error) {
@@ -169,9 +186,3 @@ function apiBase(url: string): string {
 }
 
 const runPath = (runId: string): string => `/workflows/runs/${encodeURIComponent(runId)}`;
-
-function query(fields: Readonly<Record<string, string | number | undefined>>): string {
-  const set = Object.entries(fields).filter(([, value]) => value !== undefined);
-  if (set.length === 0) return '';
-  return `?${new URLSearchParams(Object.fromEntries(set.map(([key, value]) => [key, String(value)]))).toString()}`;
-}

@@ -1,4 +1,5 @@
 /** What a handler gets as `ctx`. Every method that returns a promise is a checkpoint: its outcome is stored once. */
+import type { AgentOptions, AgentResult, RunAgentOptions, RunAgentsResult, StartedAgent } from './agents.ts';
 import type { Duration } from './duration.ts';
 import type { Jsonify } from './json.ts';
 import type { RunId } from './wire.ts';
@@ -112,6 +113,20 @@ export interface WorkflowContext<Step extends string = string> {
     name: Step,
     options: StartWorkflowOptions<Input, Result> & { readonly timeout?: Duration },
   ): Promise<Jsonify<Result>>;
+
+  /** Starts an agent's turn exactly once and goes on. */
+  startAgent(name: Step, options: AgentOptions): Promise<StartedAgent>;
+  /** Waits for a turn that was started. @throws WaitTimeoutError */
+  waitForAgent(name: Step, agent: StartedAgent, options?: { readonly timeout?: Duration }): Promise<AgentResult>;
+  /** `startAgent` and `waitForAgent` in one call; its two checkpoints are `name` and `name.wait`. A turn that fails is returned. */
+  runAgent(name: Step, options: RunAgentOptions): Promise<AgentResult>;
+  /** A turn on the run's own thread, `workflow:{run id}`, or another one. */
+  agentTurn(text: string, options?: RunAgentOptions & { readonly name?: Step }): Promise<AgentResult>;
+  /** Several at a time, each on a thread of its own, at most 32. */
+  runAgents(
+    agents: readonly (RunAgentOptions & { readonly name: string })[],
+    options?: { readonly maxConcurrency?: number },
+  ): Promise<RunAgentsResult>;
 
   /** True for runs that reach this line for the first time with this code; false for runs that passed it with the code before. */
   patched(id: string): boolean;

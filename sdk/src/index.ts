@@ -5,12 +5,16 @@
  * type-checks and its pure parts run on Node 20, Node 24 and Deno alike. It never talks to Postgres.
  */
 export { CentaurApiError, createClient } from './client.ts';
+export type * from './agents.ts';
 export type * from './client.ts';
 export type * from './context.ts';
 export { type Duration, toMilliseconds } from './duration.ts';
 export * from './errors.ts';
 export type { StandardSchemaV1 } from '@standard-schema/spec';
 export type { Jsonify } from './json.ts';
+export type * from './deliveries.ts';
+export type * from './thread-wire.ts';
+export type * from './threads.ts';
 export type * from './wire.ts';
 export { defineWorkflow, isWorkflowDefinition } from './workflow.ts';
 export type * from './workflow.ts';

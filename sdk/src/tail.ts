@@ -1,7 +1,6 @@
-/** Following a run's event stream across lost connections and restarts of the API. */
-import { readEvents } from './sse.ts';
-import { CentaurApiError, isFinished, parseJson, refusal, send, type Transport, unreachable } from './transport.ts';
-import type { RunEvent } from './wire.ts';
+/** Following an event stream, of a run or a thread, across lost connections and restarts of the API. */
+import { readEvents, type ServerSentEvent } from './sse.ts';
+import { CentaurApiError, parseJson, refusal, send, type Transport, unreachable } from './transport.ts';
 
 export interface TailOptions {
   readonly signal?: AbortSignal;
@@ -13,18 +12,31 @@ export interface TailOptions {
   readonly giveUpAfter?: number;
 }
 
+/** What is followed. */
+export interface Tailed<Event> {
+  /** Undefined for an event that was seen before. */
+  read(event: ServerSentEvent): Event | undefined;
+  /** Whether nothing follows this one. */
+  isLast(event: Event): boolean;
+  /** Asked when the server ended the stream without a last event: whether what is followed has ended all the same. */
+  isOver?(): Promise<boolean>;
+}
+
 /** Three times the server's comment interval: one may be late without the line being dead. */
 const IDLE_MS = 45_000;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 5_000;
 
 /** @throws CentaurApiError when the API refuses or stays away too long; the signal's reason when it aborts */
-export async function* tail(
+export async function* tail<Event>(
   api: Transport,
   path: string,
+  tailed: Tailed<Event>,
   { signal, afterId, onDisconnect, giveUpAfter = 300_000 }: TailOptions = {},
-): AsyncGenerator<RunEvent> {
+): AsyncGenerator<Event> {
   let lastId = afterId;
+  /** Known to have ended before the stream was opened. */
+  let isOver = false;
   let failures = 0;
   let downSince: number | undefined;
   const opened = (): void => {
@@ -34,13 +46,19 @@ export async function* tail(
     signal?.throwIfAborted();
     let lost: Error;
     try {
-      for await (const event of connect(api, path, lastId, signal, opened)) {
-        lastId = event.id ?? lastId;
+      for await (const sent of connect(api, path, lastId, signal, opened)) {
+        lastId = sent.id ?? lastId;
         failures = 0;
+        const event = tailed.read(sent);
+        if (event === undefined) continue;
         yield event;
-        if (isFinished(event)) return;
+        if (tailed.isLast(event)) return;
       }
-      lost = new CentaurApiError(0, 'UNREACHABLE', `${api.base} closed the stream before the run ended`);
+      // a stream that was opened after the end has had all there is; one opened before may have been cut off
+      if (isOver) return;
+      isOver = (await tailed.isOver?.()) ?? false;
+      if (isOver) continue;
+      lost = new CentaurApiError(0, 'UNREACHABLE', `${api.base} closed the stream before its end`);
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
       if (!isTransient(error)) throw error;
@@ -61,7 +79,7 @@ async function* connect(
   lastId: string | undefined,
   signal: AbortSignal | undefined,
   opened: () => void,
-): AsyncGenerator<RunEvent> {
+): AsyncGenerator<ServerSentEvent> {
   const response = await send(api, path, {
     headers: { ...api.headers, accept: 'text/event-stream', ...(lastId === undefined ? {} : { 'last-event-id': lastId }) },
     ...(signal ? { signal } : {}),
@@ -75,7 +93,7 @@ async function* connect(
       // Only what reading throws is a lost connection; what the consumer throws at `yield` is not
       const next = await events.next().catch((error: unknown) => Promise.reject(unreachable(api, error)));
       if (next.done) return;
-      yield { ...next.value, data: JSON.parse(next.value.data) } as RunEvent;
+      yield next.value;
     }
   } finally {
     await events.return(undefined);

@@ -1,5 +1,4 @@
 /** One request to the API, and what its refusals become. */
-import type { RunEvent } from './wire.ts';
 
 export interface Transport {
   /** Ends in `/api`. */
@@ -76,6 +75,9 @@ export function parseJson(text: string): unknown {
   }
 }
 
-export function isFinished(event: RunEvent): event is RunEvent & { event: 'run.completed' | 'run.failed' | 'run.cancelled' } {
-  return event.event === 'run.completed' || event.event === 'run.failed' || event.event === 'run.cancelled';
+/** `?name=value…` of the fields that are set, or nothing. */
+export function query(fields: Readonly<Record<string, string | number | undefined>>): string {
+  const set = Object.entries(fields).filter(([, value]) => value !== undefined);
+  if (set.length === 0) return '';
+  return `?${new URLSearchParams(Object.fromEntries(set.map(([key, value]) => [key, String(value)]))).toString()}`;
 }

@@ -22,7 +22,7 @@ export interface TestThreads extends AsyncDisposable {
 }
 
 export async function createTestThreads(): Promise<TestThreads> {
-  const engine = await createTestEngine({ idle: true });
+  const engine = await createTestEngine({ idle: true, startAgent: (request) => threads.startAgent(request) });
   let act = async (owner: TurnOwner, threads: Threads) => {
     await threads.turns.begin(owner);
     await threads.turns.finish(owner, { status: 'completed', reason: 'completed', resultText: 'done' });
@@ -37,7 +37,13 @@ export async function createTestThreads(): Promise<TestThreads> {
         persona: (id) => (id === 'reviewer' ? { harness: 'claude', prompt: 'Review.' } : undefined),
       },
       startTurn: async ({ threadKey, executionId }) => {
-        await on.start({ workflow_name: 'turn', input: { threadKey, executionId }, trigger_key: executionId, concurrency_key: threadKey });
+        const { run_id } = await on.start({
+          workflow_name: 'turn',
+          input: { threadKey, executionId },
+          trigger_key: executionId,
+          concurrency_key: threadKey,
+        });
+        return run_id;
       },
       workerId: () => on.stats().worker_id,
       log: (entry) => engine.logs.push(entry),
@@ -45,11 +51,13 @@ export async function createTestThreads(): Promise<TestThreads> {
     opened.push(threads);
     return threads;
   }
-  const threads = await another(engine.engine, engine.store);
+  const threads: Threads = await another(engine.engine, engine.store);
   engine.registry.define(
     'turn',
     async ({ threadKey, executionId }: { threadKey: string; executionId: string }, ctx: WorkflowContext) => {
       await ctx.step('turn', () => act({ threadKey, executionId, runId: ctx.runId }, threads));
+      const { status, terminal_reason, result_text, error_text, usage } = await threads.getExecution(executionId);
+      return { execution_id: executionId, thread_key: threadKey, status, terminal_reason, result_text, error_text, usage };
     },
     { queue: { name: 'agents', concurrencyPerKey: 1 } },
   );

@@ -27,7 +27,7 @@ import {
   ThreadQuery,
   ThreadSchema,
 } from '../thread-schemas.ts';
-import type { MessagePart } from '../../threads/index.ts';
+import { type AcceptedExecution, type MessagePart, ThreadError } from '../../threads/index.ts';
 
 /** Attachments travel as base64: a third more than their bytes. */
 const MESSAGE_BYTES = 90 * 1024 * 1024;
@@ -117,19 +117,17 @@ export const threadRoutes = [
       const generation =
         assignment_generation ??
         (await threads.spawn({ thread_key: body.thread_key, harness: body.harness, persona_id })).assignment_generation;
-      if (message !== undefined) {
-        await threads.message({
-          thread_key: body.thread_key,
-          assignment_generation: generation,
-          parts: typeof message === 'string' ? [{ type: 'text', text: message }] : message,
-          user_id: body.user_id,
-          // so that a request that is repeated as a whole happens once
-          ...(body.execute_id === undefined ? {} : { message_id: `${body.execute_id}:message` }),
-        });
-      }
-      const accepted = await threads.execute({ ...body, assignment_generation: generation });
-      const { execution_id } = accepted;
-      return { status: 202, body: { ok: true, ...accepted, final_key: execution_id, delivery_token: execution_id } };
+      const request = { ...body, assignment_generation: generation };
+      if (message === undefined) return toAccepted(await threads.execute(request));
+      const { message_id } = await threads.message({
+        thread_key: body.thread_key,
+        assignment_generation: generation,
+        parts: typeof message === 'string' ? [{ type: 'text', text: message }] : message,
+        user_id: body.user_id,
+        // so that a request that is repeated as a whole happens once
+        ...(body.execute_id === undefined ? {} : { message_id: `${body.execute_id}:message` }),
+      });
+      return toAccepted(await threads.executeFor(message_id, request));
     },
   }),
   route({
@@ -231,7 +229,8 @@ export const threadRoutes = [
     async handle({ params, query, caller, request }, services) {
       const threads = threadsOf(services);
       await threads.getThread(params.thread_key);
-      if (query.execution_id !== undefined) await threads.getExecution(query.execution_id);
+      if (query.execution_id !== undefined && (await threads.getExecution(query.execution_id)).thread_key !== params.thread_key)
+        throw new ThreadError('EXECUTION_NOT_FOUND', `the thread has no execution ${query.execution_id}`);
       if (request.method === 'HEAD') return new Response(null, { headers: STREAM_HEADERS });
       const after = query.after_event_id ?? parseLastEventId(request.headers.get('last-event-id'));
       return threadStream({
@@ -301,4 +300,9 @@ export const threadRoutes = [
 /** One that is no number of ours counts as none, as the standard of server-sent events asks. */
 function parseLastEventId(header: string | null): number {
   return header !== null && /^\d{1,15}$/.test(header) ? Number(header) : 0;
+}
+
+function toAccepted(accepted: AcceptedExecution): { readonly status: 202; readonly body: object } {
+  const { execution_id } = accepted;
+  return { status: 202, body: { ok: true, ...accepted, final_key: execution_id, delivery_token: execution_id } };
 }

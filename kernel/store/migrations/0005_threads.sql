@@ -13,7 +13,7 @@ create table sandbox_sessions (
   trace_id uuid not null,
   -- none, creating, running, idle, lost
   state text not null default 'none',
-  sandbox_id uuid,
+  sandbox_id text,
   backend text,
   -- of a local sandbox: the machine on which it is
   host text,
