@@ -4,7 +4,7 @@ import { paint, printable } from './output.ts';
 
 export const EXIT = {
   ok: 0,
-  /** The run failed, or the command could not do what it was asked. */
+  /** The run or turn failed, or the command could not do what it was asked. */
   failed: 1,
   usage: 2,
   unreachable: 3,
@@ -16,11 +16,11 @@ export const EXIT = {
 /** For the help. */
 export const EXIT_CODES = `Exit codes:
   0    done
-  1    the run failed, or the command could not do what it was asked
+  1    the run or turn failed, or the command could not do what it was asked
   2    the command line or the environment is wrong
   3    the API cannot be reached
   4    no API key, or one that may not do this
-  5    there is no such run, workflow, key, secret, lease or other thing of that name
+  5    there is no such run, thread, workflow, key, secret or other thing of that name
   130  interrupted`;
 
 /** A command line that is wrong in a way that commander cannot see. */
@@ -93,5 +93,17 @@ function hintOf(error: unknown): string | undefined {
   if (error.status === 0) return 'Is it running? "centaur up" starts it here; CENTAUR_API_URL names one elsewhere.';
   if (error.status === 401)
     return 'Set CENTAUR_API_KEY. On the machine that made the database, the admin key is in admin.key in CENTAUR_HOME.';
-  return undefined;
+  return HINTS[error.code];
 }
+
+/** How to go on from what threads refuse. */
+const HINTS: Readonly<Record<string, string>> = {
+  THREAD_NOT_FOUND: '"centaur threads ls" lists what there is; "centaur threads send" begins a thread.',
+  EXECUTION_NOT_FOUND: '"centaur threads show <thread>" lists the turns of a thread.',
+  ATTACHMENT_NOT_FOUND: '"centaur threads attachments <thread>" lists what a thread has.',
+  ACTIVE_ASSIGNMENT_PROMPT_MISMATCH:
+    'Leave --harness and --persona out to go on as it is, or end its assignment: centaur threads release <thread>',
+  NO_INPUT: 'A turn that was asked for at the same time has taken it: centaur threads show <thread>',
+  EXECUTION_NOT_RUNNING: 'Send it as a message, which the next turn answers: centaur threads send <thread> <text>',
+  IDEMPOTENCY_PAYLOAD_MISMATCH: 'An id stands for one request: repeat that one as it was, or take another id.',
+};

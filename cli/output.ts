@@ -10,7 +10,13 @@ export function paint(format: Format, text: string, stream: Stream = process.std
 }
 
 export function printJson(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value, null, process.stdout.isTTY ? 2 : undefined)}\n`);
+  process.stdout.write(`${jsonText(value, process.stdout.isTTY ? 2 : undefined)}\n`);
+}
+
+/** JSON as it is shown: what could move the cursor is escaped in it, also the part of it that JSON would let pass. */
+export function jsonText(value: unknown, indent?: number): string {
+  const text = JSON.stringify(value, null, indent);
+  return text.replace(/[\u007f-\u009f]/g, (char) => `\\u00${char.charCodeAt(0).toString(16)}`);
 }
 
 export function print(text = ''): void {

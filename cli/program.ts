@@ -14,6 +14,7 @@ import { addRuns } from './commands/runs.ts';
 import { addSecrets } from './commands/secrets.ts';
 import { addFirewall, addServers } from './commands/servers.ts';
 import { addSchedules } from './commands/schedules.ts';
+import { addThreads } from './commands/threads.ts';
 import { addWorkflows } from './commands/workflows.ts';
 import { addDoctor } from './commands/doctor.ts';
 import { EXIT_CODES } from './exit.ts';
@@ -50,6 +51,7 @@ export function createProgram(): Command {
     addRun,
     addRuns,
     addEvents,
+    addThreads,
     addWorkflows,
     addSchedules,
     addQueues,

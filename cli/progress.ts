@@ -19,8 +19,8 @@ export function createView(stream: NodeJS.WriteStream, { json = false }: { reado
   return stream.isTTY ? createLiveView(stream) : createPlainView(stream);
 }
 
-const FRAMES = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
-const FRAME_MS = 100;
+export const FRAMES = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
+export const FRAME_MS = 100;
 /** Waits that are shown at once; a run may have hundreds in parallel. */
 const WAITS_SHOWN = 5;
 

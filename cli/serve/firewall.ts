@@ -4,7 +4,7 @@ import { chmodSync, mkdirSync, renameSync, watch, writeFileSync } from 'node:fs'
 import { appendFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Config, readConfigFile } from '@centaur/kernel/config';
+import { type Config, type EgressSettings, readConfigFile } from '@centaur/kernel/config';
 import { storeEgressConfig } from '@centaur/kernel/firewall/config';
 import type { Installation } from '@centaur/kernel/vault';
 import { HintedError } from '../exit.ts';
@@ -199,8 +199,13 @@ export async function keepFirewall(config: Config, databaseUrl: string, log: Log
 }
 
 /** Stores the egress part of `centaur.yaml`, now and whenever the file changes. A file that is not usable changes nothing. */
-export async function followConfigFile(config: Config, installation: Installation, log: Log): Promise<() => void> {
+/** @param more what this start allows besides the file */
+export async function followConfigFile(config: Config, installation: Installation, log: Log, more?: EgressSettings): Promise<() => void> {
   const { configFile } = config;
+  if (configFile === undefined && more !== undefined) {
+    await storeEgressConfig(installation, 'start', more);
+    return () => {};
+  }
   if (configFile === undefined) {
     const { rows } = await installation.store.query<{ version: number }>(
       'select max(version) as version from firewall_configs having max(version) is not null',
@@ -215,7 +220,7 @@ export async function followConfigFile(config: Config, installation: Installatio
   }
   const store = async () => {
     const { egress } = readConfigFile(configFile);
-    const { version, created } = await storeEgressConfig(installation, 'file', egress);
+    const { version, created } = await storeEgressConfig(installation, 'file', joined(egress, more));
     if (created) log({ level: 'info', message: 'stored the egress configuration', version, file: configFile });
   };
   await store();
@@ -236,5 +241,14 @@ export async function followConfigFile(config: Config, installation: Installatio
   return () => {
     clearTimeout(timer);
     watcher.close();
+  };
+}
+
+function joined(egress: EgressSettings, more: EgressSettings | undefined): EgressSettings {
+  if (more === undefined) return egress;
+  return {
+    ...egress,
+    allow_cidrs: [...(egress.allow_cidrs ?? []), ...(more.allow_cidrs ?? [])],
+    ports: [...new Set([...(egress.ports ?? []), ...(more.ports ?? [])])],
   };
 }

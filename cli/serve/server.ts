@@ -6,13 +6,15 @@
  */
 import { createServer } from 'node:net';
 import { adminKeyFile, createApi, type Api, ensureAdminKey } from '@centaur/kernel/api';
-import type { Config } from '@centaur/kernel/config';
+import { type Config, readConfigFile } from '@centaur/kernel/config';
 import { createEngine, type Engine } from '@centaur/kernel/engine';
 import { createNodeHost, type NodeHost } from '@centaur/runtime/hosts/node';
 import { HintedError } from '../exit.ts';
 import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';
+import { type Agents, prepareAgents } from './agents.ts';
 import { openDatabase } from './database.ts';
+import { DEMO_SECRET, startDemoModel } from './demo.ts';
 import { caFileOf, type FirewallStarted, firewallUrl, followConfigFile, keepFirewall, postgresPlace } from './firewall.ts';
 import { untilStopped } from './signals.ts';
 import { findMasterKey, startMaintenance, openTrust } from './trust.ts';
@@ -58,8 +60,10 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
     log({ level: 'info', message: 'made the master key: back it up apart from the database', file: found.made });
   const trust = found === undefined ? undefined : await openTrust(config, store, found.master, log);
   if (trust !== undefined) stack.defer(() => trust.close());
+  const demo = config.demo && role === 'up' && trust !== undefined ? await startDemoModel(trust, log) : undefined;
+  if (demo !== undefined) stack.defer(() => demo.stop());
   if (trust !== undefined && role !== 'worker') {
-    stack.defer(await followConfigFile(config, trust, log));
+    stack.defer(await followConfigFile(config, trust, log, demo?.egress));
     stack.defer(startMaintenance(trust, config, log));
   }
   let firewall: FirewallStarted | undefined;
@@ -71,9 +75,11 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
   }
   const host = await createNodeHost({ dirs: config.workflowDirs, log });
   stack.defer(() => host.close());
+  const agents = prepareAgents(config, host.registry, log);
   const engine = await createEngine({
     store,
-    registry: host.registry,
+    registry: agents.registry,
+    startAgent: agents.startAgent,
     log,
     leaseMs: config.leaseMs,
     maxResidentRuns: config.maxResidentRuns,
@@ -81,7 +87,25 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
     ...(config.queues === undefined ? {} : { queues: config.queues }),
   });
   const draining: { api?: Api } = {};
-  stack.defer(() => stop(engine, draining.api));
+  const settings = config.configFile === undefined ? undefined : readConfigFile(config.configFile);
+  const threads = await agents.open({
+    store,
+    engine,
+    settings: settings?.agents ?? {},
+    worker:
+      trust === undefined || role === 'api'
+        ? undefined
+        : {
+            installation: trust,
+            sandbox: settings?.sandbox ?? {},
+            firewall: new URL(firewall?.url ?? firewallUrl(config)).host,
+            api: new URL(config.apiUrl).host,
+            overrides: demo === undefined ? {} : scripted(demo.url),
+          },
+  });
+  // after the engine has stopped: what a turn stores last goes through them
+  stack.defer(() => agents.close());
+  stack.defer(() => stop(engine, draining.api, agents));
 
   let url: string | undefined;
   let adminKey: Started['adminKey'];
@@ -92,6 +116,7 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
       engine,
       registry: host.registry,
       store,
+      threads,
       version: VERSION,
       log,
       problems: host.problems,
@@ -143,9 +168,16 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
   }
 }
 
+/** Every harness asks the scripted model, as long as centaur.yaml says nothing else. */
+function scripted(url: string) {
+  const setting = { secret: DEMO_SECRET, baseUrl: url };
+  return { demo: setting, claude: setting, codex: setting, pi: setting };
+}
+
 /** Requests that read are answered until the runs are handed back; then the streams end and the port is closed. */
-async function stop(engine: Engine, api: Api | undefined): Promise<void> {
+async function stop(engine: Engine, api: Api | undefined, agents: Agents): Promise<void> {
   api?.drain();
+  agents.detach();
   await engine.drain(DRAIN_MS);
   await api?.close();
 }

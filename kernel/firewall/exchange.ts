@@ -18,15 +18,7 @@ import { isRecorded, markRecorded, outcome, recordIntent, recordRefusal, resourc
 import { sendRefusal, toRefusal } from './refusals.ts';
 import type { EgressRules } from './rules.ts';
 import type { Hit, Scanner } from './scanner/index.ts';
-import {
-  findPlaceholders,
-  type Found,
-  type HeaderLines,
-  type OutgoingRequest,
-  type Sorted,
-  sortFound,
-  suspiciousWords,
-} from './substitute.ts';
+import { findPlaceholders, type HeaderLines, type OutgoingRequest, type Sorted, sortFound, suspiciousWords } from './substitute.ts';
 import { authorityText, parseAuthority, parsePath, RefusedError, sameTarget } from './target.ts';
 import type { Upstreams } from './upstream.ts';
 

@@ -108,13 +108,15 @@ export interface TestFirewallOptions {
   /** Name to addresses, for all names but localhost. */
   readonly names?: Readonly<Record<string, readonly string[]>>;
   readonly environment?: Readonly<Record<string, string>>;
+  /** For tests whose other processes need it too. */
+  readonly masterKey?: Buffer;
 }
 
 export async function createTestFirewall(options: TestFirewallOptions = {}): Promise<TestFirewall> {
   const database = await createTestDatabase();
   const store = await connectStore({ url: database.url, poolSize: 5 });
   const own = await connectStore({ url: database.url, poolSize: 5 });
-  const master = localMasterKey(randomBytes(32));
+  const master = localMasterKey(options.masterKey ?? randomBytes(32));
   const logs: StoreLogEntry[] = [];
   const log = (entry: StoreLogEntry) => void logs.push(entry);
   const installation = await openInstallation({ store, master, log });

@@ -1,0 +1,152 @@
+/** Threads and turns of a server: sandboxes on this machine, and the harnesses in them. */
+import path from 'node:path';
+import type { AgentSettings, Config, SandboxSettings } from '@centaur/kernel/config';
+import type { Engine, WorkflowRegistry } from '@centaur/kernel/engine';
+import type { Store } from '@centaur/kernel/store';
+import { createThreads, type Threads } from '@centaur/kernel/threads';
+import type { Installation } from '@centaur/kernel/vault';
+import { type HarnessKind, harnesses } from '@centaur/runtime/harness';
+import { createLocalBackend } from '@centaur/runtime/sandbox/local';
+import {
+  createTurns,
+  DEFAULT_SETTINGS,
+  type HarnessSetting,
+  sandboxShape,
+  standIn,
+  TURN_WORKFLOW,
+  withBuiltIn,
+} from '@centaur/runtime/turns';
+import type { Log } from '../log.ts';
+
+export interface Agents {
+  readonly registry: WorkflowRegistry;
+  readonly startAgent: Threads['startAgent'];
+  /** When the engine is there, which needs the two above. */
+  open(parts: AgentParts): Promise<Threads>;
+  /** Lets go of the turns that run here, before the engine is drained. */
+  detach(): void;
+  close(): Promise<void>;
+}
+
+export interface AgentParts {
+  readonly store: Store;
+  readonly engine: Engine;
+  readonly settings: AgentSettings;
+  /** What turns need besides; undefined in a process that only answers requests. */
+  readonly worker:
+    | {
+        readonly installation: Installation;
+        readonly sandbox: SandboxSettings;
+        /** Host and port, as this machine reaches them. */
+        readonly firewall: string;
+        readonly api: string | undefined;
+        readonly overrides: Partial<Record<HarnessKind, Partial<HarnessSetting>>>;
+      }
+    | undefined;
+}
+
+const MINUTE_MS = 60_000;
+
+/** @param registry of the workflow files */
+export function prepareAgents(config: Config, registry: WorkflowRegistry, log: Log): Agents {
+  let workflow = standIn();
+  let threads: Threads | undefined;
+  const closing: (() => Promise<void>)[] = [];
+  let detach = () => {};
+
+  return {
+    registry: withBuiltIn(registry, () => [workflow]),
+    startAgent(request) {
+      if (threads === undefined) throw new Error('the threads of this process are not open yet');
+      return threads.startAgent(request);
+    },
+    async open({ store, engine, settings, worker }) {
+      threads = await createThreads({
+        store,
+        catalogue: {
+          harnesses: Object.keys(harnesses),
+          defaultHarness: settings.default_harness ?? (config.demo ? 'demo' : 'claude'),
+          persona: () => undefined,
+        },
+        async startTurn({ threadKey, executionId }) {
+          const run = await engine.start({
+            workflow_name: TURN_WORKFLOW,
+            input: { thread_key: threadKey, execution_id: executionId },
+            trigger_key: executionId,
+          });
+          return run.run_id;
+        },
+        workerId: () => engine.stats().worker_id,
+        log,
+      });
+      const opened = threads;
+      closing.push(() => opened.close());
+      if (worker !== undefined) {
+        const shape = {
+          limits: limitsOf(worker.sandbox),
+          firewall: worker.firewall,
+          ...(worker.api === undefined ? {} : { api: worker.api }),
+          ...(config.harnessDir === undefined ? {} : { harnessDir: config.harnessDir }),
+        };
+        const { isolation, most, warm } = worker.sandbox;
+        const turns = createTurns({
+          ...shape,
+          installation: worker.installation,
+          threads,
+          sandboxes: createLocalBackend({
+            stateDir: path.join(config.home, 'sandboxes'),
+            log,
+            ...(isolation === undefined ? {} : { minimum: isolation }),
+            ...(isolation === 'none' ? { isolation } : {}),
+            ...(most === undefined ? {} : { most }),
+            ...(warm === undefined || warm === 0 ? {} : { warm: { count: warm, spec: sandboxShape(shape) } }),
+          }),
+          settings: settingsOf(settings, worker.overrides),
+          ...(settings.concurrency === undefined ? {} : { concurrency: settings.concurrency }),
+          ...(settings.idle_minutes === undefined ? {} : { idleMs: settings.idle_minutes * MINUTE_MS }),
+          deadlines: {
+            ...(settings.silence_minutes === undefined ? {} : { silenceMs: settings.silence_minutes * MINUTE_MS }),
+            ...(settings.turn_hours === undefined ? {} : { hardMs: settings.turn_hours * 60 * MINUTE_MS }),
+          },
+          log,
+        });
+        workflow = turns.workflow;
+        detach = () => turns.detach();
+        closing.unshift(() => turns.close());
+      }
+      return threads;
+    },
+    detach: () => detach(),
+    async close() {
+      for (const close of closing) await close();
+    },
+  };
+}
+
+function limitsOf({ memory_mb, processes, disk_mb, tmp_mb, cpus }: SandboxSettings) {
+  return { memoryMb: memory_mb ?? 2048, processes: processes ?? 512, diskMb: disk_mb ?? 4096, tmpMb: tmp_mb ?? 512, cpus: cpus ?? 2 };
+}
+
+/** The file's word counts more than what the demo brings, and that more than the defaults. */
+function settingsOf(
+  { harnesses: given }: AgentSettings,
+  overrides: Partial<Record<HarnessKind, Partial<HarnessSetting>>>,
+): Record<HarnessKind, HarnessSetting> {
+  const kinds = Object.keys(harnesses) as HarnessKind[];
+  return Object.fromEntries(
+    kinds.map((kind) => {
+      const { base_url: baseUrl, secret, model, api } = given?.[kind] ?? {};
+      return [
+        kind,
+        {
+          ...DEFAULT_SETTINGS[kind],
+          ...overrides[kind],
+          ...(secret === undefined ? {} : { secret }),
+          ...(baseUrl === undefined ? {} : { baseUrl: baseUrl.replace(/\/$/, '') }),
+          ...(model === undefined ? {} : { model }),
+          ...(api === undefined ? {} : { api }),
+        },
+      ];
+    }),
+  ) as Record<HarnessKind, HarnessSetting>;
+}

@@ -1,0 +1,71 @@
+/**
+ * What a thread's sandbox gets instead of keys: a lease of its own, bound to the address that its relay dials from, and
+ * placeholders for the secrets that are granted to the thread.
+ */
+import { createHash } from 'node:crypto';
+import { createLease, grantsOf, type Installation, publicPart, renewThreadLeases, revokeThreadLeases } from '@centaur/kernel/vault';
+
+export interface Access {
+  readonly proxyUrl: string;
+  readonly caPem: string;
+  readonly placeholders: Readonly<Record<string, string>>;
+}
+
+export interface AccessOptions {
+  readonly installation: Installation;
+  /** Inside of the sandbox, where the relay to the firewall listens. */
+  readonly relayPort: number;
+}
+
+/** As long as a sandbox may live. */
+const LEASE_SECONDS = 86_400;
+
+/** Keys of threads are any text; names of principals are not. */
+export function principalOf(threadKey: string): string {
+  const plain = `thread:${threadKey}`;
+  return /^[\x21-\x7e]{1,200}$/.test(threadKey) && threadKey !== '*' && !threadKey.startsWith('sha256-')
+    ? plain
+    : `thread:sha256-${createHash('sha256').update(threadKey).digest('hex')}`;
+}
+
+/**
+ * Ends what the thread had before: one sandbox, one lease.
+ *
+ * @param needed the secret of the model
+ * @throws VaultError NOT_GRANTED, SECRET_NOT_FOUND naming it
+ */
+export async function openAccess(
+  { installation, relayPort }: AccessOptions,
+  thread: { readonly threadKey: string; readonly traceId: string; readonly runId: string; readonly source: string | null },
+  needed: string,
+): Promise<Access> {
+  const principal = principalOf(thread.threadKey);
+  await closeAccess(installation, thread.threadKey, 'the thread goes on in another process');
+  const granted = await grantsOf(installation.store, principal);
+  const lease = await createLease(installation, ACTOR, {
+    principal,
+    secrets: [...new Set([needed, ...granted])],
+    ttlSeconds: LEASE_SECONDS,
+    kind: 'run',
+    runId: thread.runId,
+    threadKey: thread.threadKey,
+    traceId: thread.traceId,
+    ...(thread.source === null ? {} : { source: thread.source }),
+  });
+  const caPem = await publicPart(installation.store, 'firewall.ca');
+  if (caPem === undefined) throw new Error('no firewall has been started yet: "centaur up" or "centaur firewall" starts one');
+  return { proxyUrl: `http://lease:${lease.token}@127.0.0.1:${relayPort}`, caPem, placeholders: lease.placeholders };
+}
+
+/** @param source of the sandbox that ends; another one of the thread keeps what it has */
+export async function closeAccess(installation: Installation, threadKey: string, reason: string, source?: string | null): Promise<void> {
+  await revokeThreadLeases(installation, ACTOR, { principal: principalOf(threadKey), threadKey, source: source ?? undefined, reason });
+}
+
+/** False when its lease has ended: then the process needs another one. */
+export function keepAccess(installation: Installation, threadKey: string, source: string | null): Promise<boolean> {
+  const lease = { principal: principalOf(threadKey), threadKey, source: source ?? undefined };
+  return renewThreadLeases(installation, ACTOR, lease, LEASE_SECONDS);
+}
+
+const ACTOR = 'system:turns';

@@ -1,0 +1,248 @@
+/**
+ * Where a thread's turns are run: its sandbox, and the harness process in it that stays from turn to turn. One that is
+ * there is used again; else a fresh one goes on from the session that was stored after the last turn.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
+import type { Installation } from '@centaur/kernel/vault';
+import type { Threads } from '@centaur/kernel/threads';
+import { type Harness, type HarnessKind, harnesses, type LaunchOptions, readDemoProgram, type TurnInput } from '../harness/index.ts';
+import type { Sandbox, SandboxBackend, SandboxLimits, SandboxProcess, SandboxSpec } from '../sandbox/types.ts';
+import { SandboxError } from '../sandbox/errors.ts';
+import { closeAccess, keepAccess, openAccess } from './access.ts';
+import { type Conversation, createConversation } from './conversation.ts';
+import type { HarnessSetting } from './settings.ts';
+
+type Turn = Awaited<ReturnType<Threads['turns']['begin']>>;
+type Owner = Parameters<Threads['turns']['begin']>[0];
+
+/** What all sandboxes of an installation have in common, so that some can be made ahead. */
+export interface ShapeOptions {
+  readonly limits: SandboxLimits;
+  /** Host and port of the firewall and of the API, as this machine reaches them. */
+  readonly firewall: string;
+  readonly api?: string;
+  /** A folder with the CLIs, as npm installs them. */
+  readonly harnessDir?: string;
+}
+
+export interface PlaceOptions extends ShapeOptions {
+  readonly installation: Installation;
+  readonly threads: Threads;
+  readonly sandboxes: SandboxBackend;
+  readonly settings: Readonly<Record<HarnessKind, HarnessSetting>>;
+}
+
+export interface Place {
+  readonly harness: Harness;
+  readonly sandbox: Sandbox;
+  readonly conversation: Conversation;
+  /** How much of its journal was stored as events before. */
+  readonly stored: number;
+}
+
+/** What is not used again: nothing, the process because it ended, or the sandbox because it is lost. */
+export type Renewal = 'no' | 'process' | 'sandbox';
+
+export interface Places {
+  /**
+   * @throws SandboxError SANDBOX_LOST when the turn may be at work somewhere that is not there any more; VaultError
+   */
+  open(turn: Turn, owner: Owner, renew: Renewal, signal: AbortSignal): Promise<Place>;
+  /** After a turn that ended well: the next one goes on where its reading stopped. */
+  keep(threadKey: string, place: Place): void;
+  /** @throws SandboxError SANDBOX_UNREACHABLE when nobody knows */
+  isThere(sandboxId: string): Promise<boolean>;
+  /** Ends a thread's sandbox and what it may use. */
+  close(threadKey: string, sandboxId: string, source: string | null, reason: string): Promise<void>;
+}
+
+/** Ports of the relays, inside. */
+const FIREWALL_PORT = 3128;
+const API_PORT = 3129;
+const HARNESS_FOLDER = '/opt/harness';
+const SEARCH_PATH = [
+  '/opt/centaur/bin',
+  `${HARNESS_FOLDER}/node_modules/.bin`,
+  `${HARNESS_FOLDER}/bin`,
+  '/usr/local/bin',
+  '/usr/bin',
+  '/bin',
+].join(':');
+/** Threads whose conversation is remembered; any other is read anew. */
+const KEPT_MOST = 1000;
+
+/** Stripped of its types once. */
+let demoProgram: string | undefined;
+
+export function createPlaces(options: PlaceOptions): Places {
+  const { installation, threads, sandboxes, settings } = options;
+  /** What this process has read of the journals, by thread, between turns. */
+  const conversations = new Map<string, Conversation>();
+
+  async function open(turn: Turn, owner: Owner, renew: Renewal, signal: AbortSignal): Promise<Place> {
+    const kept = conversations.get(turn.threadKey);
+    conversations.delete(turn.threadKey);
+    const kind = turn.harness as HarnessKind;
+    const harness: Harness = harnesses[kind];
+    const setting = settings[kind];
+    const model = turn.model ?? setting.model;
+    const effort = turn.effort as TurnInput['effort'] | null;
+    const persona = turn.prompt ?? undefined;
+    // what a process is told when it starts: with something else it is another process
+    const shape = createHash('sha256')
+      .update(JSON.stringify([kind, model, effort, persona, setting]))
+      .digest('hex')
+      .slice(0, 12);
+    // before anything is ended or begun: whoever lost the turn stops here
+    await record(turn.sandbox);
+    const snapshot = await threads.turns.readSnapshot(turn.threadKey);
+    const resumable = snapshot?.harness === kind ? snapshot : undefined;
+    const before = renew === 'sandbox' ? undefined : await find(turn);
+    if (renew === 'no') {
+      const { process } = before ?? {};
+      if (turn.begunBefore && process === undefined && (await threads.turns.hasEvent(owner, 'turn.started')))
+        throw new SandboxError('SANDBOX_LOST', 'the sandbox is gone, and with it what the turn had come to');
+      // a turn that is under way stays where it is
+      const fits = turn.begunBefore || process?.id.startsWith(`${shape}-`) === true;
+      if (
+        before !== undefined &&
+        process !== undefined &&
+        fits &&
+        (await keepAccess(installation, turn.threadKey, before.sandbox.source))
+      ) {
+        const { sandbox } = before;
+        const resumed = process.id.split('-')[1]?.startsWith('r') === true ? resumable?.agentThreadId : undefined;
+        const conversation = kept?.process.id === process.id ? kept : begin(process, sandbox, resumed);
+        return { harness, sandbox, conversation, stored: turn.sandbox.logOffset };
+      }
+    }
+    signal.throwIfAborted();
+    try {
+      return await start(before);
+    } catch (error) {
+      if (before === undefined || !(error instanceof SandboxError) || error.code !== 'SANDBOX_LOST') throw error;
+      return start(undefined);
+    }
+
+    async function start(there: Found | undefined): Promise<Place> {
+      await there?.process?.signal('SIGKILL').catch(() => {});
+      if (there === undefined && turn.sandbox.sandboxId !== null && turn.sandbox.host === hostname())
+        await sandboxes.stop(parse(turn.sandbox.sandboxId).sandbox);
+      const sandbox = there?.sandbox ?? (await sandboxes.ensure(specFor(turn.threadKey)));
+      try {
+        return await startIn(sandbox, there !== undefined);
+      } catch (error) {
+        // nobody knows it yet
+        if (there === undefined) await sandboxes.stop(sandbox.id).catch(() => {});
+        throw error;
+      }
+    }
+
+    async function startIn(sandbox: Sandbox, hasFiles: boolean): Promise<Place> {
+      const access = await openAccess(
+        { installation, relayPort: FIREWALL_PORT },
+        { threadKey: turn.threadKey, traceId: turn.traceId, runId: owner.runId, source: sandbox.source },
+        setting.secret,
+      );
+      const resume = resumable?.agentThreadId;
+      if (resumable !== undefined && !hasFiles) await sandbox.unpack(resumable.data);
+      const caFile = `${sandbox.home}/.centaur/ca.pem`;
+      await sandbox.writeFile(caFile, access.caPem);
+      const program = `${sandbox.home}/.centaur/demo.mjs`;
+      if (kind === 'demo') await sandbox.writeFile(program, (demoProgram ??= readDemoProgram()));
+      const launch: LaunchOptions = {
+        program,
+        home: sandbox.home,
+        cwd: sandbox.workspace,
+        approvals: 'none',
+        upstream: {
+          placeholder: access.placeholders[setting.secret] as string,
+          ...(setting.baseUrl === undefined ? {} : { baseUrl: setting.baseUrl }),
+          ...(setting.api === undefined ? {} : { api: setting.api }),
+        },
+        proxy: { url: access.proxyUrl, caFile },
+        ...(model === undefined ? {} : { model }),
+        ...(effort === null ? {} : { effort }),
+        ...(persona === undefined ? {} : { persona }),
+        ...(resume === undefined ? {} : { resume }),
+      };
+      const spec = harness.launch.spec(launch);
+      for (const file of spec.files) await sandbox.writeFile(`${sandbox.home}/${file.path}`, file.content, { mode: file.mode });
+      signal.throwIfAborted();
+      const id = `${shape}-${resume === undefined ? 'n' : 'r'}${randomBytes(4).toString('hex')}`;
+      // before it runs: whoever takes over finds it, or finds that there is none
+      await record({ state: 'running', sandboxId: `${sandbox.id}/${id}`, backend: sandboxes.kind, host: hostname(), logOffset: 0 });
+      const process = await sandbox.start({
+        id,
+        argv: spec.argv,
+        cwd: sandbox.workspace,
+        env: { PATH: SEARCH_PATH, LANG: 'C.UTF-8', TMPDIR: '/tmp', NODE_USE_ENV_PROXY: '1', ...access.placeholders, ...spec.env },
+      });
+      return { harness, sandbox, conversation: begin(process, sandbox, resume), stored: 0 };
+    }
+
+    function record({ state, sandboxId, backend, host, logOffset }: Omit<Turn['sandbox'], 'agentThreadId'>): Promise<void> {
+      return threads.turns.recordSandbox(owner, { state, sandboxId, backend, host, logOffset });
+    }
+
+    function begin(process: SandboxProcess, sandbox: Sandbox, resume: string | undefined): Conversation {
+      return createConversation(process, harness.createCodec(), {
+        cwd: sandbox.workspace,
+        approvals: 'none',
+        ...(model === undefined ? {} : { model }),
+        ...(resume === undefined ? {} : { resume }),
+      });
+    }
+  }
+
+  async function find(turn: Turn): Promise<{ readonly sandbox: Sandbox; readonly process: SandboxProcess | undefined } | undefined> {
+    const { sandboxId, host, backend } = turn.sandbox;
+    if (sandboxId === null || host !== hostname() || backend !== sandboxes.kind) return undefined;
+    const ids = parse(sandboxId);
+    const sandbox = await sandboxes.open(ids.sandbox);
+    return sandbox === undefined ? undefined : { sandbox, process: await sandbox.process(ids.process) };
+  }
+
+  function specFor(threadKey: string): SandboxSpec {
+    const name = createHash('sha256').update(threadKey).digest('hex').slice(0, 20);
+    return { id: `t-${name}-${randomBytes(4).toString('hex')}`, labels: { thread_key: threadKey }, ...sandboxShape(options) };
+  }
+
+  return {
+    open,
+    keep(threadKey, { conversation }) {
+      conversations.delete(threadKey);
+      conversations.set(threadKey, conversation);
+      for (const [oldest] of conversations) {
+        if (conversations.size <= KEPT_MOST) break;
+        conversations.delete(oldest);
+      }
+    },
+    isThere: async (sandboxId) => (await sandboxes.list()).some(({ id, state }) => id === sandboxId && state === 'ready'),
+    async close(threadKey, sandboxId, source, reason) {
+      conversations.delete(threadKey);
+      await closeAccess(installation, threadKey, reason, source);
+      await sandboxes.stop(parse(sandboxId).sandbox);
+    },
+  };
+}
+
+interface Found {
+  readonly sandbox: Sandbox;
+  readonly process: SandboxProcess | undefined;
+}
+
+export function sandboxShape({ limits, firewall, api, harnessDir }: ShapeOptions): Pick<SandboxSpec, 'limits' | 'mounts' | 'relays'> {
+  return {
+    limits,
+    mounts: harnessDir === undefined ? [] : [{ source: harnessDir, target: HARNESS_FOLDER }],
+    relays: [{ port: FIREWALL_PORT, to: firewall }, ...(api === undefined ? [] : [{ port: API_PORT, to: api }])],
+  };
+}
+
+/** A thread's sandbox and its process are kept as one id. */
+export function parse(id: string): { readonly sandbox: string; readonly process: string } {
+  const [sandbox = '', process = ''] = id.split('/');
+  return { sandbox, process };
+}

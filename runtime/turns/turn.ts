@@ -1,0 +1,416 @@
+/**
+ * One turn: the user's words go to the harness, what it says goes to the thread, and the end is stored in one commit.
+ *
+ * A worker that dies in the middle leaves the harness at work: it writes to its journal, and the next worker reads that on
+ * from the last event that was stored. A harness or a sandbox that dies takes the turn with it only when a tool had run:
+ * before that, nothing has happened in the world, and the turn begins again.
+ */
+import { createHash } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
+import { RunCancelledError } from '@centaur/sdk';
+import { isTransient, type StoreLogEntry } from '@centaur/kernel/store';
+import type { NewEvent, TerminalReason, Threads } from '@centaur/kernel/threads';
+import { VaultError } from '@centaur/kernel/vault';
+import type { ContentBlock, ErrorClass, HarnessEvent, TurnStatus, Usage } from '../harness/index.ts';
+import { SandboxError } from '../sandbox/errors.ts';
+import { watchSignals } from './control.ts';
+import type { Heard } from './conversation.ts';
+import { toContent } from './input.ts';
+import type { Place, Places, Renewal } from './place.ts';
+import { createEventStream } from './stream.ts';
+
+export type Owner = Parameters<Threads['turns']['begin']>[0];
+type Turn = Awaited<ReturnType<Threads['turns']['begin']>>;
+type Execution = Awaited<ReturnType<Threads['getExecution']>>;
+
+export interface TurnParts {
+  readonly threads: Threads;
+  readonly places: Places;
+  readonly deadlines: Deadlines;
+  /** Aborts when this process stops: its turns go on in their sandboxes, and in whoever takes them over. */
+  readonly detached: AbortSignal;
+  readonly log: (entry: StoreLogEntry) => void;
+}
+
+export interface Deadlines {
+  /** Without a line from the harness. */
+  readonly silenceMs: number;
+  readonly hardMs: number;
+  /** Between asking a harness to stop and killing it. */
+  readonly graceMs: number;
+}
+
+/** How often a turn begins again after something died. */
+const ATTEMPTS = 3;
+/** How often the start of a sandbox is tried, when it is not for want of room that it fails. */
+const STARTS = 3;
+const CAPACITY_WAIT_MS = [250, 500, 1000, 2000, 4000];
+const SNAPSHOT_LARGEST = 64 * 1024 * 1024;
+
+/** How long a sandbox that does not answer is waited for. */
+const UNREACHABLE_MS = 60_000;
+const UNREACHABLE_PAUSE_MS = 500;
+/** After a process was killed, for its journal to say so. */
+const KILLED_MS = 5000;
+
+/** What became of one attempt. */
+type Attempt =
+  | {
+      readonly kind: 'ended';
+      readonly completed: TurnCompleted;
+      readonly errorClass: ErrorClass | undefined;
+      readonly why: Why | undefined;
+    }
+  | { readonly kind: 'died'; readonly message: string; readonly renew: Renewal; readonly toolRan: boolean; readonly why: Why | undefined }
+  /** Its input cannot be given to the harness. */
+  | { readonly kind: 'unfit'; readonly message: string }
+  /** The sandbox did not answer; it may be there all the same. */
+  | { readonly kind: 'unheard'; readonly message: string; readonly sandboxId: string };
+
+type TurnCompleted = Extract<HarnessEvent, { type: 'turn.completed' }>;
+type Why = Extract<TerminalReason, 'cancelled' | 'silence_deadline_exceeded' | 'hard_deadline_exceeded'>;
+
+/** @throws what ends this worker's part in the turn: it was taken over, or the worker stops */
+export async function runTurn(parts: TurnParts, begun: Owner, signal: AbortSignal): Promise<Execution> {
+  const { threads } = parts;
+  let turn = await threads.turns.begin(begun);
+  const owner: Owner = { ...begun, workerId: turn.workerId };
+  if (turn.status === 'running' || turn.status === 'cancel_requested') await run();
+  return threads.getExecution(owner.executionId);
+
+  async function run(): Promise<void> {
+    let renew: Renewal = 'no';
+    let unheardSince: number | undefined;
+    for (let attempt = 1; ;) {
+      const place = await openPlace(parts, turn, owner, renew, signal);
+      if ('reason' in place) return endWithout(place.reason, place.message);
+      const tale = createTale(owner);
+      let result = await talk(parts, place, turn, owner, tale, signal);
+      if (result.kind === 'unfit') return endWithout('execution_error', result.message);
+      if (result.kind === 'unheard') {
+        unheardSince ??= performance.now();
+        const gone = await isGone(result.sandboxId, performance.now() - unheardSince > UNREACHABLE_MS);
+        if (!gone) {
+          await pause(UNREACHABLE_PAUSE_MS, undefined, { signal });
+          turn = await threads.turns.begin(owner);
+          renew = 'no';
+          continue;
+        }
+        const toolRan = tale.toolRan || (await threads.turns.hasEvent(owner, 'tool_use'));
+        result = { kind: 'died', message: `the sandbox was lost: ${result.message}`, renew: 'sandbox', toolRan, why: undefined };
+      }
+      unheardSince = undefined;
+      if (result.kind === 'died' && result.why === undefined && !result.toolRan && attempt < ATTEMPTS) {
+        attempt += 1;
+        parts.log({ level: 'warn', message: 'a turn begins again', execution_id: owner.executionId, reason: result.message });
+        await threads.turns.append(owner, [
+          noticeOf(owner, `${result.message}; no tool had run, so the turn begins again (${attempt} of ${ATTEMPTS})`),
+        ]);
+        renew = result.renew;
+        turn = await threads.turns.begin(owner);
+        continue;
+      }
+      await finish(parts, place, owner, result, tale);
+      if (result.kind === 'ended') parts.places.keep(turn.threadKey, place);
+      return;
+    }
+  }
+
+  async function isGone(sandboxId: string, impatient: boolean): Promise<boolean> {
+    try {
+      return !(await parts.places.isThere(sandboxId));
+    } catch (error) {
+      if (!(error instanceof SandboxError)) throw error;
+      return impatient;
+    }
+  }
+
+  function endWithout(reason: TerminalReason, message: string): Promise<void> {
+    return threads.turns.finish(owner, {
+      status: reason === 'cancelled' ? 'cancelled' : 'failed_permanent',
+      reason,
+      resultText: '',
+      errorText: message,
+    });
+  }
+}
+
+/** What a turn has come to, as told by its events. */
+function createTale(owner: Owner) {
+  let usage: Usage | undefined;
+  return {
+    toolRan: false,
+    offset: 0,
+    errorClass: undefined as ErrorClass | undefined,
+    errorMessage: undefined as string | undefined,
+    completed: undefined as TurnCompleted | undefined,
+    get usage() {
+      return usage;
+    },
+    hear(event: HarnessEvent): void {
+      if (event.type === 'tool_use') this.toolRan = true;
+      if (event.type === 'error' && event.fatal) {
+        this.errorClass = event.class;
+        this.errorMessage = event.message;
+      }
+      if (event.type === 'usage') usage = added(usage, event.usage);
+      if (event.type === 'turn.completed') this.completed = event;
+    },
+    completedEvent(event: TurnCompleted): NewEvent {
+      return { kind: event.type, data: { ...event, execution_id: owner.executionId } };
+    },
+  };
+}
+type Tale = ReturnType<typeof createTale>;
+
+/** Where the turn can run, or why it cannot. Waits while there is no room. */
+async function openPlace(
+  { threads, places, deadlines, log }: TurnParts,
+  turn: Turn,
+  owner: Owner,
+  renew: Renewal,
+  signal: AbortSignal,
+): Promise<Place | { readonly reason: TerminalReason; readonly message: string }> {
+  for (let waits = 0; ; waits++) {
+    signal.throwIfAborted();
+    try {
+      return await places.open(turn, owner, renew, signal);
+    } catch (error) {
+      if (error instanceof VaultError) return { reason: 'harness_auth_failed', message: error.message };
+      if (!(error instanceof SandboxError)) throw error;
+      const { code, message, retryable } = error;
+      if (code === 'SANDBOX_LOST')
+        return { reason: 'sandbox_lost', message: `${message}; a tool may have run, so the turn was not repeated` };
+      const isFull = code === 'SANDBOX_CAPACITY';
+      if (!retryable || (!isFull && waits >= STARTS) || Date.now() - turn.startedAt > deadlines.hardMs)
+        return { reason: code === 'SANDBOX_COMMAND_MISSING' ? 'harness_missing' : 'sandbox_unavailable', message };
+      if (isFull && waits === 0) {
+        log({ level: 'info', message: 'a turn waits for a sandbox', execution_id: owner.executionId, reason: message });
+        await threads.turns.append(owner, [
+          { kind: 'status', data: { type: 'status', status: 'queued', reason: message, execution_id: owner.executionId } },
+        ]);
+      }
+      await pause(CAPACITY_WAIT_MS[Math.min(waits, CAPACITY_WAIT_MS.length - 1)], undefined, { signal });
+      const { cancelRequested } = await threads.turns.readSignals(owner, 0);
+      if (cancelRequested) return { reason: 'cancelled', message: 'cancelled before it began' };
+    }
+  }
+}
+
+async function talk(parts: TurnParts, place: Place, turn: Turn, owner: Owner, tale: Tale, signal: AbortSignal): Promise<Attempt> {
+  const { threads, places, deadlines, log } = parts;
+  const { conversation, sandbox, harness, stored } = place;
+  const events = createEventStream(threads.turns, owner);
+  const over = new AbortController();
+  const listening = AbortSignal.any([signal, over.signal]);
+  const timers: NodeJS.Timeout[] = [];
+  let why: Why | undefined;
+  let giving = false;
+  let unfit: string | undefined;
+  let exited: Heard['exited'] = null;
+
+  const kill = () => conversation.process.signal('SIGKILL').catch(() => {});
+
+  /** In band, so that the harness keeps its session; by force when it does not listen. */
+  async function stop(reason: Why): Promise<void> {
+    if (why !== undefined) return;
+    why = reason;
+    if (!conversation.hasTaken(owner.executionId)) {
+      // one that hangs in its start is of no use to the next turn either
+      if (!conversation.ready) await kill();
+      over.abort();
+      return;
+    }
+    timers.push(setTimeout(() => void kill(), deadlines.graceMs));
+    timers.push(setTimeout(() => over.abort(), deadlines.graceMs + KILLED_MS));
+    await conversation.interrupt();
+  }
+
+  const control = watchSignals(threads, owner, {
+    deadlines: { ...deadlines, hardMs: turn.startedAt + deadlines.hardMs - Date.now() },
+    isRunning: () => conversation.caughtUp && conversation.busy,
+    conversation,
+    stop,
+    fail: (error) => over.abort(error),
+  });
+
+  try {
+    for await (const heard of conversation.listen(listening)) {
+      control.heard();
+      if (heard.executionId === owner.executionId) {
+        for (const event of heard.events) tale.hear(event);
+        tale.offset = heard.offset;
+        // its completion is stored with the end of the turn, and only if that is the end
+        const fresh = heard.events.filter((event) => event.type !== 'turn.completed');
+        if (heard.offset > stored) await events.push(fresh, heard.offset);
+      }
+      ({ exited } = heard);
+      if (tale.completed !== undefined || exited !== null) break;
+      if (conversation.caughtUp && conversation.ready && !giving && !conversation.hasTaken(owner.executionId)) {
+        giving = true;
+        await give();
+        if (unfit !== undefined) break;
+      }
+      control.look();
+    }
+    await events.drained();
+  } catch (error) {
+    await events.drained().catch(() => {});
+    if (signal.aborted) {
+      // nobody will hear what it says
+      if (signal.reason instanceof RunCancelledError) await kill();
+      throw signal.reason;
+    }
+    const cause = over.signal.aborted && isError(over.signal.reason) ? over.signal.reason : error;
+    if (over.signal.aborted && why !== undefined && cause === error) {
+      if (conversation.hasTaken(owner.executionId)) await kill();
+      return died('it was stopped', 'no');
+    }
+    if (!(cause instanceof SandboxError) || cause.code === 'SANDBOX_TAKEN') throw cause;
+    log({ level: 'warn', message: 'a sandbox did not answer in a turn', execution_id: owner.executionId, error: cause.message });
+    return { kind: 'unheard', message: cause.message, sandboxId: sandbox.id };
+  } finally {
+    for (const timer of timers) clearTimeout(timer);
+    control.close();
+    over.abort();
+  }
+  if (unfit !== undefined) return { kind: 'unfit', message: unfit };
+  if (tale.completed !== undefined && tale.completed.status !== 'crashed')
+    return { kind: 'ended', completed: tale.completed, errorClass: tale.errorClass, why };
+  const said = conversation.stderr.trim().split('\n').at(-1) ?? '';
+  const message =
+    exited?.reason === 'memory'
+      ? 'it needed more memory than a sandbox has'
+      : tale.completed === undefined
+        ? `the harness ended before it took the turn${said === '' ? '' : `: ${said.slice(0, 500)}`}`
+        : (tale.completed.error ?? 'the harness ended in the middle of the turn');
+  const isSandbox = exited?.reason === 'lost' || exited?.reason === 'memory' || !(await places.isThere(sandbox.id).catch(() => true));
+  return isSandbox ? died(`the sandbox was lost: ${message}`, 'sandbox') : died(message, 'process');
+
+  async function give(): Promise<void> {
+    const [content, { cancelRequested }] = await Promise.all([readInput(), threads.turns.readSignals(owner, conversation.signalPosition)]);
+    if (cancelRequested) await stop('cancelled');
+    if (content === undefined || why !== undefined || listening.aborted) return;
+    await conversation.turn(owner.executionId, {
+      content,
+      ...(turn.model === null ? {} : { model: turn.model }),
+      ...(turn.effort === null ? {} : { effort: turn.effort as 'low' | 'medium' | 'high' | 'max' }),
+    });
+  }
+
+  async function readInput(): Promise<ContentBlock[] | undefined> {
+    try {
+      const parts = turn.messages.flatMap((message) => message.parts);
+      return await toContent(parts, { threads, threadKey: turn.threadKey, sandbox, capabilities: harness.capabilities });
+    } catch (error) {
+      if (isTransient(error) || (error instanceof SandboxError && !OF_FILES.has(error.code))) throw error;
+      unfit = `the message cannot be given to the agent: ${(error as Error).message}`;
+      return undefined;
+    }
+  }
+
+  async function died(message: string, renew: Renewal): Promise<Attempt> {
+    // what was read of its journal may be less than what was stored of it
+    const toolRan = tale.toolRan || (await threads.turns.hasEvent(owner, 'tool_use'));
+    return { kind: 'died', message, renew, toolRan, why };
+  }
+}
+
+/** What a sandbox refuses to take, as opposed to one that is not there. */
+const OF_FILES: ReadonlySet<string> = new Set(['SANDBOX_FILE', 'SANDBOX_LIMIT', 'INVALID_SPEC']);
+
+function isError(reason: unknown): reason is Error {
+  return reason instanceof Error && reason.name !== 'AbortError';
+}
+
+const FAILURES: Readonly<Partial<Record<ErrorClass, TerminalReason>>> = { auth: 'harness_auth_failed' };
+
+async function finish(
+  { threads, log }: TurnParts,
+  place: Place,
+  owner: Owner,
+  result: Extract<Attempt, { kind: 'ended' | 'died' }>,
+  tale: Tale,
+): Promise<void> {
+  const { conversation, sandbox, harness } = place;
+  if (result.kind === 'died') {
+    const reason = result.why ?? (result.renew === 'sandbox' ? 'sandbox_lost' : 'harness_crashed');
+    const completed: TurnCompleted = { type: 'turn.completed', status: 'crashed', result_text: '', error: result.message };
+    const before = tale.completed ?? completed;
+    await threads.turns.finish(owner, {
+      status: reason === 'cancelled' ? 'cancelled' : 'failed_permanent',
+      reason,
+      resultText: before.result_text,
+      errorText: result.toolRan ? `${result.message}; a tool had run, so the turn was not repeated` : result.message,
+      usage: tale.usage,
+      signalPosition: conversation.signalPosition,
+      events: [tale.completedEvent(before)],
+      ...(tale.offset > 0 && result.renew !== 'sandbox' ? { logOffset: tale.offset } : {}),
+    });
+    return;
+  }
+  const { completed, why, errorClass } = result;
+  const { status, reason } = ending(completed.status, why, errorClass);
+  const snapshot = await takeSnapshot();
+  await threads.turns.finish(owner, {
+    status,
+    reason,
+    resultText: completed.result_text,
+    ...(status === 'failed_permanent' ? { errorText: completed.error ?? tale.errorMessage ?? reason } : {}),
+    usage: tale.usage,
+    signalPosition: conversation.signalPosition,
+    events: [tale.completedEvent(completed)],
+    logOffset: tale.offset,
+    snapshot,
+  });
+
+  /** Without it the thread goes on as long as its sandbox does, so its failure is no failure of the turn. */
+  async function takeSnapshot() {
+    const { nativeId } = conversation;
+    if (nativeId === null || !harness.capabilities.resume) return undefined;
+    try {
+      const data = await sandbox.pack(harness.launch.sessionFiles(nativeId), { maxBytes: SNAPSHOT_LARGEST });
+      return data === null ? undefined : { agentThreadId: nativeId, data, sha256: createHash('sha256').update(data).digest() };
+    } catch (error) {
+      log({
+        level: 'warn',
+        message: 'the session of a harness could not be kept',
+        thread_key: owner.threadKey,
+        error: (error as Error).message,
+      });
+      return undefined;
+    }
+  }
+}
+
+function ending(
+  status: TurnStatus,
+  why: Why | undefined,
+  errorClass: ErrorClass | undefined,
+): { readonly status: 'completed' | 'failed_permanent' | 'cancelled'; readonly reason: TerminalReason } {
+  // what was done before it was told to stop is done
+  if (status === 'completed') return { status: 'completed', reason: 'completed' };
+  if (why === 'cancelled') return { status: 'cancelled', reason: 'cancelled' };
+  if (why !== undefined) return { status: 'failed_permanent', reason: why };
+  return { status: 'failed_permanent', reason: (errorClass === undefined ? undefined : FAILURES[errorClass]) ?? 'harness_error' };
+}
+
+function noticeOf({ executionId }: Owner, text: string): NewEvent {
+  return { kind: 'notice', data: { type: 'notice', text, execution_id: executionId } };
+}
+
+function added(before: Usage | undefined, more: Usage): Usage {
+  if (before === undefined) return more;
+  const cost =
+    before.cost_usd === undefined && more.cost_usd === undefined ? {} : { cost_usd: (before.cost_usd ?? 0) + (more.cost_usd ?? 0) };
+  const reasoning =
+    before.reasoning === undefined && more.reasoning === undefined ? {} : { reasoning: (before.reasoning ?? 0) + (more.reasoning ?? 0) };
+  return {
+    input: before.input + more.input,
+    output: before.output + more.output,
+    cache_read: before.cache_read + more.cache_read,
+    cache_write: before.cache_write + more.cache_write,
+    ...reasoning,
+    ...cost,
+  };
+}

@@ -1,0 +1,210 @@
+/** Agents as a server has them: threads, a firewall, sandboxes of this machine, and the scripted model behind them. */
+import { fork } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createEngine, type Engine } from '../../kernel/engine/index.ts';
+import { connectStore, type Store } from '../../kernel/store/index.ts';
+import { createThreads, type Threads } from '../../kernel/threads/index.ts';
+import { addGrant, type Installation, localMasterKey, openInstallation, putSecret } from '../../kernel/vault/index.ts';
+import { createLocalBackend } from '../../runtime/sandbox/local/index.ts';
+import type { SandboxBackend } from '../../runtime/sandbox/types.ts';
+import { createTurns, DEFAULT_SETTINGS, standIn, TURN_WORKFLOW, type Turns, withBuiltIn } from '../../runtime/turns/index.ts';
+import { createModelServer, type ModelServer } from '../../examples/model-server/index.ts';
+import { ensureBubblewrap } from './bubblewrap.ts';
+import { createTestFirewall, type TestFirewall } from './firewall.ts';
+import { createRegistry, type MemoryRegistry } from './registry.ts';
+
+const MODEL_SECRET = 'MODEL_KEY';
+
+/** What a worker is made of, in this process or in one of its own. */
+export interface WorkerSettings {
+  readonly databaseUrl: string;
+  readonly masterKey: string;
+  readonly stateDir: string;
+  readonly firewall: string;
+  readonly modelUrl: string;
+  readonly leaseMs?: number;
+  readonly deadlines?: { readonly silenceMs?: number; readonly hardMs?: number; readonly graceMs?: number };
+}
+
+export interface AgentWorker extends AsyncDisposable {
+  readonly engine: Engine;
+  readonly threads: Threads;
+  readonly turns: Turns;
+  readonly sandboxes: SandboxBackend;
+  readonly registry: MemoryRegistry;
+  readonly store: Store;
+}
+
+/** @param working false for one that only accepts */
+export async function createAgentWorker(
+  settings: WorkerSettings,
+  working: boolean,
+  log: (entry: { level: string; message: string }) => void,
+): Promise<AgentWorker> {
+  const store = await connectStore({ url: settings.databaseUrl, poolSize: 6 });
+  const master = localMasterKey(Buffer.from(settings.masterKey, 'base64'));
+  const installation: Installation = await openInstallation({ store, master, log });
+  const registry = createRegistry();
+  let workflow = standIn();
+  let threads: Threads | undefined;
+  const engine = await createEngine({
+    store,
+    registry: withBuiltIn(registry, () => [workflow]),
+    log,
+    startAgent: (request) => (threads as Threads).startAgent(request),
+    leaseMs: settings.leaseMs ?? 10_000,
+  });
+  threads = await createThreads({
+    store,
+    catalogue: {
+      harnesses: ['demo', 'claude', 'codex', 'pi', 'amp'],
+      defaultHarness: 'demo',
+      persona: (id) => (id === 'pirate' ? { harness: 'demo', prompt: 'Answer as a pirate.' } : undefined),
+    },
+    startTurn: async ({ threadKey, executionId }) =>
+      (
+        await engine.start({
+          workflow_name: TURN_WORKFLOW,
+          input: { thread_key: threadKey, execution_id: executionId },
+          trigger_key: executionId,
+        })
+      ).run_id,
+    workerId: () => engine.stats().worker_id,
+    log,
+  });
+  const sandboxes = createLocalBackend({ stateDir: settings.stateDir, log });
+  const model = { secret: MODEL_SECRET, baseUrl: settings.modelUrl };
+  const turns = createTurns({
+    installation,
+    threads,
+    sandboxes,
+    settings: { ...DEFAULT_SETTINGS, demo: model, claude: model, codex: model, pi: model },
+    limits: { memoryMb: 512, processes: 128, diskMb: 256, tmpMb: 64, cpus: 1 },
+    firewall: settings.firewall,
+    ...(settings.deadlines === undefined ? {} : { deadlines: settings.deadlines }),
+    log,
+  });
+  workflow = turns.workflow;
+  if (working) await engine.work();
+  const opened = threads;
+  return {
+    engine,
+    threads,
+    turns,
+    sandboxes,
+    registry,
+    store,
+    async [Symbol.asyncDispose]() {
+      turns.detach();
+      await engine.drain(2000);
+      await turns.close();
+      await opened.close();
+      await installation.close();
+      await store.close();
+    },
+  };
+}
+
+export interface TestAgents extends AsyncDisposable {
+  readonly worker: AgentWorker;
+  readonly threads: Threads;
+  readonly trust: TestFirewall;
+  readonly model: ModelServer;
+  readonly settings: WorkerSettings;
+  readonly key: string;
+  readonly logs: { level: string; message: string; [field: string]: unknown }[];
+  /** Another worker, in this process. */
+  another(): Promise<AgentWorker>;
+  /** A worker that can be killed. */
+  fork(): Promise<{ readonly pid: number; kill(): Promise<void> }>;
+  /** Spawns when needed, and sends. Answers the execution's id. */
+  say(threadKey: string, text: string, more?: Record<string, unknown>): Promise<string>;
+  ended(executionId: string): Promise<Awaited<ReturnType<Threads['getExecution']>>>;
+  events(threadKey: string): Promise<{ id: number; kind: string; data: Record<string, unknown> }[]>;
+}
+
+export async function createTestAgents(
+  options: { readonly idle?: boolean; readonly deadlines?: WorkerSettings['deadlines']; readonly leaseMs?: number } = {},
+): Promise<TestAgents> {
+  ensureBubblewrap();
+  await using stack = new AsyncDisposableStack();
+  const key = 'sk-model-key-that-only-the-vault-knows-1234';
+  const model = await createModelServer({ key, paceMs: 40 });
+  stack.defer(() => model.close());
+  const port = Number(new URL(model.url).port);
+  const masterKey = randomBytes(32);
+  const trust = stack.use(await createTestFirewall({ masterKey, config: { allow_cidrs: ['127.0.0.1'], ports: [80, 443, port] } }));
+  const { installation } = trust;
+  await putSecret(installation, 'test', MODEL_SECRET, {
+    value: key,
+    hosts: [`http://localhost:${port}`],
+    match_headers: ['x-api-key', 'authorization'],
+  });
+  await addGrant(installation, 'test', 'thread:*', MODEL_SECRET);
+  const stateDir = mkdtempSync(join(tmpdir(), 'centaur-agents-'));
+  chmodSync(stateDir, 0o711);
+  stack.defer(() => rmSync(stateDir, { recursive: true, force: true }));
+  stack.defer(() => createLocalBackend({ stateDir }).shutdown());
+  const settings: WorkerSettings = {
+    databaseUrl: trust.database.url,
+    masterKey: masterKey.toString('base64'),
+    stateDir,
+    firewall: `127.0.0.1:${trust.firewall.port}`,
+    modelUrl: `http://localhost:${port}`,
+    ...(options.deadlines === undefined ? {} : { deadlines: options.deadlines }),
+    ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
+  };
+  const logs: TestAgents['logs'] = [];
+  const another = async (working = true) => rest.use(await createAgentWorker(settings, working, (entry) => logs.push(entry)));
+  const rest = stack.move();
+  const worker = await another(options.idle !== true);
+  const { threads } = worker;
+  return {
+    worker,
+    threads,
+    trust,
+    model,
+    settings,
+    key,
+    logs,
+    another: () => another(),
+    async fork() {
+      const child = fork(new URL('agent-worker.ts', import.meta.url), {
+        env: { ...process.env, NODE_NO_WARNINGS: '1', AGENT_WORKER: JSON.stringify(settings) },
+        stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      });
+      rest.defer(() => void child.kill('SIGKILL'));
+      await Promise.race([once(child, 'message'), once(child, 'exit')]);
+      return {
+        pid: child.pid as number,
+        async kill() {
+          child.kill('SIGKILL');
+          if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+        },
+      };
+    },
+    async say(threadKey, text, more = {}) {
+      const { harness, persona_id, ...execution } = more as { harness?: string; persona_id?: string };
+      const { assignment_generation } = await threads.spawn({ thread_key: threadKey, harness, persona_id });
+      await threads.message({ thread_key: threadKey, assignment_generation, parts: [{ type: 'text', text }] });
+      return (await threads.execute({ thread_key: threadKey, assignment_generation, ...execution })).execution_id;
+    },
+    async ended(executionId) {
+      const { thread_key } = await threads.getExecution(executionId);
+      for await (const _ of threads.follow(thread_key, 0, { executionId, signal: AbortSignal.timeout(60_000) }));
+      return threads.getExecution(executionId);
+    },
+    async events(threadKey) {
+      const { rows } = await trust.store.query<{ id: number; kind: string; data: string }>(
+        'select event_id as id, event_kind as kind, event_json as data from agent_execution_events where thread_key = $1 order by event_id',
+        [threadKey],
+      );
+      return rows.map((row) => ({ ...row, data: JSON.parse(row.data) as Record<string, unknown> }));
+    },
+    [Symbol.asyncDispose]: () => rest.disposeAsync(),
+  };
+}
