@@ -57,6 +57,7 @@ for (let i = 0; i < sizes.repeat; i++) {
   note('event to client p99 ms', quantile(alone?.delays ?? [], 0.99));
 }
 server.child.disconnect();
+process.env['TEST_DATABASE_URL'] = postgres.url;
 await measureAgents({ cleanup, starts: sizes.starts, note });
 
 const medians: Figures = new Map([...figures].map(([name, values]) => [name, median(values)]));

@@ -126,7 +126,7 @@ async function throughFiles(sandbox: Sandbox, host: Host): Promise<Map<string, O
     argv: [
       '/bin/sh',
       '-c',
-      `cd /workspace; ln -s ${host.targets.secret} out.txt; ln -s / dir; ln -s ${victim} victim; mkfifo pipe; printf '#!/bin/sh' > run; chmod 755 run; mkdir -p "$(printf 'n\\nl')"; mkdir closed; touch closed/x; chmod 0 closed; i=0; while [ $i -lt 300 ]; do mkdir d; cd d; i=$((i+1)); done`,
+      `cd /workspace; ln -s ${host.targets.secret} out.txt; ln -s / dir; ln -s ${victim} victim; mkfifo pipe; printf '#!/bin/sh' > run; chmod 755 run; mkdir -p "$(printf 'n\\nl')"; ${IS_ROOT ? 'mkdir closed; touch closed/x; chmod 0 closed;' : ''} i=0; while [ $i -lt 300 ]; do mkdir d; cd d; i=$((i+1)); done`,
     ],
     timeoutMs: 10_000,
     maxOutputBytes: 1000,

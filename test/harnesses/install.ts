@@ -38,7 +38,8 @@ export function installClis(kinds: readonly Real[]): void {
   const missing = kinds.filter((kind) => !isInstalled(kind));
   if (missing.length === 0) return;
   const folder = installFolder();
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  // sandboxes read it, as users of their own
+  mkdirSync(folder, { recursive: true, mode: 0o755 });
   // in a shared temporary folder somebody else may have been faster
   if (statSync(folder).uid !== userInfo().uid)
     throw new Error(`${folder} belongs to another user: set CENTAUR_HARNESS_DIR to a folder of your own.`);
@@ -58,6 +59,6 @@ function isInstalled(kind: Real): boolean {
   }
 }
 
-function installFolder(): string {
+export function installFolder(): string {
   return process.env.CENTAUR_HARNESS_DIR ?? join(tmpdir(), `centaur-harnesses-${userInfo().uid}`);
 }

@@ -3,8 +3,9 @@
  * model server and through our codecs. No account, and no network but the installation's. Prints a table, and exits with 1
  * when a scenario fails.
  *
- *   node test/harnesses/run.ts [claude] [codex] [pi] [--only WORDS] [--record FOLDER]
+ *   node test/harnesses/run.ts [claude] [codex] [pi] [--only WORDS] [--record FOLDER] [--platform]
  *
+ * Then the same CLIs as the platform runs them, in sandboxes and behind the firewall; --platform does that alone.
  * --record writes what went back and forth as NDJSON, one file per scenario: raw material for samples.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -12,12 +13,16 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { Driven, Installed } from './drive.ts';
 import { REAL, findCli, installClis } from './install.ts';
+import { runOnPlatform } from './platform.ts';
 import { SCENARIOS, createLab, type Scenario } from './scenarios.ts';
 
 /** Whatever hangs, the run ends. */
 const LONGEST_MS = 4 * 60_000;
 
-const { values, positionals } = parseArgs({ options: { only: { type: 'string' }, record: { type: 'string' } }, allowPositionals: true });
+const { values, positionals } = parseArgs({
+  options: { only: { type: 'string' }, record: { type: 'string' }, platform: { type: 'boolean' } },
+  allowPositionals: true,
+});
 const kinds = REAL.filter((kind) => positionals.length === 0 || positionals.includes(kind));
 if (kinds.length === 0) throw new Error(`There is no harness of this name; there are ${REAL.join(', ')}.`);
 const scenarios = SCENARIOS.filter(({ name }) => name.includes(values.only ?? ''));
@@ -27,10 +32,12 @@ const watchdog = setTimeout(() => {
   console.error(`gave up after ${LONGEST_MS / 60_000} minutes`);
   process.exit(1);
 }, LONGEST_MS);
-const results = await Promise.all(kinds.map((kind) => runAll(findCli(kind))));
+const results = values.platform === true ? [] : await Promise.all(kinds.map((kind) => runAll(findCli(kind))));
+const onPlatform = values.only === undefined ? await runOnPlatform(kinds) : [];
 clearTimeout(watchdog);
-print(results);
-process.exitCode = results.some((column) => column.some(({ failure }) => failure !== undefined)) ? 1 : 0;
+if (results.length > 0) print(results);
+const failures = [...results.flat(), ...onPlatform].filter(({ failure }) => failure !== undefined);
+process.exit(failures.length === 0 ? 0 : 1);
 
 interface Result {
   readonly cell: string;

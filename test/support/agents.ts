@@ -27,6 +27,8 @@ export interface WorkerSettings {
   readonly firewall: string;
   readonly modelUrl: string;
   readonly leaseMs?: number;
+  /** With the real CLIs. */
+  readonly harnessDir?: string;
   readonly deadlines?: { readonly silenceMs?: number; readonly hardMs?: number; readonly graceMs?: number };
 }
 
@@ -82,8 +84,15 @@ export async function createAgentWorker(
     installation,
     threads,
     sandboxes,
-    settings: { ...DEFAULT_SETTINGS, demo: model, claude: model, codex: model, pi: model },
-    limits: { memoryMb: 512, processes: 128, diskMb: 256, tmpMb: 64, cpus: 1 },
+    settings: {
+      ...DEFAULT_SETTINGS,
+      demo: model,
+      claude: { ...model, model: 'claude-sonnet-4-5' },
+      codex: { ...model, model: 'gpt-5-codex' },
+      pi: { ...model, model: 'scripted' },
+    },
+    limits: { memoryMb: settings.harnessDir === undefined ? 512 : 2048, processes: 256, diskMb: 256, tmpMb: 64, cpus: 2 },
+    ...(settings.harnessDir === undefined ? {} : { harnessDir: settings.harnessDir }),
     firewall: settings.firewall,
     ...(settings.deadlines === undefined ? {} : { deadlines: settings.deadlines }),
     log,
@@ -128,7 +137,12 @@ export interface TestAgents extends AsyncDisposable {
 }
 
 export async function createTestAgents(
-  options: { readonly idle?: boolean; readonly deadlines?: WorkerSettings['deadlines']; readonly leaseMs?: number } = {},
+  options: {
+    readonly idle?: boolean;
+    readonly deadlines?: WorkerSettings['deadlines'];
+    readonly leaseMs?: number;
+    readonly harnessDir?: string;
+  } = {},
 ): Promise<TestAgents> {
   ensureBubblewrap();
   await using stack = new AsyncDisposableStack();
@@ -157,6 +171,7 @@ export async function createTestAgents(
     modelUrl: `http://localhost:${port}`,
     ...(options.deadlines === undefined ? {} : { deadlines: options.deadlines }),
     ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
+    ...(options.harnessDir === undefined ? {} : { harnessDir: options.harnessDir }),
   };
   const logs: TestAgents['logs'] = [];
   const another = async (working = true) => rest.use(await createAgentWorker(settings, working, (entry) => logs.push(entry)));

@@ -39,7 +39,12 @@ export async function connect(stateDir: string, options: ClientOptions): Promise
       if (await adopt(connection, json as Hello, options)) return connection;
       started = false;
     } catch (error) {
-      if (!(error instanceof SandboxError) || error.code !== 'SANDBOX_UNREACHABLE' || Date.now() > deadline) throw error;
+      if (!(error instanceof SandboxError) || error.code !== 'SANDBOX_UNREACHABLE') throw error;
+      if (Date.now() > deadline) {
+        throw new SandboxError('SANDBOX_UNREACHABLE', `the holder of the sandboxes could not be started: ${folders.log} says why`, {
+          cause: error,
+        });
+      }
       if (!started) startHolder(stateDir, options);
       started = true;
     }

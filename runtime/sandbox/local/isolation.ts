@@ -88,6 +88,9 @@ function explain(said: string): string {
   if (/No permissions to creat|creating new namespace|unshare failed|clone.*not permitted/i.test(said)) {
     return `${said}; the kernel refuses user namespaces: set kernel.unprivileged_userns_clone=1 and user.max_user_namespaces above 0, or, in a container, allow them in its profile`;
   }
+  if (/Can't find source path.*Permission denied/.test(said)) {
+    return `${said}; sandboxes of other users must be able to enter every folder above the state folder: move it, or chmod o+x them`;
+  }
   return said;
 }
 

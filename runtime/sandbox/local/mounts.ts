@@ -28,10 +28,14 @@ export function withOwnMounts(command: readonly string[]): readonly [string, str
 /** The folders by the path that sandboxes can follow. */
 export function openFolders(folders: Folders, hostMounts: string): Folders & { readonly ownMounts: boolean } {
   const ownMounts = process.getuid?.() === 0 && mountNamespace() !== hostMounts;
-  if (!ownMounts) return { ...folders, ownMounts };
-  fs.mkdirSync(SECOND_PATH, { recursive: true, mode: 0o755 });
-  bind(folders.inner, SECOND_PATH);
-  return { ...folders, ...insideOf(SECOND_PATH), ownMounts };
+  if (ownMounts) {
+    fs.mkdirSync(SECOND_PATH, { recursive: true, mode: 0o755 });
+    bind(folders.inner, SECOND_PATH);
+    return { ...folders, ...insideOf(SECOND_PATH), ownMounts };
+  }
+  // then only the names of the boxes, which nobody may list, and the rights on what is in them keep others out
+  if (process.getuid?.() === 0) fs.chmodSync(folders.root, 0o711);
+  return { ...folders, ownMounts };
 }
 
 /** A file or folder at a path below the holder's own, read-only; for sandboxes that could not follow its real path. */

@@ -122,12 +122,6 @@ async function start(shape: Shape, around: Surroundings, lease: UidLease | undef
     workspace: paths.workspace,
     relays: shape.relays.map(({ port }) => ({ port, socket: `${paths.sockets}/${port}` })),
   });
-  // the first below process 1 is the agent
-  const agent = plain
-    ? root
-    : listProcesses()
-        .filter((each) => each.parent === root)
-        .sort((a, b) => a.started - b.started)[0]?.pid;
   void exited.then(() => stop('its first process ended'));
 
   function stop(why: string): Promise<void> {
@@ -153,6 +147,12 @@ async function start(shape: Shape, around: Surroundings, lease: UidLease | undef
   }
 
   const below = (): ReturnType<typeof descendants> => descendants(root, listProcesses());
+  let agentPid = plain ? root : undefined;
+  /** The first that process 1 started. */
+  const isAgent = ({ pid }: { readonly pid: number }, all: ReturnType<typeof descendants>): boolean => {
+    agentPid ??= all.filter(({ parent }) => parent === root).sort((a, b) => a.started - b.started)[0]?.pid;
+    return pid === agentPid;
+  };
   return {
     shape,
     link,
@@ -165,14 +165,15 @@ async function start(shape: Shape, around: Surroundings, lease: UidLease | undef
     ended,
     claim: (sandboxId) => writeNote(box, { ...note, sandboxId }),
     killWorkload: () => {
-      const workload = below().filter(({ pid }) => pid !== agent);
+      const all = below();
+      const workload = all.filter((each) => !isAgent(each, all));
       for (const { pid, started } of workload) killProcess(pid, started);
       return workload.length;
     },
     usage: () => {
       const all = below();
       const measured = all.reduce((total, { privateKb }) => total + privateKb, 0) / 1024;
-      return { memoryMb: cgroup?.memoryMb() ?? measured, processes: all.filter(({ pid }) => pid !== agent).length };
+      return { memoryMb: cgroup?.memoryMb() ?? measured, processes: all.filter((each) => !isAgent(each, all)).length };
     },
     stop,
   };

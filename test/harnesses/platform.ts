@@ -1,0 +1,83 @@
+/**
+ * The real CLIs as the platform runs them: in sandboxes, with placeholders, through the firewall. A tool turn, an interrupt
+ * in a tool, and a thread that goes on in a fresh sandbox.
+ */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startEmbeddedPostgres } from '../../kernel/store/embedded/index.ts';
+import { createTestAgents, type TestAgents } from '../support/agents.ts';
+import { eventually } from '../support/wait.ts';
+import { installFolder, type Real } from './install.ts';
+
+interface PlatformResult {
+  readonly kind: Real;
+  readonly scenario: string;
+  readonly ms: number;
+  readonly failure?: string;
+}
+
+type Events = Awaited<ReturnType<TestAgents['events']>>;
+
+const outputs = (events: Events): string =>
+  JSON.stringify(events.filter(({ kind }) => kind === 'tool_result').map(({ data }) => data['content']));
+
+const SCENARIOS: Readonly<Record<string, (t: TestAgents, kind: Real) => Promise<void>>> = {
+  async 'a tool turn with placeholders alone'(t, kind) {
+    const execution = await t.ended(await t.say(kind, 'run: env; echo the word is marzipan', { harness: kind }));
+    assert.equal(execution.status, 'completed', `${execution.terminal_reason}: ${execution.error_text}`);
+    const events = await t.events(kind);
+    assert.match(outputs(events), /MODEL_KEY=/);
+    assert.ok(!JSON.stringify(events).includes(t.key), 'the key is in an event');
+    assert.ok(t.model.requests.some(({ status }) => status === 200));
+  },
+  async 'an interrupt in a tool, and a turn after it'(t, kind) {
+    const id = await t.say(kind, 'run: tail -f /dev/null');
+    await eventually(async () => (await t.events(kind)).some((event) => event.kind === 'tool_use' && event.data['execution_id'] === id), {
+      timeoutMs: 30_000,
+    });
+    await t.threads.cancel(id);
+    const cancelled = await t.ended(id);
+    assert.deepEqual([cancelled.status, cancelled.terminal_reason], ['cancelled', 'cancelled'], cancelled.error_text ?? '');
+    const next = await t.ended(await t.say(kind, 'say: still here'));
+    assert.equal(next.status, 'completed', next.error_text ?? '');
+    assert.match(next.result_text ?? '', /still here/);
+  },
+  async 'a thread that goes on in a fresh sandbox'(t, kind) {
+    const view = (await t.worker.sandboxes.list()).find(({ labels }) => labels['thread_key'] === kind);
+    await t.worker.sandboxes.stop(view?.id as string);
+    const execution = await t.ended(await t.say(kind, 'recall'));
+    assert.equal(execution.status, 'completed', execution.error_text ?? '');
+    assert.match(execution.result_text ?? '', /marzipan/);
+  },
+};
+
+/** One after the other: they share a machine. */
+export async function runOnPlatform(kinds: readonly Real[]): Promise<PlatformResult[]> {
+  await using cleanup = new AsyncDisposableStack();
+  const folder = mkdtempSync(join(tmpdir(), 'centaur-platform-'));
+  cleanup.defer(() => rmSync(folder, { recursive: true, force: true }));
+  const postgres = await startEmbeddedPostgres({ dataDir: join(folder, 'postgres'), throwaway: true });
+  cleanup.defer(() => postgres.stop());
+  process.env['TEST_DATABASE_URL'] = postgres.url;
+  const t = cleanup.use(await createTestAgents({ harnessDir: installFolder() }));
+  const results: PlatformResult[] = [];
+  for (const kind of kinds) {
+    for (const [scenario, run] of Object.entries(SCENARIOS)) {
+      const began = performance.now();
+      const failure = await run(t, kind).then(
+        () => undefined,
+        (error: Error) => error.message,
+      );
+      const ms = Math.round(performance.now() - began);
+      results.push({ kind, scenario, ms, ...(failure === undefined ? {} : { failure }) });
+      console.log(`${kind}, on the platform: ${scenario}: ${failure === undefined ? `ok ${ms} ms` : `FAILED\n${failure}`}`);
+      if (failure !== undefined) {
+        console.log(JSON.stringify((await t.events(kind)).slice(-12)).slice(0, 4000));
+        console.log(JSON.stringify(t.logs.slice(-5)));
+      }
+    }
+  }
+  return results;
+}
