@@ -16,6 +16,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { findBinaries } from '../kernel/store/embedded/binaries.ts';
 import { startEmbeddedPostgres, stopEmbeddedPostgres } from '../kernel/store/embedded/index.ts';
+import { ensureBubblewrap } from './support/bubblewrap.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const ROOMS = ['sdk', 'kernel', 'runtime', 'cli', 'examples', 'test'];
@@ -26,6 +27,10 @@ const { values, positionals } = parseArgs({ options: { postgres: { type: 'string
 if (values.postgres !== '18' && values.postgres !== '15') throw new Error('--postgres: expected 15 or 18');
 const files = findTests(positionals);
 if (files.length === 0) throw new Error(`no test file has ${positionals.join(' or ')} in its path`);
+
+// once, before several files want it at a time
+const { problem } = ensureBubblewrap();
+if (problem !== undefined) console.error(`${problem}\nWithout it sandboxes are tested with what else this machine has.`);
 
 await removeLeftovers();
 await using cleanup = new AsyncDisposableStack();
@@ -83,7 +88,7 @@ async function runTests(tests: readonly string[], databaseUrl: string, compiled:
   const { DATABASE_URL: _, CENTAUR_HOME: __, ...inherited } = process.env;
   const child = spawn(
     process.execPath,
-    ['--test', `--test-timeout=${TIMEOUT_MS}`, '--test-concurrency=3', '--test-reporter=spec', ...tests],
+    ['--test', `--test-timeout=${TIMEOUT_MS}`, '--test-concurrency=4', '--test-reporter=spec', ...tests],
     {
       cwd: ROOT,
       stdio: 'inherit',

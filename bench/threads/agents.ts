@@ -28,10 +28,10 @@ export async function measureAgents({ cleanup, starts, note }: AgentsMeasured): 
   note('warm input ms', median(warm));
 }
 
-/** From the call that sends until the harness has said that it took the turn. */
+/** From the message being accepted until a reader is told that the harness took the turn. */
 async function inputAfter(agents: Awaited<ReturnType<typeof createTestAgents>>, threadKey: string): Promise<number> {
-  const began = performance.now();
   const id = await agents.say(threadKey, 'say: hello');
+  const began = performance.now();
   let took = Number.NaN;
   for await (const { bytes } of agents.threads.follow(threadKey, 0, { executionId: id, signal: AbortSignal.timeout(60_000) }))
     if (Number.isNaN(took) && Buffer.from(bytes).includes('event: turn.started')) took = performance.now() - began;

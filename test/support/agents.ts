@@ -132,7 +132,7 @@ export interface TestAgents extends AsyncDisposable {
   fork(): Promise<{ readonly pid: number; kill(): Promise<void> }>;
   /** Spawns when needed, and sends. Answers the execution's id. */
   say(threadKey: string, text: string, more?: Record<string, unknown>): Promise<string>;
-  ended(executionId: string): Promise<Awaited<ReturnType<Threads['getExecution']>>>;
+  ended(executionId: string, timeoutMs?: number): Promise<Awaited<ReturnType<Threads['getExecution']>>>;
   events(threadKey: string): Promise<{ id: number; kind: string; data: Record<string, unknown> }[]>;
 }
 
@@ -208,9 +208,9 @@ export async function createTestAgents(
       await threads.message({ thread_key: threadKey, assignment_generation, parts: [{ type: 'text', text }] });
       return (await threads.execute({ thread_key: threadKey, assignment_generation, ...execution })).execution_id;
     },
-    async ended(executionId) {
+    async ended(executionId, timeoutMs = 60_000) {
       const { thread_key } = await threads.getExecution(executionId);
-      for await (const _ of threads.follow(thread_key, 0, { executionId, signal: AbortSignal.timeout(60_000) }));
+      for await (const _ of threads.follow(thread_key, 0, { executionId, signal: AbortSignal.timeout(timeoutMs) }));
       return threads.getExecution(executionId);
     },
     async events(threadKey) {
