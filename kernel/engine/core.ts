@@ -54,6 +54,8 @@ export interface Core {
   starts: Writer<Write>;
   /** A new life has begun: its writes carry its id. */
   openWriters(): void;
+  /** Grows each time this worker finds itself declared dead: what was begun in an earlier life is no longer its own. */
+  life: number;
   /** Rows may be ours that nobody here holds: the claim loop looks before its next claim. */
   strays: boolean;
   draining: boolean;

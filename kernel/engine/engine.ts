@@ -52,6 +52,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     writer: undefined as never,
     starts: undefined as never,
     openWriters,
+    life: 0,
     strays: false,
     draining: false,
     closed: false,
@@ -83,6 +84,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   function onFenced(): void {
     if (refencing || core.closed || !working) return;
     refencing = true;
+    core.life += 1;
     core.counters.fenced += 1;
     log({
       level: 'warn',

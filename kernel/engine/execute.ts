@@ -72,6 +72,8 @@ export function createExecutor(core: Core, waits: Waits): Executor {
   };
 
   function startHere(row: StartRow): void {
+    // not while it committed, but before this: the worker was declared dead, and whoever took the run over runs it
+    if (!core.starting.has(row.runId)) return;
     execute(
       {
         runId: row.runId,
@@ -293,14 +295,15 @@ export function createExecutor(core: Core, waits: Waits): Executor {
 
   /** A transaction that writes only while this worker's lease holds; tried again as long as Postgres is away. */
   async function withFence(frame: Frame, work: (tx: Queryable) => Promise<unknown>): Promise<void> {
+    const { workerId } = core;
     for (let attempt = 0; ; attempt++) {
       try {
         await core.store.transaction(async (tx) => {
-          await assertAlive(tx);
+          await assertAlive(tx, workerId);
           // the try before may have committed without telling, or the run was cancelled
           const held = await tx.query(`select 1 from workflow_runs where run_id = $1 and owner = $2 and status = 'r' for update`, [
             frame.run.runId,
-            core.workerId,
+            workerId,
           ]);
           if (held.rowCount === 1) await work(tx);
         });
@@ -317,8 +320,9 @@ export function createExecutor(core: Core, waits: Waits): Executor {
     }
   }
 
-  async function assertAlive(tx: Queryable): Promise<void> {
-    const { rowCount } = await tx.query('select 1 from workers where worker_id = $1 and not dead for key share', [core.workerId]);
+  /** Of the life in which the work was begun: the process may have another one by now. */
+  async function assertAlive(tx: Queryable, workerId: number | null): Promise<void> {
+    const { rowCount } = await tx.query('select 1 from workers where worker_id = $1 and not dead for key share', [workerId]);
     if (rowCount !== 1) throw new FencedError();
   }
 
@@ -335,6 +339,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
   /** The user's work and the step's row in one transaction. Its ord is taken only for the commit, with other outcomes held back. */
   async function tryTransaction(frame: Frame, call: Call, work: (tx: TransactionClient) => Promise<string>): Promise<'done' | 'again'> {
     const attempts = call.attempts + 1;
+    const { workerId } = core;
     let hold: ReturnType<Frame['holdWrites']> | undefined;
     let outcome = '';
     let endedAt = 0;
@@ -360,7 +365,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
           if (frame.closed) await never();
           if (!frame.held) hold = frame.holdWrites();
         }
-        await assertAlive(tx);
+        await assertAlive(tx, workerId);
         endedAt = Math.round(core.store.now());
         await tx.query(
           `insert into workflow_steps (run_id, seq, ord, attempt, attempts, kind, status, name, outcome, started_at, ended_at)
@@ -376,7 +381,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
         await never();
       }
       const failure = classifyFailure(error);
-      const committed = hold !== undefined && failure === 'ambiguous' && (await stepCommitted(frame, call));
+      const committed = hold !== undefined && failure === 'ambiguous' && (await stepCommitted(frame, call, workerId));
       if (!committed) {
         hold?.release(false);
         const ours = thrownByWork === undefined || thrownByStore.has(thrownByWork as object);
@@ -392,11 +397,11 @@ export function createExecutor(core: Core, waits: Waits): Executor {
   }
 
   /** After a broken commit: waits for the old transaction to end (it shares our row's lock), then looks. */
-  async function stepCommitted(frame: Frame, call: Call): Promise<boolean> {
+  async function stepCommitted(frame: Frame, call: Call, workerId: number | null): Promise<boolean> {
     for (;;) {
       try {
         return await core.store.transaction(async (tx) => {
-          const { rows } = await tx.query<{ dead: boolean }>('select dead from workers where worker_id = $1 for update', [core.workerId]);
+          const { rows } = await tx.query<{ dead: boolean }>('select dead from workers where worker_id = $1 for update', [workerId]);
           if (rows[0]?.dead !== false) throw new FencedError();
           const step = await tx.query(`select 1 from workflow_steps where run_id = $1 and seq = $2 and ord is not null`, [
             frame.run.runId,

@@ -33,3 +33,32 @@ test('a worker that was declared dead starts and finishes runs again in its next
   });
   assert.equal((await t.run('plain')).result, 'done');
 });
+
+test('a worker that is declared dead while its claim is answered executes none of what it claimed', async () => {
+  await using t = await createTestEngine({ leaseMs: 300, residentMs: 0 });
+  const executed: string[] = [];
+  t.registry.define('sleeper', async (_: unknown, ctx) => {
+    await ctx.sleep('first', 400);
+    await ctx.step('work', async () => {
+      executed.push(ctx.runId);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    });
+  });
+  const { worker_id: first } = t.engine.stats();
+  const { run_id } = await t.engine.start({ workflow_name: 'sleeper' });
+  const status = async () =>
+    (await t.store.query<{ s: string }>('select status::text as s from workflow_runs where run_id = $1', [run_id])).rows[0]?.s;
+  await eventually(async () => (await status()) === 's');
+  await t.store.transaction(async (tx) => {
+    await tx.query('lock table workflow_steps in access exclusive mode');
+    // it is claimed, and its history cannot be read
+    await eventually(async () => (await status()) === 'r');
+    await t.store.query('update workers set dead = true where worker_id = $1', [first]);
+    await t.store.query(`update workflow_runs set status = 's', owner = null, wake_at = now() where run_id = $1`, [run_id]);
+    await eventually(() => t.engine.stats().worker_id !== first);
+    await t.another().then((second) => second.work());
+    await eventually(async () => (await status()) === 'r');
+  });
+  assert.equal((await t.ended(run_id)).status, 'completed');
+  assert.deepEqual(executed, [run_id]);
+});

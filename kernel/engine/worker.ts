@@ -131,12 +131,15 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
   async function beat(): Promise<void> {
     if (renewing) return;
     renewing = true;
+    const { life } = core;
     try {
       const asked = performance.now();
       const { rowCount } = await core.store.query(
         `update workers set lease_until = now() + make_interval(secs => $2) where worker_id = $1 and not dead returning 1`,
         [core.workerId, core.options.leaseMs / 1000],
       );
+      // an answer to a question of an earlier life
+      if (core.life !== life) return;
       if (rowCount !== 1) throw new FencedError();
       renewed(asked);
       await core.store.syncClock();
@@ -214,7 +217,10 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
           await releaseStrays();
         }
         if (roomForRuns(core) === 0) break;
+        const { life } = core;
         const { claimed, more } = await claimRuns(core);
+        // declared dead between its claim and the answer: somebody else has these runs by now
+        if (core.life !== life) break;
         for (const { run, history } of claimed) executor.execute(run, history);
         if (more) again = true;
       }
