@@ -1,4 +1,7 @@
-/** What the documents show is run: every command of an `sh` block against a real server, every `ts` block by the compiler. */
+/**
+ * What the documents show is run: every command of an `sh` block against a real server with the scripted model beside it,
+ * every `ts` block by the compiler and by Node, or by the server when it is a workflow.
+ */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, globSync, rmSync, writeFileSync, chmodSync } from 'node:fs';
@@ -8,6 +11,10 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { stalePages } from '../docs/generate.ts';
+import { parseConfig } from '../kernel/config/index.ts';
+import { harnesses } from '../runtime/harness/index.ts';
+import { createLocalBackend } from '../runtime/sandbox/local/index.ts';
+import { ensureBubblewrap } from './support/bubblewrap.ts';
 import { eventually } from './support/wait.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -17,6 +24,7 @@ const { scripts } = JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'ut
 /** Commands that CI runs by themselves: here they must only exist. */
 const RUN_BY_CI = /^npm (?:ci|test|run)\b/;
 const SERVER = /\bnpm start$/;
+const WORKFLOW = /^export default defineWorkflow\(/m;
 
 let env: Record<string, string>;
 let stop = async () => {};
@@ -25,6 +33,9 @@ before(async () => {
   // Made by a user as in the README: an empty home, and the command that it shows
   const home = mkdtempSync(path.join(os.tmpdir(), 'centaur-docs-'));
   chmodSync(home, 0o711);
+  const workflows = writeWorkflows();
+  const { path: bubblewrap, problem } = ensureBubblewrap();
+  assert.ok(bubblewrap, problem);
   const port = String(await freePort());
   env = {
     PATH: process.env['PATH'] ?? '',
@@ -37,9 +48,9 @@ before(async () => {
   };
   const command = commandsIn('README.md').find((line) => SERVER.test(line));
   assert.ok(command, 'the README shows how to start a server');
-  const server = spawn('bash', ['-c', `exec ${command.replace(/^(\S+=\S+ )/, 'env $1')}`], {
+  const server = spawn('bash', ['-c', `exec env ${command.replace(/(WORKFLOW_DIRS=\S+)/, `$1:${workflows}`)}`], {
     cwd: ROOT,
-    env,
+    env: { ...env, CENTAUR_DEMO: '1' },
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
   });
@@ -50,7 +61,8 @@ before(async () => {
     // npm, its shell and the server are one process group of ours
     if (server.pid !== undefined && server.exitCode === null) process.kill(-server.pid, 'SIGTERM');
     await ended;
-    rmSync(home, { recursive: true, force: true });
+    await createLocalBackend({ stateDir: path.join(home, '.centaur', 'sandboxes') }).shutdown();
+    for (const folder of [home, workflows]) rmSync(folder, { recursive: true, force: true });
   };
   await eventually(() => output.includes(' is up ') || server.exitCode !== null, { timeoutMs: 60_000, what: 'npm start' });
   assert.equal(server.exitCode, null, output);
@@ -71,7 +83,7 @@ for (const document of DOCUMENTS) {
       cwd: ROOT,
       env,
       encoding: 'utf8',
-      timeout: 60_000,
+      timeout: 240_000,
     });
     assert.equal(status, 0, `${script}\n${stdout}\n${stderr}`);
   });
@@ -100,11 +112,13 @@ test('every TypeScript example compiles and runs', () => {
     assert.equal(status, 0, stdout);
     const key = readFileSync(path.join(env['HOME'] ?? '', '.centaur', 'admin.key'), 'utf8').trim();
     for (const file of globSync('*.ts', { cwd: folder })) {
+      // these are run by the server, as the text around them shows
+      if (WORKFLOW.test(readFileSync(path.join(folder, file), 'utf8'))) continue;
       const run = spawnSync(process.execPath, [file], {
         cwd: folder,
         env: { ...env, CENTAUR_API_KEY: key },
         encoding: 'utf8',
-        timeout: 20_000,
+        timeout: 60_000,
       });
       assert.equal(run.status, 0, `${file}\n${run.stderr}`);
     }
@@ -115,6 +129,26 @@ test('every TypeScript example compiles and runs', () => {
 
 test('the reference is what the code says', () => {
   assert.deepEqual(stalePages(), [], 'run npm run docs');
+});
+
+test('every shown part of centaur.yaml is taken', () => {
+  const shown = DOCUMENTS.flatMap((document) => blocksOf(document, 'yaml').filter((text) => /^(?:agents|sandbox):/m.test(text)));
+  assert.ok(shown.length > 0);
+  for (const text of shown) parseConfig(text, 'centaur.yaml');
+});
+
+test('the guide names the versions of the harnesses that their codecs were recorded with', () => {
+  const guide = readFileSync(path.join(ROOT, 'docs/guides/agents.md'), 'utf8');
+  const { demo: _ours, ...clis } = harnesses;
+  for (const [kind, { launch }] of Object.entries(clis)) assert.ok(guide.includes(`@${launch.tested}`), `${kind} ${launch.tested}`);
+});
+
+test('the tests that ARCHITECTURE.md names are there', () => {
+  const rows = readFileSync(path.join(ROOT, 'ARCHITECTURE.md'), 'utf8').matchAll(/`(\S+\/\S+\.test\.ts)`(?:: ((?:\*[^*]+\*(?:, )?)+))?/g);
+  for (const [, file = '', names = ''] of rows) {
+    const text = readFileSync(path.join(ROOT, file), 'utf8');
+    for (const [, name = ''] of names.matchAll(/\*([^*]+)\*/g)) assert.ok(text.includes(name), `${file} has no test "${name}"`);
+  }
 });
 
 test('every link between documents leads somewhere', () => {
@@ -131,6 +165,15 @@ test('every link between documents leads somewhere', () => {
 /** The documents show the default port; the test's server has another. */
 function local(text: string): string {
   return text.replaceAll('127.0.0.1:8080', `127.0.0.1:${env['PORT']}`);
+}
+
+/** The workflows of the guides, in a folder for the server: inside of the repository, so that its packages are found. */
+function writeWorkflows(): string {
+  const folder = mkdtempSync(path.join(ROOT, 'test', '.docs-'));
+  for (const document of DOCUMENTS.filter((name) => name.startsWith('docs/guides/')))
+    for (const [i, code] of blocksOf(document, 'ts').entries())
+      if (WORKFLOW.test(code)) writeFileSync(path.join(folder, `${path.basename(document, '.md')}-${i}.ts`), code);
+  return folder;
 }
 
 /** One entry per command: lines that end in a backslash go on, comments are dropped. */

@@ -4,6 +4,7 @@
  *   npm test                        the whole suite on the embedded Postgres 18
  *   npm test -- --postgres 15       the same on Postgres 15
  *   npm test -- kernel/engine       only files whose path contains the text
+ *   npm run test:slow               the *.slow.test.ts, which npm test leaves out
  *
  * TEST_DATABASE_URL or DATABASE_URL uses a server of your own; its user must be allowed to create databases. Each test
  * makes databases of its own there and drops them; it touches no others.
@@ -23,7 +24,10 @@ const ROOMS = ['sdk', 'kernel', 'runtime', 'cli', 'examples', 'test'];
 /** Long enough for a slow machine: a test that hangs is the only one that reaches it. */
 const TIMEOUT_MS = 120_000;
 
-const { values, positionals } = parseArgs({ options: { postgres: { type: 'string', default: '18' } }, allowPositionals: true });
+const { values, positionals } = parseArgs({
+  options: { postgres: { type: 'string', default: '18' }, slow: { type: 'boolean' } },
+  allowPositionals: true,
+});
 if (values.postgres !== '18' && values.postgres !== '15') throw new Error('--postgres: expected 15 or 18');
 const files = findTests(positionals);
 if (files.length === 0) throw new Error(`no test file has ${positionals.join(' or ')} in its path`);
@@ -46,6 +50,8 @@ function findTests(parts: readonly string[]): string[] {
       .filter((file) => !file.startsWith('test/faults'))
       // a suite of its own, unless it is asked for: npm run test:attacks
       .filter((file) => !file.startsWith('test/attacks') || parts.some((part) => part.startsWith('test/attacks')))
+      // theirs is npm run test:slow
+      .filter((file) => (values.slow === true ? file.endsWith('.slow.test.ts') : !file.endsWith('.slow.test.ts') || parts.length > 0))
       .filter((file) => parts.length === 0 || parts.some((part) => file.includes(part)))
       .sort()
   );

@@ -39,6 +39,9 @@ test('an empty environment gives the defaults', () => {
     leaseMs: 10_000,
     queues: undefined,
     maxResidentRuns: 2000,
+    sandboxBackend: 'local',
+    harnessDir: undefined,
+    demo: false,
     logLevel: 'info',
   });
 });
@@ -69,6 +72,9 @@ test('every variable reaches its field', (t) => {
       CENTAUR_LEASE_SECONDS: '30',
       CENTAUR_QUEUES: 'default, slow',
       CENTAUR_MAX_RESIDENT_RUNS: '50',
+      SANDBOX_BACKEND: 'local',
+      CENTAUR_HARNESS_DIR: 'more',
+      CENTAUR_DEMO: '1',
       CENTAUR_LOG_LEVEL: 'debug',
     },
     cwd,
@@ -90,6 +96,9 @@ test('every variable reaches its field', (t) => {
     leaseMs: 30_000,
     queues: ['default', 'slow'],
     maxResidentRuns: 50,
+    sandboxBackend: 'local',
+    harnessDir: join(cwd, 'more'),
+    demo: true,
     logLevel: 'debug',
   });
 });
@@ -105,6 +114,7 @@ test('a workflow folder that is not there, or is no folder, is named', (t) => {
   writeFileSync(join(cwd, 'file.ts'), '');
   assert.throws(() => loadConfig({ WORKFLOW_DIRS: `gone:${cwd}` }, cwd), /WORKFLOW_DIRS: "gone" is not a folder/);
   assert.throws(() => loadConfig({ WORKFLOW_DIRS: 'file.ts' }, cwd), /WORKFLOW_DIRS: "file\.ts" is not a folder/);
+  assert.throws(() => loadConfig({ CENTAUR_HARNESS_DIR: 'gone' }, cwd), /CENTAUR_HARNESS_DIR: "gone" is not a folder/);
 });
 
 const REFUSED: readonly [name: string, value: string, allowed: RegExp][] = [
@@ -119,6 +129,8 @@ const REFUSED: readonly [name: string, value: string, allowed: RegExp][] = [
   ['CENTAUR_LEASE_SECONDS', '1.5', /from 2 to 600/],
   ['CENTAUR_QUEUES', ' , ', /one or more names/],
   ['CENTAUR_MAX_RESIDENT_RUNS', '-1', /from 1 to 100000/],
+  ['SANDBOX_BACKEND', 'docker', /sandboxes of this machine/],
+  ['CENTAUR_DEMO', 'yes', /1 or 0/],
   ['CENTAUR_LOG_LEVEL', 'loud', /one of debug, info, warn, error/],
 ];
 

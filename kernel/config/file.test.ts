@@ -36,7 +36,32 @@ egress:
     scan: { action: 'block' },
     limits: { answerMs: 1000, bufferedBody: 2048 },
   });
-  assert.deepEqual(parseConfig('', 'centaur.yaml'), { egress: {} });
+  assert.deepEqual(parseConfig('', 'centaur.yaml'), { egress: {}, agents: {}, sandbox: {} });
+});
+
+test('a file says which agents there are, where their models are, and what their sandboxes may use', () => {
+  const { agents, sandbox } = parseConfig(
+    `
+agents:
+  default_harness: codex
+  concurrency: 8
+  idle_minutes: 30
+  harnesses:
+    codex: {secret: GATEWAY_KEY, base_url: https://gateway.example.com, model: gpt-5-codex}
+sandbox: {isolation: namespaces+seccomp, memory_mb: 1024, most: 20, warm: 2}
+`,
+    'centaur.yaml',
+  );
+  assert.deepEqual(agents, {
+    default_harness: 'codex',
+    concurrency: 8,
+    idle_minutes: 30,
+    harnesses: { codex: { secret: 'GATEWAY_KEY', base_url: 'https://gateway.example.com', model: 'gpt-5-codex' } },
+  });
+  assert.deepEqual(sandbox, { isolation: 'namespaces+seccomp', memory_mb: 1024, most: 20, warm: 2 });
+  assert.match(problems('agents: {default_harness: abacus}')[0] ?? '', /^line 1: agents\.default_harness: /);
+  assert.match(problems('agents:\n  harnesses:\n    claude: {key: sk-1}')[0] ?? '', /^line 3: agents\.harnesses\.claude\.key: unknown key/);
+  assert.match(problems('sandbox: {memory_mb: 1}')[0] ?? '', /^line 1: sandbox\.memory_mb: /);
 });
 
 test('what is unknown, misspelt or of the wrong kind is named with its line', () => {

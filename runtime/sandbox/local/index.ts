@@ -51,6 +51,8 @@ export interface LocalBackend extends SandboxBackend {
 
 const STRENGTH: Readonly<Record<SandboxCapabilities['isolation'], number>> = { none: 0, namespaces: 1, 'namespaces+seccomp': 2 };
 const MOST_TRIES = 4;
+const TRIES = 4;
+const TRY_AGAIN_MS = 100;
 /** Three heartbeats. */
 const SILENCE_MS = 3 * HEARTBEAT_MS;
 
@@ -90,13 +92,14 @@ export function createLocalBackend(options: LocalOptions): LocalBackend {
     }
   }
 
-  /** Only for what may be done twice: the holder may have been restarted since we last spoke to it, or be about to end unused. */
+  /** Only for what may be done twice: the holder may have been restarted since we last spoke to it, or be just ending. */
   async function callAgain<T>(operation: string, json: Readonly<Record<string, unknown>> = {}): Promise<T> {
     for (let tries = 1; ; tries++) {
       try {
         return await call<T>(operation, json);
       } catch (error) {
-        if (tries === MOST_TRIES || !(error instanceof SandboxError) || error.code !== 'SANDBOX_UNREACHABLE') throw error;
+        if (!(error instanceof SandboxError) || error.code !== 'SANDBOX_UNREACHABLE' || tries === TRIES) throw error;
+        if (tries > 1) await new Promise((later) => setTimeout(later, TRY_AGAIN_MS));
       }
     }
   }
