@@ -369,3 +369,29 @@ test('threads are listed by use, each once, also while others are used', async (
   assert.equal(seen[0], 't24');
   await assert.rejects(t.threads.listThreads({ after: 'x', limit: 1 }), refuses('INVALID_REQUEST', /after/));
 });
+
+test('a page of the stream ends where it grows large, and the next one goes on behind it', async () => {
+  await using t = await createTestThreads();
+  const size = 700_000;
+  t.onTurn(async (owner, threads) => {
+    await threads.turns.begin(owner);
+    for (let i = 0; i < 12; i++) await threads.turns.append(owner, [{ kind: 'message', data: { i, text: 'x'.repeat(size) } }]);
+    await threads.turns.finish(owner, { status: 'completed', reason: 'completed', resultText: 'done' });
+  });
+  await t.ended(await t.say('large', 'go'));
+  const pages: number[] = [];
+  const ids: number[] = [];
+  for await (const { bytes, last } of t.threads.follow('large', 0, { signal: AbortSignal.timeout(20_000) })) {
+    pages.push(bytes.length);
+    for (const [, id] of Buffer.from(bytes)
+      .toString()
+      .matchAll(/^id: (\d+)$/gm))
+      ids.push(Number(id));
+    if (last === (await t.threads.getThread('large')).last_event_id) break;
+  }
+  assert.deepEqual(
+    ids,
+    ids.map((_, i) => i + 1),
+  );
+  assert.ok(pages.length >= 3 && Math.max(...pages) < 5_000_000, pages.join(' '));
+});

@@ -50,7 +50,6 @@ export interface LocalBackend extends SandboxBackend {
 }
 
 const STRENGTH: Readonly<Record<SandboxCapabilities['isolation'], number>> = { none: 0, namespaces: 1, 'namespaces+seccomp': 2 };
-const MOST_TRIES = 4;
 const TRIES = 4;
 const TRY_AGAIN_MS = 100;
 /** Three heartbeats. */
