@@ -26,7 +26,7 @@ function keyRows(adminKey: Started['adminKey']): string[] {
   return [row('Admin key', paint('yellow', adminKey.key)), row('', `shown this once; kept in ${adminKey.from}`)];
 }
 
-function workflowRows({ role, host, dirs }: Started): string[] {
+function workflowRows({ role, host, dirs, demo }: Started): string[] {
   const names = host.registry.list().map((each) => each.name);
   const problems = host.problems();
   const where = dirs.map((dir) => path.relative('', dir) || '.').join(', ');
@@ -46,7 +46,9 @@ function workflowRows({ role, host, dirs }: Started): string[] {
         paint('red', printable(`${path.relative('', file)}${line === undefined ? '' : `:${line}`}: ${message}`)),
       ),
     ),
-    ...(role === 'up' ? [row('Try', `centaur run ${names[0] ?? '<workflow>'} --wait`)] : []),
+    ...(role === 'up'
+      ? [row('Try', demo ? 'centaur threads send demo "say: hello" --wait' : `centaur run ${names[0] ?? '<workflow>'} --wait`)]
+      : []),
   ];
 }
 

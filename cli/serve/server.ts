@@ -31,6 +31,8 @@ export interface Started {
   readonly database: string;
   readonly host: NodeHost;
   readonly dirs: readonly string[];
+  /** Whether the scripted model is there. */
+  readonly demo: boolean;
   /** A key that was made just now is shown once. */
   readonly adminKey: { readonly key?: string; readonly from: string } | undefined;
   readonly ms: number;
@@ -142,6 +144,7 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
     database: database.place,
     host,
     dirs: config.workflowDirs,
+    demo: demo !== undefined,
     adminKey,
     ms: performance.now() - before,
   });

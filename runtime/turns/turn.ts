@@ -183,7 +183,12 @@ async function openPlace(
         return { reason: 'sandbox_lost', message: `${message}; a tool may have run, so the turn was not repeated` };
       const isFull = code === 'SANDBOX_CAPACITY';
       if (!retryable || (!isFull && waits >= STARTS) || Date.now() - turn.startedAt > deadlines.hardMs)
-        return { reason: code === 'SANDBOX_COMMAND_MISSING' ? 'harness_missing' : 'sandbox_unavailable', message };
+        return code === 'SANDBOX_COMMAND_MISSING'
+          ? {
+              reason: 'harness_missing',
+              message: `${message}: install ${turn.harness} into CENTAUR_HARNESS_DIR; centaur doctor tells which harnesses work`,
+            }
+          : { reason: 'sandbox_unavailable', message };
       if (isFull && waits === 0) {
         log({ level: 'info', message: 'a turn waits for a sandbox', execution_id: owner.executionId, reason: message });
         await threads.turns.append(owner, [

@@ -32,6 +32,8 @@ export interface HolderOptions {
 /** Says that another holds the folder already: the client uses that one. */
 const ALREADY_HELD = 3;
 const CLOEXEC = 0o2_000_000;
+/** How long sandboxes are held for a platform that does not come back. */
+const ABANDONED_MS = 2 * 3_600_000;
 
 const [stateDir, optionsText] = process.argv.slice(2) as [string, string];
 const options = JSON.parse(optionsText) as HolderOptions;
@@ -122,7 +124,10 @@ async function run(): Promise<void> {
     // somebody removed the state: there is nothing left to hold
     if (!fs.existsSync(folders.lock)) return end('the state folder is gone');
     const { size } = await holder;
-    if (size === 0 && Date.now() - lastRequest > options.idleMs) await end('unused');
+    const silentMs = Date.now() - lastRequest;
+    if (size === 0 && silentMs > options.idleMs) await end('unused');
+    // a platform that runs asks for its sandboxes each half minute
+    else if (silentMs > ABANDONED_MS) await end('abandoned');
   }
 
   try {
