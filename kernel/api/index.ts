@@ -17,3 +17,4 @@ export type { Route } from './route.ts';
 export { ROUTES } from './routes/index.ts';
 export { type Api, type ApiOptions, createApi } from './server.ts';
 export type { Trust } from './services.ts';
+export { makeThreadToken } from './thread-tokens.ts';

@@ -7,6 +7,7 @@ import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Queryable, Store } from '../store/index.ts';
 import { ApiError } from './errors.ts';
 import type { Caller } from './scopes.ts';
+import { readThreadToken } from './thread-tokens.ts';
 
 export interface KeyView {
   readonly key_id: string;
@@ -45,7 +46,8 @@ interface Row {
   readonly revoked_at: number | null;
 }
 
-export function createKeys(store: Store, options: { readonly now?: () => number } = {}): ApiKeys {
+/** @param options.macKey of the installation: without it no token of a sandbox is known */
+export function createKeys(store: Store, options: { readonly now?: () => number; readonly macKey?: Buffer | undefined } = {}): ApiKeys {
   const now = options.now ?? Date.now;
   const cache = new Map<string, { readonly until: number; readonly row: Promise<Row | undefined> }>();
   const touched = new Map<string, number>();
@@ -74,6 +76,11 @@ export function createKeys(store: Store, options: { readonly now?: () => number 
       if (key === undefined) {
         throw unauthenticated('this needs an API key: send it as "X-Api-Key: <key>" or "Authorization: Bearer <key>"');
       }
+      if (key.startsWith('ct_')) {
+        const caller = options.macKey === undefined ? undefined : await readThreadToken(store, options.macKey, key);
+        if (caller === undefined) throw unauthenticated('the token is not known here, or its sandbox has ended');
+        return caller;
+      }
       const hash = hashKey(key);
       const id = idOf(key);
       const row = id === undefined ? await find('hash', hash) : await find('key_id', id);
@@ -83,6 +90,8 @@ export function createKeys(store: Store, options: { readonly now?: () => number 
       return { keyId: row.key_id, scopes: row.scopes };
     },
     async isActive(caller) {
+      // a stream of its own thread ends with the sandbox, which is its only reader
+      if (caller.thread !== undefined) return true;
       const row = await find('key_id', caller.keyId);
       return row !== undefined && row.revoked_at === null;
     },

@@ -29,11 +29,14 @@ const PLAIN = [
 type Scope = (typeof PLAIN)[number];
 
 /** What a route asks for. `perWorkflow`: a key for single workflows passes as well, and the handler narrows what it reaches. */
-export type Access = 'public' | { readonly scope: Scope; readonly perWorkflow?: true };
+/** `ofThread`: the token of a sandbox passes too, for its own thread: the one that the path or the query names. */
+export type Access = 'public' | { readonly scope: Scope; readonly perWorkflow?: true; readonly ofThread?: true };
 
 export interface Caller {
   readonly keyId: string;
   readonly scopes: readonly string[];
+  /** Of a sandbox's token: the only thread that it may read. */
+  readonly thread?: string;
 }
 
 export const SCOPE_PATTERN = new RegExp(
@@ -45,8 +48,19 @@ export const SCOPES_TEXT = `${PLAIN.join(', ')} or workflows:<name>`;
 
 /** @throws ApiError FORBIDDEN naming the scope */
 export function authorise(caller: Caller, access: Exclude<Access, 'public'>): void {
+  if (caller.thread !== undefined) {
+    if (access.ofThread === true) return;
+    throw new ApiError('FORBIDDEN', 'the token of a sandbox reads its own thread, and may do nothing else');
+  }
   if (has(caller, access.scope) || (access.perWorkflow && singleWorkflows(caller).length > 0)) return;
   throw forbidden([...implying(access.scope), ...(access.perWorkflow ? ['workflows:<name>'] : [])]);
+}
+
+/** @throws ApiError FORBIDDEN when a sandbox asks for another thread than its own */
+export function authoriseThread(caller: Caller, params: unknown, query: unknown): void {
+  if (caller.thread === undefined) return;
+  const named = { ...(query as { thread_key?: unknown }), ...(params as { thread_key?: unknown }) }.thread_key;
+  if (named !== caller.thread) throw new ApiError('FORBIDDEN', 'the token of a sandbox reads its own thread, and no other');
 }
 
 /** @throws ApiError FORBIDDEN unless the key may start and change runs of this workflow */

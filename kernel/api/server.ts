@@ -13,7 +13,7 @@ import { createMetrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
 import type { Route } from './route.ts';
 import { ROUTES } from './routes/index.ts';
-import { authorise, type Caller } from './scopes.ts';
+import { authorise, authoriseThread, type Caller } from './scopes.ts';
 import type { FileProblem, Log, Services, Trust } from './services.ts';
 import { parse } from './validate.ts';
 import type { Threads } from '../threads/index.ts';
@@ -65,7 +65,7 @@ export function createApi(options: ApiOptions): Api {
     engine,
     registry,
     store,
-    keys: createKeys(store),
+    keys: createKeys(store, { macKey: options.trust?.installation.macKey }),
     metrics: createMetrics(version),
     version,
     log,
@@ -116,10 +116,13 @@ export function createApi(options: ApiOptions): Api {
     // First of all, so that nobody without a key makes us read a body or look into the database for a run
     const caller = route.access === 'public' ? NOBODY : await services.keys.authenticate(request.headers);
     if (route.access !== 'public') authorise(caller, route.access);
+    const params = route.params && parse(route.params, c.req.param(), 'path');
+    const query = parse(route.query ?? z.strictObject({}), queryOf(c), 'query');
+    authoriseThread(caller, params, query);
     const result = await route.handle(
       {
-        params: route.params && parse(route.params, c.req.param(), 'path'),
-        query: parse(route.query ?? z.strictObject({}), queryOf(c), 'query'),
+        params,
+        query,
         body: route.body && (await readBody(route, route.body, request)),
         caller,
         request,

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ADMIN, startTestApi } from '../../test/support/api.ts';
+import { makeThreadToken } from './thread-tokens.ts';
 import { createTestThreads, type TestThreads } from '../../test/support/threads.ts';
 
 async function serve(t: TestThreads) {
@@ -152,4 +153,64 @@ test('each scope opens its own routes and no others', async () => {
       assert.equal(status, scope === needed ? 200 : 403, `${scope} on ${path}`);
     }
   }
+});
+
+test('the token of a sandbox reads its own thread, as long as that is its sandbox, and does nothing else', async () => {
+  await using t = await createTestThreads();
+  await using api = await startTestApi({ threads: t.threads, on: t.engine, vault: 'alone' });
+  for (const key of ['mine', 'other']) await t.ended(await t.say(key, `to ${key}`));
+  const inSandbox = (sandboxId: string | null) =>
+    t.store.query(`update sandbox_sessions set sandbox_id = $1 where thread_key = 'mine'`, [sandboxId === null ? null : `${sandboxId}/p`]);
+  await inSandbox('box');
+  const { macKey } = api.installation;
+  const about = { threadKey: 'mine', sandboxId: 'box', expiresAt: Date.now() + 60_000 };
+  const key = makeThreadToken(macKey, about);
+  const status = async (method: string, path: string, body?: unknown, with_ = key) =>
+    (await api.call(method, path, body, { key: with_ })).status;
+
+  for (const path of [
+    '/agent/threads/mine',
+    '/agent/threads/mine/executions',
+    '/agent/messages?thread_key=mine',
+    '/agent/attachments?thread_key=mine',
+  ])
+    assert.equal(await status('GET', path), 200, path);
+  const stream = await fetch(`${api.url}/agent/threads/mine/events`, { headers: { 'x-api-key': key }, signal: AbortSignal.timeout(2000) });
+  assert.equal(stream.status, 200);
+  await stream.body?.cancel();
+
+  const refused: [method: string, path: string, body?: unknown][] = [
+    ['GET', '/agent/threads/other'],
+    ['GET', '/agent/threads/other/events'],
+    ['GET', '/agent/messages?thread_key=other'],
+    ['GET', '/agent/threads'],
+    ['POST', '/agent/execute', { thread_key: 'mine', message: 'again' }],
+    ['POST', '/agent/threads/mine/release', {}],
+    ['POST', '/agent/final-deliveries/claim', { consumer_id: 'x', limit: 1, lease_seconds: 10 }],
+    ['POST', '/workflows/events', { event_type: 'go', correlation_id: 'x' }],
+    ['POST', '/workflows/runs', { workflow_name: 'greet', input: { name: 'x' } }],
+    ['GET', '/approvals'],
+    ['GET', '/secrets'],
+    ['GET', '/audit'],
+    ['POST', '/keys', { name: 'more', scopes: ['admin'] }],
+    ['POST', '/leases', { secrets: ['X'] }],
+  ];
+  for (const [method, path, body] of refused) assert.equal(await status(method, path, body), 403, path);
+
+  const [, claims = ''] = /^ct_(.+)_/.exec(key) ?? [];
+  const forged = Buffer.from(JSON.stringify({ thread_key: 'other', sandbox_id: 'box', expires_at: Date.now() + 60_000 })).toString(
+    'base64url',
+  );
+  for (const bad of [
+    key.replace(claims, forged),
+    `${key.slice(0, -2)}${key.endsWith('AA') ? 'BB' : 'AA'}`,
+    makeThreadToken(Buffer.alloc(32), about),
+    makeThreadToken(macKey, { ...about, expiresAt: Date.now() - 1 }),
+    makeThreadToken(macKey, { ...about, sandboxId: 'another' }),
+    'ct_',
+    'ct_x_y',
+  ])
+    assert.equal(await status('GET', '/agent/threads/mine', undefined, bad), 401, bad);
+  await inSandbox(null);
+  assert.equal(await status('GET', '/agent/threads/mine'), 401);
 });

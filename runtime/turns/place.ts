@@ -4,6 +4,7 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
+import { makeThreadToken } from '@centaur/kernel/api';
 import type { Installation } from '@centaur/kernel/vault';
 import type { Threads } from '@centaur/kernel/threads';
 import { type Harness, type HarnessKind, harnesses, type LaunchOptions, readDemoProgram, type TurnInput } from '../harness/index.ts';
@@ -69,6 +70,8 @@ const SEARCH_PATH = [
   '/usr/bin',
   '/bin',
 ].join(':');
+/** As long as a sandbox may live. */
+const TOKEN_MS = 24 * 3_600_000;
 /** Threads whose conversation is remembered; any other is read anew. */
 const KEPT_MOST = 1000;
 
@@ -177,7 +180,15 @@ export function createPlaces(options: PlaceOptions): Places {
         id,
         argv: spec.argv,
         cwd: sandbox.workspace,
-        env: { PATH: SEARCH_PATH, LANG: 'C.UTF-8', TMPDIR: '/tmp', NODE_USE_ENV_PROXY: '1', ...access.placeholders, ...spec.env },
+        env: {
+          PATH: SEARCH_PATH,
+          LANG: 'C.UTF-8',
+          TMPDIR: '/tmp',
+          NODE_USE_ENV_PROXY: '1',
+          ...access.placeholders,
+          ...spec.env,
+          ...apiSettings(turn.threadKey, sandbox.id),
+        },
       });
       return { harness, sandbox, conversation: begin(process, sandbox, resume), stored: 0 };
     }
@@ -202,6 +213,15 @@ export function createPlaces(options: PlaceOptions): Places {
     const ids = parse(sandboxId);
     const sandbox = await sandboxes.open(ids.sandbox);
     return sandbox === undefined ? undefined : { sandbox, process: await sandbox.process(ids.process) };
+  }
+
+  /** How whoever runs in the sandbox reads its own thread. */
+  function apiSettings(threadKey: string, sandboxId: string): Record<string, string> {
+    if (options.api === undefined) return {};
+    const address = `127.0.0.1:${API_PORT}`;
+    const token = makeThreadToken(installation.macKey, { threadKey, sandboxId, expiresAt: Date.now() + TOKEN_MS });
+    // not through the firewall, which is for what is outside
+    return { CENTAUR_API_URL: `http://${address}`, CENTAUR_API_KEY: token, NO_PROXY: address, no_proxy: address };
   }
 
   function specFor(threadKey: string): SandboxSpec {
