@@ -218,10 +218,11 @@ export function createPlaces(options: PlaceOptions): Places {
   /** How whoever runs in the sandbox reads its own thread. */
   function apiSettings(threadKey: string, sandboxId: string): Record<string, string> {
     if (options.api === undefined) return {};
-    const address = `127.0.0.1:${API_PORT}`;
+    // by a name of its own: not every program takes a port into account when it looks what is not for the proxy
+    const host = 'relay.internal';
     const token = makeThreadToken(installation.macKey, { threadKey, sandboxId, expiresAt: Date.now() + TOKEN_MS });
     // not through the firewall, which is for what is outside
-    return { CENTAUR_API_URL: `http://${address}`, CENTAUR_API_KEY: token, NO_PROXY: address, no_proxy: address };
+    return { CENTAUR_API_URL: `http://${host}:${API_PORT}`, CENTAUR_API_KEY: token, NO_PROXY: host, no_proxy: host };
   }
 
   function specFor(threadKey: string): SandboxSpec {

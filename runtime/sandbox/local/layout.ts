@@ -59,7 +59,8 @@ export function writeShared(shared: string): { readonly agent: string; readonly 
   const files: Readonly<Record<string, string>> = {
     passwd: `root:x:0:0:root:/:/usr/sbin/nologin\nagent:x:${INSIDE.uid}:${INSIDE.uid}:agent:${INSIDE.home}:/bin/sh\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n`,
     group: `root:x:0:\nagent:x:${INSIDE.uid}:\nnogroup:x:65534:\n`,
-    hosts: '127.0.0.1 localhost sandbox\n::1 localhost\n',
+    // the relays have a name too, by which programs can be told to leave one of them out of their proxy
+    hosts: '127.0.0.1 localhost sandbox relay.internal\n::1 localhost\n',
     'nsswitch.conf': 'passwd: files\ngroup: files\nhosts: files dns\n',
     // nobody answers there: names are resolved by the firewall
     'resolv.conf': 'nameserver 127.0.0.1\noptions timeout:1 attempts:1\n',
