@@ -66,8 +66,8 @@ export interface Core {
   renewal(): Promise<void>;
   /** Look for runs to claim, soon. */
   kick(): void;
-  /** This worker's row is dead: drop everything and begin again as a new worker. */
-  onFenced(): void;
+  /** This worker's row is dead: drop everything and begin again as a new worker. Of an earlier life that is known already. */
+  onFenced(life?: number): void;
   /** Someone watches the run's events in this process: tell them to look. */
   touched(runId: string): void;
 }

@@ -81,8 +81,8 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   let stopRegistry = () => {};
 
   /** Everything held is dropped: another worker owns those runs by now. Their promises never settle. */
-  function onFenced(): void {
-    if (refencing || core.closed || !working) return;
+  function onFenced(life = core.life): void {
+    if (life !== core.life || refencing || core.closed || !working) return;
     refencing = true;
     core.life += 1;
     core.counters.fenced += 1;

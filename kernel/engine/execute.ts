@@ -166,6 +166,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
 
   function finish(frame: Frame, status: 'c' | 'f', result: string | null, error: string | null): void {
     const { runId } = frame.run;
+    const { life } = core;
     const write: Of<'finish'> = {
       type: 'finish',
       group: runId,
@@ -176,7 +177,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
       error,
       hadWaits: frame.hadWaits,
       settle(failure) {
-        if (failure instanceof FencedError) return core.onFenced();
+        if (failure instanceof FencedError) return core.onFenced(life);
         if (failure !== undefined) return void failRejected(frame, failure);
         core.counters[status === 'c' ? 'completed' : 'failed'] += 1;
         drop(frame);
@@ -295,7 +296,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
 
   /** A transaction that writes only while this worker's lease holds; tried again as long as Postgres is away. */
   async function withFence(frame: Frame, work: (tx: Queryable) => Promise<unknown>): Promise<void> {
-    const { workerId } = core;
+    const { workerId, life } = core;
     for (let attempt = 0; ; attempt++) {
       try {
         await core.store.transaction(async (tx) => {
@@ -309,7 +310,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
         });
         return;
       } catch (error) {
-        if (error instanceof FencedError) return core.onFenced();
+        if (error instanceof FencedError) return core.onFenced(life);
         if (classifyFailure(error) === 'rejected' || core.closed) {
           core.log({ level: 'error', message: 'a run could not be written', run_id: frame.run.runId, error: (error as Error).message });
           core.strays = true;
@@ -339,7 +340,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
   /** The user's work and the step's row in one transaction. Its ord is taken only for the commit, with other outcomes held back. */
   async function tryTransaction(frame: Frame, call: Call, work: (tx: TransactionClient) => Promise<string>): Promise<'done' | 'again'> {
     const attempts = call.attempts + 1;
-    const { workerId } = core;
+    const { workerId, life } = core;
     let hold: ReturnType<Frame['holdWrites']> | undefined;
     let outcome = '';
     let endedAt = 0;
@@ -377,11 +378,11 @@ export function createExecutor(core: Core, waits: Waits): Executor {
       });
     } catch (error) {
       if (error instanceof FencedError) {
-        core.onFenced();
+        core.onFenced(life);
         await never();
       }
       const failure = classifyFailure(error);
-      const committed = hold !== undefined && failure === 'ambiguous' && (await stepCommitted(frame, call, workerId));
+      const committed = hold !== undefined && failure === 'ambiguous' && (await stepCommitted(frame, call, { workerId, life }));
       if (!committed) {
         hold?.release(false);
         const ours = thrownByWork === undefined || thrownByStore.has(thrownByWork as object);
@@ -397,7 +398,11 @@ export function createExecutor(core: Core, waits: Waits): Executor {
   }
 
   /** After a broken commit: waits for the old transaction to end (it shares our row's lock), then looks. */
-  async function stepCommitted(frame: Frame, call: Call, workerId: number | null): Promise<boolean> {
+  async function stepCommitted(
+    frame: Frame,
+    call: Call,
+    { workerId, life }: { readonly workerId: number | null; readonly life: number },
+  ): Promise<boolean> {
     for (;;) {
       try {
         return await core.store.transaction(async (tx) => {
@@ -411,7 +416,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
         });
       } catch (error) {
         if (error instanceof FencedError) {
-          core.onFenced();
+          core.onFenced(life);
           await never();
         }
         await new Promise((resolve) => setTimeout(resolve, 200));
@@ -445,6 +450,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
     const wakeAt = frame.nextWake;
     const waiting = [...frame.calls.values()].some((call) => call.awaits !== undefined);
     const { runId } = frame.run;
+    const { life } = core;
     const unknown = [...frame.calls.values()].some((call) => call.awaits !== undefined && (!call.registered || call.looks > 0));
     const write: Write = {
       type: 'park',
@@ -454,7 +460,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
       status: waiting ? 'w' : 's',
       wakeAt,
       settle(error) {
-        if (error instanceof FencedError) return core.onFenced();
+        if (error instanceof FencedError) return core.onFenced(life);
         if (error !== undefined) return void failRejected(frame, error);
         drop(frame);
         core.touched(runId);

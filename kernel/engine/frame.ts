@@ -366,8 +366,10 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
         if (error === undefined) {
           done?.(whole);
           if (frame.writing === 0) joinIfDone();
-        } else if (error instanceof FencedError) host.onFenced();
-        else if (!frame.closed) host.onRejected(frame, error);
+        } else if (error instanceof FencedError) {
+          // one that is closed was told, or tells by itself
+          if (!frame.closed) host.onFenced();
+        } else if (!frame.closed) host.onRejected(frame, error);
       },
     } as Write;
     host.push(whole);

@@ -220,7 +220,10 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
         const { life } = core;
         const { claimed, more } = await claimRuns(core);
         // declared dead between its claim and the answer: somebody else has these runs by now
-        if (core.life !== life) break;
+        if (core.life !== life) {
+          core.strays = true;
+          break;
+        }
         for (const { run, history } of claimed) executor.execute(run, history);
         if (more) again = true;
       }

@@ -75,6 +75,9 @@ export function watchSignals(
         return;
       } else
         for (const { kind, position, body } of signals) {
+          // it was read before the journal had told that it was said; or the turn has ended meanwhile
+          if (position <= conversation.signalPosition) continue;
+          if (closed || !turn.isRunning()) return;
           if (kind === 'steer') await conversation.steer(position, body as readonly ContentBlock[]);
           else {
             const { approval_id, ...answer } = body as { readonly approval_id: string } & ApprovalAnswer;

@@ -72,7 +72,8 @@ export function createConversation(process: SandboxProcess, codec: Codec, option
   const taken = new Set<string>();
   let current: string | null = null;
   let position = 0;
-  let end = 0;
+  /** Unknown until the writing is taken over. */
+  let end = Number.POSITIVE_INFINITY;
   let signalPosition = 0;
   let nativeId: string | null = null;
   let stderr = '';
@@ -84,8 +85,10 @@ export function createConversation(process: SandboxProcess, codec: Codec, option
   }
 
   async function* listen(signal: AbortSignal): AsyncGenerator<Heard> {
-    end = await process.take();
-    ahead = position < end ? await readNotes(signal) : [];
+    end = Number.POSITIVE_INFINITY;
+    const written = await process.take();
+    ahead = position < written ? await readNotes(written, signal) : [];
+    end = written;
     if (position >= end) {
       await settle();
       yield { events: [], offset: position, executionId: null, exited: null };
@@ -104,12 +107,12 @@ export function createConversation(process: SandboxProcess, codec: Codec, option
   }
 
   /** The calls of earlier listeners between here and the end: each was made before what stands in front of its note was read. */
-  async function readNotes(signal: AbortSignal): Promise<CallNote[]> {
+  async function readNotes(upTo: number, signal: AbortSignal): Promise<CallNote[]> {
     const notes: CallNote[] = [];
     for await (const entry of process.journal({ from: position, signal })) {
       const note = entry.kind === 'in' ? parseNote(entry.note) : undefined;
       if (note !== undefined && note.call !== 'reply' && !made.has(note.id)) notes.push(note);
-      if (entry.offset >= end) break;
+      if (entry.offset >= upTo) break;
     }
     return notes;
   }
@@ -191,6 +194,8 @@ export function createConversation(process: SandboxProcess, codec: Codec, option
 
   async function tell(asked: Call, noted: Call): Promise<void> {
     const note: Note = { ...noted, id: randomUUID(), at: position };
+    // to a turn that is over it is not said
+    if (asked.call === 'steer' && !codec.busy) return;
     const { events, send } = call(asked);
     remember(asked);
     made.set(note.id, events);

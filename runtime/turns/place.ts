@@ -53,7 +53,9 @@ export interface Places {
   /** After a turn that ended well: the next one goes on where its reading stopped. */
   keep(threadKey: string, place: Place): void;
   /** @throws SandboxError SANDBOX_UNREACHABLE when nobody knows */
-  isThere(sandboxId: string): Promise<boolean>;
+  isReady(sandboxId: string): Promise<boolean>;
+  /** Also when it is dead: then its journals can be read to their end. @throws as above */
+  isKnown(sandboxId: string): Promise<boolean>;
   /** Ends a thread's sandbox and what it may use. */
   close(threadKey: string, sandboxId: string, source: string | null, reason: string): Promise<void>;
 }
@@ -80,6 +82,10 @@ let demoProgram: string | undefined;
 
 export function createPlaces(options: PlaceOptions): Places {
   const { installation, threads, sandboxes, settings } = options;
+  async function isReady(sandboxId: string): Promise<boolean> {
+    return (await sandboxes.list()).some(({ id, state }) => id === sandboxId && state === 'ready');
+  }
+
   /** What this process has read of the journals, by thread, between turns. */
   const conversations = new Map<string, Conversation>();
 
@@ -104,15 +110,15 @@ export function createPlaces(options: PlaceOptions): Places {
     const before = renew === 'sandbox' ? undefined : await find(turn);
     if (renew === 'no') {
       const { process } = before ?? {};
-      if (turn.begunBefore && process === undefined && (await threads.turns.hasEvent(owner, 'turn.started')))
+      // its harness may have it already: then it is only heard, whatever has changed around it
+      const underWay = turn.begunBefore && (await threads.turns.hasEvent(owner, 'turn.started'));
+      if (underWay && process === undefined)
         throw new SandboxError('SANDBOX_LOST', 'the sandbox is gone, and with it what the turn had come to');
-      // a turn that is under way stays where it is
-      const fits = turn.begunBefore || process?.id.startsWith(`${shape}-`) === true;
+      const fits = process?.id.startsWith(`${shape}-`) === true;
       if (
         before !== undefined &&
         process !== undefined &&
-        fits &&
-        (await keepAccess(installation, turn.threadKey, before.sandbox.source))
+        (underWay || (fits && (await keepAccess(installation, turn.threadKey, before.sandbox.source))))
       ) {
         const { sandbox } = before;
         const resumed = process.id.split('-')[1]?.startsWith('r') === true ? resumable?.agentThreadId : undefined;
@@ -124,7 +130,10 @@ export function createPlaces(options: PlaceOptions): Places {
     try {
       return await start(before);
     } catch (error) {
-      if (before === undefined || !(error instanceof SandboxError) || error.code !== 'SANDBOX_LOST') throw error;
+      if (!(error instanceof SandboxError) || error.code !== 'SANDBOX_LOST') throw error;
+      // nothing was given to it: so it may be tried again
+      const again = new SandboxError('SANDBOX_START_FAILED', error.message, { cause: error });
+      if (before === undefined || (await isReady(before.sandbox.id))) throw again;
       return start(undefined);
     }
 
@@ -143,6 +152,8 @@ export function createPlaces(options: PlaceOptions): Places {
     }
 
     async function startIn(sandbox: Sandbox, hasFiles: boolean): Promise<Place> {
+      // what another worker has leased for the thread is not taken away by one that lost it
+      await record(turn.sandbox);
       const access = await openAccess(
         { installation, relayPort: FIREWALL_PORT },
         { threadKey: turn.threadKey, traceId: turn.traceId, runId: owner.runId, source: sandbox.source },
@@ -240,7 +251,8 @@ export function createPlaces(options: PlaceOptions): Places {
         conversations.delete(oldest);
       }
     },
-    isThere: async (sandboxId) => (await sandboxes.list()).some(({ id, state }) => id === sandboxId && state === 'ready'),
+    isReady,
+    isKnown: async (sandboxId) => (await sandboxes.list()).some(({ id }) => id === sandboxId),
     async close(threadKey, sandboxId, source, reason) {
       conversations.delete(threadKey);
       await closeAccess(installation, threadKey, reason, source);

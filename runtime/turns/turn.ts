@@ -90,13 +90,15 @@ export async function runTurn(parts: TurnParts, begun: Owner, signal: AbortSigna
       if (result.kind === 'unheard') {
         unheardSince ??= performance.now();
         const gone = await isGone(result.sandboxId, performance.now() - unheardSince > UNREACHABLE_MS);
-        if (!gone) {
+        if (gone === 'no') {
+          if (Date.now() - turn.startedAt > parts.deadlines.hardMs) return endWithout('hard_deadline_exceeded', result.message);
           await pause(UNREACHABLE_PAUSE_MS, undefined, { signal });
           turn = await threads.turns.begin(owner);
           renew = 'no';
           continue;
         }
-        const toolRan = tale.toolRan || (await threads.turns.hasEvent(owner, 'tool_use'));
+        // what nobody can read may have a tool in it
+        const toolRan = tale.toolRan || (await threads.turns.hasEvent(owner, gone === 'yes' ? 'tool_use' : 'turn.started'));
         result = { kind: 'died', message: `the sandbox was lost: ${result.message}`, renew: 'sandbox', toolRan, why: undefined };
       }
       unheardSince = undefined;
@@ -104,7 +106,7 @@ export async function runTurn(parts: TurnParts, begun: Owner, signal: AbortSigna
         attempt += 1;
         parts.log({ level: 'warn', message: 'a turn begins again', execution_id: owner.executionId, reason: result.message });
         await threads.turns.append(owner, [
-          noticeOf(owner, `${result.message}; no tool had run, so the turn begins again (${attempt} of ${ATTEMPTS})`),
+          noticeOf(owner, `${result.message.replace(/\.$/, '')}; no tool had run, so the turn begins again (${attempt} of ${ATTEMPTS})`),
         ]);
         renew = result.renew;
         turn = await threads.turns.begin(owner);
@@ -116,12 +118,13 @@ export async function runTurn(parts: TurnParts, begun: Owner, signal: AbortSigna
     }
   }
 
-  async function isGone(sandboxId: string, impatient: boolean): Promise<boolean> {
+  /** `unknown`: nobody has answered for long. */
+  async function isGone(sandboxId: string, impatient: boolean): Promise<'yes' | 'no' | 'unknown'> {
     try {
-      return !(await parts.places.isThere(sandboxId));
+      return (await parts.places.isKnown(sandboxId)) ? 'no' : 'yes';
     } catch (error) {
       if (!(error instanceof SandboxError)) throw error;
-      return impatient;
+      return impatient ? 'unknown' : 'no';
     }
   }
 
@@ -210,6 +213,7 @@ async function talk(parts: TurnParts, place: Place, turn: Turn, owner: Owner, ta
   const listening = AbortSignal.any([signal, over.signal]);
   const timers: NodeJS.Timeout[] = [];
   let why: Why | undefined;
+  let stopSoon: Why | undefined;
   let giving = false;
   let unfit: string | undefined;
   let exited: Heard['exited'] = null;
@@ -219,6 +223,11 @@ async function talk(parts: TurnParts, place: Place, turn: Turn, owner: Owner, ta
   /** In band, so that the harness keeps its session; by force when it does not listen. */
   async function stop(reason: Why): Promise<void> {
     if (why !== undefined) return;
+    // what the journal has still to tell decides: whether the harness has the turn, or is even done with it
+    if (!conversation.caughtUp) {
+      stopSoon ??= reason;
+      return;
+    }
     why = reason;
     if (!conversation.hasTaken(owner.executionId)) {
       // one that hangs in its start is of no use to the next turn either
@@ -246,11 +255,12 @@ async function talk(parts: TurnParts, place: Place, turn: Turn, owner: Owner, ta
         for (const event of heard.events) tale.hear(event);
         tale.offset = heard.offset;
         // its completion is stored with the end of the turn, and only if that is the end
-        const fresh = heard.events.filter((event) => event.type !== 'turn.completed');
+        const fresh = heard.events.filter((event) => event.type !== 'turn.completed' && event.type !== 'turn.started');
         if (heard.offset > stored) await events.push(fresh, heard.offset);
       }
       ({ exited } = heard);
       if (tale.completed !== undefined || exited !== null) break;
+      if (stopSoon !== undefined && conversation.caughtUp) await stop(stopSoon);
       if (conversation.caughtUp && conversation.ready && !giving && !conversation.hasTaken(owner.executionId)) {
         giving = true;
         await give();
@@ -266,12 +276,15 @@ async function talk(parts: TurnParts, place: Place, turn: Turn, owner: Owner, ta
       if (signal.reason instanceof RunCancelledError) await kill();
       throw signal.reason;
     }
-    const cause = over.signal.aborted && isError(over.signal.reason) ? over.signal.reason : error;
-    if (over.signal.aborted && why !== undefined && cause === error) {
+    const failed = over.signal.aborted && isError(over.signal.reason) ? over.signal.reason : undefined;
+    if (over.signal.aborted && why !== undefined && failed === undefined) {
       if (conversation.hasTaken(owner.executionId)) await kill();
       return died('it was stopped', 'no');
     }
-    if (!(cause instanceof SandboxError) || cause.code === 'SANDBOX_TAKEN') throw cause;
+    const cause = failed ?? error;
+    if (!(cause instanceof SandboxError)) throw cause;
+    if (OF_FILES.has(cause.code)) return { kind: 'unfit', message: `the message cannot be given to the agent: ${cause.message}` };
+    if (cause.code !== 'SANDBOX_UNREACHABLE' && cause.code !== 'SANDBOX_LOST') throw cause;
     log({ level: 'warn', message: 'a sandbox did not answer in a turn', execution_id: owner.executionId, error: cause.message });
     return { kind: 'unheard', message: cause.message, sandboxId: sandbox.id };
   } finally {
@@ -289,13 +302,17 @@ async function talk(parts: TurnParts, place: Place, turn: Turn, owner: Owner, ta
       : tale.completed === undefined
         ? `the harness ended before it took the turn${said === '' ? '' : `: ${said.slice(0, 500)}`}`
         : (tale.completed.error ?? 'the harness ended in the middle of the turn');
-  const isSandbox = exited?.reason === 'lost' || exited?.reason === 'memory' || !(await places.isThere(sandbox.id).catch(() => true));
+  const isSandbox = exited?.reason === 'lost' || exited?.reason === 'memory' || !(await places.isReady(sandbox.id).catch(() => true));
   return isSandbox ? died(`the sandbox was lost: ${message}`, 'sandbox') : died(message, 'process');
 
   async function give(): Promise<void> {
     const [content, { cancelRequested }] = await Promise.all([readInput(), threads.turns.readSignals(owner, conversation.signalPosition)]);
     if (cancelRequested) await stop('cancelled');
     if (content === undefined || why !== undefined || listening.aborted) return;
+    // told before it is given: from here on somebody else must read the journal to know what has happened
+    const told = turn.begunBefore && (await threads.turns.hasEvent(owner, 'turn.started'));
+    if (!told)
+      await threads.turns.append(owner, [{ kind: 'turn.started', data: { type: 'turn.started', execution_id: owner.executionId } }]);
     await conversation.turn(owner.executionId, {
       content,
       ...(turn.model === null ? {} : { model: turn.model }),
