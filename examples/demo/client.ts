@@ -9,6 +9,7 @@ try {
     JSON.stringify({ status: response.status, refused: response.headers.get('x-centaur-refused'), body: await response.text() }),
   );
 } catch (error) {
-  const { cause, message } = error as Error & { cause?: Error };
-  process.stdout.write(JSON.stringify({ status: 0, refused: null, body: cause?.message ?? message }));
+  let cause = error as Error;
+  while (cause.cause instanceof Error) ({ cause } = cause as { cause: Error });
+  process.stdout.write(JSON.stringify({ status: 0, refused: null, body: cause.message }));
 }

@@ -1,26 +1,25 @@
 /**
- * The second half of the demo: a program without a key calls a service that takes only the real one. Then the database
+ * The second act of the demo: a program without a key calls a service that takes only the real one. Then the database
  * dies, and the audit log is tampered with.
  */
-import { type ChildProcess, execFile, fork } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import https from 'node:https';
-import type { AddressInfo } from 'node:net';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { verifyLog } from '@centaur/kernel/audit';
-import { createAuthority, makeCa } from '@centaur/kernel/firewall/ca';
 import { storeEgressConfig } from '@centaur/kernel/firewall/config';
 import { connectStore, migrate, type Store } from '@centaur/kernel/store';
 import { startEmbeddedPostgres } from '@centaur/kernel/store/embedded';
 import { addGrant, createLease, type Installation, openInstallation, putSecret, readMasterKey } from '@centaur/kernel/vault';
+import { createExpect } from './expect.ts';
+import { startKeyService } from './key-service.ts';
 import * as screen from './screen.ts';
+import { startFirewallProcess } from './servers.ts';
 
-const CENTAUR = fileURLToPath(new URL('../../cli/bin/centaur.js', import.meta.url));
 const CLIENT = fileURLToPath(new URL('client.ts', import.meta.url));
 const PRINCIPAL = 'workflow:sales_report';
 
@@ -32,15 +31,14 @@ interface Answer {
 
 /** @returns what did not hold; empty when all of it did */
 export async function showFirewall(cleanup: AsyncDisposableStack): Promise<string[]> {
-  const problems: string[] = [];
-  const expect = (holds: boolean, problem: string) => void (holds || problems.push(problem));
+  const { problems, expect } = createExpect();
 
   screen.title('\nCentaur demo: a program that never holds its key');
   const folder = mkdtempSync(path.join(os.tmpdir(), 'centaur-demo-'));
   chmodSync(folder, 0o711);
   cleanup.defer(() => rmSync(folder, { recursive: true, force: true }));
   const key = `sk-demo-${randomBytes(24).toString('base64url')}`;
-  const service = await startService(key, cleanup);
+  const service = await startKeyService(key, folder, cleanup);
   screen.fact('service', `${service.url}, takes only the real key, and echoes it`);
 
   const dataDir = path.join(folder, 'postgres');
@@ -62,10 +60,9 @@ export async function showFirewall(cleanup: AsyncDisposableStack): Promise<strin
     match_headers: ['authorization'],
   });
   await addGrant({ store, audit }, 'demo', PRINCIPAL, 'DEMO_API_KEY');
-  const firewall = await startFirewallProcess(
-    { DATABASE_URL: postgres.url, CENTAUR_MASTER_KEY: masterText, CENTAUR_HOME: path.join(folder, 'home') },
-    cleanup,
-  );
+  const home = path.join(folder, 'home');
+  mkdirSync(home);
+  const firewall = await startFirewallProcess({ DATABASE_URL: postgres.url, CENTAUR_MASTER_KEY: masterText, CENTAUR_HOME: home }, cleanup);
   screen.fact('firewall', `${firewall.url}, a process of its own (pid ${firewall.pid})`);
 
   const lease = await createLease({ store, audit }, 'demo', { principal: PRINCIPAL, secrets: ['DEMO_API_KEY'], ttlSeconds: 300 });
@@ -175,57 +172,6 @@ async function showTampering(store: Store, installation: Installation, key: stri
     if (found === undefined) problems.push(`an entry that was ${what} was not found`);
   }
   return problems;
-}
-
-interface Service {
-  readonly url: string;
-  readonly port: number;
-  readonly caPem: string;
-  readonly caFile: string;
-  /** Credentials that it was sent. */
-  readonly seen: string[];
-}
-
-async function startService(key: string, cleanup: AsyncDisposableStack): Promise<Service> {
-  const authority = await createAuthority(await makeCa());
-  const context = await authority.contextFor('localhost');
-  const seen: string[] = [];
-  const server = https.createServer({ SNICallback: (_, callback) => callback(null, context) }, (request, response) => {
-    const given = request.headers.authorization ?? '';
-    seen.push(given);
-    const known = given === `Bearer ${key}`;
-    response.writeHead(known ? 200 : 401, { 'content-type': 'application/json' });
-    response.end(JSON.stringify(known ? { you_sent: given, orders: 3 } : { error: 'unknown key' }));
-  });
-  cleanup.defer(() => {
-    server.close();
-    server.closeAllConnections();
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  const folder = mkdtempSync(path.join(os.tmpdir(), 'centaur-demo-ca-'));
-  cleanup.defer(() => rmSync(folder, { recursive: true, force: true }));
-  const caFile = path.join(folder, 'service-ca.pem');
-  writeFileSync(caFile, authority.caPem);
-  return { url: `https://localhost:${port}`, port, caPem: authority.caPem, caFile, seen };
-}
-
-async function startFirewallProcess(
-  environment: Readonly<Record<string, string>>,
-  cleanup: AsyncDisposableStack,
-): Promise<{ url: string; caFile: string; pid: number }> {
-  const child: ChildProcess = fork(CENTAUR, ['firewall'], {
-    env: { ...process.env, FIREWALL_PORT: '0', CENTAUR_LOG_LEVEL: 'error', ...environment },
-    stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
-  });
-  cleanup.defer(() => void child.kill('SIGKILL'));
-  return new Promise((resolve, reject) => {
-    child.once('exit', (code) => reject(new Error(`the firewall ended with code ${code}`)));
-    child.on('message', (message: { ready?: { url: string; caFile: string }; failed?: { message: string } }) => {
-      if (message.failed !== undefined) reject(new Error(message.failed.message));
-      if (message.ready !== undefined) resolve({ ...message.ready, pid: child.pid ?? 0 });
-    });
-  });
 }
 
 async function runClient(url: string, environment: Readonly<Record<string, string>>): Promise<Answer> {

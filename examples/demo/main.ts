@@ -1,7 +1,10 @@
 /**
  * `npm run demo`: a workflow is killed with SIGKILL in mid-run, twice, and completes; then the log of an outside
  * service is held against the checkpoints to show that no completed step ran twice. Then a program without a key calls a
- * service through the firewall (`firewall.ts`). Exits 0 only when all of that holds.
+ * service through the firewall (`firewall.ts`), and an agent without a key works in a sandbox (`agents.ts`). Exits 0 only
+ * when all of that holds.
+ *
+ *   npm run demo [-- --harness claude|codex|pi]    the third act alone, with a real CLI
  *
  * The workflows are in `workflows/`, the service in `service.ts`, the killed process in `worker.ts`, the proof in
  * `proof.ts`.
@@ -11,10 +14,13 @@ import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 import { type Engine, type RunDetail, createEngine } from '@centaur/kernel/engine';
 import { connectStore, migrate } from '@centaur/kernel/store';
 import { startEmbeddedPostgres } from '@centaur/kernel/store/embedded';
 import { createNodeHost } from '@centaur/runtime/hosts/node';
+import { REAL } from '../../test/harnesses/install.ts';
+import { showAgents } from './agents.ts';
 import { showFirewall } from './firewall.ts';
 import { type Kill, holds, judge } from './proof.ts';
 import * as screen from './screen.ts';
@@ -34,7 +40,7 @@ const STEPS = [
 /** The step that the first kill interrupts, in a child workflow while its siblings run. */
 const INTERRUPTED = 'south/count_stock';
 
-const LONGEST_MS = 60_000;
+const LONGEST_MS = 180_000;
 
 let workers = 0;
 
@@ -48,13 +54,40 @@ const watchdog = setTimeout(() => {
 }, LONGEST_MS);
 cleanup.defer(() => clearTimeout(watchdog));
 
-const proven = await demo()
-  .then(async (first) => (await showFirewall(cleanup)).length === 0 && first)
-  .catch((error: Error) => {
+const harness = readHarness();
+const proven = await (harness === undefined ? allActs() : showAgents(harness, cleanup).then((problems) => problems.length === 0)).catch(
+  (error: Error) => {
     screen.verdict(false, `The demo failed: ${error.message}`);
     return false;
-  });
+  },
+);
 process.exitCode = proven ? 0 : 1;
+
+/** One after the other, also when one does not hold: each proves something of its own. */
+async function allActs(): Promise<boolean> {
+  const first = await demo();
+  const second = await showFirewall(cleanup);
+  const third = await showAgents('demo', cleanup);
+  return first && second.length === 0 && third.length === 0;
+}
+
+function readHarness(): (typeof REAL)[number] | undefined {
+  const name = readName();
+  const found = REAL.find((each) => each === name);
+  if (name === undefined || found !== undefined) return found;
+  console.error(`Usage: npm run demo [-- --harness ${REAL.join('|')}]
+Without an argument all three acts run, the third with a small harness that is built in; with one, the third alone with that CLI.`);
+  return process.exit(2);
+}
+
+/** Undefined without arguments; empty when they are not understood. */
+function readName(): string | undefined {
+  try {
+    return parseArgs({ options: { harness: { type: 'string' } } }).values.harness;
+  } catch {
+    return '';
+  }
+}
 
 async function demo(): Promise<boolean> {
   screen.title('Centaur demo: a run that survives kill -9, twice');

@@ -1,7 +1,7 @@
 /** Starting, watching and killing the worker processes of the demo. */
-import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
+import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { killProcess } from './servers.ts';
 import type { Report } from './worker.ts';
 
 export interface WorkerProcess {
@@ -31,12 +31,5 @@ export async function startWorker(
     });
   });
   await ready;
-  return { pid: child.pid ?? 0, seen, kill: () => kill(child) };
-}
-
-async function kill(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const gone = once(child, 'exit');
-  child.kill('SIGKILL');
-  await gone;
+  return { pid: child.pid ?? 0, seen, kill: () => killProcess(child) };
 }
