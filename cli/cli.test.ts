@@ -251,11 +251,14 @@ function helpOf(command: Command): string {
 }
 
 test('the doctor finds nothing wrong here, and tells a wrong key', async () => {
-  const port = { PORT: new URL(place.env['CENTAUR_API_URL'] ?? '').port };
+  // with the demo, a machine without any other harness lacks nothing
+  const port = { PORT: new URL(place.env['CENTAUR_API_URL'] ?? '').port, CENTAUR_DEMO: '1' };
   const { code, stdout } = await place.run(['doctor'], { env: port });
   assert.equal(code, 0, stdout);
+  const found = new Set([...stdout.matchAll(/^(ok|warn|fail) +(\w+)/gm)].map((match) => `${match[1]} ${match[2]}`));
+  const ofMachine = ['Harness', 'Sandboxes'];
   assert.deepEqual(
-    [...stdout.matchAll(/^(ok|warn|fail) +(\w+)/gm)].map((match) => `${match[1]} ${match[2]}`),
+    [...found].filter((line) => !ofMachine.includes(line.split(' ')[1] ?? '')),
     ['Node', 'Settings', 'Postgres', 'LISTEN', 'Clock', 'Tables', 'Master', 'CA', 'Firewall', 'Workflows', 'Port', 'API', 'Key'].map(
       (name) => `ok ${name}`,
     ),

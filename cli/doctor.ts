@@ -1,17 +1,19 @@
 /** The checks of `centaur doctor`: each says what it found and, when that is not good, what to do. */
+import { spawnSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
-import { existsSync, mkdtempSync, chmodSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, chmodSync, readFileSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { migrationState } from '@centaur/kernel/api';
-import { type Config, loadConfig, readConfigFile } from '@centaur/kernel/config';
+import { type Config, type FileSettings, loadConfig, readConfigFile } from '@centaur/kernel/config';
 import { openIntents } from '@centaur/kernel/audit';
 import { listFirewalls, readRules } from '@centaur/kernel/firewall/config';
 import { connectStore, describeUrl, type Store } from '@centaur/kernel/store';
 import { startEmbeddedPostgres } from '@centaur/kernel/store/embedded';
 import { changedSecrets, type MasterKey, openInstallKey, publicPart, wrappedElsewhere } from '@centaur/kernel/vault';
+import { type HarnessKind, harnesses } from '@centaur/runtime/harness';
 import { createNodeHost } from '@centaur/runtime/hosts/node';
 import { CentaurApiError } from '@centaur/sdk';
 import { connect } from './api.ts';
@@ -50,6 +52,8 @@ export async function* runChecks(environment: NodeJS.ProcessEnv): AsyncGenerator
   const api = await askApi(config);
   yield* checkDatabase(config);
   yield* checkWorkflows(config);
+  yield* checkHarnesses(config);
+  yield checkIsolation(config);
   yield await checkPort(config, api);
   yield* checkApi(config, api, environment);
 }
@@ -242,6 +246,124 @@ async function* checkWorkflows(config: Config): AsyncGenerator<Check> {
     yield ok('Workflows', names.length === 0 ? `none in ${where}` : `${names.join(', ')} from ${where}`);
   for (const { file, line, message } of problems)
     yield fail('Workflows', `${file}${line === undefined ? '' : `:${line}`}: ${message}`, 'mend the file; the others work without it');
+}
+
+/** Where npm has what is not ours. */
+const PACKAGES: Readonly<Record<Exclude<HarnessKind, 'demo'>, string>> = {
+  claude: '@anthropic-ai/claude-code',
+  codex: '@openai/codex',
+  pi: '@mariozechner/pi-coding-agent',
+  amp: '@sourcegraph/amp',
+};
+const SYSTEM_FOLDERS = ['/usr/local/bin', '/usr/bin', '/bin'];
+const PROBE_MS = 20_000;
+
+/** Each that is where sandboxes look for it, and then those that are not. */
+function* checkHarnesses(config: Config): Generator<Check> {
+  const byDefault = settingsOf(config)?.agents.default_harness ?? (config.demo ? 'demo' : 'claude');
+  const missing: (keyof typeof PACKAGES)[] = [];
+  yield ok('Harness', `demo is built in${byDefault === 'demo' ? ', and answers by default' : ''}`);
+  for (const kind of Object.keys(PACKAGES) as (keyof typeof PACKAGES)[]) {
+    const file = findHarness(kind, config.harnessDir);
+    if (file === undefined) missing.push(kind);
+    else yield checkHarness(kind, file, config.harnessDir);
+  }
+  const install = (kinds: readonly (keyof typeof PACKAGES)[]): string => {
+    const names = kinds.map((kind) => `${PACKAGES[kind]}@${harnesses[kind].launch.tested}`).join(' ');
+    const { harnessDir = '/srv/harnesses' } = config;
+    return `npm install --prefix ${harnessDir} ${names}${config.harnessDir === undefined ? `, and set CENTAUR_HARNESS_DIR=${harnessDir}` : ''}`;
+  };
+  const others = missing.filter((kind) => kind !== byDefault);
+  if (others.length < missing.length)
+    yield warn(
+      'Harness',
+      `${byDefault} answers by default, and is not there`,
+      `${install(missing.filter((kind) => kind === byDefault))}. Or set agents.default_harness in centaur.yaml`,
+    );
+  if (others.length > 0) yield { ...ok('Harness', `without ${others.join(', ')}`), fix: `to have them: ${install(others)}` };
+}
+
+/** As sandboxes find it: see SEARCH_PATH of the turns. */
+function findHarness(kind: HarnessKind, harnessDir: string | undefined): string | undefined {
+  const [command] = harnesses[kind].launch.probe;
+  const own = harnessDir === undefined ? [] : [path.join(harnessDir, 'node_modules/.bin'), path.join(harnessDir, 'bin')];
+  return [...own, ...SYSTEM_FOLDERS].map((folder) => path.join(folder, command)).find((file) => existsSync(file));
+}
+
+function checkHarness(kind: keyof typeof PACKAGES, file: string, harnessDir: string | undefined): Check {
+  const real = realpathSync(file);
+  const seen = ['/usr', '/bin', ...(harnessDir === undefined ? [] : [realpathSync(harnessDir)])];
+  if (!seen.some((folder) => real.startsWith(`${folder}/`)))
+    return warn('Harness', `${kind} at ${file} is a link to ${real}, which sandboxes do not see`, 'install it where the link is');
+  // sandboxes run as users of their own
+  if ((statSync(real).mode & 0o005) !== 0o005)
+    return warn('Harness', `${kind} at ${file} may not be read and run by everybody`, `chmod o+rx ${real}, and the folders above it`);
+  // a home of nobody, so that it finds no login and leaves nothing behind
+  const home = mkdtempSync(path.join(os.tmpdir(), 'centaur-doctor-'));
+  try {
+    const [, ...args] = harnesses[kind].launch.probe;
+    const env = { PATH: [path.dirname(process.execPath), ...SYSTEM_FOLDERS].join(':'), HOME: home, LANG: 'C.UTF-8' };
+    const { status, stdout, stderr, error } = spawnSync(file, args, { encoding: 'utf8', env, cwd: home, timeout: PROBE_MS });
+    const { tested } = harnesses[kind].launch;
+    if (status !== 0) {
+      const said = error?.message ?? stderr.trim().split('\n').at(-1) ?? '';
+      return warn('Harness', `${kind} at ${file} does not start: ${said}`, `install ${PACKAGES[kind]}@${tested} anew`);
+    }
+    const version = /\d+\.\d+\.\S+/.exec(`${stdout} ${stderr}`)?.[0] ?? stdout.trim().slice(0, 40);
+    return ok('Harness', `${kind} ${version} at ${file}${version === tested ? '' : `; what was tested is ${tested}`}`);
+  } finally {
+    rmSync(home, { recursive: true, force: true });
+  }
+}
+
+const BWRAP = '/usr/bin/bwrap';
+const UNSHARE = '/usr/bin/unshare';
+const INSTALL_BWRAP = 'apt-get install bubblewrap';
+const APPARMOR_LIMIT = '/proc/sys/kernel/apparmor_restrict_unprivileged_userns';
+
+/** What is cheap to know: the platform itself tries to get out of a sandbox before it uses one. */
+function checkIsolation(config: Config): Check {
+  const asked = settingsOf(config)?.sandbox.isolation;
+  if (asked === 'none') return warn('Sandboxes', 'isolation is switched off: agents run as plain processes', 'remove sandbox.isolation');
+  if (process.platform !== 'linux')
+    return warn('Sandboxes', `they need Linux, this is ${process.platform}`, 'run workers with agents on Linux, or in a Linux VM');
+  const bwrap = tryNamespaces([BWRAP, '--unshare-user', '--unshare-pid', '--unshare-net', '--ro-bind', '/', '/', '/bin/true']);
+  if (bwrap === undefined) return ok('Sandboxes', 'bubblewrap: namespaces and a system call filter');
+  const isRoot = process.getuid?.() === 0;
+  const unshare = tryNamespaces(
+    [UNSHARE, ...(isRoot ? [] : ['--user', '--map-root-user']), '--mount', '--pid', '--net', '--fork', '/bin/true'],
+    {
+      asRoot: isRoot,
+    },
+  );
+  const mend = existsSync(BWRAP) ? userNamespaceHint() : INSTALL_BWRAP;
+  if (unshare === undefined && asked !== 'namespaces+seccomp')
+    return warn('Sandboxes', `namespaces without a system call filter, by unshare (${bwrap})`, mend);
+  return warn('Sandboxes', `none can be made (${[bwrap, unshare].filter(Boolean).join('; ')}): agents cannot run here`, mend);
+}
+
+/** Undefined when it works. Under root as an ordinary user, as sandboxes are started. */
+function tryNamespaces([command, ...args]: readonly [string, ...string[]], { asRoot = false } = {}): string | undefined {
+  if (!existsSync(command)) return `there is no ${command}`;
+  const nobody = process.getuid?.() === 0 && !asRoot ? { uid: 65_534, gid: 65_534 } : {};
+  const { status, stderr, error } = spawnSync(command, args, { encoding: 'utf8', env: {}, cwd: '/', timeout: PROBE_MS, ...nobody });
+  return status === 0 ? undefined : (error?.message ?? stderr.trim().split('\n').at(-1) ?? `status ${status}`);
+}
+
+function userNamespaceHint(): string {
+  const isLimited = existsSync(APPARMOR_LIMIT) && readFileSync(APPARMOR_LIMIT, 'utf8').trim() === '1';
+  return isLimited
+    ? 'AppArmor lets only programs with a profile make user namespaces: give /usr/bin/bwrap one with the line "userns,"; the log of the first turn has the command'
+    : 'allow user namespaces: kernel.unprivileged_userns_clone=1 and user.max_user_namespaces above 0, or, in a container, in its profile';
+}
+
+/** Undefined when the file cannot be read, which another check says. */
+function settingsOf({ configFile }: Config): FileSettings | undefined {
+  try {
+    return configFile === undefined ? undefined : readConfigFile(configFile);
+  } catch {
+    return undefined;
+  }
 }
 
 type ApiState = { readonly answers: true; readonly version: string } | { readonly answers: false; readonly reason: string };

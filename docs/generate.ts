@@ -1,11 +1,13 @@
 /**
  * `npm run docs`: writes docs/reference from the code. With `--check` it writes nothing, and fails when a page is stale.
- * The API's pages come from the route table that serves it, the command's from the help that it prints.
+ * The API's page comes from the route table that serves it, the command's from the help that it prints, the events' from
+ * their types.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { errorsByStatus, openApiDocument, ROUTES, scopesOf, type Route } from '@centaur/kernel/api';
 import { createProgram } from '../cli/program.ts';
+import { eventsPage } from './events.ts';
 
 type Command = ReturnType<typeof createProgram>;
 
@@ -17,6 +19,7 @@ export function pages(): ReadonlyMap<string, string> {
   return new Map([
     ['api.md', apiPage()],
     ['cli.md', cliPage()],
+    ['events.md', eventsPage(GENERATED)],
   ]);
 }
 

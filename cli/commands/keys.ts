@@ -11,6 +11,9 @@ Scopes:
   workflows:<name>  the same for one workflow
   workflows.read    read workflows, runs, schedules and queues
   events.emit       send events
+  threads.read      read threads, their messages, turns, events and attachments
+  threads.write     send to threads, and cancel, steer and release
+  deliveries.claim  claim final answers, and settle them
   secrets.read      see what secrets are for, and who may use them; no key ever reads a value
   secrets.write     make, change and remove secrets, and grant them
   leases.create     make and end leases for itself, as the principal key:<id>
