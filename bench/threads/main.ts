@@ -64,6 +64,8 @@ const medians: Figures = new Map([...figures].map(([name, values]) => [name, med
 const text = report(medians, { repeat: sizes.repeat, clients: sizes.clients, starts: sizes.starts });
 console.log(`\n${text}`);
 if (flags.write) writeFileSync(REPORT, text);
+// what was started is stopped, and then nothing is waited for
+await cleanup.disposeAsync();
 process.exit(0);
 
 async function launch(): Promise<{ readonly child: ChildProcess; readonly url: URL }> {
