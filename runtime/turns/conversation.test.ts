@@ -2,75 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Codec, harnesses, type HarnessEvent } from '../harness/index.ts';
-import type { JournalEntry, SandboxProcess } from '../sandbox/types.ts';
+import type { SandboxProcess } from '../sandbox/types.ts';
 import { type Conversation, createConversation } from './conversation.ts';
-
-type Entry = JournalEntry extends infer E ? (E extends unknown ? Omit<E, 'offset' | 'at'> : never) : never;
-
-/** The journal of a process that answers what it is told by a script. */
-function createProcess(answer: (line: string, say: (text: string) => void) => void) {
-  const entries: JournalEntry[] = [];
-  const waiting = new Set<() => void>();
-  const add = (entry: Entry): number => {
-    const size = 'data' in entry ? entry.data.length : 0;
-    const offset = (entries.at(-1)?.offset ?? 0) + size + 1;
-    entries.push({ ...entry, offset, at: 0 });
-    for (const wake of waiting) wake();
-    return offset;
-  };
-  const process: SandboxProcess = {
-    id: 'p',
-    take: async () => entries.at(-1)?.offset ?? 0,
-    async *journal({ from = 0, signal } = {}) {
-      for (let i = entries.findIndex(({ offset }) => offset > from); ;) {
-        signal?.throwIfAborted();
-        if (i < 0) i = entries.findIndex(({ offset }) => offset > from);
-        const entry = i < 0 ? undefined : entries[i];
-        if (entry === undefined) {
-          await new Promise<void>((resolve) => {
-            const wake = () => {
-              waiting.delete(wake);
-              resolve();
-            };
-            waiting.add(wake);
-            signal?.addEventListener('abort', wake, { once: true });
-          });
-          continue;
-        }
-        i += 1;
-        yield entry;
-        if (entry.kind === 'exit') return;
-      }
-    },
-    async write(data, note) {
-      const offset = add({ kind: 'in', data: Buffer.from(data), note: note ?? null });
-      for (const line of data.toString().split('\n').filter(Boolean))
-        answer(line, (text) => add({ kind: 'out', data: Buffer.from(`${text}\n`) }));
-      return offset;
-    },
-    closeInput: async () => {},
-    signal: async () => {},
-  };
-  return { process, entries, add };
-}
-
-/** Speaks Claude's protocol: each turn is answered with its text, and a result. */
-function claude(line: string, say: (text: string) => void): void {
-  const told = JSON.parse(line) as { type: string; message?: { content: { text: string }[] }; request_id?: string };
-  if (told.type === 'control_request')
-    say(JSON.stringify({ type: 'control_response', response: { subtype: 'success', request_id: told.request_id, response: {} } }));
-  if (told.type !== 'user') return;
-  const text = told.message?.content.map((block) => block.text).join(' ') ?? '';
-  say(JSON.stringify({ type: 'system', subtype: 'init', session_id: 's1', model: 'm', cwd: '/w' }));
-  say(
-    JSON.stringify({
-      type: 'assistant',
-      session_id: 's1',
-      message: { id: `m-${text}`, role: 'assistant', content: [{ type: 'text', text }] },
-    }),
-  );
-  say(JSON.stringify({ type: 'result', subtype: 'success', is_error: false, result: text, session_id: 's1', usage: {} }));
-}
+import { claude, createProcess } from './testing.ts';
 
 const begin = (process: SandboxProcess, codec: Codec) => createConversation(process, codec, { cwd: '/w', approvals: 'none' });
 
