@@ -4,6 +4,8 @@ import type { JournalEntry, SandboxProcess } from '../sandbox/types.ts';
 export type Entry = JournalEntry extends infer E ? (E extends unknown ? Omit<E, 'offset' | 'at'> : never) : never;
 
 export interface ProcessOptions {
+  /** Entries that a reader gets at a time, with a moment between. */
+  readonly pieces?: number;
   /** Before a write: resolves late, or throws. */
   readonly beforeWrite?: (text: string) => Promise<void> | void;
 }
@@ -40,6 +42,7 @@ export function createProcess(answer: (line: string, say: (text: string) => void
           continue;
         }
         i += 1;
+        if (options.pieces !== undefined && i % options.pieces === 0) await new Promise((resolve) => setTimeout(resolve, 5));
         yield entry;
         if (entry.kind === 'exit') return;
       }

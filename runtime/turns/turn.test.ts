@@ -119,7 +119,7 @@ test('what was said to a turn is not said again by the worker that takes it over
 
 test('a cancellation that is there at the takeover reaches the harness, and takes no answer away that is there too', async () => {
   for (const answered of [false, true]) {
-    const process = createProcess(() => {});
+    const process = createProcess(() => {}, { pieces: 10 });
     for (let i = 0; i < 50; i++) process.add(says({ type: 'system', subtype: 'note', n: i }));
     await givenBefore(process);
     if (answered) process.add(result('the answer'));
