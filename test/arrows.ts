@@ -36,7 +36,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   console: ['sdk', 'kernel', 'runtime'],
   cli: ['sdk', 'kernel', 'runtime', 'ingress'],
   examples: ['sdk', 'kernel', 'runtime', 'ingress', 'cli', 'console', 'userspace', 'test'],
-  docs: ['sdk', 'kernel', 'cli'],
+  docs: ['sdk', 'kernel', 'runtime', 'cli'],
   bench: ['sdk', 'kernel', 'runtime', 'ingress', 'cli', 'console', 'userspace', 'test', 'examples'],
   test: ['sdk', 'kernel', 'runtime', 'ingress', 'cli', 'console', 'userspace', 'examples', 'bench', 'docs'],
 };

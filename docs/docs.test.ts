@@ -10,12 +10,12 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { stalePages } from '../docs/generate.ts';
+import { stalePages } from './generate.ts';
 import { parseConfig } from '../kernel/config/index.ts';
 import { harnesses } from '../runtime/harness/index.ts';
 import { createLocalBackend } from '../runtime/sandbox/local/index.ts';
-import { ensureBubblewrap } from './support/bubblewrap.ts';
-import { eventually } from './support/wait.ts';
+import { ensureBubblewrap } from '../test/support/bubblewrap.ts';
+import { eventually } from '../test/support/wait.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const DOCUMENTS = ['README.md', ...globSync('docs/guides/*.md', { cwd: ROOT }).sort()];
