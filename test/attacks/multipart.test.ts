@@ -50,11 +50,11 @@ describe('a body of several parts', () => {
     });
 
   /** Chunked, with a pause before the second part of it. */
-  async function postInTwo(body: string, at: number) {
+  async function postInTwo(body: string, at: number, key = scene.placeholder) {
     const socket = await openTls(scene);
     const chunk = (text: string) => `${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`;
     socket.write(
-      `POST /upload HTTP/1.1\r\nHost: ${scene.authority}\r\nx-api-key: ${scene.placeholder}\r\nContent-Type: multipart/form-data; boundary=${BOUNDARY}\r\nTransfer-Encoding: chunked\r\n\r\n${chunk(body.slice(0, at))}`,
+      `POST /upload HTTP/1.1\r\nHost: ${scene.authority}\r\nx-api-key: ${key}\r\nContent-Type: multipart/form-data; boundary=${BOUNDARY}\r\nTransfer-Encoding: chunked\r\n\r\n${chunk(body.slice(0, at))}`,
     );
     await new Promise((resolve) => setTimeout(resolve, 5));
     const answer = await exchangeRaw(socket, `${chunk(body.slice(at))}0\r\n\r\n`);
@@ -98,10 +98,14 @@ describe('a body of several parts', () => {
     const body = multipart(FIRST, { body: scene.placeholder });
     for (const at of [1, 9, scene.placeholder.length - 1]) {
       await scene.reset();
-      await assertDenied(scene, await postInTwo(body, body.indexOf(scene.placeholder) + at), {
+      await assertDenied(scene, await postInTwo(body, body.indexOf(scene.placeholder) + at, 'none'), {
         status: 403,
         code: 'PLACEHOLDER_NOT_BOUND',
       });
+      // beside a credential it is text, and stays it
+      await scene.reset();
+      const answer = await postInTwo(body, body.indexOf(scene.placeholder) + at);
+      assert.deepEqual([answer.status, scene.service.seen[0]?.body], [200, body]);
     }
   });
 
