@@ -37,17 +37,22 @@ const PAGE_BYTES = 4 * 1024 * 1024;
 /** Looking without being told: notifications are hints. */
 const POLL_MS = 5000;
 
-/** One row per page, made to frames by Postgres: parsing each event here would cost ten times as much. */
+/**
+ * One row per page, made to frames by Postgres: parsing each event here would cost ten times as much. Ids have no gaps, so a
+ * page is a range of them: no plan, however little the planner knows, visits more rows than that.
+ */
 const READ = `select coalesce(max(event_id), 0) as last, count(*)::int as events, coalesce(max(found), 0)::int as found,
-    coalesce(bool_or(case when event_kind = 'execution_state' then event_json->>'status' in ('completed', 'failed_permanent', 'cancelled') end), false) as over,
-    string_agg('id: ' || event_id || e'\\nevent: ' || event_kind || e'\\ndata: ' || event_json::text || e'\\n\\n', '' order by event_id) as frames
-  from (select event_id, event_kind, event_json, count(*) over () as found,
-      row_number() over (order by event_id rows unbounded preceding) as n,
+    coalesce(bool_or(case when event_kind = 'execution_state' and mine
+      then event_json->>'status' in ('completed', 'failed_permanent', 'cancelled') end), false) as over,
+    string_agg('id: ' || event_id || e'\\nevent: ' || event_kind || e'\\ndata: ' || event_json::text || e'\\n\\n', '' order by event_id)
+      filter (where mine) as frames
+  from (select event_id, event_kind, event_json, $3::uuid is null or execution_id is not distinct from $3::uuid as mine,
+      count(*) over () as found, row_number() over (order by event_id rows unbounded preceding) as n,
       -- to take the length of what is small costs more than to send it
       sum(case when pg_column_size(event_json) < 600 then 600 else octet_length(event_json::text) end)
         over (order by event_id rows unbounded preceding) as bytes
-    from (select event_id, event_kind, event_json from agent_execution_events
-      where thread_key = $1 and event_id > $2 and ($3::uuid is null or execution_id = $3) order by event_id limit ${PAGE}) few) sized
+    from (select event_id, event_kind, event_json, execution_id from agent_execution_events
+      where thread_key = $1 and event_id > $2::bigint and event_id <= $2::bigint + ${PAGE} order by event_id) few) sized
   where n = 1 or bytes <= ${PAGE_BYTES}`;
 
 interface ReadPage extends Frames {
@@ -122,7 +127,8 @@ export function createTails(store: Store): Tails {
             if (page.last > cursor) {
               cursor = page.last;
               over ||= executionId !== undefined && page.over;
-              yield page;
+              // of another turn
+              if (page.bytes.length > 0) yield page;
             }
           }
           if (over) return;
