@@ -35,7 +35,6 @@ export function watchSignals(
   /** Something may have come since the last look; at first, before there was one. */
   let told = true;
   let closed = false;
-  let waitsForAnswer = false;
 
   const off = threads.turns.onSignal(owner.executionId, () => {
     told = true;
@@ -48,7 +47,7 @@ export function watchSignals(
   const clock = setInterval(() => {
     const now = performance.now();
     if (now - began > deadlines.hardMs) guard(turn.stop('hard_deadline_exceeded'));
-    else if (now - lastHeard > deadlines.silenceMs && !waitsForAnswer) guard(turn.stop('silence_deadline_exceeded'));
+    else if (now - lastHeard > deadlines.silenceMs) guard(turn.stop('silence_deadline_exceeded'));
   }, CLOCK_MS);
 
   function guard(work: Promise<void>): void {
@@ -82,7 +81,6 @@ export function watchSignals(
           else {
             const { approval_id, ...answer } = body as { readonly approval_id: string } & ApprovalAnswer;
             await conversation.answer(position, approval_id, answer);
-            waitsForAnswer = false;
           }
         }
     }

@@ -82,10 +82,6 @@ let demoProgram: string | undefined;
 
 export function createPlaces(options: PlaceOptions): Places {
   const { installation, threads, sandboxes, settings } = options;
-  async function isReady(sandboxId: string): Promise<boolean> {
-    return (await sandboxes.list()).some(({ id, state }) => id === sandboxId && state === 'ready');
-  }
-
   /** What this process has read of the journals, by thread, between turns. */
   const conversations = new Map<string, Conversation>();
 
@@ -218,7 +214,11 @@ export function createPlaces(options: PlaceOptions): Places {
     }
   }
 
-  async function find(turn: Turn): Promise<{ readonly sandbox: Sandbox; readonly process: SandboxProcess | undefined } | undefined> {
+  async function isReady(sandboxId: string): Promise<boolean> {
+    return (await sandboxes.list()).some(({ id, state }) => id === sandboxId && state === 'ready');
+  }
+
+  async function find(turn: Turn): Promise<Found | undefined> {
     const { sandboxId, host, backend } = turn.sandbox;
     if (sandboxId === null || host !== hostname() || backend !== sandboxes.kind) return undefined;
     const ids = parse(sandboxId);
@@ -263,6 +263,7 @@ export function createPlaces(options: PlaceOptions): Places {
 
 interface Found {
   readonly sandbox: Sandbox;
+  /** It may have ended. */
   readonly process: SandboxProcess | undefined;
 }
 
