@@ -94,5 +94,6 @@ test('a fault in a long body is found in linear time', () => {
   assert.match(describeFault('['.repeat(1_000_000)), /too early/);
   assert.match(describeFault(`["${'a'.repeat(1_000_000)}`), /too early/);
   assert.match(describeFault(`["${'\\n'.repeat(1_000_000)}`), /too early/);
-  assert.ok(performance.now() - started < 2000);
+  // quadratic time would be an hour
+  assert.ok(performance.now() - started < 60_000);
 });

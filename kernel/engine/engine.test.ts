@@ -171,6 +171,7 @@ test('an evicted wait is woken by its event, from any process', async () => {
     return run.status === 'waiting' ? run : undefined;
   });
   assert.deepEqual(waiting.waiting_on, [{ type: 'event', name: 'go', event_type: 'go', correlation_id: run_id, deadline: null }]);
+  await eventually(() => t.engine.stats().resident_runs === 0);
   const emitted = await other.emitEvent({ event_type: 'go', correlation_id: run_id, payload: { ok: true } });
   assert.equal(emitted.runs_woken, 1);
   assert.deepEqual((await t.ended(run_id)).result, { ok: true });

@@ -145,7 +145,8 @@ export function createExecutor(core: Core, waits: Waits): Executor {
         [run.runId, JSON.stringify(stored)],
       );
       await tx.query(
-        `update workflow_runs set attempt = attempt + 1, status = 's', owner = null, wake_at = to_timestamp($2::float8), error = $3::json, recoveries = 0
+        `update workflow_runs set attempt = attempt + 1, status = 's', owner = null, wake_at = to_timestamp($2::float8),
+           held_until = to_timestamp($2::float8), error = $3::json, recoveries = 0
          where run_id = $1 and owner = $4`,
         [run.runId, (core.store.now() + delayMs) / 1000, JSON.stringify(stored), core.workerId],
       );

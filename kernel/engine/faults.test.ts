@@ -238,3 +238,49 @@ test('runs that come and go while claims are slow are executed by one at a time'
   assert.deepEqual(released, []);
   assert.deepEqual([committed.size, repeated], [384, []]);
 });
+
+test('a run whose workers keep dying is held back, also from its events, and fails at last', async () => {
+  await using t = await createTestEngine({ leaseMs: 300, residentMs: 20 });
+  let executed = 0;
+  t.registry.define('deadly', (_: unknown, ctx) => {
+    executed += 1;
+    return ctx.waitForEvent('go', { eventType: 'go' });
+  });
+  const { run_id } = await t.engine.start({ workflow_name: 'deadly' });
+  const row = async () => {
+    const { rows } = await t.store.query<{ status: string; wait: number }>(
+      'select status::text, extract(epoch from wake_at - now())::float8 as wait from workflow_runs where run_id = $1',
+      [run_id],
+    );
+    return rows[0] ?? { status: 'ended', wait: 0 };
+  };
+  const dies = async (times: number) => {
+    const { rows } = await t.store.query<{ worker_id: number }>(
+      `insert into workers (lease_until, host, pid) values (now() - interval '1s', 'elsewhere', 1) returning worker_id`,
+    );
+    await t.store.query(`update workflow_runs set status = 'r', wake_at = null, recoveries = $3, recovered_steps = 9, owner = $2 where run_id = $1`, [
+      run_id,
+      rows[0]?.worker_id,
+      times,
+    ]);
+  };
+  await eventually(async () => (await row()).status === 'w');
+  await dies(10);
+  await eventually(async () => (await row()).wait > 5);
+  const before = executed;
+  await t.engine.emitEvent({ event_type: 'go', correlation_id: run_id, payload: 1 });
+  // another death makes its worker look for what is forgotten
+  await t.store.query(`insert into workers (lease_until, host, pid) values (now() - interval '1s', 'elsewhere', 1)`);
+  await eventually(async () => (await t.store.query('select from workers where not dead')).rowCount === 1);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  const held = await row();
+  assert.equal(held.status, 's');
+  assert.ok(held.wait > 5, `${held.wait} s`);
+  assert.equal(executed, before);
+  await dies(30);
+  await eventually(async () => (await row()).wait > 50);
+  await t.store.query('update workflow_runs set wake_at = now() where run_id = $1', [run_id]);
+  const run = await t.ended(run_id);
+  assert.deepEqual([run.status, run.error?.code], ['failed', 'CRASH_LOOP']);
+  assert.match(run.error?.message ?? '', /31 times in a row/);
+});

@@ -69,7 +69,7 @@ test('a tree of runs over three workers loses no wake-up', async () => {
   // runs are evicted as soon as they wait: the worst case for whoever wakes them
   const workers = await Promise.all([1, 2, 3].map(() => t.another({ residentMs: 20 })));
   await Promise.all(workers.map((worker) => worker.work()));
-  await t.engine.startMany(Array.from({ length: 150 }, () => ({ workflow_name: 'tree' })));
+  await t.engine.startMany(Array.from({ length: 50 }, () => ({ workflow_name: 'tree' })));
   const left = async () => (await t.store.query<{ n: number }>('select count(*) as n from workflow_runs')).rows[0]?.n;
   await eventually(async () => (await left()) === 0, BEFORE_REPAIR);
 });

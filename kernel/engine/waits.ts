@@ -129,7 +129,7 @@ export function createWaits(core: Core): Waits {
          from unnest($1::text[], $2::text[]) u(event_type, correlation_id)
          join workflow_waits w on ${lookUp('w.correlation_id', 'u.correlation_id')} and w.event_type = u.event_type),
        woken as (
-         update workflow_runs r set status = 's', wake_at = now() from hit
+         update workflow_runs r set status = 's', wake_at = greatest(now(), r.held_until) from hit
          where ${lookUp('r.run_id', 'hit.run_id')} and r.status::text in ('s', 'w') returning r.run_id),
        told as (
          select r.run_id, r.owner from workflow_runs r join hit on ${lookUp('r.run_id', 'hit.run_id')} where coalesce(r.owner, 0) <> 0),
@@ -204,10 +204,10 @@ export function createWaits(core: Core): Waits {
   return { checkWait, nudge, wake, emit, repair };
 }
 
-/** Makes parked runs due now. */
+/** Makes parked runs due: now, or once they are no longer held back. */
 export async function wakeRuns(core: Core, runIds: readonly string[]): Promise<void> {
   const { rowCount } = await core.store.query(
-    `update workflow_runs set status = 's', wake_at = now() where run_id = any($1::uuid[]) and status in ('s', 'w') returning 1`,
+    `update workflow_runs set status = 's', wake_at = greatest(now(), held_until) where run_id = any($1::uuid[]) and status in ('s', 'w') returning 1`,
     [uuidArray(runIds)],
   );
   if (rowCount > 0) core.kick();

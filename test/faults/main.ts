@@ -146,7 +146,7 @@ async function killing(): Promise<void> {
     }),
   );
   await feeder;
-  await waitForAll('after the kills', 120_000);
+  await waitForAll('after the kills', 240_000);
 }
 
 /** Paused past its lease, a worker wakes up in a world that has gone on without it. */
