@@ -258,11 +258,10 @@ test('a run whose workers keep dying is held back, also from its events, and fai
     const { rows } = await t.store.query<{ worker_id: number }>(
       `insert into workers (lease_until, host, pid) values (now() - interval '1s', 'elsewhere', 1) returning worker_id`,
     );
-    await t.store.query(`update workflow_runs set status = 'r', wake_at = null, recoveries = $3, recovered_steps = 9, owner = $2 where run_id = $1`, [
-      run_id,
-      rows[0]?.worker_id,
-      times,
-    ]);
+    await t.store.query(
+      `update workflow_runs set status = 'r', wake_at = null, recoveries = $3, recovered_steps = 9, owner = $2 where run_id = $1`,
+      [run_id, rows[0]?.worker_id, times],
+    );
   };
   await eventually(async () => (await row()).status === 'w');
   await dies(10);
