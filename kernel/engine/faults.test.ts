@@ -240,7 +240,7 @@ test('runs that come and go while claims are slow are executed by one at a time'
 });
 
 test('a run whose workers keep dying is held back, also from its events, and fails at last', async () => {
-  await using t = await createTestEngine({ leaseMs: 300, residentMs: 20 });
+  await using t = await createTestEngine({ leaseMs: 2000, residentMs: 20 });
   let executed = 0;
   t.registry.define('deadly', (_: unknown, ctx) => {
     executed += 1;
@@ -278,8 +278,12 @@ test('a run whose workers keep dying is held back, also from its events, and fai
   assert.equal(executed, before);
   await dies(30);
   await eventually(async () => (await row()).wait > 50);
-  await t.store.query('update workflow_runs set wake_at = now() where run_id = $1', [run_id]);
-  const run = await t.ended(run_id);
+  // on a slow machine its next worker may die of itself before it comes to that
+  await eventually(async () => {
+    await t.store.query(`update workflow_runs set wake_at = now() where run_id = $1 and status = 's'`, [run_id]);
+    return (await row()).status === 'ended';
+  });
+  const run = await t.engine.getRun(run_id);
   assert.deepEqual([run.status, run.error?.code], ['failed', 'CRASH_LOOP']);
-  assert.match(run.error?.message ?? '', /31 times in a row/);
+  assert.match(run.error?.message ?? '', /3\d times in a row/);
 });

@@ -1,7 +1,7 @@
 /** What comes back: unpacked, searched for secrets, and sent on without delay. */
 import { type Duplex, pipeline, type Transform, Writable } from 'node:stream';
 import zlib from 'node:zlib';
-import type { Hit, Scanner, ScanStream } from './scanner/index.ts';
+import { comesInLines, createLineReader, createPieceSearch, type Hit, type Scanner, type ScanStream } from './scanner/index.ts';
 import { RefusedError } from './target.ts';
 
 /** Not sent on: they are about one connection, or would lead a client around the firewall. */
@@ -19,10 +19,11 @@ const DROPPED = new Set([
   'public-key-pins',
 ]);
 
-/** They tell of the packed body, which the client does not get. */
-const OF_PACKED = ['content-encoding', 'content-length', 'content-md5', 'digest', 'content-digest', 'repr-digest'];
+/** They tell of the body as it came, which the client does not get. */
+const OF_BODY = ['content-encoding', 'content-length', 'content-md5', 'digest', 'content-digest', 'repr-digest'];
 
 const NONE: readonly string[] = [];
+const EMPTY = Buffer.alloc(0);
 
 const UNPACKERS: Readonly<Record<string, () => Duplex>> = {
   gzip: () => zlib.createGunzip({ flush: zlib.constants.Z_SYNC_FLUSH }),
@@ -36,6 +37,7 @@ export const ENCODINGS = 'gzip, deflate, br, zstd';
 
 export interface AnswerHead {
   readonly status: number;
+  readonly contentType: string;
   readonly headers: [string, string][];
   /** Packings of the body, the outermost last. */
   readonly encodings: readonly string[];
@@ -51,10 +53,12 @@ export interface AnswerHead {
 export function readHead(status: number, lines: readonly string[], scanner: Scanner): AnswerHead {
   let named: readonly string[] = NONE;
   const encodings: string[] = [];
+  let contentType = '';
   for (let i = 0; i < lines.length; i += 2) {
     const name = (lines[i] as string).toLowerCase();
     const value = lines[i + 1] as string;
     if (name === 'connection') named = [...named, ...value.split(',').map((each) => each.trim().toLowerCase())];
+    if (name === 'content-type') contentType = value;
     if (name === 'content-encoding') {
       for (const each of value.split(',')) {
         const encoding = each.trim().toLowerCase().replace(/^x-/, '');
@@ -73,8 +77,9 @@ export function readHead(status: number, lines: readonly string[], scanner: Scan
         'UNREADABLE_ANSWER',
         'the service answered with a part of a packed body, which cannot be searched for secrets',
       );
-    named = [...named, ...OF_PACKED];
   }
+  // a line in which something is blanked may get another length
+  if (encodings.length > 0 || comesInLines(contentType)) named = [...named, ...OF_BODY];
   const headers: [string, string][] = [];
   for (let i = 0; i < lines.length; i += 2) {
     const name = lines[i] as string;
@@ -88,7 +93,7 @@ export function readHead(status: number, lines: readonly string[], scanner: Scan
       header[1] = scanText(scanner, header[1]);
     }
   }
-  return { status, headers, encodings, hits };
+  return { status, contentType, headers, encodings, hits };
 }
 
 function scanText(scanner: Scanner, text: string): string {
@@ -114,6 +119,7 @@ export interface BodyIn {
 
 export interface BodyOptions {
   readonly encodings: readonly string[];
+  readonly contentType: string;
   readonly scanner: Scanner;
   readonly out: BodyOut;
   readonly resume: () => void;
@@ -125,26 +131,44 @@ export interface BodyOptions {
 export function openBody(options: BodyOptions): BodyIn {
   const { scanner, out, onHit } = options;
   const stream: ScanStream = scanner.open();
+  const pieces = comesInLines(options.contentType) ? createPieceSearch(scanner, sendLate) : undefined;
+  const lines = pieces === undefined ? undefined : createLineReader(pieces);
   let seen = 0;
   let failed = false;
 
   function fail(error: Error): void {
     if (failed) return;
     failed = true;
+    pieces?.drop();
     out.abort(error);
   }
 
   function scan(chunk: Buffer): boolean {
-    const clean = stream.push(chunk);
-    const { length } = stream.hits;
-    if (length > seen) {
-      seen = length;
-      if (!onHit()) {
-        fail(new RefusedError(502, 'SECRET_IN_ANSWER', 'the answer had a secret in it'));
-        return true;
-      }
+    let clean = stream.push(chunk);
+    if (pieces !== undefined && lines !== undefined) {
+      lines.push(clean);
+      clean = pieces.take();
     }
-    return clean.length === 0 || out.write(clean);
+    return refused() || clean.length === 0 || out.write(clean);
+  }
+
+  /** A secret was seen that may not even pass blanked. */
+  function refused(): boolean {
+    const { length } = hits();
+    if (length === seen) return false;
+    seen = length;
+    if (onHit()) return false;
+    fail(new RefusedError(502, 'SECRET_IN_ANSWER', 'the answer had a secret in it'));
+    return true;
+  }
+
+  function hits(): readonly Hit[] {
+    return pieces === undefined ? stream.hits : [...stream.hits, ...pieces.hits];
+  }
+
+  function sendLate(): void {
+    const late = pieces?.take() ?? EMPTY;
+    if (late.length > 0 && !failed) out.write(late);
   }
 
   function finish(): void {
@@ -152,6 +176,12 @@ export function openBody(options: BodyOptions): BodyIn {
     let rest: Buffer;
     try {
       rest = stream.end();
+      if (pieces !== undefined && lines !== undefined) {
+        lines.push(rest);
+        lines.end();
+        rest = pieces.take();
+        if (refused()) return;
+      }
     } catch (error) {
       return fail(error as Error);
     }
@@ -175,7 +205,7 @@ export function openBody(options: BodyOptions): BodyIn {
       end: finish,
       abort: fail,
       get hits() {
-        return stream.hits;
+        return hits();
       },
     };
   }
@@ -214,7 +244,7 @@ export function openBody(options: BodyOptions): BodyIn {
       first.destroy();
     },
     get hits() {
-      return stream.hits;
+      return hits();
     },
   };
 }

@@ -462,6 +462,7 @@ function send(parts: Parts, sending: Sending): Promise<void> {
               });
               body = openBody({
                 encodings: hasNoBody(outgoing.method, statusCode) ? [] : head.encodings,
+                contentType: head.contentType,
                 scanner,
                 out: {
                   write: (chunk) => ((bytes += chunk.length), response.write(chunk)),

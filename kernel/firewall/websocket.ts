@@ -9,13 +9,15 @@ import { type Channel, type Parts, prepare, type Prepared } from './exchange.ts'
 import { outcome, recordRefusal } from './records.ts';
 import { refuseRaw, toRefusal } from './refusals.ts';
 import { readHead } from './answer.ts';
-import type { Hit } from './scanner/index.ts';
+import { createPieceSearch, type Hit } from './scanner/index.ts';
 import { authorityText, RefusedError } from './target.ts';
 
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 const HANDSHAKE_MS = 20_000;
 const HEAD_MOST = 32 * 1024;
 const FRAGMENTS_MOST = 10_000;
+const TEXT = 1;
+const CLOSE = 8;
 /** Of the client's own handshake; the service has one with us. */
 const HANDSHAKE = new Set(['sec-websocket-key', 'sec-websocket-version', 'sec-websocket-extensions']);
 
@@ -154,14 +156,30 @@ export async function relayWebSocket(
       bytes.up += frame.payload.length;
       return (service as Duplex).write(encodeFrame(frame, randomBytes(4)));
     });
+    const pieces = createPieceSearch(scanner, () => {
+      if (!closed) client.write(pieces.take());
+    });
+    client.once('close', () => pieces.drop());
+    let seen = 0;
     const down = createFrameReader(most, (frame) => {
       const { data, hits: found } = scanner.scan(frame.payload);
-      if (found.length > 0) {
-        hits.push(...found);
-        if (action === 'block') throw new RefusedError(502, 'SECRET_IN_ANSWER', 'a message had a secret in it');
-      }
+      hits.push(...found);
       bytes.down += data.length;
-      return client.write(encodeFrame({ ...frame, payload: data }, undefined));
+      const clean = { ...frame, payload: data };
+      // control frames have nothing to wait for, but the last one is the last
+      if (frame.opcode > CLOSE) return client.write(encodeFrame(clean, undefined));
+      pieces.push({
+        bytes: encodeFrame(clean, undefined),
+        text: frame.opcode === TEXT ? data.toString('utf8') : undefined,
+        rewrite: (text) => encodeFrame({ ...frame, payload: Buffer.from(text) }, undefined),
+      });
+      hits.push(...pieces.hits.slice(seen));
+      const leaked = found.length > 0 || pieces.hits.length > seen;
+      seen = pieces.hits.length;
+      if (leaked && action === 'block') throw new RefusedError(502, 'SECRET_IN_ANSWER', 'a message had a secret in it');
+      if (frame.opcode === CLOSE) pieces.end();
+      const passed = pieces.take();
+      return passed.length === 0 || client.write(passed);
     });
     pump(client, service as Duplex, up, Buffer.concat(early));
     pump(service as Duplex, client, down, rest);

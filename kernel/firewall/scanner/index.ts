@@ -2,12 +2,14 @@
  * The leak scanner: finds secrets in what services answer, in every form in which they may echo them, and blanks them.
  *
  * It promises that a secret's bytes never leave it in one piece, however the data is cut into chunks, and that bytes
- * which cannot belong to a secret are not delayed. Blanking keeps lengths. It cannot see a secret that was encrypted,
- * reversed, encoded twice or taken apart by other text: the barrier against that is that a secret goes only to its own hosts.
+ * which cannot belong to a secret are not delayed. Blanking keeps lengths. What the events of a stream take apart is put
+ * together again (pieces.ts). It cannot see a secret that was encrypted, reversed, encoded twice or taken apart in another
+ * way: the barrier against that is that a secret goes only to its own hosts.
  */
 import { createMatcher, type Match } from './matcher.ts';
 import { variantsOf } from './variants.ts';
 
+export { comesInLines, createLineReader, createPieceSearch } from './pieces.ts';
 export { variantsOf } from './variants.ts';
 
 export interface ScannedSecret {
