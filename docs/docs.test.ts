@@ -1,93 +1,26 @@
 /**
- * What the documents show is run: every command of an `sh` block against a real server with the scripted model beside it,
- * every `ts` block by the compiler and by Node, or by the server when it is a workflow.
+ * What the documents show is run: every command of an `sh` block of the README against a real server, every `ts` block by
+ * the compiler and by Node, or by the server when it is a workflow. Commands of the guides: `guides.slow.test.ts`.
  */
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, globSync, rmSync, writeFileSync, chmodSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
-import os from 'node:os';
+import { spawnSync } from 'node:child_process';
+import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import { stalePages } from './generate.ts';
 import { parseConfig } from '../kernel/config/index.ts';
 import { harnesses } from '../runtime/harness/index.ts';
-import { createLocalBackend } from '../runtime/sandbox/local/index.ts';
-import { ensureBubblewrap } from '../test/support/bubblewrap.ts';
-import { eventually } from '../test/support/wait.ts';
+import { stalePages } from './generate.ts';
+import { blocksOf, GUIDES, ROOT, type ShownServer, startShownServer, WORKFLOW } from './testing.ts';
 
-const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const DOCUMENTS = ['README.md', ...globSync('docs/guides/*.md', { cwd: ROOT }).sort()];
-const { scripts } = JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'utf8')) as { scripts: Record<string, string> };
-
-/** Commands that CI runs by themselves: here they must only exist. */
-const RUN_BY_CI = /^npm (?:ci|test|run)\b/;
-const SERVER = /\bnpm start$/;
-const WORKFLOW = /^export default defineWorkflow\(/m;
-
-let env: Record<string, string>;
-let stop = async () => {};
+const DOCUMENTS = ['README.md', ...GUIDES];
+let server: ShownServer;
 
 before(async () => {
-  // Made by a user as in the README: an empty home, and the command that it shows
-  const home = mkdtempSync(path.join(os.tmpdir(), 'centaur-docs-'));
-  chmodSync(home, 0o711);
-  const workflows = writeWorkflows();
-  const { path: bubblewrap, problem } = ensureBubblewrap();
-  assert.ok(bubblewrap, problem);
-  const port = String(await freePort());
-  env = {
-    PATH: process.env['PATH'] ?? '',
-    NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? '',
-    HOME: home,
-    PORT: port,
-    FIREWALL_PORT: '0',
-    CENTAUR_API_URL: `http://127.0.0.1:${port}`,
-    NO_COLOR: '1',
-  };
-  const command = commandsIn('README.md').find((line) => SERVER.test(line));
-  assert.ok(command, 'the README shows how to start a server');
-  const server = spawn('bash', ['-c', `exec env ${command.replace(/(WORKFLOW_DIRS=\S+)/, `$1:${workflows}`)}`], {
-    cwd: ROOT,
-    env: { ...env, CENTAUR_DEMO: '1' },
-    stdio: ['ignore', 'pipe', 'pipe'],
-    detached: true,
-  });
-  let output = '';
-  for (const stream of [server.stdout, server.stderr]) stream.on('data', (part: Buffer) => (output += part.toString()));
-  const ended = new Promise<void>((resolve) => server.once('close', () => resolve()));
-  stop = async () => {
-    // npm, its shell and the server are one process group of ours
-    if (server.pid !== undefined && server.exitCode === null) process.kill(-server.pid, 'SIGTERM');
-    await ended;
-    await createLocalBackend({ stateDir: path.join(home, '.centaur', 'sandboxes') }).shutdown();
-    for (const folder of [home, workflows]) rmSync(folder, { recursive: true, force: true });
-  };
-  await eventually(() => output.includes(' is up ') || server.exitCode !== null, { timeoutMs: 60_000, what: 'npm start' });
-  assert.equal(server.exitCode, null, output);
+  server = await startShownServer();
 });
+after(() => server[Symbol.asyncDispose]());
 
-after(() => stop());
-
-for (const document of DOCUMENTS) {
-  test(`every command of ${document} works`, () => {
-    const commands = commandsIn(document);
-    for (const command of commands.filter((line) => RUN_BY_CI.test(line))) {
-      for (const [, run, name] of command.matchAll(/npm (run )?([\w:]+)/g))
-        if (name !== 'ci') assert.ok(scripts[name ?? ''], `${run ?? ''}${name}: no such script`);
-    }
-    const script = commands.filter((line) => !RUN_BY_CI.test(line) && !SERVER.test(line)).join('\n');
-    const strict = 'set -euo pipefail; curl() { command curl --fail-with-body "$@"; }';
-    const { status, stdout, stderr } = spawnSync('bash', ['-c', `${strict}\n${local(script)}`], {
-      cwd: ROOT,
-      env,
-      encoding: 'utf8',
-      timeout: 240_000,
-    });
-    assert.equal(status, 0, `${script}\n${stdout}\n${stderr}`);
-  });
-}
+test('every command of README.md works', () => server.runCommands('README.md'));
 
 test('every TypeScript example compiles and runs', () => {
   // Inside of the repository, so that its packages are found; not in node_modules, where Node runs no TypeScript
@@ -96,7 +29,7 @@ test('every TypeScript example compiles and runs', () => {
     let examples = 0;
     for (const document of DOCUMENTS)
       for (const code of blocksOf(document, 'ts'))
-        writeFileSync(path.join(folder, `${path.basename(document, '.md')}-${++examples}.ts`), `${local(code)}\nexport {};\n`);
+        writeFileSync(path.join(folder, `${path.basename(document, '.md')}-${++examples}.ts`), `${server.local(code)}\nexport {};\n`);
     assert.ok(examples >= 2);
     const extended = path.join(ROOT, 'tsconfig.json');
     writeFileSync(
@@ -110,13 +43,13 @@ test('every TypeScript example compiles and runs', () => {
     );
     const { status, stdout } = spawnSync(path.join(ROOT, 'node_modules/.bin/tsc'), ['-p', folder], { encoding: 'utf8' });
     assert.equal(status, 0, stdout);
-    const key = readFileSync(path.join(env['HOME'] ?? '', '.centaur', 'admin.key'), 'utf8').trim();
+    const key = readFileSync(path.join(server.env['HOME'] ?? '', '.centaur', 'admin.key'), 'utf8').trim();
     for (const file of globSync('*.ts', { cwd: folder })) {
       // these are run by the server, as the text around them shows
       if (WORKFLOW.test(readFileSync(path.join(folder, file), 'utf8'))) continue;
       const run = spawnSync(process.execPath, [file], {
         cwd: folder,
-        env: { ...env, CENTAUR_API_KEY: key },
+        env: { ...server.env, CENTAUR_API_KEY: key },
         encoding: 'utf8',
         timeout: 60_000,
       });
@@ -161,42 +94,3 @@ test('every link between documents leads somewhere', () => {
     }
   }
 });
-
-/** The documents show the default port; the test's server has another. */
-function local(text: string): string {
-  return text.replaceAll('127.0.0.1:8080', `127.0.0.1:${env['PORT']}`);
-}
-
-/** The workflows of the guides, in a folder for the server: inside of the repository, so that its packages are found. */
-function writeWorkflows(): string {
-  const folder = mkdtempSync(path.join(ROOT, 'test', '.docs-'));
-  for (const document of DOCUMENTS.filter((name) => name.startsWith('docs/guides/')))
-    for (const [i, code] of blocksOf(document, 'ts').entries())
-      if (WORKFLOW.test(code)) writeFileSync(path.join(folder, `${path.basename(document, '.md')}-${i}.ts`), code);
-  return folder;
-}
-
-/** One entry per command: lines that end in a backslash go on, comments are dropped. */
-function commandsIn(document: string): string[] {
-  return blocksOf(document, 'sh').flatMap((block) =>
-    block
-      .replaceAll(/\\\n\s*/g, '')
-      .split('\n')
-      .map((line) => line.replace(/\s+# .*$/, '').trim())
-      .filter(Boolean),
-  );
-}
-
-function blocksOf(document: string, language: string): string[] {
-  const text = readFileSync(path.join(ROOT, document), 'utf8');
-  return [...text.matchAll(new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\``, 'gm'))].map(([, code = '']) => code);
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as AddressInfo;
-      server.close(() => resolve(port));
-    });
-  });
-}

@@ -1,0 +1,127 @@
+/** What the documents show, and the server on which it is run: as the README shows it, with the scripted model beside it. */
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { chmodSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { createLocalBackend } from '../runtime/sandbox/local/index.ts';
+import { ensureBubblewrap } from '../test/support/bubblewrap.ts';
+import { eventually } from '../test/support/wait.ts';
+
+export const ROOT = fileURLToPath(new URL('..', import.meta.url));
+export const GUIDES = globSync('docs/guides/*.md', { cwd: ROOT }).sort();
+const { scripts } = JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'utf8')) as { scripts: Record<string, string> };
+
+/** Commands that CI runs by themselves: here they must only exist. */
+const RUN_BY_CI = /^npm (?:ci|test|run)\b/;
+const SERVER = /\bnpm start$/;
+export const WORKFLOW = /^export default defineWorkflow\(/m;
+
+export interface ShownServer extends AsyncDisposable {
+  /** Of whoever runs the commands. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Every `sh` block of a document, one after the other. */
+  runCommands(document: string): void;
+  /** The documents show the default port; this server has another. */
+  local(text: string): string;
+}
+
+export async function startShownServer(): Promise<ShownServer> {
+  // Made by a user as in the README: an empty home, and the command that it shows
+  const home = mkdtempSync(path.join(os.tmpdir(), 'centaur-docs-'));
+  chmodSync(home, 0o711);
+  const workflows = writeWorkflows();
+  const { path: bubblewrap, problem } = ensureBubblewrap();
+  assert.ok(bubblewrap, problem);
+  const port = String(await freePort());
+  const env = {
+    PATH: process.env['PATH'] ?? '',
+    NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? '',
+    HOME: home,
+    PORT: port,
+    FIREWALL_PORT: '0',
+    CENTAUR_API_URL: `http://127.0.0.1:${port}`,
+    NO_COLOR: '1',
+  };
+  const command = commandsIn('README.md').find((line) => SERVER.test(line));
+  assert.ok(command, 'the README shows how to start a server');
+  const server = spawn('bash', ['-c', `exec env ${command.replace(/(WORKFLOW_DIRS=\S+)/, `$1:${workflows}`)}`], {
+    cwd: ROOT,
+    env: { ...env, CENTAUR_DEMO: '1' },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+  });
+  let output = '';
+  for (const stream of [server.stdout, server.stderr]) stream.on('data', (part: Buffer) => (output += part.toString()));
+  const ended = new Promise<void>((resolve) => server.once('close', () => resolve()));
+  const stop = async () => {
+    // npm, its shell and the server are one process group of ours
+    if (server.pid !== undefined && server.exitCode === null) process.kill(-server.pid, 'SIGTERM');
+    await ended;
+    await createLocalBackend({ stateDir: path.join(home, '.centaur', 'sandboxes') }).shutdown();
+    for (const folder of [home, workflows]) rmSync(folder, { recursive: true, force: true });
+  };
+  await eventually(() => output.includes(' is up ') || server.exitCode !== null, { timeoutMs: 60_000, what: 'npm start' });
+  if (server.exitCode !== null) {
+    await stop();
+    assert.fail(output);
+  }
+  const local = (text: string) => text.replaceAll('127.0.0.1:8080', `127.0.0.1:${port}`);
+  return {
+    env,
+    local,
+    runCommands(document) {
+      const commands = commandsIn(document);
+      for (const command of commands.filter((line) => RUN_BY_CI.test(line))) {
+        for (const [, run, name] of command.matchAll(/npm (run )?([\w:]+)/g))
+          if (name !== 'ci') assert.ok(scripts[name ?? ''], `${run ?? ''}${name}: no such script`);
+      }
+      const script = commands.filter((line) => !RUN_BY_CI.test(line) && !SERVER.test(line)).join('\n');
+      const strict = 'set -euo pipefail; curl() { command curl --fail-with-body "$@"; }';
+      const { status, stdout, stderr } = spawnSync('bash', ['-c', `${strict}\n${local(script)}`], {
+        cwd: ROOT,
+        env,
+        encoding: 'utf8',
+        timeout: 240_000,
+      });
+      assert.equal(status, 0, `${script}\n${stdout}\n${stderr}`);
+    },
+    [Symbol.asyncDispose]: stop,
+  };
+}
+
+/** The workflows of the guides, in a folder for the server: inside of the repository, so that its packages are found. */
+function writeWorkflows(): string {
+  const folder = mkdtempSync(path.join(ROOT, 'test', '.docs-'));
+  for (const document of GUIDES)
+    for (const [i, code] of blocksOf(document, 'ts').entries())
+      if (WORKFLOW.test(code)) writeFileSync(path.join(folder, `${path.basename(document, '.md')}-${i}.ts`), code);
+  return folder;
+}
+
+/** One entry per command: lines that end in a backslash go on, comments are dropped. */
+function commandsIn(document: string): string[] {
+  return blocksOf(document, 'sh').flatMap((block) =>
+    block
+      .replaceAll(/\\\n\s*/g, '')
+      .split('\n')
+      .map((line) => line.replace(/\s+# .*$/, '').trim())
+      .filter(Boolean),
+  );
+}
+
+export function blocksOf(document: string, language: string): string[] {
+  const text = readFileSync(path.join(ROOT, document), 'utf8');
+  return [...text.matchAll(new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\``, 'gm'))].map(([, code = '']) => code);
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as AddressInfo;
+      server.close(() => resolve(port));
+    });
+  });
+}
