@@ -51,6 +51,7 @@ test('nothing that the agent sends moves the cursor, wherever it stands', () => 
     say(evil),
     { type: 'tool_result', id: 't', content: [{ type: 'text', text: evil }], is_error: true },
     { type: 'approval.request', id: 'a', tool: evil, input: {} },
+    { type: 'approval.pending', execution_id: 'e', id: 'a', approval_id: evil, gate: 'g', expires_at: '' },
     { type: 'error', class: evil, message: evil, fatal: true },
     { type: 'notice', text: evil },
     { type: 'status', status: evil, reason: evil },
@@ -59,7 +60,7 @@ test('nothing that the agent sends moves the cursor, wherever it stands', () => 
   );
   // oxlint-disable-next-line no-control-regex -- they are what is looked for
   assert.doesNotMatch(text, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/);
-  assert.equal(text.match(/\\x1b\[2J/g)?.length, 15);
+  assert.equal(text.match(/\\x1b\[2J/g)?.length, 16);
 });
 
 test('as JSON too nothing moves the cursor, and it reads as it was sent', () => {

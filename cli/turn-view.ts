@@ -152,7 +152,9 @@ export function createTurnView({ out, err }: Streams = STANDARD): TurnView {
         case 'tool_result':
           return dim(`${indent}${data.is_error ? '✖' : '←'} ${contentText(data.content)}${wholeText(data.attachment_id)}`);
         case 'approval.request':
-          return dim(`${indent}? ${data.tool} waits for an approval`);
+          return dim(`${indent}? ${data.tool}: may it?`);
+        case 'approval.pending':
+          return dim(`a person has to approve: centaur approvals approve ${data.approval_id}`);
         case 'approval.resolved':
           return dim(`${indent}${data.allowed ? 'approved' : 'denied'}`);
         case 'status':

@@ -27,6 +27,11 @@ const OWN: Readonly<Record<string, { readonly kind: string; readonly meaning: st
       'Where a turn stands. `completed`, `failed_permanent` and `cancelled` are final: that event is the last of the turn, and there is exactly one.',
   },
   'execution.steered': { kind: 'steered', meaning: 'A client said more to the turn that runs. Its message id is the one of the steer.' },
+  'approval.pending': {
+    kind: 'approval_pending',
+    meaning:
+      'The policy wants a person to approve a tool that the harness asks for. It waits until `approval_id` is decided, or until the time is over.',
+  },
   'assignment.released': {
     kind: 'assignment_released',
     meaning: 'The assignment of this generation ended. The next message needs another one.',
@@ -53,7 +58,7 @@ const AGENT: Readonly<Record<string, string>> = {
   tool_use: 'The agent calls a tool of its own, such as a shell. Very large input is in the attachment that `attachment_id` names.',
   'tool_output.delta': 'What the tool says while it runs.',
   tool_result: 'The tool has ended. Every `tool_use` gets one, also when the turn is stopped.',
-  'approval.request': 'The harness asks whether it may run a tool. Harnesses are started without asking, so today none does.',
+  'approval.request': 'The harness asks whether it may run a tool: one for which `approvals` is `ask`.',
   'approval.resolved': 'That question was answered.',
   usage: 'Tokens that were used. A turn may tell of them more than once: add them up.',
   status: 'What a turn is busy with while nothing else can be seen. `queued` comes from the platform: there is no room for a sandbox yet.',
@@ -92,7 +97,7 @@ export function eventsPage(generated: string): string {
   demandSame('described, and in the types of the SDK', [...Object.keys(OWN), ...Object.keys(AGENT)], [...told.keys()]);
   demandSame('described, and in the events of a harness', Object.keys(AGENT), [...said.keys()]);
   demandSame(
-    'described, and appended by the threads',
+    'described, and appended by threads and turns',
     Object.values(OWN).map(({ kind }) => kind),
     appendedKinds(),
   );
@@ -248,8 +253,10 @@ function split(text: string, separator: string): string[] {
 
 /** Kinds that the threads themselves append. */
 function appendedKinds(): string[] {
-  const files = globSync('kernel/threads/*.ts', { cwd: ROOT }).filter((file) => !file.endsWith('.test.ts'));
-  return files.flatMap((file) => [...read(file).matchAll(/\bkind: '(\w+)',\s+data:/g)].map(([, kind = '']) => kind));
+  const files = globSync(['kernel/threads/*.ts', 'runtime/turns/turn.ts'], { cwd: ROOT }).filter((file) => !file.endsWith('.test.ts'));
+  return files
+    .flatMap((file) => [...read(file).matchAll(/\bkind: '(\w+)',\s+data:/g)].map(([, kind = '']) => kind))
+    .filter((kind) => !Object.hasOwn(AGENT, kind));
 }
 
 function demandSame(what: string, left: readonly string[], right: readonly string[]): void {

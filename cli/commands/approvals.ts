@@ -79,7 +79,7 @@ async function list(options: {
     each.approval_id,
     status(each.state),
     each.principal,
-    askText(each),
+    askText(each, ASK_WIDTH),
     each.gate,
     relative(each.created_at),
     each.state === 'pending' ? relative(each.expires_at) : '-',
@@ -88,19 +88,35 @@ async function list(options: {
   if (page.next !== null) note(paint('dim', `more: --after ${page.next}`, process.stderr));
 }
 
-/** `POST https://api.stripe.com:443/v1/refunds`. */
-function askText({ summary }: ApprovalView): string {
-  const { method, url } = (summary ?? {}) as { readonly method?: unknown; readonly url?: unknown };
-  return printable(typeof method === 'string' && typeof url === 'string' ? `${method} ${url}` : JSON.stringify(summary));
+/** `POST https://api.stripe.com:443/v1/refunds`, or `claude.Bash {"command":"rm -r build"}`. */
+function askText({ summary }: ApprovalView, width = Number.POSITIVE_INFINITY): string {
+  const { method, url, tool, input } = (summary ?? {}) as { readonly [field: string]: unknown };
+  const text =
+    typeof method === 'string' && typeof url === 'string'
+      ? `${method} ${url}`
+      : typeof tool === 'string' && typeof input === 'string'
+        ? `${tool} ${input}`
+        : JSON.stringify(summary);
+  return printable(text.length > width ? `${text.slice(0, width)}…` : text);
 }
 
+/** Of what is asked for, in a list. */
+const ASK_WIDTH = 100;
+
 function approvalText(approval: ApprovalView): string {
-  const { secrets, bytes } = (approval.summary ?? {}) as { readonly secrets?: readonly string[]; readonly bytes?: number };
+  const { secrets, bytes, risk, thread } = (approval.summary ?? {}) as {
+    readonly secrets?: readonly string[];
+    readonly bytes?: number;
+    readonly risk?: string;
+    readonly thread?: string;
+  };
   return fields(`${paint('bold', askText(approval))} ${status(approval.state)}`, {
     approval: approval.approval_id,
     principal: approval.principal,
     secrets: secrets?.join(', ') ?? '',
     bytes: bytes === undefined ? '' : String(bytes),
+    risk: risk ?? '',
+    thread: thread ?? '',
     gate: `${approval.gate}, by rule ${approval.rule}`,
     lease: approval.lease_id ?? '',
     run: approval.run_id ?? '',

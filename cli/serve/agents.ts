@@ -135,7 +135,7 @@ function settingsOf(
   const kinds = Object.keys(harnesses) as HarnessKind[];
   return Object.fromEntries(
     kinds.map((kind) => {
-      const { base_url: baseUrl, secret, model, api } = given?.[kind] ?? {};
+      const { base_url: baseUrl, secret, model, api, approvals } = given?.[kind] ?? {};
       return [
         kind,
         {
@@ -145,6 +145,7 @@ function settingsOf(
           ...(baseUrl === undefined ? {} : { baseUrl: baseUrl.replace(/\/$/, '') }),
           ...(model === undefined ? {} : { model }),
           ...(api === undefined ? {} : { api }),
+          ...(approvals === undefined ? {} : { approvals }),
         },
       ];
     }),

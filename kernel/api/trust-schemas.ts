@@ -245,7 +245,9 @@ export const ApprovalSchema = named(
     gate: z.string(),
     rule: z.string(),
     principal: z.string(),
-    summary: z.unknown().describe('What is asked for, such as {"method", "url", "secrets", "bytes"}'),
+    summary: z
+      .unknown()
+      .describe('What is asked for: {"method", "url", "secrets", "bytes"} of a request, {"tool", "risk", "input", "thread"} of a tool'),
     digest: z.string().describe('Of the request that it is for: SHA-256 in hex'),
     lease_id: z.string().nullable(),
     run_id: z.string().nullable(),

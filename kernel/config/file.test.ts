@@ -61,6 +61,9 @@ sandbox: {isolation: namespaces+seccomp, memory_mb: 1024, most: 20, warm: 2}
   assert.deepEqual(sandbox, { isolation: 'namespaces+seccomp', memory_mb: 1024, most: 20, warm: 2 });
   assert.match(problems('agents: {default_harness: abacus}')[0] ?? '', /^line 1: agents\.default_harness: /);
   assert.match(problems('agents:\n  harnesses:\n    claude: {key: sk-1}')[0] ?? '', /^line 3: agents\.harnesses\.claude\.key: unknown key/);
+  assert.deepEqual(problems('agents:\n  harnesses:\n    pi:\n      approvals: ask'), [
+    'line 4: agents.harnesses.pi.approvals: pi has no way to ask before it runs a tool',
+  ]);
   assert.match(problems('sandbox: {memory_mb: 1}')[0] ?? '', /^line 1: sandbox\.memory_mb: /);
 });
 

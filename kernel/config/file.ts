@@ -45,11 +45,15 @@ const EGRESS = z.strictObject({
 
 const HARNESSES = ['claude', 'codex', 'pi', 'amp', 'demo'] as const;
 
+/** They run their tools, and their protocol has no question. */
+const CANNOT_ASK = ['pi', 'amp'] as const;
+
 const HARNESS = z.strictObject({
   secret: text.optional(),
   base_url: z.url({ protocol: /^https?$/, error: 'expected an address such as https://gateway.example.com' }).optional(),
   model: text.optional(),
   api: z.enum(['anthropic-messages', 'openai-responses', 'openai-completions']).optional(),
+  approvals: z.enum(['ask', 'none']).optional(),
 });
 
 const AGENTS = z.strictObject({
@@ -58,7 +62,14 @@ const AGENTS = z.strictObject({
   silence_minutes: z.number().min(0.1).max(1440).optional(),
   turn_hours: z.number().min(0.01).max(24).optional(),
   idle_minutes: z.number().min(0.1).max(1440).optional(),
-  harnesses: z.partialRecord(z.enum(HARNESSES), HARNESS).optional(),
+  harnesses: z
+    .partialRecord(z.enum(HARNESSES), HARNESS)
+    .superRefine((given, context) => {
+      for (const kind of CANNOT_ASK)
+        if (given[kind]?.approvals === 'ask')
+          context.addIssue({ code: 'custom', path: [kind, 'approvals'], message: `${kind} has no way to ask before it runs a tool` });
+    })
+    .optional(),
 });
 
 const SANDBOX = z.strictObject({

@@ -1,6 +1,6 @@
 /** The decision on a request: the active policy, the approvals that it asks for, and the limits that it counts. */
 import { createHash } from 'node:crypto';
-import { type ActivePolicy, type Decision, type EgressRequest, policyTime } from '../policy/index.ts';
+import { type ActivePolicy, type Decision, decideCounted, type EgressRequest, policyTime } from '../policy/index.ts';
 import { canonicalJson } from '../store/index.ts';
 import type { Channel } from './exchange.ts';
 import type { EgressRules } from './rules.ts';
@@ -100,15 +100,9 @@ export function createGate(options: GateOptions): Gate {
         });
       const beside = shadowOf(decision, shadow, request);
       const verdict: Verdict = { ...facts, request, ...errorsOf(decision), ...(beside === undefined ? {} : { shadow: beside }) };
-      let { gate } = decision;
-      const exhausted: string[] = [];
-      for (const limit of decision.limits) {
-        if (await asking(options.takeLimit(limit.rule, limit.key, limit.max, limit.perMs))) continue;
-        exhausted.push(limit.rule);
-        gate ??= limit.gate;
-      }
-      if (decision.effect !== 'approve' && exhausted.length === 0) return verdict;
-      const approval = await approved(request, { rule: decision.rule, gate: gate ?? 'default' }, channel, outgoing, isGone);
+      const { effect, gate, exhausted } = await asking(decideCounted(decision, options.takeLimit));
+      if (effect === 'allow') return verdict;
+      const approval = await approved(request, { rule: decision.rule, gate }, channel, outgoing, isGone);
       return { ...verdict, approval, ...(exhausted.length === 0 ? {} : { exhausted }) };
     },
   };

@@ -1,5 +1,5 @@
-/** Approvals as people meet them: what waits, and deciding it. Asking for one, and using it, is the firewall's business. */
-import type { Queryable } from '../store/index.ts';
+/** Approvals: asking a person, waiting for the answer, and giving it. What is asked, and what an answer allows, is its asker's business. */
+import { type Queryable, type Store, uuidv7 } from '../store/index.ts';
 import { PolicyError } from './errors.ts';
 import type { Parts } from './versions.ts';
 
@@ -96,6 +96,128 @@ export async function decideApproval(
     await tx.query(`select pg_notify('centaur_approvals', $1)`, [approvalId]);
     return toView(rows[0] as Row);
   });
+}
+
+export interface Question {
+  /** Of exactly what will happen. One question a digest is open at a time. */
+  readonly digest: Buffer;
+  readonly gate: string;
+  readonly rule: string;
+  readonly principal: string;
+  /** What a person sees. No secrets. */
+  readonly summary: Readonly<Record<string, unknown>>;
+  readonly leaseId?: string | undefined;
+  readonly runId?: string | undefined;
+  /** How long a person has. */
+  readonly seconds: number;
+  /** A question that was answered is asked again: never, or when a denial is older than this many seconds. */
+  readonly askAgainAfter: number | 'never';
+}
+
+export interface Asked {
+  readonly approvalId: string;
+  readonly state: ApprovalState;
+  readonly reason: string | null;
+  readonly expiresAt: number;
+  /** It was not there before. */
+  readonly isNew: boolean;
+}
+
+/** Asks, or finds that it was asked. */
+export async function askApproval({ store, audit }: Parts, question: Question): Promise<Asked> {
+  const { digest, gate, rule, principal, summary, leaseId, runId, seconds, askAgainAfter } = question;
+  return store.transaction(async (tx) => {
+    // questions of one digest one after the other: one is enough
+    await tx.query('select pg_advisory_xact_lock(7226013, $1)', [digest.readInt32BE(0)]);
+    const { rows } = await tx.query<AskedRow>(
+      `select approval_id, ${STATE} as state, reason, expires_at from approvals where digest = $1
+         and ($2::float8 is null or (state in ('pending', 'approved') and expires_at > now())
+           or (state = 'denied' and decided_at > now() - make_interval(secs => $2)))
+       order by approval_id desc limit 1`,
+      [digest, askAgainAfter === 'never' ? null : askAgainAfter],
+    );
+    const [known] = rows;
+    if (known !== undefined) return toAsked(known, false);
+    const approvalId = uuidv7(store.now());
+    const auditId = await audit.append(tx, {
+      action: 'approval.request',
+      actor: principal,
+      resource: `approval:${approvalId}`,
+      leaseId,
+      runId,
+      details: { gate, rule, digest: digest.toString('hex'), ...summary },
+    });
+    const { rows: made } = await tx.query<AskedRow>(
+      `insert into approvals (approval_id, digest, gate, rule, principal, summary, state, lease_id, run_id, expires_at, audit_id)
+       values ($1, $2, $3, $4, $5, $6, 'pending', $7, $8, now() + make_interval(secs => $9), $10)
+       returning approval_id, state, reason, expires_at`,
+      [approvalId, digest, gate, rule, principal, JSON.stringify(summary), leaseId ?? null, runId ?? null, seconds, auditId],
+    );
+    await tx.query(`select pg_notify('centaur_approvals', $1)`, [approvalId]);
+    return toAsked(made[0] as AskedRow, true);
+  });
+}
+
+interface AskedRow {
+  readonly approval_id: string;
+  readonly state: ApprovalState;
+  readonly reason: string | null;
+  readonly expires_at: number;
+}
+
+function toAsked({ approval_id, state, reason, expires_at }: AskedRow, isNew: boolean): Asked {
+  return { approvalId: approval_id, state, reason, expiresAt: expires_at, isNew };
+}
+
+/** How often is looked without a notification. */
+const LOOK_MS = 1000;
+
+/** Resolves when it is not pending any more, after `ms`, or soon after the asker has gone. */
+export async function decisionOn(
+  store: Pick<Store, 'query' | 'listener'>,
+  approvalId: string,
+  ms: number,
+  isGone: () => boolean,
+): Promise<{ readonly state: ApprovalState; readonly reason: string | null }> {
+  let told = () => {};
+  const unlisten = await store.listener.on('centaur_approvals', (payload) => {
+    if (payload === approvalId || payload === '') told();
+  });
+  try {
+    for (const deadline = performance.now() + ms; ;) {
+      const { rows } = await store.query<{ state: ApprovalState; reason: string | null }>(
+        `select ${STATE} as state, reason from approvals where approval_id = $1`,
+        [approvalId],
+      );
+      const [row] = rows;
+      if (row === undefined) throw notFound(approvalId);
+      const left = deadline - performance.now();
+      if (row.state !== 'pending' || left <= 0 || isGone()) return row;
+      await new Promise<void>((resolve) => {
+        told = resolve;
+        setTimeout(resolve, Math.min(left, LOOK_MS));
+      });
+    }
+  } finally {
+    unlisten();
+  }
+}
+
+/** Of questions about a run itself, not about what its lease sends: nobody waits for the answers any more. */
+export async function withdrawApprovals({ store }: Pick<Parts, 'store'>, runId: string): Promise<void> {
+  await store.query(
+    `update approvals set expires_at = now() where state = 'pending' and run_id = $1 and lease_id is null and expires_at > now()`,
+    [runId],
+  );
+}
+
+/** Takes an approval that was given; false when somebody else has used it. */
+export async function consumeApproval(store: Queryable, approvalId: string): Promise<boolean> {
+  const { rowCount } = await store.query(
+    `update approvals set state = 'consumed', consumed_at = now() where approval_id = $1 and state = 'approved'`,
+    [approvalId],
+  );
+  return rowCount === 1;
 }
 
 function decidedText({ approval_id, state, decided_by, decided_at, expires_at }: ApprovalView): string {

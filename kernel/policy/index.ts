@@ -6,7 +6,18 @@
  * decision takes microseconds, whatever an agent puts into it. It never resolves a secret, asks a person or sends
  * anything: it says what should be done, and others do it.
  */
-export { type ApprovalFilter, type ApprovalState, type ApprovalView, decideApproval, getApproval, listApprovals } from './approvals.ts';
+export {
+  type ApprovalFilter,
+  type ApprovalState,
+  type ApprovalView,
+  askApproval,
+  consumeApproval,
+  decideApproval,
+  decisionOn,
+  getApproval,
+  listApprovals,
+  withdrawApprovals,
+} from './approvals.ts';
 export {
   backtest,
   type BacktestOptions,
@@ -20,7 +31,7 @@ export { type CompiledPolicy, compilePolicy, type PolicySchemas, type TestOutcom
 export type { Problem } from './document.ts';
 export { PolicyError, type PolicyErrorCode } from './errors.ts';
 export type { JsonSchema } from './expression.ts';
-export { pruneLimits, takeLimit } from './limits.ts';
+export { decideCounted, pruneLimits, takeLimit } from './limits.ts';
 export type { Gate, Rule } from './parse.ts';
 export {
   type Decision,

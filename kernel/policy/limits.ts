@@ -1,5 +1,7 @@
 /** Counting what rules with a limit have allowed. */
 import type { Store } from '../store/index.ts';
+import { DEFAULT_GATE_NAME } from './parse.ts';
+import type { Decision, Effect } from './types.ts';
 
 /** Longer than the longest window. */
 const KEPT_DAYS = 32;
@@ -27,6 +29,22 @@ export async function takeLimit(
     [rule, key, start, max],
   );
   return rowCount === 1;
+}
+
+/** A decision once the uses of its allowances are counted: beyond a limit a person is asked. */
+export async function decideCounted(
+  decision: Decision,
+  take: (rule: string, key: string, max: number, perMs: number) => Promise<boolean>,
+): Promise<{ readonly effect: Effect; readonly gate: string; readonly exhausted: readonly string[] }> {
+  let { gate } = decision;
+  const exhausted: string[] = [];
+  for (const limit of decision.limits) {
+    if (await take(limit.rule, limit.key, limit.max, limit.perMs)) continue;
+    exhausted.push(limit.rule);
+    gate ??= limit.gate;
+  }
+  const effect = decision.effect === 'allow' && exhausted.length > 0 ? 'approve' : decision.effect;
+  return { effect, gate: gate ?? DEFAULT_GATE_NAME, exhausted };
 }
 
 /** Forgets windows that are over. Answers how many. */

@@ -47,7 +47,7 @@ export interface SandboxRecord {
 
 export interface TurnSignal {
   readonly position: number;
-  readonly kind: 'steer' | 'approval';
+  readonly kind: 'steer';
   readonly body: unknown;
 }
 

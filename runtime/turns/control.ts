@@ -1,6 +1,6 @@
-/** What comes to a running turn from outside: more input, an answer, a cancellation, or its time being over. */
+/** What comes to a running turn from outside: more input, a cancellation, or its time being over. */
 import type { Threads } from '@centaur/kernel/threads';
-import type { ApprovalAnswer, ContentBlock } from '../harness/index.ts';
+import type { ContentBlock } from '../harness/index.ts';
 import type { Conversation } from './conversation.ts';
 import type { Deadlines, Owner } from './turn.ts';
 
@@ -24,6 +24,8 @@ export function watchSignals(
     readonly deadlines: Deadlines;
     /** Whether the harness is at work on the turn, and can be told something. */
     isRunning(): boolean;
+    /** Whether the harness waits for a person, and so cannot be heard. */
+    waits(): boolean;
     stop(reason: 'cancelled' | 'silence_deadline_exceeded' | 'hard_deadline_exceeded'): Promise<void>;
     fail(error: unknown): void;
   },
@@ -46,6 +48,7 @@ export function watchSignals(
   }, LOOK_MS);
   const clock = setInterval(() => {
     const now = performance.now();
+    if (turn.waits()) lastHeard = now;
     if (now - began > deadlines.hardMs) guard(turn.stop('hard_deadline_exceeded'));
     else if (now - lastHeard > deadlines.silenceMs) guard(turn.stop('silence_deadline_exceeded'));
   }, CLOCK_MS);
@@ -73,15 +76,11 @@ export function watchSignals(
         told = signals.length > 0;
         return;
       } else
-        for (const { kind, position, body } of signals) {
+        for (const { position, body } of signals) {
           // it was read before the journal had told that it was said; or the turn has ended meanwhile
           if (position <= conversation.signalPosition) continue;
           if (closed || !turn.isRunning()) return;
-          if (kind === 'steer') await conversation.steer(position, body as readonly ContentBlock[]);
-          else {
-            const { approval_id, ...answer } = body as { readonly approval_id: string } & ApprovalAnswer;
-            await conversation.answer(position, approval_id, answer);
-          }
+          await conversation.steer(position, body as readonly ContentBlock[]);
         }
     }
   }

@@ -16,7 +16,7 @@ type Call =
   | { readonly call: 'turn'; readonly execution_id: string; readonly input: TurnInput }
   | { readonly call: 'steer'; readonly position: number; readonly content: readonly ContentBlock[] }
   | { readonly call: 'interrupt' }
-  | { readonly call: 'answer'; readonly position: number; readonly approval_id: string; readonly answer: ApprovalAnswer };
+  | { readonly call: 'answer'; readonly approval_id: string; readonly answer: ApprovalAnswer };
 
 /** `at`: of the journal, what had been read when the call was made. */
 type Note = { readonly id: string } & ({ readonly call: 'reply' } | (Call & { readonly at: number }));
@@ -39,7 +39,7 @@ export interface Conversation {
   readonly stderr: string;
   /** Whether the harness has taken this turn. */
   hasTaken(executionId: string): boolean;
-  /** Of the last steer or answer that the harness was given. */
+  /** Of the last steer that the harness was given. */
   readonly signalPosition: number;
   readonly ready: boolean;
   readonly busy: boolean;
@@ -53,7 +53,7 @@ export interface Conversation {
   turn(executionId: string, input: TurnInput): Promise<void>;
   steer(position: number, content: readonly ContentBlock[]): Promise<void>;
   interrupt(): Promise<void>;
-  answer(position: number, approvalId: string, answer: ApprovalAnswer): Promise<void>;
+  answer(approvalId: string, answer: ApprovalAnswer): Promise<void>;
 }
 
 /** Enough of its error output to see why it ended. */
@@ -148,7 +148,7 @@ export function createConversation(process: SandboxProcess, codec: Codec, option
       current = asked.execution_id;
       taken.add(asked.execution_id);
     }
-    if (asked.call === 'steer' || asked.call === 'answer') signalPosition = Math.max(signalPosition, asked.position);
+    if (asked.call === 'steer') signalPosition = Math.max(signalPosition, asked.position);
   }
 
   async function settle(): Promise<void> {
@@ -228,8 +228,8 @@ export function createConversation(process: SandboxProcess, codec: Codec, option
       tell({ call: 'turn', execution_id, input }, { call: 'turn', execution_id, input: { ...input, content: outline(input.content) } }),
     steer: (at, content) => tell({ call: 'steer', position: at, content }, { call: 'steer', position: at, content: outline(content) }),
     interrupt: () => tell({ call: 'interrupt' }, { call: 'interrupt' }),
-    answer(at, approval_id, answer) {
-      const asked: Call = { call: 'answer', position: at, approval_id, answer };
+    answer(approval_id, answer) {
+      const asked: Call = { call: 'answer', approval_id, answer };
       return tell(asked, asked);
     },
   };

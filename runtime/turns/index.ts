@@ -4,11 +4,12 @@
  * It promises that a turn is given to a harness once, however often its worker changes; that each of its events is stored
  * once, in order; that a turn which began ends with exactly one terminal event; and that a sandbox gets placeholders and no
  * key. Read `turn.ts` for the course of one, `conversation.ts` for how a harness is spoken with across processes, `place.ts`
- * for sandboxes and processes, `access.ts` for what they may use.
+ * for sandboxes and processes, `access.ts` for what they may use, `permissions.ts` for what a harness asks before it does it.
  */
 import type { RegisteredWorkflow } from '@centaur/kernel/engine';
 import type { StoreLogEntry } from '@centaur/kernel/store';
 import type { SandboxBackend } from '../sandbox/types.ts';
+import { createPermissions } from './permissions.ts';
 import { createPlaces, type PlaceOptions } from './place.ts';
 import { sweepSandboxes } from './sweep.ts';
 import type { Deadlines } from './turn.ts';
@@ -46,7 +47,8 @@ export function createTurns(options: TurnsOptions): Turns {
   const { threads, sandboxes, log } = options;
   const places = createPlaces(options);
   const detaching = new AbortController();
-  const parts = { threads, places, deadlines: { ...DEADLINES, ...options.deadlines }, detached: detaching.signal, log };
+  const permissions = createPermissions(options.installation);
+  const parts = { threads, places, permissions, deadlines: { ...DEADLINES, ...options.deadlines }, detached: detaching.signal, log };
   const sweep = () => sweepSandboxes({ threads, sandboxes, places, idleMs: options.idleMs ?? IDLE_MS, log });
   const timer = setInterval(
     () =>

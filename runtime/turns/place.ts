@@ -165,7 +165,7 @@ export function createPlaces(options: PlaceOptions): Places {
         program,
         home: sandbox.home,
         cwd: sandbox.workspace,
-        approvals: 'none',
+        approvals: setting.approvals ?? 'none',
         upstream: {
           placeholder: access.placeholders[setting.secret] as string,
           ...(setting.baseUrl === undefined ? {} : { baseUrl: setting.baseUrl }),
@@ -207,7 +207,7 @@ export function createPlaces(options: PlaceOptions): Places {
     function begin(process: SandboxProcess, sandbox: Sandbox, resume: string | undefined): Conversation {
       return createConversation(process, harness.createCodec(), {
         cwd: sandbox.workspace,
-        approvals: 'none',
+        approvals: setting.approvals ?? 'none',
         ...(model === undefined ? {} : { model }),
         ...(resume === undefined ? {} : { resume }),
       });

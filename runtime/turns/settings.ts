@@ -7,6 +7,8 @@ export interface HarnessSetting {
   /** A gateway instead of the vendor's own address, without the version. */
   readonly baseUrl?: string;
   readonly model?: string;
+  /** Whether it asks before it runs a tool; the policy answers. */
+  readonly approvals?: 'ask' | 'none';
   /** For pi, which speaks several. */
   readonly api?: 'anthropic-messages' | 'openai-responses' | 'openai-completions';
 }

@@ -79,6 +79,7 @@ function standIns(
   const parts: TurnParts = {
     threads,
     places,
+    permissions: { answer: async () => ({ allow: true }), withdraw: async () => {} },
     deadlines: { silenceMs: 60_000, hardMs: 600_000, graceMs: 300 },
     detached: new AbortController().signal,
     log: () => {},
@@ -199,4 +200,24 @@ test('the journal of a sandbox that died is read to its end before anything is r
   await run();
   assert.deepEqual([state.end?.status, state.end?.reason, state.opened], ['failed_permanent', 'sandbox_lost', 1]);
   assert.match(state.end?.errorText ?? '', /a tool had run/);
+});
+
+test('what fails in a sandbox that dies is no failure of the harness, and begins again', async () => {
+  for (const known of [true, false]) {
+    const process = createProcess(() => {});
+    await givenBefore(process);
+    process.add(
+      says({
+        type: 'result',
+        subtype: 'error_during_execution',
+        is_error: true,
+        result: 'the connection was closed',
+        session_id: 's1',
+        usage: {},
+      }),
+    );
+    const { state, run } = standIns(process, { begunBefore: false, known: () => known });
+    await run();
+    assert.deepEqual([state.end?.reason, state.opened], known ? ['harness_error', 1] : ['sandbox_lost', 3]);
+  }
 });

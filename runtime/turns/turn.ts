@@ -16,6 +16,7 @@ import { SandboxError } from '../sandbox/errors.ts';
 import { watchSignals } from './control.ts';
 import type { Heard } from './conversation.ts';
 import { toContent } from './input.ts';
+import type { Permissions } from './permissions.ts';
 import type { Place, Places, Renewal } from './place.ts';
 import { createEventStream } from './stream.ts';
 
@@ -26,6 +27,7 @@ type Execution = Awaited<ReturnType<Threads['getExecution']>>;
 export interface TurnParts {
   readonly threads: Threads;
   readonly places: Places;
+  readonly permissions: Permissions;
   readonly deadlines: Deadlines;
   /** Aborts when this process stops: its turns go on in their sandboxes, and in whoever takes them over. */
   readonly detached: AbortSignal;
@@ -68,6 +70,7 @@ type Attempt =
   | { readonly kind: 'unheard'; readonly message: string; readonly sandboxId: string };
 
 type TurnCompleted = Extract<HarnessEvent, { type: 'turn.completed' }>;
+type ApprovalRequest = Extract<HarnessEvent, { type: 'approval.request' }>;
 type Why = Extract<TerminalReason, 'cancelled' | 'silence_deadline_exceeded' | 'hard_deadline_exceeded'>;
 
 /** @throws what ends this worker's part in the turn: it was taken over, or the worker stops */
@@ -76,6 +79,7 @@ export async function runTurn(parts: TurnParts, begun: Owner, signal: AbortSigna
   let turn = await threads.turns.begin(begun);
   const owner: Owner = { ...begun, workerId: turn.workerId };
   if (turn.status === 'running' || turn.status === 'cancel_requested') await run();
+  await parts.permissions.withdraw(owner.runId);
   return threads.getExecution(owner.executionId);
 
   async function run(): Promise<void> {
@@ -240,8 +244,43 @@ async function talk(parts: TurnParts, place: Place, turn: Turn, owner: Owner, ta
     await conversation.interrupt();
   }
 
+  /** What the harness asks, until it is answered; true when somebody looks for the answer. */
+  const questions = new Map<string, { readonly event: ApprovalRequest; asked: boolean }>();
+  const hardMs = turn.startedAt + deadlines.hardMs - Date.now();
+
+  /** Of an earlier worker too: what it asked is found again. */
+  function answerQuestions(): void {
+    if (!conversation.caughtUp) return;
+    for (const question of questions.values()) {
+      if (question.asked) continue;
+      question.asked = true;
+      answer(question.event).catch((error: unknown) => {
+        if (!listening.aborted) over.abort(error);
+      });
+    }
+  }
+
+  async function answer({ id, tool, input }: ApprovalRequest): Promise<void> {
+    const { threadKey, executionId, runId } = owner;
+    const request = { threadKey, executionId, runId, harness: turn.harness, id, tool, input, ms: Math.max(1000, hardMs) };
+    const given = await parts.permissions.answer(request, listening, async ({ approvalId, gate, expiresAt, isNew }) => {
+      if (!isNew && (await threads.turns.hasEvent(owner, 'approval_pending'))) return;
+      // behind the question
+      await events.drained();
+      const expires_at = new Date(expiresAt).toISOString();
+      await threads.turns.append(owner, [
+        {
+          kind: 'approval_pending',
+          data: { type: 'approval.pending', execution_id: executionId, id, approval_id: approvalId, gate, expires_at },
+        },
+      ]);
+    });
+    if (!listening.aborted && questions.has(id)) await conversation.answer(id, given);
+  }
+
   const control = watchSignals(threads, owner, {
-    deadlines: { ...deadlines, hardMs: turn.startedAt + deadlines.hardMs - Date.now() },
+    deadlines: { ...deadlines, hardMs },
+    waits: () => questions.size > 0,
     isRunning: () => conversation.caughtUp && conversation.busy,
     conversation,
     stop,
@@ -252,7 +291,11 @@ async function talk(parts: TurnParts, place: Place, turn: Turn, owner: Owner, ta
     for await (const heard of conversation.listen(listening)) {
       control.heard();
       if (heard.executionId === owner.executionId) {
-        for (const event of heard.events) tale.hear(event);
+        for (const event of heard.events) {
+          tale.hear(event);
+          if (event.type === 'approval.request') questions.set(event.id, { event, asked: false });
+          if (event.type === 'approval.resolved') questions.delete(event.id);
+        }
         tale.offset = heard.offset;
         // its completion is stored with the end of the turn, and only if that is the end
         const fresh = heard.events.filter((event) => event.type !== 'turn.completed' && event.type !== 'turn.started');
@@ -267,6 +310,7 @@ async function talk(parts: TurnParts, place: Place, turn: Turn, owner: Owner, ta
         if (unfit !== undefined) break;
       }
       control.look();
+      answerQuestions();
     }
     await events.drained();
   } catch (error) {
@@ -293,16 +337,23 @@ async function talk(parts: TurnParts, place: Place, turn: Turn, owner: Owner, ta
     over.abort();
   }
   if (unfit !== undefined) return { kind: 'unfit', message: unfit };
-  if (tale.completed !== undefined && tale.completed.status !== 'crashed')
-    return { kind: 'ended', completed: tale.completed, errorClass: tale.errorClass, why };
+  const { completed } = tale;
+  // of a sandbox that dies its connections are the first to go, which a harness may live to call a failure of its own
+  const isLost = async () => !(await places.isReady(sandbox.id).catch(() => true));
+  if (
+    completed !== undefined &&
+    completed.status !== 'crashed' &&
+    (completed.status !== 'failed' || why !== undefined || !(await isLost()))
+  )
+    return { kind: 'ended', completed, errorClass: tale.errorClass, why };
   const said = conversation.stderr.trim().split('\n').at(-1) ?? '';
   const message =
     exited?.reason === 'memory'
       ? 'it needed more memory than a sandbox has'
-      : tale.completed === undefined
+      : completed === undefined
         ? `the harness ended before it took the turn${said === '' ? '' : `: ${said.slice(0, 500)}`}`
-        : (tale.completed.error ?? 'the harness ended in the middle of the turn');
-  const isSandbox = exited?.reason === 'lost' || exited?.reason === 'memory' || !(await places.isReady(sandbox.id).catch(() => true));
+        : (completed.error ?? 'the harness ended in the middle of the turn');
+  const isSandbox = exited?.reason === 'lost' || exited?.reason === 'memory' || (await isLost());
   return isSandbox ? died(`the sandbox was lost: ${message}`, 'sandbox') : died(message, 'process');
 
   async function give(): Promise<void> {

@@ -171,6 +171,16 @@ export type ThreadEventData =
       readonly content: readonly MessagePart[];
       readonly user_id: string | null;
     }
+  /** A person has to decide before the tool runs. */
+  | {
+      readonly type: 'approval.pending';
+      readonly execution_id: string;
+      /** Of the harness's question: see `approval.request`. */
+      readonly id: string;
+      readonly approval_id: string;
+      readonly gate: string;
+      readonly expires_at: string;
+    }
   | { readonly type: 'assignment.released'; readonly assignment_generation: number }
   | ({ readonly type: 'final_delivery.ready' } & FinalPayload)
   | { readonly type: 'final_delivery.delivered'; readonly execution_id: string; readonly thread_key: string }

@@ -30,6 +30,7 @@ export interface WorkerSettings {
   /** With the real CLIs. */
   readonly harnessDir?: string;
   readonly deadlines?: { readonly silenceMs?: number; readonly hardMs?: number; readonly graceMs?: number };
+  readonly approvals?: 'ask';
 }
 
 export interface AgentWorker extends AsyncDisposable {
@@ -79,16 +80,18 @@ export async function createAgentWorker(
     log,
   });
   const sandboxes = createLocalBackend({ stateDir: settings.stateDir, log });
+  const { approvals } = settings;
   const model = { secret: MODEL_SECRET, baseUrl: settings.modelUrl };
+  const asking = { ...model, ...(approvals === undefined ? {} : { approvals }) };
   const turns = createTurns({
     installation,
     threads,
     sandboxes,
     settings: {
       ...DEFAULT_SETTINGS,
-      demo: model,
-      claude: { ...model, model: 'claude-sonnet-4-5' },
-      codex: { ...model, model: 'gpt-5-codex' },
+      demo: asking,
+      claude: { ...asking, model: 'claude-sonnet-4-5' },
+      codex: { ...asking, model: 'gpt-5-codex' },
       pi: { ...model, model: 'scripted' },
     },
     limits: { memoryMb: settings.harnessDir === undefined ? 512 : 2048, processes: 256, diskMb: 256, tmpMb: 64, cpus: 2 },
@@ -142,6 +145,7 @@ export async function createTestAgents(
     readonly deadlines?: WorkerSettings['deadlines'];
     readonly leaseMs?: number;
     readonly harnessDir?: string;
+    readonly approvals?: 'ask';
   } = {},
 ): Promise<TestAgents> {
   ensureBubblewrap();
@@ -172,6 +176,7 @@ export async function createTestAgents(
     ...(options.deadlines === undefined ? {} : { deadlines: options.deadlines }),
     ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
     ...(options.harnessDir === undefined ? {} : { harnessDir: options.harnessDir }),
+    ...(options.approvals === undefined ? {} : { approvals: options.approvals }),
   };
   const logs: TestAgents['logs'] = [];
   const another = async (working = true) => rest.use(await createAgentWorker(settings, working, (entry) => logs.push(entry)));

@@ -332,7 +332,7 @@ function viewOf(entry: Entry): SandboxView {
   return {
     id: entry.spec.id,
     labels: entry.spec.labels,
-    state: entry.reason === null ? 'ready' : 'dead',
+    state: entry.reason === null && entry.live?.ending !== true ? 'ready' : 'dead',
     source: entry.source,
     home: entry.home,
     workspace: entry.workspace,

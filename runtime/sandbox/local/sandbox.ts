@@ -39,6 +39,8 @@ export interface LiveSandbox {
   readonly workspace: string;
   readonly cgroup: Cgroup | undefined;
   readonly limits: SandboxLimits;
+  /** From the moment on at which it loses its relays. */
+  readonly ending: boolean;
   /** Resolves with why it died, once everything in it has. */
   readonly ended: Promise<string>;
   /** Whose it is from now on, for whoever cleans up after a crash. */
@@ -162,6 +164,9 @@ async function start(shape: Shape, around: Surroundings, lease: UidLease | undef
     workspace: paths.workspace,
     cgroup,
     limits: shape.limits,
+    get ending() {
+      return stopping !== undefined;
+    },
     ended,
     claim: (sandboxId) => writeNote(box, { ...note, sandboxId }),
     killWorkload: () => {
