@@ -17,6 +17,8 @@ import { EngineError } from './errors.ts';
 export interface AgentRequest extends AgentOptions {
   /** Two requests with one id are one turn. */
   readonly id: string;
+  /** Of the workflow. Cancelled, it takes the turn with it. */
+  readonly runId: string;
   readonly threadKey: string;
   readonly traceId: string | null;
 }
@@ -45,6 +47,7 @@ export function agentCalls(
     const request: AgentRequest = {
       ...options,
       id: `wf:${runId}:${numbered}`,
+      runId,
       threadKey: options.threadKey ?? `workflow:${runId}:${numbered}`,
       traceId,
     };

@@ -1,5 +1,6 @@
 /** Agent turns that workflows ask for. */
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import type { AgentResult, RunAgentsResult } from '@centaur/sdk';
 import { createTestThreads } from '../../test/support/threads.ts';
@@ -69,7 +70,7 @@ test('a start goes on at once, a turn that fails is returned, and at least three
 
 test('a step that is executed again asks for the same turn', async () => {
   await using t = await createTestThreads();
-  const request = { id: 'wf:x:ask', threadKey: 'again', traceId: null, text: 'once' };
+  const request = { id: 'wf:x:ask', runId: randomUUID(), threadKey: 'again', traceId: null, text: 'once' };
   const first = await t.threads.startAgent(request);
   const second = await t.threads.startAgent(request);
   assert.deepEqual(second, first);
@@ -92,6 +93,31 @@ test('a turn whose run is cancelled ends, with an event that says so', async () 
   await t.engine.engine.cancelRun(run_id as string);
   const execution = await t.ended(executionId);
   assert.deepEqual([execution.status, execution.terminal_reason], ['cancelled', 'cancelled']);
+});
+
+test('a workflow that is cancelled takes its turns with it, those that wait too', async () => {
+  await using t = await createTestThreads();
+  let inTurn = () => undefined as unknown;
+  const begun = new Promise((resolve) => (inTurn = () => resolve(undefined)));
+  t.onTurn(async (owner, threads) => {
+    await threads.turns.begin(owner);
+    inTurn();
+    await eventually(async () => (await threads.turns.readSignals(owner, 0)).cancelRequested, { timeoutMs: 30_000 });
+    await threads.turns.finish(owner, { status: 'cancelled', reason: 'cancelled', resultText: '' });
+  });
+  t.engine.registry.define('asks', async (_: unknown, ctx) => {
+    const first = await ctx.startAgent('first', { text: 'a', threadKey: 'shared' });
+    const second = await ctx.startAgent('second', { text: 'b', threadKey: 'shared' });
+    return [await ctx.waitForAgent('one', first), await ctx.waitForAgent('two', second)];
+  });
+  const { run_id } = await t.engine.engine.start({ workflow_name: 'asks' });
+  await begun;
+  const executions = await eventually(async () => {
+    const { items } = await t.threads.listExecutions('shared', { limit: 10 });
+    return items.length === 2 ? items : undefined;
+  });
+  await t.engine.engine.cancelRun(run_id);
+  for (const { execution_id } of executions) assert.equal((await t.ended(execution_id)).status, 'cancelled');
 });
 
 test('bad calls of agents say what is wrong', async () => {

@@ -38,6 +38,7 @@ export async function startAgent(
     delivery: request.delivery,
     user_id: userId,
     metadata,
+    asked_by: request.runId,
   });
   // answers with the run that is there
   const run_id = await startTurn({ threadKey, executionId: execution_id });

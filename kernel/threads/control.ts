@@ -33,6 +33,21 @@ export async function cancelExecution(store: Store, executionId: string): Promis
   });
 }
 
+/** Turns that workflows asked for whose runs were cancelled. Answers how many. */
+export async function cancelAsked(store: Store): Promise<number> {
+  const { rows } = await store.query<{ execution_id: string }>(
+    `select e.execution_id from agent_execution_requests e join workflow_runs_finished f on f.run_id = e.asked_by
+     where e.asked_by is not null and e.status in ('queued', 'running') and f.status = 'n' limit 100`,
+  );
+  for (const { execution_id } of rows) {
+    // it may have ended meanwhile
+    await cancelExecution(store, execution_id).catch((error: unknown) => {
+      if (!(error instanceof ThreadError) || error.code !== 'EXECUTION_FINISHED') throw error;
+    });
+  }
+  return rows.length;
+}
+
 /** Every turn of the thread that has not ended. In the caller's transaction, which holds the thread's row. */
 export async function cancelAll(tx: Queryable, threadKey: string, reason: TerminalReason): Promise<readonly string[]> {
   const { rows } = await tx.query<{ execution_id: string; status: ExecutionStatus }>(

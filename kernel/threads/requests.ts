@@ -246,8 +246,8 @@ export async function acceptExecution(store: Store, catalogue: Catalogue, reques
     const platform = request.platform ?? (typeof delivery['platform'] === 'string' ? delivery['platform'] : 'dev');
     await tx.query(
       `insert into agent_execution_requests (thread_key, execution_id, assignment_generation, execute_id, request_hash, harness, persona_id,
-         model, effort, platform, delivery, metadata, user_id)
-       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+         model, effort, platform, delivery, metadata, user_id, asked_by)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
       [
         request.thread_key,
         executionId,
@@ -262,6 +262,7 @@ export async function acceptExecution(store: Store, catalogue: Catalogue, reques
         JSON.stringify(delivery),
         JSON.stringify(request.metadata ?? {}),
         request.user_id ?? null,
+        request.asked_by ?? null,
       ],
     );
     await appendIn(tx, request.thread_key, executionId, [stateEvent(request.thread_key, executionId, { status: 'queued' })]);

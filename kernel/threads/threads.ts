@@ -2,7 +2,7 @@ import type { AgentRequest } from '../engine/index.ts';
 import type { Store, StoreLogEntry } from '../store/index.ts';
 import { executeFor, startAgent } from './agents.ts';
 import { listAttachments, type NewAttachment, readAttachment } from './attachments.ts';
-import { cancelExecution, type CancelAnswer, release, type ReleaseAnswer, steerExecution } from './control.ts';
+import { cancelAsked, cancelExecution, type CancelAnswer, release, type ReleaseAnswer, steerExecution } from './control.ts';
 import { claimDeliveries, type ClaimedDelivery, failDelivery, renewDelivery, retryDelivery, settleDelivery } from './deliveries.ts';
 import { createEventLog, EVENTS_CHANNEL, type TurnOwner } from './events.ts';
 import { getExecution, getThread, listExecutions, listMessages, listThreads } from './reads.ts';
@@ -135,7 +135,7 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
   });
   const sweep = setInterval(
     () =>
-      Promise.all([startForgotten(), endAbandoned(store)]).catch((error: Error) =>
+      Promise.all([startForgotten(), endAbandoned(store), cancelAsked(store)]).catch((error: Error) =>
         log({ level: 'warn', message: 'looking for turns that were left behind failed; trying again', error: error.message }),
       ),
     SWEEP_MS,

@@ -83,6 +83,8 @@ export interface ExecuteRequest {
   readonly platform?: string | undefined;
   readonly user_id?: string | undefined;
   readonly metadata?: Readonly<Record<string, unknown>> | undefined;
+  /** The run of the workflow that asks; no client says this. */
+  readonly asked_by?: string | undefined;
 }
 
 export interface AcceptedExecution {

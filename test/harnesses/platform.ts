@@ -1,11 +1,12 @@
 /**
  * The real CLIs as the platform runs them: in sandboxes, with placeholders, through the firewall. A tool turn, an interrupt
- * in a tool, and a thread that goes on in a fresh sandbox.
+ * in a tool, a thread that goes on in a fresh sandbox, and tools that a person approves or denies.
  */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { decideApproval, listApprovals } from '../../kernel/policy/index.ts';
 import { startEmbeddedPostgres } from '../../kernel/store/embedded/index.ts';
 import { createTestAgents, type TestAgents } from '../support/agents.ts';
 import { eventually } from '../support/wait.ts';
@@ -23,7 +24,9 @@ type Events = Awaited<ReturnType<TestAgents['events']>>;
 const outputs = (events: Events): string =>
   JSON.stringify(events.filter(({ kind }) => kind === 'tool_result').map(({ data }) => data['content']));
 
-const SCENARIOS: Readonly<Record<string, (t: TestAgents, kind: Real) => Promise<void>>> = {
+type Scenarios = Readonly<Record<string, (t: TestAgents, kind: Real) => Promise<void>>>;
+
+const SCENARIOS: Scenarios = {
   async 'a tool turn with placeholders alone'(t, kind) {
     const execution = await t.ended(await t.say(kind, 'run: env; echo the word is marzipan', { harness: kind }));
     assert.equal(execution.status, 'completed', `${execution.terminal_reason}: ${execution.error_text}`);
@@ -53,6 +56,35 @@ const SCENARIOS: Readonly<Record<string, (t: TestAgents, kind: Real) => Promise<
   },
 };
 
+/** Of those that can ask before they run a tool. */
+const ASKING: Scenarios = {
+  async 'a tool that a person approves'(t, kind) {
+    const id = await t.say(kind, 'run: touch made-it; ls', { harness: kind });
+    await decide(t, 'approved');
+    const execution = await t.ended(id);
+    assert.equal(execution.status, 'completed', `${execution.terminal_reason}: ${execution.error_text}`);
+    assert.match(outputs(await t.events(kind)), /made-it/);
+  },
+  async 'a tool that a person denies'(t, kind) {
+    const id = await t.say(kind, 'run: touch never-made; ls');
+    await decide(t, 'denied');
+    await t.ended(id);
+    const look = await t.say(kind, 'run: rm -f none; ls');
+    await decide(t, 'approved');
+    await t.ended(look);
+    const [, after] = JSON.stringify(await t.events(kind)).split(look);
+    assert.ok(!(after ?? '').includes('never-made'), 'it was made');
+  },
+};
+
+async function decide(t: TestAgents, state: 'approved' | 'denied'): Promise<void> {
+  const approval = await eventually(async () => (await listApprovals(t.trust.store, { state: 'pending' })).items[0], {
+    timeoutMs: 30_000,
+    what: 'the question of the harness',
+  });
+  await decideApproval(t.trust.installation, 'user:ann', approval.approval_id, { state, reason: 'the test says so' });
+}
+
 /** One after the other: they share a machine. */
 export async function runOnPlatform(kinds: readonly Real[]): Promise<PlatformResult[]> {
   await using cleanup = new AsyncDisposableStack();
@@ -61,10 +93,22 @@ export async function runOnPlatform(kinds: readonly Real[]): Promise<PlatformRes
   const postgres = await startEmbeddedPostgres({ dataDir: join(folder, 'postgres'), throwaway: true });
   cleanup.defer(() => postgres.stop());
   process.env['TEST_DATABASE_URL'] = postgres.url;
-  const t = cleanup.use(await createTestAgents({ harnessDir: installFolder() }));
+  const asking = kinds.filter((kind) => kind !== 'pi');
+  return [
+    ...(await runAll(kinds, SCENARIOS, { harnessDir: installFolder() })),
+    ...(await runAll(asking, ASKING, { harnessDir: installFolder(), approvals: 'ask' })),
+  ];
+}
+
+async function runAll(
+  kinds: readonly Real[],
+  scenarios: Scenarios,
+  options: Parameters<typeof createTestAgents>[0],
+): Promise<PlatformResult[]> {
+  await using t = await createTestAgents(options);
   const results: PlatformResult[] = [];
   for (const kind of kinds) {
-    for (const [scenario, run] of Object.entries(SCENARIOS)) {
+    for (const [scenario, run] of Object.entries(scenarios)) {
       const began = performance.now();
       const failure = await run(t, kind).then(
         () => undefined,
