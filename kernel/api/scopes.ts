@@ -29,8 +29,11 @@ const PLAIN = [
 type Scope = (typeof PLAIN)[number];
 
 /** What a route asks for. `perWorkflow`: a key for single workflows passes as well, and the handler narrows what it reaches. */
-/** `ofThread`: the token of a sandbox passes too, for its own thread: the one that the path or the query names. */
-export type Access = 'public' | { readonly scope: Scope; readonly perWorkflow?: true; readonly ofThread?: true };
+/**
+ * `ofThread`: the token of a sandbox passes too, for its own thread: the one that the path or the query `named`, or the one
+ * that the handler finds.
+ */
+export type Access = 'public' | { readonly scope: Scope; readonly perWorkflow?: true; readonly ofThread?: 'named' | 'found' };
 
 export interface Caller {
   readonly keyId: string;
@@ -49,7 +52,7 @@ export const SCOPES_TEXT = `${PLAIN.join(', ')} or workflows:<name>`;
 /** @throws ApiError FORBIDDEN naming the scope */
 export function authorise(caller: Caller, access: Exclude<Access, 'public'>): void {
   if (caller.thread !== undefined) {
-    if (access.ofThread === true) return;
+    if (access.ofThread !== undefined) return;
     throw new ApiError('FORBIDDEN', 'the token of a sandbox reads its own thread, and may do nothing else');
   }
   if (has(caller, access.scope) || (access.perWorkflow && singleWorkflows(caller).length > 0)) return;
@@ -57,8 +60,8 @@ export function authorise(caller: Caller, access: Exclude<Access, 'public'>): vo
 }
 
 /** @throws ApiError FORBIDDEN when a sandbox asks for another thread than its own */
-export function authoriseThread(caller: Caller, params: unknown, query: unknown): void {
-  if (caller.thread === undefined) return;
+export function authoriseThread(caller: Caller, access: Exclude<Access, 'public'>, params: unknown, query: unknown): void {
+  if (caller.thread === undefined || access.ofThread === 'found') return;
   const named = { ...(query as { thread_key?: unknown }), ...(params as { thread_key?: unknown }) }.thread_key;
   if (named !== caller.thread) throw new ApiError('FORBIDDEN', 'the token of a sandbox reads its own thread, and no other');
 }

@@ -118,7 +118,7 @@ export function createApi(options: ApiOptions): Api {
     if (route.access !== 'public') authorise(caller, route.access);
     const params = route.params && parse(route.params, c.req.param(), 'path');
     const query = parse(route.query ?? z.strictObject({}), queryOf(c), 'query');
-    authoriseThread(caller, params, query);
+    if (route.access !== 'public') authoriseThread(caller, route.access, params, query);
     const result = await route.handle(
       {
         params,

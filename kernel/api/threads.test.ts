@@ -175,6 +175,17 @@ test('the token of a sandbox reads its own thread, as long as that is its sandbo
     '/agent/attachments?thread_key=mine',
   ])
     assert.equal(await status('GET', path), 200, path);
+  for (const thread of ['mine', 'other']) {
+    const { assignment_generation } = await t.threads.spawn({ thread_key: thread });
+    const source = { type: 'base64', media_type: 'text/plain', data: Buffer.from(`of ${thread}`.repeat(500)).toString('base64') };
+    await t.threads.message({ thread_key: thread, assignment_generation, parts: [{ type: 'document', source, name: 'a.txt' }] });
+  }
+  const [mine] = await t.threads.listAttachments('mine');
+  const [other] = await t.threads.listAttachments('other');
+  assert.equal(await status('GET', `/agent/attachments/${mine?.id}/download`), 200);
+  // as one that is not there at all
+  assert.equal(await status('GET', `/agent/attachments/${other?.id}/download`), 404);
+  assert.equal(await status('GET', `/agent/attachments/${other?.id}/download`, undefined, ADMIN), 200);
   const stream = await fetch(`${api.url}/agent/threads/mine/events`, { headers: { 'x-api-key': key }, signal: AbortSignal.timeout(2000) });
   assert.equal(stream.status, 200);
   await stream.body?.cancel();

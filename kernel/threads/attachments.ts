@@ -121,13 +121,21 @@ export async function listAttachments(store: Store, threadKey: string): Promise<
   return rows.map(toView);
 }
 
-/** @throws ThreadError ATTACHMENT_NOT_FOUND */
-export async function readAttachment(store: Store, attachmentId: string): Promise<Attachment & { readonly data: Buffer }> {
+/**
+ * @param threadKey of whoever may read one thread alone: to it, any other's is not there
+ * @throws ThreadError ATTACHMENT_NOT_FOUND
+ */
+export async function readAttachment(
+  store: Store,
+  attachmentId: string,
+  threadKey?: string,
+): Promise<Attachment & { readonly data: Buffer }> {
   const [row] = isUuid(attachmentId)
     ? (
-        await store.query<Row & { readonly data: Buffer }>(`select ${COLUMNS}, data from attachments where attachment_id = $1`, [
-          attachmentId,
-        ])
+        await store.query<Row & { readonly data: Buffer }>(
+          `select ${COLUMNS}, data from attachments where attachment_id = $1 and ($2::text is null or thread_key = $2)`,
+          [attachmentId, threadKey ?? null],
+        )
       ).rows
     : [];
   if (row === undefined)

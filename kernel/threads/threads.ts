@@ -63,7 +63,7 @@ export interface Threads {
   getExecution(executionId: string): Promise<ExecutionView>;
   listExecutions(threadKey: string, query: { readonly after?: string | undefined; readonly limit: number }): Promise<Page<ExecutionView>>;
   listAttachments(threadKey: string): Promise<readonly Attachment[]>;
-  readAttachment(attachmentId: string): Promise<Attachment & { readonly data: Buffer }>;
+  readAttachment(attachmentId: string, threadKey?: string): Promise<Attachment & { readonly data: Buffer }>;
   /** Server-sent events: what was missed, then what comes. */
   follow(
     threadKey: string,
@@ -192,7 +192,7 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
     getExecution: (executionId) => getExecution(store, executionId),
     listExecutions: (threadKey, query) => listExecutions(store, threadKey, query),
     listAttachments: (threadKey) => listAttachments(store, threadKey),
-    readAttachment: (attachmentId) => readAttachment(store, attachmentId),
+    readAttachment: (attachmentId, threadKey) => readAttachment(store, attachmentId, threadKey),
     follow: (threadKey, after, following) => tails.follow(threadKey, after, following),
     get readers() {
       return tails.readers;

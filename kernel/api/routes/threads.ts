@@ -82,7 +82,7 @@ export const threadRoutes = [
     path: '/agent/messages',
     group: 'Threads',
     summary: 'List a thread’s messages, oldest first',
-    access: { scope: 'threads.read', ofThread: true },
+    access: { scope: 'threads.read', ofThread: 'named' },
     query: MessageQuery,
     responses: { 200: { description: 'A page of messages', schema: page(MessageSchema) } },
     errors: ['MESSAGE_NOT_FOUND'],
@@ -193,7 +193,7 @@ export const threadRoutes = [
     path: '/agent/threads/{thread_key}',
     group: 'Threads',
     summary: 'Read a thread',
-    access: { scope: 'threads.read', ofThread: true },
+    access: { scope: 'threads.read', ofThread: 'named' },
     params: ThreadPath,
     responses: { 200: { description: 'The thread', schema: ThreadSchema } },
     errors: ['THREAD_NOT_FOUND'],
@@ -205,7 +205,7 @@ export const threadRoutes = [
     path: '/agent/threads/{thread_key}/executions',
     group: 'Threads',
     summary: 'List a thread’s turns, newest first',
-    access: { scope: 'threads.read', ofThread: true },
+    access: { scope: 'threads.read', ofThread: 'named' },
     params: ThreadPath,
     query: ThreadQuery,
     responses: { 200: { description: 'A page of turns', schema: page(ExecutionSchema) } },
@@ -221,7 +221,7 @@ export const threadRoutes = [
       'What happened so far, then what happens. `id` is the event’s number in the thread, without gaps, `event` its kind and `data` one JSON object. ' +
       'A reader that lost its connection sends the last id it saw, in `Last-Event-ID` or `after_event_id`, and gets exactly what followed. ' +
       'With `execution_id` the stream ends with that turn. A comment every 15 s keeps the line open.',
-    access: { scope: 'threads.read', ofThread: true },
+    access: { scope: 'threads.read', ofThread: 'named' },
     params: ThreadPath,
     query: ThreadEventQuery,
     responses: { 200: { description: 'The stream', schema: ThreadEventSchema, contentType: 'text/event-stream' } },
@@ -264,7 +264,7 @@ export const threadRoutes = [
     path: '/agent/attachments',
     group: 'Threads',
     summary: 'List a thread’s attachments',
-    access: { scope: 'threads.read', ofThread: true },
+    access: { scope: 'threads.read', ofThread: 'named' },
     query: AttachmentQuery,
     responses: { 200: { description: 'All of them, in order', schema: page(AttachmentSchema) } },
     async handle({ query }, services) {
@@ -278,12 +278,12 @@ export const threadRoutes = [
     path: '/agent/attachments/{attachment_id}/download',
     group: 'Threads',
     summary: 'Read an attachment’s bytes',
-    access: { scope: 'threads.read' },
+    access: { scope: 'threads.read', ofThread: 'found' },
     params: AttachmentPath,
     responses: { 200: { description: 'Its bytes, as a file to save', contentType: 'application/octet-stream' } },
     errors: ['ATTACHMENT_NOT_FOUND'],
-    async handle({ params }, services) {
-      const { name, data } = await threadsOf(services).readAttachment(params.attachment_id);
+    async handle({ params, caller }, services) {
+      const { name, data } = await threadsOf(services).readAttachment(params.attachment_id, caller.thread);
       return new Response(new Uint8Array(data), {
         headers: {
           // never as what somebody else says that it is: a browser would show it as a page of ours
