@@ -1,6 +1,7 @@
 /** The API as the commands use it: the SDK's client, and the few calls that only operators make. */
 import type { AuditView, InclusionProof } from '@centaur/kernel/audit';
 import type { ApprovalView, Decision, Explanation, PolicyRequest, PolicyVersion, Problem } from '@centaur/kernel/policy';
+import type { DeliveryView } from '@centaur/kernel/threads';
 import type { GrantView, LeaseView, RewrapReport, SecretRequest, SecretView } from '@centaur/kernel/vault';
 import { CentaurApiError, createClient, type Client, type Page, type Schedule, type WorkflowView } from '@centaur/sdk';
 import { readAccess } from './access.ts';
@@ -137,6 +138,9 @@ export interface Api extends Client {
   /** The export as it arrives. */
   exportAudit(): Promise<AsyncIterable<Uint8Array>>;
 
+  listDeliveries(filter: Filter): Promise<Page<DeliveryView>>;
+  retryDelivery(executionId: string): Promise<{ readonly execution_id: string; readonly state: string }>;
+
   listApprovals(filter: Filter): Promise<Page<ApprovalView>>;
   getApproval(approvalId: string): Promise<ApprovalView>;
   decideApproval(approvalId: string, decision: 'approve' | 'deny', reason?: string): Promise<ApprovalView>;
@@ -190,6 +194,9 @@ export function connect(environment: NodeJS.ProcessEnv = process.env): Api {
       if (!response.ok || response.body === null) await readAnswer(url, response);
       return response.body as AsyncIterable<Uint8Array>;
     },
+
+    listDeliveries: (filter) => send('GET', `/agent/final-deliveries${queryText(filter)}`),
+    retryDelivery: (executionId) => send('POST', `/agent/final-deliveries/${enc(executionId)}/retry`),
 
     listApprovals: (filter) => send('GET', `/approvals${queryText(filter)}`),
     getApproval: (approvalId) => send('GET', `/approvals/${enc(approvalId)}`),

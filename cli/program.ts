@@ -16,6 +16,7 @@ import { addFirewall, addServers } from './commands/servers.ts';
 import { addSchedules } from './commands/schedules.ts';
 import { addThreads } from './commands/threads.ts';
 import { addWorkflows } from './commands/workflows.ts';
+import { addDeliveries } from './commands/deliveries.ts';
 import { addDoctor } from './commands/doctor.ts';
 import { EXIT_CODES } from './exit.ts';
 import { VERSION } from './version.ts';
@@ -52,6 +53,7 @@ export function createProgram(): Command {
     addRuns,
     addEvents,
     addThreads,
+    addDeliveries,
     addWorkflows,
     addSchedules,
     addQueues,

@@ -330,6 +330,28 @@ test('a turn of another thread is not followed: nothing would ever come', async 
   assert.deepEqual([code, /is not of the thread theirs\nFollow it with: centaur threads tail mine --execution/.test(stderr)], [1, true]);
 });
 
+test('deliveries are listed, and a dead letter is made due again', async () => {
+  const { threads: client, deliveries } = createClient({ url: api.url, apiKey: ADMIN });
+  const { assignment_generation: assignmentGeneration } = await client.spawn('owed');
+  await client.message('owed', 'hello', { assignmentGeneration });
+  const { execution_id } = await client.execute('owed', { assignmentGeneration, delivery: { platform: 'pager' } });
+  await t.ended(execution_id);
+  await deliveries.claim({ consumerId: 'bot-1', platform: 'pager' });
+  await deliveries.failed(execution_id, { consumerId: 'bot-1', error: 'no such\u001b[2Jroom', nonRetryable: true });
+  const run = (...args: string[]) => place.run(['deliveries', ...args]);
+  const listed = await run('ls', '--state', 'dead_letter');
+  assert.match(listed.stdout, new RegExp(`${execution_id} +dead_letter +pager +owed +1 +- +no such\\\\x1b\\[2Jroom`));
+  assert.deepEqual(JSON.parse((await run('ls', '--state', 'delivered', '--platform', 'pager', '--json')).stdout), {
+    items: [],
+    next: null,
+  });
+  assert.equal((await run('retry', execution_id)).stdout, `${execution_id} is due again\n`);
+  assert.match((await run('ls', '--platform', 'pager')).stdout, /pending/);
+  assert.equal((await run('retry', execution_id)).code, 1);
+  await deliveries.claim({ consumerId: 'bot-1', platform: 'pager' });
+  await deliveries.delivered(execution_id, { consumerId: 'bot-1' });
+});
+
 test('the client speaks with the real threads and deliveries', async () => {
   const { threads: client, deliveries } = createClient({ url: api.url, apiKey: ADMIN });
   const { assignment_generation: assignmentGeneration } = await client.spawn('typed', { spawnId: 's1', personaId: 'reviewer' });

@@ -306,6 +306,29 @@ export const DeliveriesSchema = named(
   }),
 );
 
+const DELIVERY_STATES = ['pending', 'sending', 'retry_wait', 'delivered', 'dead_letter'] as const;
+export const DeliveryQuery = z.strictObject({
+  state: z.enum(DELIVERY_STATES).optional(),
+  platform: z.string().optional(),
+  ...page,
+});
+
+export const DeliveryViewSchema = named(
+  'Delivery',
+  z.strictObject({
+    execution_id: z.string(),
+    thread_key: z.string(),
+    platform: z.string(),
+    state: z.enum(DELIVERY_STATES),
+    attempt_count: z.int(),
+    lease_owner: z.string().nullable().describe('The consumer that has it, or had it last'),
+    last_error: z.string().nullable(),
+    next_attempt_at: time.nullable().describe('Of one that waits'),
+    created_at: time,
+    delivered_at: time.nullable(),
+  }),
+);
+
 export const DeliverySchema = named(
   'DeliveryChange',
   z.strictObject({ ok: z.literal(true), execution_id: z.string(), state: z.string(), idempotent: z.boolean().optional() }),

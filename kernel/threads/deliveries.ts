@@ -7,6 +7,7 @@ import type { Store } from '../store/index.ts';
 import { ThreadError } from './errors.ts';
 import { appendIn } from './events.ts';
 import { checkExecutionId } from './requests.ts';
+import type { Page } from './types.ts';
 
 const ATTEMPTS_MOST = 50;
 /** Before the next try, by how often it failed. */
@@ -128,6 +129,56 @@ export async function failDelivery(
   const [row] = rows;
   if (row === undefined) throw notClaimed(executionId);
   return row;
+}
+
+export type DeliveryState = 'pending' | 'sending' | 'retry_wait' | 'delivered' | 'dead_letter';
+
+/** For people who look after them: the answer itself is in the execution. */
+export interface DeliveryView {
+  readonly execution_id: string;
+  readonly thread_key: string;
+  readonly platform: string;
+  readonly state: DeliveryState;
+  readonly attempt_count: number;
+  readonly lease_owner: string | null;
+  readonly last_error: string | null;
+  readonly next_attempt_at: string | null;
+  readonly created_at: string;
+  readonly delivered_at: string | null;
+}
+
+/** Newest first. */
+export async function listDeliveries(
+  store: Store,
+  filter: {
+    readonly state?: DeliveryState | undefined;
+    readonly platform?: string | undefined;
+    readonly after?: string | undefined;
+    readonly limit: number;
+  },
+): Promise<Page<DeliveryView>> {
+  if (filter.after !== undefined) checkExecutionId(filter.after);
+  const { rows } = await store.query<
+    Omit<DeliveryView, 'next_attempt_at' | 'created_at' | 'delivered_at'> & {
+      readonly next_attempt_at: number;
+      readonly created_at: number;
+      readonly delivered_at: number | null;
+    }
+  >(
+    `select execution_id, thread_key, platform, state, attempt_count, lease_owner, last_error, next_attempt_at, created_at, delivered_at
+     from agent_final_delivery_outbox
+     where ($1::text is null or state = $1) and ($2::text is null or platform = $2) and ($3::uuid is null or execution_id < $3)
+     order by execution_id desc limit $4`,
+    [filter.state ?? null, filter.platform ?? null, filter.after ?? null, filter.limit + 1],
+  );
+  const views = rows.map((row) => ({
+    ...row,
+    next_attempt_at: row.state === 'pending' || row.state === 'retry_wait' ? new Date(row.next_attempt_at).toISOString() : null,
+    created_at: new Date(row.created_at).toISOString(),
+    delivered_at: row.delivered_at === null ? null : new Date(row.delivered_at).toISOString(),
+  }));
+  const items = views.slice(0, filter.limit);
+  return { items, next: views.length > filter.limit ? (items.at(-1)?.execution_id ?? null) : null };
 }
 
 /** A dead letter, or one that waits, is due at once. @throws ThreadError EXECUTION_NOT_FOUND */

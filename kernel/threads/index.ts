@@ -10,6 +10,7 @@
  * Read `types.ts` for the shapes, `requests.ts` for what clients ask, `turns.ts` for what a turn reports, `events.ts` and
  * `tail.ts` for the stream, `deliveries.ts` for the outbox.
  */
+export type { DeliveryState, DeliveryView } from './deliveries.ts';
 export type { Frames } from './tail.ts';
 export { createThreads, type Threads } from './threads.ts';
 export { ThreadError } from './errors.ts';

@@ -3,7 +3,16 @@ import type { Store, StoreLogEntry } from '../store/index.ts';
 import { executeFor, startAgent } from './agents.ts';
 import { listAttachments, type NewAttachment, readAttachment } from './attachments.ts';
 import { cancelAsked, cancelExecution, type CancelAnswer, release, type ReleaseAnswer, steerExecution } from './control.ts';
-import { claimDeliveries, type ClaimedDelivery, failDelivery, renewDelivery, retryDelivery, settleDelivery } from './deliveries.ts';
+import {
+  claimDeliveries,
+  type ClaimedDelivery,
+  type DeliveryView,
+  failDelivery,
+  listDeliveries,
+  renewDelivery,
+  retryDelivery,
+  settleDelivery,
+} from './deliveries.ts';
 import { createEventLog, EVENTS_CHANNEL, type TurnOwner } from './events.ts';
 import { getExecution, getThread, listExecutions, listMessages, listThreads } from './reads.ts';
 import { acceptExecution, type Catalogue, spawn, storeMessage } from './requests.ts';
@@ -78,6 +87,7 @@ export interface Threads {
     settle(executionId: string, consumerId: string): Promise<{ readonly idempotent: boolean }>;
     fail(executionId: string, request: Parameters<typeof failDelivery>[2]): Promise<{ readonly state: 'retry_wait' | 'dead_letter' }>;
     retry(executionId: string): Promise<void>;
+    list(filter: Parameters<typeof listDeliveries>[1]): Promise<Page<DeliveryView>>;
   };
 
   /** For whoever runs turns. */
@@ -203,6 +213,7 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
       settle: (executionId, consumerId) => settleDelivery(store, executionId, consumerId),
       fail: (executionId, request) => failDelivery(store, executionId, request),
       retry: (executionId) => retryDelivery(store, executionId),
+      list: (filter) => listDeliveries(store, filter),
     },
     turns: {
       begin: (owner) => beginTurn(store, workerOf(owner), owner),

@@ -1,9 +1,31 @@
 /** The outbox of final answers, as any chat client uses it. */
 import { ok, route } from '../route.ts';
+import { page } from '../schemas.ts';
 import { threadsOf } from '../services.ts';
-import { ClaimBody, DeliveredBody, DeliveriesSchema, DeliverySchema, ExecutionPath, FailedBody, HeartbeatBody } from '../thread-schemas.ts';
+import {
+  ClaimBody,
+  DeliveredBody,
+  DeliveriesSchema,
+  DeliveryQuery,
+  DeliverySchema,
+  DeliveryViewSchema,
+  ExecutionPath,
+  FailedBody,
+  HeartbeatBody,
+} from '../thread-schemas.ts';
 
 export const deliveryRoutes = [
+  route({
+    id: 'listDeliveries',
+    method: 'GET',
+    path: '/agent/final-deliveries',
+    group: 'Deliveries',
+    summary: 'List final answers that are or were owed, newest first',
+    access: { scope: 'threads.read' },
+    query: DeliveryQuery,
+    responses: { 200: { description: 'A page of them', schema: page(DeliveryViewSchema) } },
+    handle: async ({ query }, services) => ok(await threadsOf(services).deliveries.list(query)),
+  }),
   route({
     id: 'claimDeliveries',
     method: 'POST',
