@@ -63,6 +63,7 @@ async function measureSandboxes(cleanup: AsyncDisposableStack, starts: number, n
   note('idle sandbox MB', (before - availableMb()) / starts);
 }
 
-function availableMb(): number {
+/** Of the machine. */
+export function availableMb(): number {
   return Number(/MemAvailable:\s+(\d+)/.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]) / 1024;
 }

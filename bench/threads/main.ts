@@ -12,6 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { startEmbeddedPostgres } from '@centaur/kernel/store/embedded';
 import { measureAgents } from './agents.ts';
+import { measureFloors } from './floors.ts';
 import { median, quantile } from '../measure.ts';
 import { type Figures, report } from './report.ts';
 
@@ -58,6 +59,7 @@ for (let i = 0; i < sizes.repeat; i++) {
 }
 server.child.disconnect();
 process.env['TEST_DATABASE_URL'] = postgres.url;
+await measureFloors({ url: postgres.url, events: sizes.history, starts: sizes.starts, note });
 await measureAgents({ cleanup, starts: sizes.starts, note });
 
 const medians: Figures = new Map([...figures].map(([name, values]) => [name, median(values)]));

@@ -19,6 +19,23 @@ export function report(figures: Figures, about: { readonly repeat: number; reado
     ['a command in a running sandbox: p50 ms', '≤ 5', 'warm exec ms', 1, (value) => value <= 5],
     ['memory of an idle sandbox: MB', '≤ 10', 'idle sandbox MB', 1, (value) => value <= 10],
   ];
+  const ratio = (name: string, floor: string) => {
+    const [value, least] = [figures.get(name), figures.get(floor)];
+    return value === undefined || least === undefined ? '–' : (value / least).toLocaleString('en', { maximumFractionDigits: 2 });
+  };
+  const floors: readonly (readonly [what: string, name: string, floor: string, digits: number])[] = [
+    ['events/s appended : rows inserted in the same batches, on 8 connections', 'append/s', 'floor: rows inserted/s', 0],
+    ['events/s replayed : rows read in pages, and thrown away', 'replay/s', 'floor: rows read/s', 0],
+    [
+      'ms from a turn to a client : from a commit to a listener that reads the row',
+      'event to client p50 ms',
+      'floor: row to listener ms',
+      2,
+    ],
+    ['ms for the first command in a fresh sandbox : for Node to start and end', 'cold exec ms', 'floor: Node ms', 1],
+    ['ms for a command in a running sandbox : for a process to start and end', 'warm exec ms', 'floor: process ms', 1],
+    ['MB of an idle sandbox : of an idle Node', 'idle sandbox MB', 'floor: idle Node MB', 1],
+  ];
   return `# Benchmarks of threads
 
 Written by \`npm run bench:threads\`: medians of ${about.repeat}. ${os.cpus().length} cores, ${os.cpus()[0]?.model.trim()}, Node ${process.versions.node}.
@@ -35,6 +52,14 @@ ${rows.map(([what, asked, name, digits, met]) => `| ${what} | ${asked} | **${sho
 | an event, from a turn to a client: p99 ms | ${show('event to client p99 ms', 2)} |
 | ${about.clients} readers of one thread: deliveries/s | ${show('crowd: deliveries/s')} |
 | ${about.clients} readers of one thread, 50 events/s: p50 ms | ${show('crowd: p50 ms', 2)} |
+
+## Beside the floor
+
+What the same costs without the platform, in the same run.
+
+| | platform | floor | ratio |
+| --- | --- | --- | --- |
+${floors.map(([what, name, floor, digits]) => `| ${what} | ${show(name, digits)} | ${show(floor, digits)} | ${ratio(name, floor)} |`).join('\n')}
 
 ## What is measured
 
