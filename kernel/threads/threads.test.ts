@@ -59,6 +59,12 @@ test('what is unknown is refused by name', async () => {
   await assert.rejects(t.threads.spawn({ thread_key: 'a\u0000b' }), refuses('INVALID_REQUEST', /control/));
   await assert.rejects(t.threads.message({ thread_key: 'nowhere', assignment_generation: 1, parts: [] }), refuses('NO_ACTIVE_ASSIGNMENT'));
   await assert.rejects(t.threads.getThread('nowhere'), refuses('THREAD_NOT_FOUND'));
+  for (const reading of [
+    () => t.threads.listMessages('nowhere', { limit: 5 }),
+    () => t.threads.listExecutions('nowhere', { limit: 5 }),
+    () => t.threads.listAttachments('nowhere'),
+  ])
+    await assert.rejects(reading(), refuses('THREAD_NOT_FOUND'));
   await assert.rejects(t.threads.getExecution('exe_1'), refuses('EXECUTION_NOT_FOUND'));
 });
 

@@ -179,6 +179,13 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
     return runId;
   }
 
+  /** Nothing is told of a thread that is not there. @throws ThreadError THREAD_NOT_FOUND */
+  async function ofKnown<T extends { readonly items: readonly unknown[] }>(threadKey: string, reading: Promise<T>): Promise<T> {
+    const page = await reading;
+    if (page.items.length === 0) await getThread(store, threadKey);
+    return page;
+  }
+
   const threads: Threads = {
     spawn: (request) => spawn(store, catalogue, request),
     startAgent: (request) => startAgent(store, threads, startTurn, request),
@@ -198,10 +205,16 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
     release: (request) => release(store, request),
     getThread: (threadKey) => getThread(store, threadKey),
     listThreads: (query) => listThreads(store, query),
-    listMessages: (threadKey, query) => listMessages(store, threadKey, query),
+    listMessages: (threadKey, query) => ofKnown(threadKey, listMessages(store, threadKey, query)),
     getExecution: (executionId) => getExecution(store, executionId),
-    listExecutions: (threadKey, query) => listExecutions(store, threadKey, query),
-    listAttachments: (threadKey) => listAttachments(store, threadKey),
+    listExecutions: (threadKey, query) => ofKnown(threadKey, listExecutions(store, threadKey, query)),
+    listAttachments: async (threadKey) =>
+      (
+        await ofKnown(
+          threadKey,
+          listAttachments(store, threadKey).then((items) => ({ items })),
+        )
+      ).items,
     readAttachment: (attachmentId, threadKey) => readAttachment(store, attachmentId, threadKey),
     follow: (threadKey, after, following) => tails.follow(threadKey, after, following),
     get readers() {

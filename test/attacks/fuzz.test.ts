@@ -193,12 +193,11 @@ function oracle(data: Buffer, patterns: readonly Buffer[]): Buffer {
 test(`the scanner blanks what looking everywhere finds, however the data is cut: 10,000 cases (seed ${SEED})`, (context) => {
   context.diagnostic(`seed ${SEED}`);
   const r = random(SEED ^ 0x5ca9);
-  const ends = performance.now() + SECONDS * 1000;
   let scanner: Scanner | undefined;
   let patterns: Buffer[] = [];
   let values: Buffer[] = [];
   let cases = 0;
-  for (; cases < 10_000 && performance.now() < ends; cases += 1) {
+  for (; cases < 10_000; cases += 1) {
     if (scanner === undefined || cases % 50 === 0) {
       values = [];
       for (let n = 1 + r.below(6); n > 0; n -= 1) values.push(makeSecret(r, values));
@@ -241,5 +240,4 @@ test(`the scanner blanks what looking everywhere finds, however the data is cut:
     assert.equal(whole.hits.length > 0, !expected.equals(data) || patterns.some((pattern) => data.includes(pattern)), say());
   }
   context.diagnostic(`${cases} cases`);
-  assert.ok(cases >= 1000, `only ${cases} cases in ${SECONDS} s`);
 });

@@ -85,7 +85,7 @@ export const threadRoutes = [
     access: { scope: 'threads.read', ofThread: 'named' },
     query: MessageQuery,
     responses: { 200: { description: 'A page of messages', schema: page(MessageSchema) } },
-    errors: ['MESSAGE_NOT_FOUND'],
+    errors: ['MESSAGE_NOT_FOUND', 'THREAD_NOT_FOUND'],
     handle: async ({ query: { thread_key, ...query } }, services) => ok(await threadsOf(services).listMessages(thread_key, query)),
   }),
   route({
@@ -209,6 +209,7 @@ export const threadRoutes = [
     params: ThreadPath,
     query: ThreadQuery,
     responses: { 200: { description: 'A page of turns', schema: page(ExecutionSchema) } },
+    errors: ['THREAD_NOT_FOUND'],
     handle: async ({ params, query }, services) => ok(await threadsOf(services).listExecutions(params.thread_key, query)),
   }),
   route({
@@ -267,6 +268,7 @@ export const threadRoutes = [
     access: { scope: 'threads.read', ofThread: 'named' },
     query: AttachmentQuery,
     responses: { 200: { description: 'All of them, in order', schema: page(AttachmentSchema) } },
+    errors: ['THREAD_NOT_FOUND'],
     async handle({ query }, services) {
       const items = await threadsOf(services).listAttachments(query.thread_key);
       return ok({ items: items.map((item) => ({ ...item, download_url: `/agent/attachments/${item.id}/download` })), next: null });
