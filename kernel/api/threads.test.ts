@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ADMIN, startTestApi } from '../../test/support/api.ts';
+import { ROUTES } from './routes/index.ts';
 import { makeThreadToken } from './thread-tokens.ts';
 import { createTestThreads, type TestThreads } from '../../test/support/threads.ts';
 
@@ -153,6 +154,11 @@ test('each scope opens its own routes and no others', async () => {
       assert.equal(status, scope === needed ? 200 : 403, `${scope} on ${path}`);
     }
   }
+});
+
+test('one route alone finds the thread by itself that a sandbox may read', () => {
+  const found = ROUTES.filter(({ access }) => access !== 'public' && access.ofThread === 'found').map(({ id }) => id);
+  assert.deepEqual(found, ['downloadAttachment']);
 });
 
 test('the token of a sandbox reads its own thread, as long as that is its sandbox, and does nothing else', async () => {

@@ -12,7 +12,7 @@ import { nextDelay, resolveRetry } from './retry.ts';
 import { rewindForRetry } from './rewind.ts';
 import { prepareStart } from './start.ts';
 import type { StoredError } from './types.ts';
-import type { Waits } from './waits.ts';
+import { type Waits, wakeRuns } from './waits.ts';
 
 /**
  * Crashes in a row that a run was in, without it getting further, after which it fails. Long before that it is held
@@ -466,20 +466,13 @@ export function createExecutor(core: Core, waits: Waits): Executor {
         drop(frame);
         core.touched(runId);
         // an event may have come since the last look that was over before this began
-        if (unknown || frame.nudged) void wakeIfThere(runId);
+        if (unknown || frame.nudged) wakeRuns(core, [runId]).catch(() => {});
         if (wakeAt !== null) core.kick();
       },
     };
     // its rows are on their way, in order; nothing more comes from this frame
     frame.close();
     core.writer.push(write);
-  }
-
-  async function wakeIfThere(runId: string): Promise<void> {
-    await core.store
-      .query(`update workflow_runs set status = 's', wake_at = now() where run_id = $1 and status in ('s', 'w')`, [runId])
-      .catch(() => {});
-    core.kick();
   }
 
   function cancelHere(runId: string): void {

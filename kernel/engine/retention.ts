@@ -87,6 +87,8 @@ async function deleteExpired(store: Store, low: string, high: string, cutoff: nu
       const ids = rows.map((row) => row.run_id);
       await tx.query('delete from workflow_steps where run_id = any($1::uuid[])', [ids]);
       await tx.query('delete from workflow_attempts where run_id = any($1::uuid[])', [ids]);
+      // of runs that were cancelled just then
+      await tx.query('delete from workflow_waits where run_id = any($1::uuid[])', [ids]);
       return ids.length;
     });
     if (gone < BATCH) return;

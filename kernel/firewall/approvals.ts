@@ -24,6 +24,12 @@ export function createApprovals(store: Store, audit: AuditLog): Approvals {
       return rows[0]?.approval_id;
     },
     async ask({ digest, gate, rule, egress, channel }) {
+      const summary = {
+        method: egress.method,
+        url: `${egress.scheme}://${egress.host}:${egress.port}${egress.path}`,
+        secrets: egress.secrets,
+        bytes: egress.bytes,
+      };
       const { approvalId, state, reason } = await askApproval(
         { store, audit },
         {
@@ -31,12 +37,8 @@ export function createApprovals(store: Store, audit: AuditLog): Approvals {
           gate,
           rule,
           principal: egress.principal,
-          summary: {
-            method: egress.method,
-            url: `${egress.scheme}://${egress.host}:${egress.port}${egress.path}`,
-            secrets: egress.secrets,
-            bytes: egress.bytes,
-          },
+          summary,
+          audited: summary,
           leaseId: channel.lease.leaseId,
           runId: channel.lease.runId ?? undefined,
           seconds: PENDING_SECONDS,
@@ -46,7 +48,7 @@ export function createApprovals(store: Store, audit: AuditLog): Approvals {
       return { approvalId, denied: state === 'denied' ? reason : undefined };
     },
     async decided(approvalId, ms, isGone) {
-      const { state } = await decisionOn(store, approvalId, ms, isGone);
+      const { state } = await decisionOn(store, approvalId, ms, { isGone });
       return state === 'approved' || state === 'denied' ? state : 'pending';
     },
   };

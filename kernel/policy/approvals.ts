@@ -106,6 +106,9 @@ export interface Question {
   readonly principal: string;
   /** What a person sees. No secrets. */
   readonly summary: Readonly<Record<string, unknown>>;
+  /** What the audit log has of it, for good: no words of the agent. */
+  readonly audited: Readonly<Record<string, unknown>>;
+  readonly threadKey?: string | undefined;
   readonly leaseId?: string | undefined;
   readonly runId?: string | undefined;
   /** How long a person has. */
@@ -118,6 +121,7 @@ export interface Asked {
   readonly approvalId: string;
   readonly state: ApprovalState;
   readonly reason: string | null;
+  readonly gate: string;
   readonly expiresAt: number;
   /** It was not there before. */
   readonly isNew: boolean;
@@ -125,19 +129,12 @@ export interface Asked {
 
 /** Asks, or finds that it was asked. */
 export async function askApproval({ store, audit }: Parts, question: Question): Promise<Asked> {
-  const { digest, gate, rule, principal, summary, leaseId, runId, seconds, askAgainAfter } = question;
+  const { digest, gate, rule, principal, summary, audited, leaseId, runId, threadKey, seconds, askAgainAfter } = question;
   return store.transaction(async (tx) => {
     // questions of one digest one after the other: one is enough
     await tx.query('select pg_advisory_xact_lock(7226013, $1)', [digest.readInt32BE(0)]);
-    const { rows } = await tx.query<AskedRow>(
-      `select approval_id, ${STATE} as state, reason, expires_at from approvals where digest = $1
-         and ($2::float8 is null or (state in ('pending', 'approved') and expires_at > now())
-           or (state = 'denied' and decided_at > now() - make_interval(secs => $2)))
-       order by approval_id desc limit 1`,
-      [digest, askAgainAfter === 'never' ? null : askAgainAfter],
-    );
-    const [known] = rows;
-    if (known !== undefined) return toAsked(known, false);
+    const known = await findApproval(tx, digest, askAgainAfter);
+    if (known !== undefined) return known;
     const approvalId = uuidv7(store.now());
     const auditId = await audit.append(tx, {
       action: 'approval.request',
@@ -145,12 +142,13 @@ export async function askApproval({ store, audit }: Parts, question: Question): 
       resource: `approval:${approvalId}`,
       leaseId,
       runId,
-      details: { gate, rule, digest: digest.toString('hex'), ...summary },
+      threadKey,
+      details: { gate, rule, digest: digest.toString('hex'), ...audited },
     });
     const { rows: made } = await tx.query<AskedRow>(
       `insert into approvals (approval_id, digest, gate, rule, principal, summary, state, lease_id, run_id, expires_at, audit_id)
        values ($1, $2, $3, $4, $5, $6, 'pending', $7, $8, now() + make_interval(secs => $9), $10)
-       returning approval_id, state, reason, expires_at`,
+       returning approval_id, state, reason, gate, expires_at`,
       [approvalId, digest, gate, rule, principal, JSON.stringify(summary), leaseId ?? null, runId ?? null, seconds, auditId],
     );
     await tx.query(`select pg_notify('centaur_approvals', $1)`, [approvalId]);
@@ -158,28 +156,43 @@ export async function askApproval({ store, audit }: Parts, question: Question): 
   });
 }
 
+/** Whether it was asked, and is not to be asked again. */
+export async function findApproval(store: Queryable, digest: Buffer, askAgainAfter: Question['askAgainAfter']): Promise<Asked | undefined> {
+  const { rows } = await store.query<AskedRow>(
+    `select approval_id, ${STATE} as state, reason, gate, expires_at from approvals where digest = $1
+       and ($2::float8 is null or (state in ('pending', 'approved') and expires_at > now())
+         or (state = 'denied' and decided_at > now() - make_interval(secs => $2)))
+     order by approval_id desc limit 1`,
+    [digest, askAgainAfter === 'never' ? null : askAgainAfter],
+  );
+  return rows[0] === undefined ? undefined : toAsked(rows[0], false);
+}
+
 interface AskedRow {
   readonly approval_id: string;
   readonly state: ApprovalState;
   readonly reason: string | null;
+  readonly gate: string;
   readonly expires_at: number;
 }
 
-function toAsked({ approval_id, state, reason, expires_at }: AskedRow, isNew: boolean): Asked {
-  return { approvalId: approval_id, state, reason, expiresAt: expires_at, isNew };
+function toAsked({ approval_id, state, reason, gate, expires_at }: AskedRow, isNew: boolean): Asked {
+  return { approvalId: approval_id, state, reason, gate, expiresAt: expires_at, isNew };
 }
 
 /** How often is looked without a notification. */
 const LOOK_MS = 1000;
 
-/** Resolves when it is not pending any more, after `ms`, or soon after the asker has gone. */
+/** Resolves when it is not pending any more, after `ms`, at `signal`, or soon after the asker has gone. */
 export async function decisionOn(
   store: Pick<Store, 'query' | 'listener'>,
   approvalId: string,
   ms: number,
-  isGone: () => boolean,
+  { isGone = () => false, signal }: { readonly isGone?: () => boolean; readonly signal?: AbortSignal },
 ): Promise<{ readonly state: ApprovalState; readonly reason: string | null }> {
   let told = () => {};
+  const stop = () => told();
+  signal?.addEventListener('abort', stop);
   const unlisten = await store.listener.on('centaur_approvals', (payload) => {
     if (payload === approvalId || payload === '') told();
   });
@@ -192,23 +205,25 @@ export async function decisionOn(
       const [row] = rows;
       if (row === undefined) throw notFound(approvalId);
       const left = deadline - performance.now();
-      if (row.state !== 'pending' || left <= 0 || isGone()) return row;
+      if (row.state !== 'pending' || left <= 0 || isGone() || signal?.aborted === true) return row;
+      let timer: NodeJS.Timeout | undefined;
       await new Promise<void>((resolve) => {
         told = resolve;
-        setTimeout(resolve, Math.min(left, LOOK_MS));
+        timer = setTimeout(resolve, Math.min(left, LOOK_MS));
       });
+      clearTimeout(timer);
     }
   } finally {
     unlisten();
+    signal?.removeEventListener('abort', stop);
   }
 }
 
-/** Of questions about a run itself, not about what its lease sends: nobody waits for the answers any more. */
-export async function withdrawApprovals({ store }: Pick<Parts, 'store'>, runId: string): Promise<void> {
-  await store.query(
-    `update approvals set expires_at = now() where state = 'pending' and run_id = $1 and lease_id is null and expires_at > now()`,
-    [runId],
-  );
+/** Nobody waits for the answer any more: to one question, or to all of a run, but for those about what its lease sends. */
+export async function withdrawApprovals(store: Queryable, of: { readonly approvalId: string } | { readonly runId: string }): Promise<void> {
+  const open = `update approvals set expires_at = now() where state = 'pending' and expires_at > now()`;
+  if ('approvalId' in of) await store.query(`${open} and approval_id = $1`, [of.approvalId]);
+  else await store.query(`${open} and run_id = $1 and lease_id is null`, [of.runId]);
 }
 
 /** Takes an approval that was given; false when somebody else has used it. */

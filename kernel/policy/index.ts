@@ -14,6 +14,7 @@ export {
   consumeApproval,
   decideApproval,
   decisionOn,
+  findApproval,
   getApproval,
   listApprovals,
   withdrawApprovals,

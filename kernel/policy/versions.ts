@@ -99,7 +99,7 @@ export async function activePolicy(store: Queryable, schemas?: PolicySchemas): P
     `select version, source, state from policy_versions where state in ('active', 'shadow')`,
   );
   const active = rows.find(({ state }) => state === 'active');
-  const { policy, problems } = compilePolicy(active?.source ?? BUILTIN_POLICY, schemas);
+  const { policy, problems } = compiled(active?.source ?? BUILTIN_POLICY, schemas);
   if (policy === undefined)
     throw new PolicyError(
       'POLICY_BROKEN',
@@ -107,12 +107,28 @@ export async function activePolicy(store: Queryable, schemas?: PolicySchemas): P
       problems,
     );
   const shadow = rows.find(({ state }) => state === 'shadow');
-  const beside = shadow === undefined ? undefined : compilePolicy(shadow.source, schemas).policy;
+  const beside = shadow === undefined ? undefined : compiled(shadow.source, schemas).policy;
   return {
     version: active?.version ?? 0,
     policy,
     ...(shadow === undefined || beside === undefined ? {} : { shadow: { version: shadow.version, policy: beside } }),
   };
+}
+
+/** Whoever asks for each decision would else compile the same text each time. The last used are the last. */
+const lately = new Map<string, ReturnType<typeof compilePolicy>>();
+const LATELY_MOST = 4;
+
+function compiled(source: string, schemas: PolicySchemas | undefined): ReturnType<typeof compilePolicy> {
+  if (schemas !== undefined) return compilePolicy(source, schemas);
+  const known = lately.get(source) ?? compilePolicy(source);
+  lately.delete(source);
+  lately.set(source, known);
+  for (const [oldest] of lately) {
+    if (lately.size <= LATELY_MOST) break;
+    lately.delete(oldest);
+  }
+  return known;
 }
 
 /** Newest first. */

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import type { AgentResult, RunAgentsResult } from '@centaur/sdk';
+import { cancelAsked } from './control.ts';
 import { createTestThreads } from '../../test/support/threads.ts';
 import { eventually } from '../../test/support/wait.ts';
 
@@ -118,6 +119,31 @@ test('a workflow that is cancelled takes its turns with it, those that wait too'
   });
   await t.engine.engine.cancelRun(run_id);
   for (const { execution_id } of executions) assert.equal((await t.ended(execution_id)).status, 'cancelled');
+});
+
+test('a fork of a cancelled workflow keeps the turn that it waits for', async () => {
+  await using t = await createTestThreads();
+  let done = () => undefined as unknown;
+  const released = new Promise((resolve) => (done = () => resolve(undefined)));
+  t.onTurn(async (owner, threads) => {
+    await threads.turns.begin(owner);
+    await released;
+    await threads.turns.finish(owner, { status: 'completed', reason: 'completed', resultText: 'kept' });
+  });
+  t.engine.registry.define('asks', async (_: unknown, ctx) => {
+    const started = await ctx.startAgent('first', { text: 'a', threadKey: 'shared' });
+    return (await ctx.waitForAgent('one', started)).result_text;
+  });
+  const { engine } = t.engine;
+  const { run_id } = await engine.start({ workflow_name: 'asks' });
+  const waits = (id: string) => eventually(async () => (await engine.getRun(id)).waiting_on.length === 1);
+  await waits(run_id);
+  const fork = await engine.forkRun(run_id, { from_step: 'one' });
+  await waits(fork.run_id);
+  await engine.cancelRun(run_id);
+  await cancelAsked(t.store);
+  done();
+  assert.equal((await t.engine.ended(fork.run_id)).result, 'kept');
 });
 
 test('bad calls of agents say what is wrong', async () => {

@@ -18,33 +18,38 @@ export interface CancelAnswer {
 /** @throws ThreadError EXECUTION_NOT_FOUND, EXECUTION_FINISHED */
 export async function cancelExecution(store: Store, executionId: string): Promise<CancelAnswer> {
   checkExecutionId(executionId);
-  return store.transaction(async (tx) => {
-    const { thread_key } = await find(tx, executionId);
-    await lockThread(tx, thread_key, 'existing');
-    const { status } = await find(tx, executionId);
-    if (status === 'cancelled' || status === 'cancel_requested') return { execution_id: executionId, thread_key, status, idempotent: true };
-    if (TERMINAL_STATUSES.includes(status)) throw new ThreadError('EXECUTION_FINISHED', `the execution has ended: ${status}`);
-    return {
-      execution_id: executionId,
-      thread_key,
-      status: await cancelIn(tx, thread_key, executionId, status, 'cancelled'),
-      idempotent: false,
-    };
-  });
+  return store.transaction((tx) => cancelOne(tx, executionId));
 }
 
-/** Turns that workflows asked for whose runs were cancelled. Answers how many. */
+async function cancelOne(tx: Queryable, executionId: string): Promise<CancelAnswer> {
+  const { thread_key } = await find(tx, executionId);
+  await lockThread(tx, thread_key, 'existing');
+  const { status } = await find(tx, executionId);
+  if (status === 'cancelled' || status === 'cancel_requested') return { execution_id: executionId, thread_key, status, idempotent: true };
+  if (TERMINAL_STATUSES.includes(status)) throw new ThreadError('EXECUTION_FINISHED', `the execution has ended: ${status}`);
+  return {
+    execution_id: executionId,
+    thread_key,
+    status: await cancelIn(tx, thread_key, executionId, status, 'cancelled'),
+    idempotent: false,
+  };
+}
+
+/** Of runs that were cancelled, unless another run waits for the turn: a fork. */
+const ASKED_BY_CANCELLED = `select e.execution_id from agent_execution_requests e join workflow_runs_finished f on f.run_id = e.asked_by
+  where e.asked_by is not null and e.status in ('queued', 'running') and f.status = 'n'
+    and not exists (
+      select from workflow_waits w join workflow_runs r on r.run_id = w.run_id where w.event_type = '$run' and w.correlation_id = e.run_id::text)`;
+
+/** Ends turns that workflows asked for whose runs were cancelled. Answers how many. */
 export async function cancelAsked(store: Store): Promise<number> {
-  const { rows } = await store.query<{ execution_id: string }>(
-    `select e.execution_id from agent_execution_requests e join workflow_runs_finished f on f.run_id = e.asked_by
-     where e.asked_by is not null and e.status in ('queued', 'running') and f.status = 'n' limit 100`,
-  );
-  for (const { execution_id } of rows) {
-    // it may have ended meanwhile
-    await cancelExecution(store, execution_id).catch((error: unknown) => {
-      if (!(error instanceof ThreadError) || error.code !== 'EXECUTION_FINISHED') throw error;
+  const { rows } = await store.query<{ execution_id: string }>(`${ASKED_BY_CANCELLED} limit 100`);
+  for (const { execution_id } of rows)
+    await store.transaction(async (tx) => {
+      // it may have ended meanwhile, or its workflow may have been begun again
+      const { rowCount } = await tx.query(`${ASKED_BY_CANCELLED} and e.execution_id = $1`, [execution_id]);
+      if (rowCount === 1) await cancelOne(tx, execution_id);
     });
-  }
   return rows.length;
 }
 

@@ -104,7 +104,7 @@ export interface Threads {
     /** Calls back when something may have been said to the turn. Returns how to stop. */
     onSignal(executionId: string, listener: () => void): () => void;
     finish(owner: TurnOwner, end: TurnEnd): Promise<void>;
-    hasEvent(owner: TurnOwner, kind: string): Promise<boolean>;
+    hasEvent(owner: TurnOwner, kind: string, approvalId?: string): Promise<boolean>;
     sandboxUse(threadKeys: readonly string[]): Promise<readonly SandboxUse[]>;
     forgetSandbox(threadKey: string, sandboxId: string): Promise<boolean>;
     /** Starts what was accepted and not started, because a process died between two commits. */
@@ -245,7 +245,7 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
         };
       },
       finish: (owner, end) => finishTurn(store, workerOf(owner), owner, end),
-      hasEvent: (owner, kind) => hasEvent(store, owner, kind),
+      hasEvent: (owner, kind, approvalId) => hasEvent(store, owner, kind, approvalId),
       sandboxUse: (threadKeys) => sandboxUse(store, threadKeys),
       forgetSandbox: (threadKey, sandboxId) => forgetSandbox(store, threadKey, sandboxId),
       startForgotten,

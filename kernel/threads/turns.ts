@@ -2,6 +2,7 @@
  * What the process that runs a turn reads and writes. Every write holds the row of the turn's run and finds it to be this
  * worker's: a worker that was declared dead changes nothing here.
  */
+import { withdrawApprovals } from '../policy/index.ts';
 import type { Queryable, Store } from '../store/index.ts';
 import { storeAttachments, type NewAttachment } from './attachments.ts';
 import { ThreadError } from './errors.ts';
@@ -240,6 +241,7 @@ async function finishIn(tx: Queryable, owner: TurnOwner, end: TurnEnd): Promise<
     );
   }
   await keepUnheard(tx, owner, end.signalPosition ?? 0);
+  await withdrawApprovals(tx, { runId: owner.runId });
   const owed = execution.platform !== 'dev';
   const payload = {
     type: 'final_delivery.ready',
@@ -269,11 +271,12 @@ async function finishIn(tx: Queryable, owner: TurnOwner, end: TurnEnd): Promise<
   if (owed) await tx.query(`select pg_notify('centaur_deliveries', $1)`, [execution.platform]);
 }
 
-/** Whether the turn has told of something of this kind. */
-export async function hasEvent(store: Store, { threadKey, executionId }: TurnOwner, kind: string): Promise<boolean> {
+/** Whether the turn has told of something of this kind; of this approval, where one is named. */
+export async function hasEvent(store: Store, { threadKey, executionId }: TurnOwner, kind: string, approvalId?: string): Promise<boolean> {
   const { rowCount } = await store.query(
-    'select 1 from agent_execution_events where thread_key = $1 and execution_id = $2 and event_kind = $3 limit 1',
-    [threadKey, executionId, kind],
+    `select 1 from agent_execution_events where thread_key = $1 and execution_id = $2 and event_kind = $3
+       and ($4::text is null or event_json ->> 'approval_id' = $4) limit 1`,
+    [threadKey, executionId, kind, approvalId ?? null],
   );
   return rowCount > 0;
 }

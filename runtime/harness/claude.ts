@@ -101,14 +101,19 @@ export function createClaudeCodec(name = 'claude'): Codec {
     while (left > 0);
   };
 
+  const permit = (request_id: string, response: JsonObject): void =>
+    write({ type: 'control_response', response: { subtype: 'success', request_id, response } });
+
   const onControlRequest = (line: JsonObject): void => {
     const request_id = text(line.request_id);
     const request = object(line.request);
     const subtype = text(request?.subtype);
     if (request_id === undefined || subtype === undefined) return turn.notice(`${name} asked for something without an id.`);
     if (subtype === 'can_use_tool' && turn.busy) {
-      asked.set(request_id, request?.input);
-      turn.approvalRequest(request_id, text(request?.tool_name) ?? '', request?.input, { tool_use_id: text(request?.tool_use_id) });
+      const tool_use_id = text(request?.tool_use_id);
+      if (turn.approvalRequest(request_id, text(request?.tool_name) ?? '', request?.input, { tool_use_id }))
+        asked.set(request_id, request?.input);
+      else permit(request_id, { behavior: 'deny', message: 'This cannot be asked.' });
     } else {
       const error = `Not supported by this host: ${subtype}`;
       write({ type: 'control_response', response: { subtype: 'error', request_id, error } });
@@ -194,7 +199,7 @@ export function createClaudeCodec(name = 'claude'): Codec {
         ? { behavior: 'allow', updatedInput: answer.input ?? asked.get(id) }
         : { behavior: 'deny', message: answer.message };
       asked.delete(id);
-      write({ type: 'control_response', response: { subtype: 'success', request_id: id, response } });
+      permit(id, response);
       turn.approvalResolved(id, answer.allow);
       return turn.take(send);
     },

@@ -112,9 +112,10 @@ export function createCodexCodec(): Codec {
       return;
     }
     const id = words(rpc);
-    asked.set(id, { rpc, method, input: approval.input, permissions: params.permissions });
     const parent = children.get(text(params.threadId) ?? '');
-    turn.approvalRequest(id, approval.tool, approval.input, { tool_use_id: text(params.itemId), parent });
+    const question: Asked = { rpc, method, input: approval.input, permissions: params.permissions };
+    if (turn.approvalRequest(id, approval.tool, approval.input, { tool_use_id: text(params.itemId), parent })) asked.set(id, question);
+    else write({ id: rpc, result: writeDecision(question, { allow: false, message: '' }, false) });
   };
 
   const onItem = (item: JsonObject, done: boolean, parent: string | undefined): void => {

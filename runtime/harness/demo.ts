@@ -98,8 +98,8 @@ export function createDemoCodec(): Codec {
   const onApprovalRequest = (line: JsonObject, id: string | undefined): boolean => {
     const tool = text(line.tool);
     if (id === undefined || tool === undefined) return false;
-    if (turn.busy) asked.add(id);
-    turn.approvalRequest(id, tool, line.input, { tool_use_id: text(line.tool_use_id) });
+    if (turn.approvalRequest(id, tool, line.input, { tool_use_id: text(line.tool_use_id) })) asked.add(id);
+    else write({ type: 'approval', id, allow: false, message: 'This cannot be asked.' });
     return true;
   };
 

@@ -21,6 +21,40 @@ test('1: Claude’s usage is the result’s, not that of the assistant lines, an
   );
 });
 
+test('a question whose input nobody can look at is refused at once, and so is a second one under the same id', () => {
+  const nested = JSON.parse(`${'['.repeat(200)}${']'.repeat(200)}`) as unknown;
+  const claude = createClaudeCodec();
+  claude.open({ cwd: '/workspace' });
+  claude.turn(hello);
+  const ask = (id: string, command: string, more: unknown) =>
+    claude.line(
+      JSON.stringify({
+        type: 'control_request',
+        request_id: id,
+        request: { subtype: 'can_use_tool', tool_name: 'Bash', input: { command, more } },
+      }),
+    );
+  const deep = ask('r1', 'git push', nested);
+  assert.ok(deep.events.every(({ type }) => type !== 'approval.request'));
+  assert.match(deep.send.join(), /"r1".*"deny"/);
+  assert.equal(ask('r2', 'ls', 1).send.length, 0);
+  assert.match(ask('r2', 'rm -rf /', 1).send.join(), /"deny"/);
+  const allowed = claude.answer('r2', { allow: true }).send.join();
+  assert.ok(allowed.includes('"ls"') && !allowed.includes('rm -rf'), allowed);
+
+  const codex = createCodexCodec();
+  codex.open({ cwd: '/workspace' });
+  codex.line(JSON.stringify({ id: 1, result: {} }));
+  codex.line(JSON.stringify({ id: 2, result: { thread: { id: 't' } } }));
+  codex.turn(hello);
+  const question = { id: 9, method: 'item/permissions/requestApproval', params: { permissions: nested } };
+  const refused = codex.line(JSON.stringify(question));
+  assert.deepEqual(
+    refused.send.map((line) => JSON.parse(line) as unknown),
+    [{ id: 9, result: { permissions: {}, scope: 'turn' } }],
+  );
+});
+
 test('1: of a resumed session’s first turn, whose base is unknown, no cost is claimed', () => {
   const codec = createClaudeCodec();
   codec.open({ cwd: '/workspace', resume: '68d2fcd4-5cd8-4073-9253-e18743e61939' });

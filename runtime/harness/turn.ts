@@ -41,12 +41,13 @@ export interface Turn {
     content: readonly ContentBlock[],
     about: { readonly is_error: boolean; readonly exit_code?: number | undefined },
   ): boolean;
+  /** False when it cannot be asked: then it is refused. What somebody decides on has to be what is run. */
   approvalRequest(
     id: string,
     tool: string,
     input: unknown,
     about?: { readonly tool_use_id?: string | undefined; readonly parent?: string | undefined },
-  ): void;
+  ): boolean;
   approvalResolved(id: string, allowed: boolean): void;
   /** Adds to what the turn has used. */
   addUsage(usage: Usage): void;
@@ -217,10 +218,16 @@ export function createTurn(): Turn {
       return true;
     },
     approvalRequest(id, tool, input, { tool_use_id, parent } = {}) {
-      if (!busy || approvals.has(id)) return;
+      if (!busy || approvals.has(id)) return false;
+      const whole = input ?? null;
+      if (bounded(whole) !== whole) {
+        turn.notice(`${tool} was refused: its input is nested too deep to be looked at.`);
+        return false;
+      }
       approvals.set(id, { open: true });
-      emit({ type: 'approval.request', id, ...(tool_use_id === undefined ? {} : { tool_use_id }), tool, input: bounded(input) }, parent);
+      emit({ type: 'approval.request', id, ...(tool_use_id === undefined ? {} : { tool_use_id }), tool, input: whole }, parent);
       emit({ type: 'status', status: 'waiting_approval' });
+      return true;
     },
     approvalResolved(id, allowed) {
       const approval = approvals.get(id);

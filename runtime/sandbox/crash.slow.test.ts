@@ -75,7 +75,7 @@ test('two that start a holder at once get one', async (t) => {
 });
 
 test('a holder that nobody uses ends; the next call starts one', async (t) => {
-  const backend = openBackend(t, { idleMs: 300 });
+  const backend = openBackend(t, { idleMs: 2000 });
   await backend.capabilities();
   assert.equal(pidsOf(backend.stateDir).length, 1);
   await eventually(() => pidsOf(backend.stateDir).length === 0, { what: 'the holder to end' });

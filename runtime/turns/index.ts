@@ -47,7 +47,7 @@ export function createTurns(options: TurnsOptions): Turns {
   const { threads, sandboxes, log } = options;
   const places = createPlaces(options);
   const detaching = new AbortController();
-  const permissions = createPermissions(options.installation);
+  const permissions = createPermissions(options.installation, log);
   const parts = { threads, places, permissions, deadlines: { ...DEADLINES, ...options.deadlines }, detached: detaching.signal, log };
   const sweep = () => sweepSandboxes({ threads, sandboxes, places, idleMs: options.idleMs ?? IDLE_MS, log });
   const timer = setInterval(

@@ -79,6 +79,10 @@ test('what the policy allows or denies nobody is asked about, and the log has it
   const { rows } = await t.trust.store.query<{ entry: string }>(
     `select entry::text from audit_log where action = 'tool.permission' order by audit_id`,
   );
+  assert.ok(
+    rows.every(({ entry }) => !entry.includes('rm -rf')),
+    'words of the agent are in the log',
+  );
   const entries = rows.map((row) => JSON.parse(row.entry) as { decision: string; details: { rule: string; tool: string } });
   assert.deepEqual(
     entries.map(({ decision, details }) => [decision, details.rule, details.tool]),
@@ -107,6 +111,28 @@ test('a question outlives the worker that asked it: it is decided meanwhile, and
   assert.match(await toolOutput(t, 'k'), /"once\\?n?"/);
   assert.equal((await listApprovals(t.trust.store)).items.length, 1);
   assert.equal((await kinds(t, 'k')).filter((kind) => kind === 'approval_pending').length, 1);
+});
+
+test('what a person denied stays denied, whoever hears the question next, and whatever the policy says by then', async () => {
+  await using t = await asking({ idle: true, leaseMs: 2000 });
+  const victim = await t.fork();
+  const id = await t.say('n', 'run: echo it-has-run');
+  const approval = await pending(t);
+  await victim.kill();
+  await decide(t, approval.approval_id, 'denied', 'no');
+  await publish(t, '  - {id: all, tool: "demo.*", effect: allow, when: "true"}\n');
+  await t.another();
+  assert.equal((await t.ended(id)).status, 'completed');
+  assert.doesNotMatch(await toolOutput(t, 'n'), /it-has-run/);
+});
+
+test('of a long call its end is shown too, and that there is more', async () => {
+  await using t = await asking();
+  const id = await t.say('l', `run: echo ${'a'.repeat(9000)} > /dev/null; echo the-end`);
+  const { approval_id, summary } = await pending(t);
+  assert.match((summary as { input: string }).input, /characters are not shown.*the-end/);
+  await decide(t, approval_id, 'denied', 'no');
+  await t.ended(id);
 });
 
 test('a cancelled turn takes its question with it', async () => {

@@ -1,6 +1,8 @@
 /**
  * Questions of a harness: may it run this tool? The active policy answers, as it does for requests; where it says that a
- * person must approve, a person is asked, and the tool waits. A question has one answer, whichever worker hears it.
+ * person must approve, a person is asked, and the tool waits. What a person was asked is not asked of the policy again,
+ * whichever worker hears the question next. (What the policy answers may be counted twice by its limits, when a worker
+ * dies just then.)
  *
  * What asks is in the sandbox, and so is what it asks about. This is for tools that nobody should run without being asked,
  * not a boundary: that is the sandbox.
@@ -10,16 +12,15 @@ import {
   activePolicy,
   askApproval,
   consumeApproval,
-  type Decision,
   decideCounted,
   decisionOn,
-  PolicyError,
+  findApproval,
   policyTime,
   takeLimit,
   type ToolRequest,
   withdrawApprovals,
 } from '@centaur/kernel/policy';
-import { canonicalJson } from '@centaur/kernel/store';
+import { canonicalJson, isTransient, type StoreLogEntry } from '@centaur/kernel/store';
 import type { Installation } from '@centaur/kernel/vault';
 import type { ApprovalAnswer } from '../harness/index.ts';
 import { principalOf } from './access.ts';
@@ -46,92 +47,149 @@ export interface Waiting {
 }
 
 export interface Permissions {
-  /** @param onWaits a person was asked */
+  /**
+   * @param onWaits a person was asked
+   * @throws the signal's reason, and what is wrong with the store for a while
+   */
   answer(request: PermissionRequest, signal: AbortSignal, onWaits: (waiting: Waiting) => Promise<void>): Promise<ApprovalAnswer>;
-  /** After a turn: nobody waits for what is still open. */
-  withdraw(runId: string): Promise<void>;
+  /** The harness has taken the question back. */
+  withdraw(approvalId: string): Promise<void>;
 }
+
+type Asked = Awaited<ReturnType<typeof askApproval>>;
 
 /** Tools of harnesses that look at files and change none; whatever is in neither list may do anything. */
 const READING = new Set(['Read', 'Glob', 'Grep', 'LS', 'NotebookRead', 'TodoRead', 'TodoWrite', 'read']);
 const WRITING = new Set(['Write', 'Edit', 'MultiEdit', 'NotebookEdit', 'edit', 'write']);
-/** More than a person reads, and than a row should have. */
-const SHOWN_INPUT = 4000;
+const LONGEST_NAME = 120;
+/** Of the input, what a person is shown: more is not read. */
+const SHOWN_BEGINNING = 3000;
+const SHOWN_END = 1000;
 
-export function createPermissions({ store, audit }: Installation): Permissions {
+export function createPermissions({ store, audit }: Installation, log: (entry: StoreLogEntry) => void): Permissions {
   return {
     async answer(request, signal, onWaits) {
-      const { threadKey, executionId, runId, harness, id, tool, input, ms } = request;
-      const asked: ToolRequest = {
-        kind: 'tool',
-        principal: principalOf(threadKey),
-        run: runId,
-        thread: threadKey,
-        tool: { name: `${harness}.${tool}`, risk: READING.has(tool) ? 'read' : WRITING.has(tool) ? 'write' : 'destructive' },
-        args: input,
-        now: policyTime(store.now()),
-      };
-      const digest = createHash('sha256')
-        .update(canonicalJson({ execution_id: executionId, id, tool: asked.tool.name, input }))
-        .digest();
-      const { version, decision } = await decide(asked);
-      const { effect, gate, exhausted } = await decideCounted(decision, (...limit) => takeLimit(store, ...limit));
-      const rule = decision.rule ?? 'default';
-      const shown = JSON.stringify(input).slice(0, SHOWN_INPUT);
-      const about = { tool: asked.tool.name, risk: asked.tool.risk, input: shown, thread: threadKey, execution_id: executionId };
-      if (effect !== 'approve') {
-        await audit.write({
-          action: 'tool.permission',
-          actor: asked.principal,
-          resource: `tool:${asked.tool.name}`,
-          decision: effect,
-          runId,
-          threadKey,
-          details: {
-            rule,
-            policy: version,
-            digest: digest.toString('hex'),
-            ...about,
-            ...(decision.errors.length > 0 ? { errors: decision.errors } : {}),
-          },
+      const question = toQuestion(request);
+      try {
+        const known = await findApproval(store, question.digest, 'never');
+        const asked = known ?? (await askPolicy(request, question));
+        return 'allow' in asked ? asked : await askPerson(request, question, asked, signal, onWaits);
+      } catch (error) {
+        if (signal.aborted || isTransient(error)) throw error;
+        // what the sandbox has asked cannot be decided, and never will be
+        log({
+          level: 'warn',
+          message: 'a question of a harness could not be decided',
+          thread_key: request.threadKey,
+          error: (error as Error).message,
         });
-        return effect === 'allow' ? { allow: true } : denied(decision.message ?? 'the policy does not allow this');
+        return denied('the platform cannot decide on this');
       }
-      const { approvalId, expiresAt, isNew } = await askApproval(
-        { store, audit },
-        {
-          digest,
-          gate,
-          rule,
-          principal: asked.principal,
-          summary: { ...about, ...(exhausted.length > 0 ? { exhausted } : {}) },
-          runId,
-          seconds: ms / 1000,
-          askAgainAfter: 'never',
-        },
-      );
-      await onWaits({ approvalId, gate, expiresAt, isNew });
-      const { state, reason } = await decisionOn(store, approvalId, Number.POSITIVE_INFINITY, () => signal.aborted);
-      signal.throwIfAborted();
-      if (state === 'approved') await consumeApproval(store, approvalId);
-      // used already, by a worker that died before the harness had the answer: the question is the same
-      if (state === 'approved' || state === 'consumed') return { allow: true };
-      if (state === 'denied') return denied(reason === null ? 'a person denied this' : `a person denied this: ${reason}`);
-      return denied('nobody has approved this in time');
     },
-    withdraw: (runId) => withdrawApprovals({ store }, runId),
+    withdraw: (approvalId) => withdrawApprovals(store, { approvalId }),
   };
 
-  async function decide(request: ToolRequest): Promise<{ readonly version: number; readonly decision: Decision }> {
-    try {
-      const { version, policy } = await activePolicy(store);
-      return { version, decision: policy.decide(request) };
-    } catch (error) {
-      if (!(error instanceof PolicyError)) throw error;
-      const decision: Decision = { effect: 'deny', rule: null, message: error.message, limits: [], shadow: [], errors: [] };
-      return { version: 0, decision };
+  async function askPolicy(request: PermissionRequest, question: Question): Promise<ApprovalAnswer | Asked> {
+    const { version, policy } = await activePolicy(store);
+    const decision = policy.decide({ ...question.asked, now: policyTime(store.now()) });
+    const { effect, gate, exhausted } = await decideCounted(decision, (...limit) => takeLimit(store, ...limit));
+    const rule = decision.rule ?? 'default';
+    const about = {
+      rule,
+      policy: version,
+      ...(exhausted.length > 0 ? { exhausted } : {}),
+      ...(decision.errors.length > 0 ? { errors: decision.errors } : {}),
+    };
+    if (effect !== 'approve') {
+      await record(request, question, effect, about);
+      return effect === 'allow' ? { allow: true } : denied(decision.message ?? 'the policy does not allow this');
     }
+    const { tool, principal } = question.asked;
+    const summary = { tool: tool.name, risk: tool.risk, input: shown(request.input), thread: request.threadKey };
+    return askApproval(
+      { store, audit },
+      {
+        digest: question.digest,
+        gate,
+        rule,
+        principal,
+        summary,
+        audited: { ...about, tool: tool.name, risk: tool.risk, execution_id: request.executionId },
+        runId: request.runId,
+        threadKey: request.threadKey,
+        seconds: request.ms / 1000,
+        askAgainAfter: 'never',
+      },
+    );
   }
+
+  async function askPerson(
+    request: PermissionRequest,
+    question: Question,
+    { approvalId, gate, expiresAt, isNew }: Asked,
+    signal: AbortSignal,
+    onWaits: (waiting: Waiting) => Promise<void>,
+  ): Promise<ApprovalAnswer> {
+    await onWaits({ approvalId, gate, expiresAt, isNew });
+    const { state, reason } = await decisionOn(store, approvalId, Number.POSITIVE_INFINITY, { signal });
+    signal.throwIfAborted();
+    if (state === 'approved') await consumeApproval(store, approvalId);
+    // used already, by a worker that died before the harness had the answer: the question is the same
+    const allowed = state === 'approved' || state === 'consumed';
+    await record(request, question, allowed ? 'allow' : 'deny', { approval_id: approvalId, state });
+    if (allowed) return { allow: true };
+    if (state === 'denied') return denied(reason === null ? 'a person denied this' : `a person denied this: ${reason}`);
+    return denied('nobody has approved this in time');
+  }
+
+  /** What the harness is told. Of its input the log has the digest. */
+  async function record(request: PermissionRequest, { asked, digest }: Question, decision: 'allow' | 'deny', about: object): Promise<void> {
+    await audit.write({
+      action: 'tool.permission',
+      actor: asked.principal,
+      resource: `tool:${asked.tool.name}`,
+      decision,
+      runId: request.runId,
+      threadKey: request.threadKey,
+      details: {
+        ...about,
+        tool: asked.tool.name,
+        risk: asked.tool.risk,
+        digest: digest.toString('hex'),
+        execution_id: request.executionId,
+      },
+    });
+  }
+}
+
+interface Question {
+  readonly asked: Omit<ToolRequest, 'now'>;
+  readonly digest: Buffer;
+}
+
+function toQuestion({ threadKey, executionId, runId, harness, id, tool, input }: PermissionRequest): Question {
+  const name = `${harness}.${tool.replaceAll(/[^\x21-\x7e]/g, '_').slice(0, LONGEST_NAME)}`;
+  return {
+    asked: {
+      kind: 'tool',
+      principal: principalOf(threadKey),
+      run: runId,
+      thread: threadKey,
+      tool: { name, risk: READING.has(tool) ? 'read' : WRITING.has(tool) ? 'write' : 'destructive' },
+      args: input,
+    },
+    digest: createHash('sha256')
+      .update(canonicalJson({ execution_id: executionId, id, harness, tool, input }))
+      .digest(),
+  };
+}
+
+/** Its beginning and its end, and how much there is between them. */
+function shown(input: unknown): string {
+  const text = JSON.stringify(input);
+  const left = text.length - SHOWN_BEGINNING - SHOWN_END;
+  if (left <= 0) return text;
+  return `${text.slice(0, SHOWN_BEGINNING)} [… ${left} characters are not shown; the events of the thread have them …] ${text.slice(-SHOWN_END)}`.toWellFormed();
 }
 
 function denied(message: string): ApprovalAnswer {

@@ -34,7 +34,12 @@ function conversationOf({ process }: Process) {
 
 function standIns(
   process: Process,
-  options: { readonly begunBefore: boolean; readonly cancelled?: boolean; readonly known?: () => boolean },
+  options: {
+    readonly begunBefore: boolean;
+    readonly cancelled?: boolean;
+    readonly known?: () => boolean;
+    readonly permissions?: Partial<TurnParts['permissions']>;
+  },
 ) {
   const state = { end: undefined as End | undefined, signals: [] as Signal[], opened: 0, told: () => {}, stored: [] as string[] };
   const threads = {
@@ -51,7 +56,8 @@ function standIns(
         effort: null,
         messages: [{ role: 'user', parts: [{ type: 'text', text: 'go' }] }],
       }),
-      append: async (_: unknown, events: { kind: string }[]) => void state.stored.push(...events.map(({ kind }) => kind)),
+      append: async (_: unknown, events: { kind: string; data: { approval_id?: string } }[]) =>
+        void state.stored.push(...events.map(({ kind, data }) => (data.approval_id === undefined ? kind : `${kind} ${data.approval_id}`))),
       async readSignals(_: unknown, position: number) {
         await pause(2);
         return { signals: state.signals.filter((each) => each.position > position), cancelRequested: options.cancelled === true };
@@ -60,7 +66,8 @@ function standIns(
         state.told = listener;
         return () => {};
       },
-      hasEvent: async (_: unknown, kind: string) => options.begunBefore || state.stored.includes(kind),
+      hasEvent: async (_: unknown, kind: string, approvalId?: string) =>
+        kind === 'approval_pending' ? state.stored.includes(`${kind} ${approvalId}`) : options.begunBefore || state.stored.includes(kind),
       finish: async (_: unknown, end: End) => void (state.end = end),
     },
     getExecution: async () => ({ status: state.end?.status }),
@@ -79,7 +86,7 @@ function standIns(
   const parts: TurnParts = {
     threads,
     places,
-    permissions: { answer: async () => ({ allow: true }), withdraw: async () => {} },
+    permissions: { answer: async () => ({ allow: true }), withdraw: async () => {}, ...options.permissions },
     deadlines: { silenceMs: 60_000, hardMs: 600_000, graceMs: 300 },
     detached: new AbortController().signal,
     log: () => {},
@@ -220,4 +227,94 @@ test('what fails in a sandbox that dies is no failure of the harness, and begins
     await run();
     assert.deepEqual([state.end?.reason, state.opened], known ? ['harness_error', 1] : ['sandbox_lost', 3]);
   }
+});
+
+const asks = (id: string, command: string) =>
+  says({ type: 'control_request', request_id: id, request: { subtype: 'can_use_tool', tool_name: 'Bash', input: { command } } });
+
+test('each question is announced once, however many there are, and answered once, by whoever is there at its answer', async () => {
+  const process = createProcess(() => {});
+  await givenBefore(process);
+  process.add(asks('q1', 'one'));
+  process.add(asks('q2', 'two'));
+  let decided = () => {};
+  const decision = new Promise<void>((resolve) => (decided = resolve));
+  const { state, run } = standIns(process, {
+    begunBefore: true,
+    permissions: {
+      async answer({ id }, _, onWaits) {
+        // the worker before this one had asked, and announced the first
+        await onWaits({ approvalId: `a-${id}`, gate: 'g', expiresAt: 0, isNew: false });
+        await decision;
+        return id === 'q1' ? { allow: true } : { allow: false, message: 'not two' };
+      },
+    },
+  });
+  state.stored.push('approval_pending a-q1');
+  const running = run();
+  await pause(100);
+  assert.deepEqual(
+    state.stored.filter((kind) => kind.startsWith('approval_pending')),
+    ['approval_pending a-q1', 'approval_pending a-q2'],
+  );
+  decided();
+  await pause(50);
+  process.add(result('done'));
+  await running;
+  const told = process.told().filter((text) => text.includes('"behavior"'));
+  assert.equal(told.length, 2);
+  assert.match(told.find((text) => text.includes('q1')) ?? '', /"allow".*one/);
+  assert.match(told.find((text) => text.includes('q2')) ?? '', /not two/);
+});
+
+test('a question that the harness takes back is withdrawn, and its late answer reaches nobody', async () => {
+  const process = createProcess(() => {});
+  await givenBefore(process);
+  process.add(asks('q1', 'one'));
+  const withdrawn: string[] = [];
+  let decided = () => {};
+  const { state, run } = standIns(process, {
+    begunBefore: true,
+    permissions: {
+      async answer(_request, signal, onWaits) {
+        await onWaits({ approvalId: 'a', gate: 'g', expiresAt: 0, isNew: true });
+        await new Promise<void>((resolve) => (decided = resolve));
+        assert.ok(signal.aborted);
+        return { allow: true };
+      },
+      withdraw: async (approvalId) => void withdrawn.push(approvalId),
+    },
+  });
+  const running = run();
+  await pause(100);
+  process.add(says({ type: 'control_cancel_request', request_id: 'q1' }));
+  await pause(50);
+  decided();
+  await pause(50);
+  process.add(result('done'));
+  await running;
+  assert.deepEqual(withdrawn, ['a']);
+  assert.equal(process.told().filter((text) => text.includes('"behavior"')).length, 0);
+  assert.equal(state.end?.status, 'completed');
+});
+
+test('a turn that is being stopped allows nothing any more', async () => {
+  const process = createProcess(() => {});
+  await givenBefore(process);
+  process.add(asks('q1', 'one'));
+  let asked = 0;
+  const { state, run } = standIns(process, {
+    begunBefore: true,
+    cancelled: true,
+    permissions: {
+      async answer() {
+        asked += 1;
+        await pause(100);
+        return { allow: true };
+      },
+    },
+  });
+  await run();
+  assert.equal(state.end?.status, 'cancelled');
+  assert.equal(process.told().filter((text) => text.includes('"allow"')).length, 0, `${asked} were asked`);
 });

@@ -11,7 +11,7 @@ import { RunCancelledError } from '@centaur/sdk';
 import { isTransient, type StoreLogEntry } from '@centaur/kernel/store';
 import type { NewEvent, TerminalReason, Threads } from '@centaur/kernel/threads';
 import { VaultError } from '@centaur/kernel/vault';
-import type { ContentBlock, ErrorClass, HarnessEvent, TurnStatus, Usage } from '../harness/index.ts';
+import type { ApprovalAnswer, ContentBlock, ErrorClass, HarnessEvent, TurnStatus, Usage } from '../harness/index.ts';
 import { SandboxError } from '../sandbox/errors.ts';
 import { watchSignals } from './control.ts';
 import type { Heard } from './conversation.ts';
@@ -71,6 +71,18 @@ type Attempt =
 
 type TurnCompleted = Extract<HarnessEvent, { type: 'turn.completed' }>;
 type ApprovalRequest = Extract<HarnessEvent, { type: 'approval.request' }>;
+
+interface Question {
+  readonly event: ApprovalRequest;
+  /** Aborts when it is answered, or taken back. */
+  readonly gone: AbortController;
+  begun: boolean;
+  answered?: true;
+  approvalId?: string;
+}
+
+/** A harness that asks for more at a time is refused: each costs a place in somebody's list. */
+const QUESTIONS_MOST = 32;
 type Why = Extract<TerminalReason, 'cancelled' | 'silence_deadline_exceeded' | 'hard_deadline_exceeded'>;
 
 /** @throws what ends this worker's part in the turn: it was taken over, or the worker stops */
@@ -79,7 +91,6 @@ export async function runTurn(parts: TurnParts, begun: Owner, signal: AbortSigna
   let turn = await threads.turns.begin(begun);
   const owner: Owner = { ...begun, workerId: turn.workerId };
   if (turn.status === 'running' || turn.status === 'cancel_requested') await run();
-  await parts.permissions.withdraw(owner.runId);
   return threads.getExecution(owner.executionId);
 
   async function run(): Promise<void> {
@@ -244,38 +255,62 @@ async function talk(parts: TurnParts, place: Place, turn: Turn, owner: Owner, ta
     await conversation.interrupt();
   }
 
-  /** What the harness asks, until it is answered; true when somebody looks for the answer. */
-  const questions = new Map<string, { readonly event: ApprovalRequest; asked: boolean }>();
+  /** What the harness asks, until it is answered. */
+  const questions = new Map<string, Question>();
   const hardMs = turn.startedAt + deadlines.hardMs - Date.now();
+
+  function hearQuestion(event: HarnessEvent): void {
+    if (event.type === 'approval.request') questions.set(event.id, { event, gone: new AbortController(), begun: false });
+    if (event.type !== 'approval.resolved') return;
+    const question = questions.get(event.id);
+    questions.delete(event.id);
+    question?.gone.abort();
+    // not by us: the harness has taken it back
+    if (question?.approvalId !== undefined && question.answered !== true) withdraw(question.approvalId);
+  }
+
+  function withdraw(approvalId: string): void {
+    parts.permissions.withdraw(approvalId).catch((error: Error) =>
+      // the end of the turn does it too
+      log({ level: 'warn', message: 'a question could not be withdrawn yet', execution_id: owner.executionId, error: error.message }),
+    );
+  }
 
   /** Of an earlier worker too: what it asked is found again. */
   function answerQuestions(): void {
-    if (!conversation.caughtUp) return;
+    if (!conversation.caughtUp || why !== undefined || stopSoon !== undefined) return;
     for (const question of questions.values()) {
-      if (question.asked) continue;
-      question.asked = true;
-      answer(question.event).catch((error: unknown) => {
-        if (!listening.aborted) over.abort(error);
+      if (question.begun) continue;
+      question.begun = true;
+      answer(question, questions.size > QUESTIONS_MOST).catch((error: unknown) => {
+        if (!listening.aborted && !question.gone.signal.aborted) over.abort(error);
       });
     }
   }
 
-  async function answer({ id, tool, input }: ApprovalRequest): Promise<void> {
+  async function answer(question: Question, tooMany: boolean): Promise<void> {
+    const { id, tool, input } = question.event;
     const { threadKey, executionId, runId } = owner;
     const request = { threadKey, executionId, runId, harness: turn.harness, id, tool, input, ms: Math.max(1000, hardMs) };
-    const given = await parts.permissions.answer(request, listening, async ({ approvalId, gate, expiresAt, isNew }) => {
-      if (!isNew && (await threads.turns.hasEvent(owner, 'approval_pending'))) return;
-      // behind the question
-      await events.drained();
-      const expires_at = new Date(expiresAt).toISOString();
-      await threads.turns.append(owner, [
-        {
-          kind: 'approval_pending',
-          data: { type: 'approval.pending', execution_id: executionId, id, approval_id: approvalId, gate, expires_at },
-        },
-      ]);
-    });
-    if (!listening.aborted && questions.has(id)) await conversation.answer(id, given);
+    const signal = AbortSignal.any([listening, question.gone.signal]);
+    const given: ApprovalAnswer = tooMany
+      ? { allow: false, message: `more than ${QUESTIONS_MOST} questions are open` }
+      : await parts.permissions.answer(request, signal, async ({ approvalId, gate, expiresAt, isNew }) => {
+          question.approvalId = approvalId;
+          if (!isNew && (await threads.turns.hasEvent(owner, 'approval_pending', approvalId))) return;
+          // behind the question
+          await events.drained();
+          const expires_at = new Date(expiresAt).toISOString();
+          await threads.turns.append(owner, [
+            {
+              kind: 'approval_pending',
+              data: { type: 'approval.pending', execution_id: executionId, id, approval_id: approvalId, gate, expires_at },
+            },
+          ]);
+        });
+    if (signal.aborted || why !== undefined || stopSoon !== undefined) return;
+    question.answered = true;
+    await conversation.answer(id, given);
   }
 
   const control = watchSignals(threads, owner, {
@@ -293,8 +328,7 @@ async function talk(parts: TurnParts, place: Place, turn: Turn, owner: Owner, ta
       if (heard.executionId === owner.executionId) {
         for (const event of heard.events) {
           tale.hear(event);
-          if (event.type === 'approval.request') questions.set(event.id, { event, asked: false });
-          if (event.type === 'approval.resolved') questions.delete(event.id);
+          hearQuestion(event);
         }
         tale.offset = heard.offset;
         // its completion is stored with the end of the turn, and only if that is the end
