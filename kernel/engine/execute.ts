@@ -466,13 +466,21 @@ export function createExecutor(core: Core, waits: Waits): Executor {
         drop(frame);
         core.touched(runId);
         // an event may have come since the last look that was over before this began
-        if (unknown || frame.nudged) wakeRuns(core, [runId]).catch(() => {});
+        if (unknown || frame.nudged) void wakeIfThere(runId);
         if (wakeAt !== null) core.kick();
       },
     };
     // its rows are on their way, in order; nothing more comes from this frame
     frame.close();
     core.writer.push(write);
+  }
+
+  async function wakeIfThere(runId: string): Promise<void> {
+    try {
+      await wakeRuns(core, [runId]);
+    } catch {
+      // the repair of waits finds it
+    }
   }
 
   function cancelHere(runId: string): void {

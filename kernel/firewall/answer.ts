@@ -132,14 +132,14 @@ export function openBody(options: BodyOptions): BodyIn {
   const { scanner, out, onHit } = options;
   const stream: ScanStream = scanner.open();
   const pieces = comesInLines(options.contentType) ? createPieceSearch(scanner, sendLate) : undefined;
-  const lines = pieces === undefined ? undefined : createLineReader(pieces);
+  const lines = pieces === undefined ? undefined : createLineReader(pieces, sendLate);
   let seen = 0;
   let failed = false;
 
   function fail(error: Error): void {
     if (failed) return;
     failed = true;
-    pieces?.drop();
+    lines?.drop();
     out.abort(error);
   }
 
@@ -166,7 +166,8 @@ export function openBody(options: BodyOptions): BodyIn {
     return pieces === undefined ? stream.hits : [...stream.hits, ...pieces.hits];
   }
 
-  function sendLate(): void {
+  function sendLate(error?: Error): void {
+    if (error !== undefined) return fail(error);
     const late = pieces?.take() ?? EMPTY;
     if (late.length > 0 && !failed) out.write(late);
   }

@@ -59,7 +59,10 @@ export async function relayWebSocket(
   const { lease, target } = channel;
   let service: Duplex | undefined;
   let closed = false;
-  const hits: Hit[] = [];
+  const found = new Map<string, Hit>();
+  const note = (hits: readonly Hit[]) => {
+    for (const hit of hits) found.set(`${hit.secret} ${hit.variant}`, hit);
+  };
   const bytes = { up: 0, down: 0 };
   let status = 0;
   const finish = (error?: RefusedError) => {
@@ -68,6 +71,7 @@ export async function relayWebSocket(
     lease.open.delete(cut);
     client.destroy();
     service?.destroy();
+    const hits = [...found.values()];
     if (hits.length > 0) parts.metrics.count('leaks', hits[0]?.secret ?? '');
     outcome(parts, intent, intentId, {
       status,
@@ -108,7 +112,7 @@ export async function relayWebSocket(
     service.write(`GET ${sent.path} HTTP/1.1\r\n${lines.map(([name, value]) => `${name}: ${value}`).join('\r\n')}\r\n\r\n`, 'latin1');
     const answer = await readAnswer(service);
     const answered = readHead(answer.status, answer.lines, scanner);
-    hits.push(...answered.hits);
+    note(answered.hits);
     const accept = createHash('sha1')
       .update(key + GUID)
       .digest('base64');
@@ -156,27 +160,32 @@ export async function relayWebSocket(
       bytes.up += frame.payload.length;
       return (service as Duplex).write(encodeFrame(frame, randomBytes(4)));
     });
-    const pieces = createPieceSearch(scanner, () => {
-      if (!closed) client.write(pieces.take());
+    const pieces = createPieceSearch(scanner, (error) => {
+      if (error !== undefined) finish(toRefusal(error));
+      else if (!closed) client.write(pieces.take());
     });
     client.once('close', () => pieces.drop());
-    let seen = 0;
+    // it may end without a word, and with something that is held back
+    (service as Duplex).once('end', () => {
+      pieces.end();
+      if (!closed) client.write(pieces.take());
+    });
     const down = createFrameReader(most, (frame) => {
-      const { data, hits: found } = scanner.scan(frame.payload);
-      hits.push(...found);
+      const known = found.size;
+      const { data, hits } = scanner.scan(frame.payload);
+      note(hits);
       bytes.down += data.length;
       const clean = { ...frame, payload: data };
       // control frames have nothing to wait for, but the last one is the last
+      if (action === 'block' && hits.length > 0) throw new RefusedError(502, 'SECRET_IN_ANSWER', 'a message had a secret in it');
       if (frame.opcode > CLOSE) return client.write(encodeFrame(clean, undefined));
       pieces.push({
         bytes: encodeFrame(clean, undefined),
-        text: frame.opcode === TEXT ? data.toString('utf8') : undefined,
+        text: frame.opcode === TEXT || isJson(data) ? data.toString('utf8') : undefined,
         rewrite: (text) => encodeFrame({ ...frame, payload: Buffer.from(text) }, undefined),
       });
-      hits.push(...pieces.hits.slice(seen));
-      const leaked = found.length > 0 || pieces.hits.length > seen;
-      seen = pieces.hits.length;
-      if (leaked && action === 'block') throw new RefusedError(502, 'SECRET_IN_ANSWER', 'a message had a secret in it');
+      note(pieces.hits);
+      if (action === 'block' && found.size > known) throw new RefusedError(502, 'SECRET_IN_ANSWER', 'a message had a secret in it');
       if (frame.opcode === CLOSE) pieces.end();
       const passed = pieces.take();
       return passed.length === 0 || client.write(passed);
@@ -201,6 +210,11 @@ export async function relayWebSocket(
     if (first.length > 0) take(first);
     from.resume();
   }
+}
+
+/** Some services send theirs as binary messages. */
+function isJson(data: Buffer): boolean {
+  return data[0] === 0x7b || data[0] === 0x5b;
 }
 
 interface Answer {

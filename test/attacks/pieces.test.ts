@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import zlib from 'node:zlib';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { createScanner } from '../../kernel/firewall/index.ts';
 import { createLineReader, createPieceSearch } from '../../kernel/firewall/scanner/pieces.ts';
 import { KEY, startScene } from './support.ts';
@@ -30,7 +32,7 @@ function searchLines(body: string, chunk = body.length || 1) {
   ]);
   const stream = scanner.open();
   const search = createPieceSearch(scanner, () => undefined);
-  const lines = createLineReader(search);
+  const lines = createLineReader(search, () => undefined);
   const data = Buffer.from(body);
   const out: Buffer[] = [];
   for (let at = 0; at < data.length; at += chunk) {
@@ -101,11 +103,64 @@ const DIALECTS: Record<string, Dialect> = {
         .map((event) => event.response)
         .join(''),
   },
+  'numbers that count events': {
+    write: (text, at) => `data:${JSON.stringify({ index: at, token: { id: 5, text, special: false }, generated_text: null })}\n\n`,
+    read: (body) =>
+      body
+        .split('\n')
+        .filter((line) => line !== '')
+        .map((line) => JSON.parse(line.slice(5)).token.text)
+        .join(''),
+  },
+  'two kinds by turns at one place': {
+    write: (delta) =>
+      ['text', 'sound']
+        .map((kind) => `data: ${JSON.stringify({ type: kind, output_index: 0, delta: kind === 'text' ? delta : 'c29' })}\n\n`)
+        .join(''),
+    read: (body) =>
+      parsed(events(body))
+        .filter((event) => event.type === 'text')
+        .map((event) => event.delta)
+        .join(''),
+  },
+  records: {
+    write: (text) => `\u001e${JSON.stringify({ text })}\n`,
+    read: (body) =>
+      parsed(body.replaceAll('\u001e', '').split('\n'))
+        .map((event) => event.text)
+        .join(''),
+  },
+  'texts as JSON': {
+    write: (text) => `data: ${JSON.stringify(text)}\n\n`,
+    read: (body) =>
+      events(body)
+        .map((line) => JSON.parse(line) as string)
+        .join(''),
+  },
   'text alone': {
     write: (text) => `data: ${text}\n\n`,
     read: (body) => events(body).join(''),
   },
 };
+
+/** MB that are held while nothing is taken, after `feed`. */
+function searchMemory(feed: (push: (text: string) => void) => void): number {
+  setFlagsFromString('--expose-gc');
+  const gc = runInNewContext('gc') as () => void;
+  const search = createPieceSearch(createScanner([{ name: 'KEY', value: Buffer.from(KEY) }]), () => undefined);
+  const lines = createLineReader(search, () => undefined);
+  gc();
+  const heap = process.memoryUsage();
+  feed((text) => {
+    lines.push(Buffer.from(text));
+    // as whoever sends it on does
+    search.take();
+  });
+  gc();
+  const after = process.memoryUsage();
+  lines.drop();
+  return (after.heapUsed + after.external - heap.heapUsed - heap.external) / 2 ** 20;
+}
 
 describe('a secret in the events of a stream', () => {
   for (const [name, { write, read }] of Object.entries(DIALECTS)) {
@@ -159,7 +214,7 @@ describe('a secret in the events of a stream', () => {
   test('what is no secret is neither changed nor kept waiting', () => {
     const scanner = createScanner([{ name: 'KEY', value: Buffer.from(KEY) }]);
     const search = createPieceSearch(scanner, () => undefined);
-    const lines = createLineReader(search);
+    const lines = createLineReader(search, () => undefined);
     for (const line of [
       'event: content_block_delta\n',
       'data:   {"delta" : {"text":"sk-"}}\n\n',
@@ -187,7 +242,7 @@ describe('a secret in the events of a stream', () => {
     context.mock.timers.enable({ apis: ['setTimeout'] });
     let late = 0;
     const search = createPieceSearch(createScanner([{ name: 'KEY', value: Buffer.from(KEY) }]), () => (late += 1));
-    const lines = createLineReader(search);
+    const lines = createLineReader(search, () => undefined);
     const say = (text: string) => lines.push(Buffer.from(`data: ${JSON.stringify({ text })}\n\n`));
     say(`The key begins with ${KEY.slice(0, 20)}`);
     assert.equal(search.take().length, 0);
@@ -202,6 +257,73 @@ describe('a secret in the events of a stream', () => {
     say(`${KEY.slice(20)} it is`);
     assert.equal(search.take().toString(), `data: {"text":"${'*'.repeat(KEY.length - 20)} it is"}\n\n`);
     assert.equal(search.hits[0]?.variant, 'raw, in pieces');
+  });
+
+  test('another place does not make it wait longer, and a line that is not ended does not wait for ever', (context) => {
+    context.mock.timers.enable({ apis: ['setTimeout'] });
+    const out: string[] = [];
+    const take = () => out.push(search.take().toString());
+    const search = createPieceSearch(createScanner([{ name: 'KEY', value: Buffer.from(KEY) }]), take);
+    const lines = createLineReader(search, take);
+    lines.push(Buffer.from('data: {"note":"it begins with sk-ant-"}\n'));
+    for (let i = 0; i < 5; i++) {
+      lines.push(Buffer.from(`data: {"other":"sk-ant-", "n":${i}}\n`));
+      context.mock.timers.tick(900);
+    }
+    assert.ok(out.join('').includes('it begins with'), 'it waits for the other place');
+    lines.push(Buffer.from('data: {"text":"your turn"}'));
+    context.mock.timers.tick(4_000);
+    assert.ok(out.join('').endsWith('your turn"}'));
+    lines.push(Buffer.from(`\ndata: {"text":"${KEY.slice(0, 20)}"}\n`));
+    lines.push(Buffer.from(`data: {"text":"${KEY.slice(20)}"}\n`));
+    take();
+    assert.ok(!out.join('').includes(KEY.slice(20)));
+  });
+
+  test('what cannot be written again ends the search when it is late, and nothing else', (context) => {
+    context.mock.timers.enable({ apis: ['setTimeout'] });
+    const errors: (Error | undefined)[] = [];
+    const search = createPieceSearch(createScanner([{ name: 'KEY', value: Buffer.from(KEY) }]), (error) => errors.push(error));
+    const lines = createLineReader(search, () => undefined);
+    lines.push(Buffer.from(`data: {"text":"${KEY.slice(0, 20)}"}\n`));
+    lines.push(
+      Buffer.from(`data: {"text":"${KEY.slice(20)}","other":"sk-ant-api03-","deep":${'['.repeat(100_000)}${']'.repeat(100_000)}}\n`),
+    );
+    context.mock.timers.tick(5_000);
+    const text = search.take().toString();
+    assert.ok(errors.every((error) => error === undefined));
+    assert.match(text, /sk-ant-api03-.*\]\}/s);
+    assert.ok(JSON.stringify(search.hits).includes('KEY') || text.includes('['), 'it was searched as a text');
+  });
+
+  test('what is held back has a bound, and what has gone on is not kept', () => {
+    const held = searchMemory((push) => {
+      push(`data: {"text":"${KEY.slice(0, 20)}"}\n`);
+      for (let i = 0; i < 40; i++) push('\n'.repeat(100_000));
+    });
+    assert.ok(held < 60, `${held} MB for newlines`);
+    const lists = searchMemory((push) => {
+      push(`data: {"text":"${KEY.slice(0, 20)}"}\n`);
+      for (let i = 0; i < 8; i++) push(`data: [${Array.from({ length: 200_000 }, () => '"a"').join(',')}]\n`);
+    });
+    assert.ok(lists < 60, `${lists} MB for lists`);
+    const gone = searchMemory((push) => {
+      for (let i = 0; i < 200; i++) push(`data: {"t${i}":"s","pad":"${'x'.repeat(500_000)}"}\n`);
+    });
+    assert.ok(gone < 60, `${gone} MB for what has gone on`);
+  });
+
+  test('a line with very many texts does not make others be forgotten', () => {
+    const many = JSON.stringify(Object.fromEntries(Array.from({ length: 3000 }, (_, i) => [`t${i}`, 's'])));
+    const { text } = searchLines(`data: {"delta":"${KEY.slice(0, 20)}"}\n\ndata: ${many}\n\ndata: {"delta":"${KEY.slice(20)}"}\n\n`);
+    assert.ok(!text.includes(KEY.slice(20)));
+  });
+
+  test('in a line where something is blanked, numbers stay as they were written', () => {
+    const { text } = searchLines(
+      `data: {"a":"${KEY.slice(0, 20)}"}\n\ndata: {"n":1e400,"m":12345678901234567890,"o":1.0,"a":"${KEY.slice(20)}"}\n\n`,
+    );
+    assert.match(text, /"n":1e400,"m":12345678901234567890,"o":1\.0,"a":"\*+"/);
   });
 
   test('strange lines end nothing: long ones, deep ones, many places, names of prototypes', () => {

@@ -27,6 +27,7 @@ function breaking(broken: Broken): () => Scanner {
     failAt('making it');
     return {
       patterns: real.patterns,
+      touches: real.touches,
       scan: (data) => {
         failAt(`scan ${(calls.scan += 1)}`);
         return real.scan(data);
@@ -41,6 +42,9 @@ function breaking(broken: Broken): () => Scanner {
           end() {
             failAt('end');
             return stream.end();
+          },
+          get found() {
+            return stream.found;
           },
           get hits() {
             return stream.hits;

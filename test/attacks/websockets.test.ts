@@ -173,6 +173,12 @@ describe('a WebSocket', () => {
       },
     ],
     [
+      'in pieces, in binary messages',
+      (to: Duplex) => {
+        for (const delta of KEY.match(/.{1,5}/g) ?? []) to.write(frame(JSON.stringify({ type: 'delta', delta }), { opcode: 2 }));
+      },
+    ],
+    [
       'in pieces of text',
       (to: Duplex) => {
         for (const piece of KEY.match(/.{1,4}/g) ?? []) to.write(frame(piece));
@@ -193,6 +199,13 @@ describe('a WebSocket', () => {
       await assertNothingLeaked(scene.t, text, [scene.lease.token]);
     });
   }
+
+  test('the last message arrives, also when it is held back and the service ends without a word', async () => {
+    const { socket, frames } = await handshake();
+    (service as Duplex).end(frame('it begins with sk-ant-api03-'));
+    await eventually(() => frames.some(({ payload }) => payload.toString().endsWith('sk-ant-api03-')));
+    socket.destroy();
+  });
 
   test('an echo in the handshake is blanked', async () => {
     extra = `Sec-WebSocket-Protocol: ${KEY}\r\nX-Echo: ${KEY}\r\n`;

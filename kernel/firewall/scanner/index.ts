@@ -31,6 +31,8 @@ export interface ScanStream {
   end(): Buffer;
   /** What was found so far, each secret and variant once. */
   readonly hits: readonly Hit[];
+  /** Grows with `hits`, and costs nothing to look at. */
+  readonly found: number;
   /** Bytes held back now. */
   readonly held: number;
 }
@@ -39,6 +41,8 @@ export interface Scanner {
   open(): ScanStream;
   /** A whole value: a header, a WebSocket message. */
   scan(data: Uint8Array): { readonly data: Buffer; readonly hits: readonly Hit[] };
+  /** Whether a secret is in it, or may begin at its end. */
+  touches(data: Uint8Array): boolean;
   readonly patterns: number;
 }
 
@@ -90,6 +94,9 @@ export function createScanner(secrets: readonly ScannedSecret[]): Scanner {
       get hits() {
         return distinct([...hits.values()]);
       },
+      get found() {
+        return hits.size;
+      },
       get held() {
         return held.length;
       },
@@ -102,6 +109,7 @@ export function createScanner(secrets: readonly ScannedSecret[]): Scanner {
       const matches = matcher.find(data);
       return { data: blank(asBuffer(data), matches), hits: distinct(matches.map((match) => labels[match.pattern] as Hit)) };
     },
+    touches: (data) => matcher.openFrom(data) < data.length || matcher.find(data).length > 0,
     patterns: patterns.length,
   };
 }

@@ -9,18 +9,28 @@ import type { Hit, Scanner, ScanStream } from './index.ts';
 const HARMLESS = 3;
 /** Who has said no more for so long has said all of it. */
 const SILENCE_MS = 2_000;
+/** Beyond these what a service sends is searched as bytes alone. */
 const LINE_MOST = 1 << 20;
 const HELD_MOST = 4 << 20;
 const PLACES_MOST = 256;
+/** Of one message, so that it does not push out all that others began. */
+const NEW_MOST = 64;
+const TEXTS_MOST = 256;
 const DEPTH_MOST = 24;
+/** What a message costs that is held back, besides its bytes: itself, and each of its texts. */
+const MESSAGE_BYTES = 512;
+const TEXT_BYTES = 256;
+const NAME_MOST = 64;
 
 const NEWLINE = 0x0a;
 const RETURN = 0x0d;
 const SPACE = 0x20;
+const RECORD = 0x1e;
+const STAR = 0x2a;
 
 /** Answers whose texts come in pieces, one a line. */
 export function comesInLines(contentType: string): boolean {
-  return /^\s*(?:text\/event-stream|application\/(?:x-)?(?:ndjson|jsonl|jsonlines|json-seq|stream\+json))\s*(?:;|$)/i.test(contentType);
+  return /^\s*(?:text\/event-stream|application\/(?:x-)?(?:ndjson|jsonl|jsonlines|json-seq|stream\+json))\s*(?:[;,]|$)/i.test(contentType);
 }
 
 /** One message of a stream. */
@@ -45,131 +55,138 @@ export interface PieceSearch {
 
 interface Queued {
   readonly message: Message;
-  readonly root: { readonly '': unknown };
+  readonly pieces: readonly Piece[];
   readonly isJson: boolean;
-  readonly pieces: Piece[];
-  /** How many of its pieces may still be a part of a secret. */
+  /** How many searches of its pieces are not over. */
   open: number;
 }
 
 interface Piece {
-  readonly of: Queued;
-  /** Pieces of one place are one text. */
-  readonly place: string;
-  readonly holder: object;
-  readonly key: string;
-  /** As it goes on: blanked where a secret was. */
+  /** Where it stands, as members and as the text that it belongs to: with the numbers beside it, and without. */
+  readonly path: readonly string[];
+  readonly places: readonly string[];
   readonly bytes: Buffer;
-  searched: number;
-  changed: boolean;
-  waits: boolean;
+  /** As it goes on, where a secret was. */
+  blanked: Buffer | undefined;
 }
 
+/** A text that ends in the beginning of a secret; there are no others. */
 interface Place {
   readonly stream: ScanStream;
-  /** Pieces that are not searched to their ends. */
-  pending: Piece[];
+  /** Pieces that are not searched to their ends, and hold their messages back. */
+  pending: { readonly of: Queued; readonly piece: Piece; at: number }[];
+  /** Bytes that went on before they were searched to their ends. */
+  owed: number;
+  silence: NodeJS.Timeout | undefined;
 }
 
-/** @param onLate the other side has been silent: `take` has something */
-export function createPieceSearch(scanner: Scanner, onLate: () => void): PieceSearch {
+/** @param onLate `take` has something, since the other side has been silent; or nothing more may go on, after an error */
+export function createPieceSearch(scanner: Scanner, onLate: (error?: Error) => void): PieceSearch {
   /** Those used last are the last. */
   const places = new Map<string, Place>();
   const found = new Map<string, Hit>();
   let queue: Queued[] = [];
+  let first = 0;
   let ready: Buffer[] = [];
   let held = 0;
-  let silence: NodeJS.Timeout | undefined;
+  let dropped = false;
 
   function push(message: Message): void {
+    if (dropped) return;
     const queued = read(message);
+    let room = NEW_MOST;
+    for (const piece of queued.pieces)
+      for (const name of piece.places) {
+        const known = places.get(name);
+        // most texts have nothing to do with any secret
+        if (known === undefined && (room === 0 || !scanner.touches(piece.bytes))) continue;
+        search(name, known, queued, piece);
+        if (known === undefined && places.has(name)) room -= 1;
+      }
+    if (first === queue.length && queued.open === 0) return void ready.push(written(queued));
     queue.push(queued);
-    held += message.bytes.length;
-    for (const piece of queued.pieces) search(placeOf(piece.place), piece);
-    if (held > HELD_MOST) letGo();
+    held += costOf(queued);
+    if (held > HELD_MOST) for (const place of places.values()) letGo(place);
     release();
-    if (queue.length === 0) stopWaiting();
   }
 
-  function stopWaiting(): void {
-    clearTimeout(silence);
-    silence = undefined;
-  }
-
-  function late(): void {
-    stopWaiting();
-    letGo();
-    release();
-    onLate();
-  }
-
-  function placeOf(name: string): Place {
-    const known = places.get(name);
-    places.delete(name);
-    const place = known ?? { stream: scanner.open(), pending: [] };
-    places.set(name, place);
-    const [oldest] = places;
-    if (places.size > PLACES_MOST && oldest !== undefined) {
-      places.delete(oldest[0]);
-      loosen(oldest[1]);
-    }
-    return place;
-  }
-
-  function search(place: Place, piece: Piece): void {
+  function search(name: string, known: Place | undefined, queued: Queued, piece: Piece): void {
+    const place: Place = known ?? { stream: scanner.open(), pending: [], owed: 0, silence: undefined };
     const { stream } = place;
-    const before = stream.hits.length;
-    place.pending.push(piece);
-    hand(place, stream.push(Buffer.from(piece.bytes)));
-    if (stream.hits.length > before)
-      for (const hit of stream.hits)
-        found.set(`${hit.secret} ${hit.variant}`, { secret: hit.secret, variant: `${hit.variant}, in pieces` });
-    if (stream.held <= HARMLESS) return loosen(place);
-    // what other places say meanwhile does not make it longer
-    clearTimeout(silence);
-    silence = setTimeout(late, SILENCE_MS).unref();
+    const before = stream.found;
+    places.delete(name);
+    clearTimeout(place.silence);
+    place.pending.push({ of: queued, piece, at: 0 });
+    queued.open += 1;
+    hand(place, stream.push(piece.bytes));
+    if (stream.found > before)
+      for (const { secret, variant } of stream.hits) note(secret, known === undefined ? variant : `${variant}, in pieces`);
+    if (stream.held === 0) return;
+    places.set(name, place);
+    if (stream.held <= HARMLESS) letGo(place);
+    else place.silence = setTimeout(() => late(place), SILENCE_MS).unref();
+    const [oldest] = places;
+    if (places.size <= PLACES_MOST || oldest === undefined) return;
+    letGo(oldest[1]);
+    places.delete(oldest[0]);
+  }
+
+  function note(secret: string, variant: string): void {
+    found.set(`${secret} ${variant}`, { secret, variant });
   }
 
   /** Gives each piece its part of what was searched. */
   function hand(place: Place, clean: Buffer): void {
-    let from = 0;
+    let from = Math.min(place.owed, clean.length);
+    place.owed -= from;
     while (from < clean.length) {
-      const piece = place.pending[0] as Piece;
-      const part = clean.subarray(from, from + piece.bytes.length - piece.searched);
-      if (part.compare(piece.bytes, piece.searched, piece.searched + part.length) !== 0) {
-        piece.changed = true;
-        part.copy(piece.bytes, piece.searched);
-      }
-      piece.searched += part.length;
-      from += part.length;
-      if (piece.searched < piece.bytes.length) break;
+      const entry = place.pending[0] as Place['pending'][number];
+      const length = Math.min(entry.piece.bytes.length - entry.at, clean.length - from);
+      blank(entry.piece, entry.at, clean.subarray(from, from + length));
+      entry.at += length;
+      from += length;
+      if (entry.at < entry.piece.bytes.length) break;
       place.pending.shift();
-      settle(piece);
+      entry.of.open -= 1;
     }
   }
 
-  function loosen(place: Place): void {
-    for (const piece of place.pending) settle(piece);
+  function letGo(place: Place): void {
+    clearTimeout(place.silence);
+    for (const { of } of place.pending) of.open -= 1;
+    if (place.pending.length > 0) place.owed = place.stream.held;
+    place.pending = [];
   }
 
-  function settle(piece: Piece): void {
-    if (piece.waits) piece.of.open -= 1;
-    piece.waits = false;
-  }
-
-  function letGo(): void {
-    for (const place of places.values()) loosen(place);
+  function late(place: Place): void {
+    try {
+      letGo(place);
+      release();
+      onLate();
+    } catch (error) {
+      drop();
+      onLate(error as Error);
+    }
   }
 
   function release(): void {
-    let count = 0;
-    while (count < queue.length && (queue[count] as Queued).open === 0) {
-      const { message } = queue[count] as Queued;
-      ready.push(written(queue[count] as Queued));
-      held -= message.bytes.length;
-      count += 1;
+    for (; first < queue.length && queue[first]?.open === 0; first++) {
+      const queued = queue[first] as Queued;
+      ready.push(written(queued));
+      held -= costOf(queued);
     }
-    if (count > 0) queue = queue.slice(count);
+    if (first < 1000 && first < queue.length) return;
+    queue = queue.slice(first);
+    first = 0;
+  }
+
+  function drop(): void {
+    dropped = true;
+    for (const place of places.values()) clearTimeout(place.silence);
+    places.clear();
+    queue = [];
+    first = 0;
+    ready = [];
   }
 
   return {
@@ -180,132 +197,190 @@ export function createPieceSearch(scanner: Scanner, onLate: () => void): PieceSe
       return taken;
     },
     end() {
-      stopWaiting();
-      letGo();
+      for (const place of places.values()) letGo(place);
       release();
     },
-    drop() {
-      stopWaiting();
-      queue = [];
-      ready = [];
-    },
+    drop,
     get hits() {
       return [...found.values()];
     },
   };
 }
 
-function read(message: Message): Queued {
-  const json = parse(message.text);
-  const root = { '': json ?? message.text };
-  const queued: Queued = { message, root, isJson: json !== undefined, pieces: [], open: 0 };
-  collect(queued, root, '', 0);
-  queued.open = queued.pieces.length;
-  return queued;
+function costOf({ message, pieces }: Queued): number {
+  return MESSAGE_BYTES + message.bytes.length + pieces.length * TEXT_BYTES;
 }
 
-function parse(text: string | undefined): unknown {
-  if (text === undefined) return undefined;
+/** Copies the stars alone: another search may have found something else in it. */
+function blank(piece: Piece, at: number, clean: Buffer): void {
+  if (clean.compare(piece.bytes, at, at + clean.length) === 0) return;
+  const bytes = (piece.blanked ??= Buffer.from(piece.bytes));
+  for (let i = 0; i < clean.length; i++) if (clean[i] !== piece.bytes[at + i]) bytes[at + i] = STAR;
+}
+
+function read(message: Message): Queued {
+  const value = message.text === undefined ? undefined : parse(message.text);
+  const texts: Piece[] = [];
+  if (value !== undefined && collect(texts, value, [], '', '')) return { message, pieces: texts, isJson: true, open: 0 };
+  const whole = message.text === undefined || message.text === '' ? [] : [pieceOf(message.text, [], '', '')];
+  return { message, pieces: whole, isJson: false, open: 0 };
+}
+
+/** A number by itself may be a part of some text. */
+function parse(text: string): object | string | undefined {
   try {
     const value: unknown = JSON.parse(text);
-    // a number by itself may be a part of some text
-    return typeof value === 'object' ? (value ?? undefined) : undefined;
+    return typeof value === 'object' ? (value ?? undefined) : typeof value === 'string' ? value : undefined;
   } catch {
     return undefined;
   }
 }
 
-/** All its texts. What is numbered (`index`, `output_index`…) is told apart by its number: such texts may come by turns. */
-function collect(queued: Queued, holder: object, path: string, depth: number): void {
-  if (depth > DEPTH_MOST) return;
-  const entries = Object.entries(holder);
-  let place = path;
-  for (const [key, value] of entries) if (typeof value === 'number' && key.endsWith('index')) place += `#${value}`;
-  for (const [key, value] of entries) {
-    if (typeof value === 'string') {
-      if (value.length > 0)
-        queued.pieces.push({
-          of: queued,
-          place: `${place}/${key}`,
-          holder,
-          key,
-          bytes: Buffer.from(value, 'utf8'),
-          searched: 0,
-          changed: false,
-          waits: true,
-        });
-    } else if (typeof value === 'object' && value !== null) collect(queued, value, `${place}/${key}`, depth + 1);
+/**
+ * All its texts. Those that are told apart by a number beside them (`index`, `output_index`…) may come by turns; where that
+ * number counts events, they are one text: so each is searched under both names. Kinds of events are told apart by `type`.
+ *
+ * @returns false for what is nested too deep to be written again
+ */
+function collect(texts: Piece[], value: object | string, path: readonly string[], numbered: string, plain: string): boolean {
+  if (typeof value === 'string') {
+    if (value !== '' && texts.length < TEXTS_MOST) texts.push(pieceOf(value, path, numbered, plain));
+    return true;
   }
+  if (path.length > DEPTH_MOST) return false;
+  let kind = '';
+  let numbers = '';
+  if (!Array.isArray(value))
+    for (const [key, each] of Object.entries(value)) {
+      if (typeof each === 'number' && /index$/i.test(key)) numbers += `#${each}`;
+      else if (key === 'type' && typeof each === 'string') kind = `@${each.slice(0, NAME_MOST)}`;
+    }
+  for (const [key, each] of Object.entries(value) as [string, unknown][]) {
+    if (typeof each !== 'string' && (typeof each !== 'object' || each === null)) continue;
+    const name = `${kind}/${key.slice(0, NAME_MOST)}`;
+    if (!collect(texts, each, [...path, key], `${numbered}${numbers}${name}`, `${plain}${name}`)) return false;
+  }
+  return true;
 }
 
-function written({ message, root, isJson, pieces }: Queued): Buffer {
-  const changed = pieces.filter((piece) => piece.changed);
-  if (changed.length === 0) return message.bytes;
-  for (const { holder, key, bytes } of changed)
+function pieceOf(text: string, path: readonly string[], numbered: string, plain: string): Piece {
+  return { path, places: numbered === plain ? [plain] : [numbered, plain], bytes: Buffer.from(text, 'utf8'), blanked: undefined };
+}
+
+function written({ message, isJson, pieces }: Queued): Buffer {
+  const blanked = pieces.filter((piece) => piece.blanked !== undefined);
+  if (blanked.length === 0) return message.bytes;
+  const textOf = ({ blanked: bytes }: Piece) => (bytes as Buffer).toString('utf8');
+  if (!isJson) return message.rewrite(textOf(blanked[0] as Piece));
+  const root = { '': parseExactly(message.text as string) };
+  for (const piece of blanked) {
+    const path = ['', ...piece.path];
+    const key = path.pop() as string;
+    const holder = path.reduce<object>((at, member) => (at as Record<string, object>)[member] as object, root);
     // a member may be called __proto__
-    Object.defineProperty(holder, key, { value: bytes.toString('utf8'), enumerable: true, configurable: true, writable: true });
-  return message.rewrite(isJson ? JSON.stringify(root['']) : String(root['']));
+    Object.defineProperty(holder, key, { value: textOf(piece), enumerable: true, configurable: true, writable: true });
+  }
+  return message.rewrite(JSON.stringify(root['']));
+}
+
+/** Numbers stay as they are written. */
+function parseExactly(text: string): unknown {
+  const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown };
+  const reviver = (_: string, value: unknown, { source }: { readonly source?: string }) =>
+    typeof value === 'number' && source !== undefined && String(value) !== source ? rawJSON(source) : value;
+  return JSON.parse(text, reviver as (key: string, value: unknown) => unknown);
 }
 
 /** Lines of a body as messages of a search; what is no `data:` line of an event stream is a line of JSON, or passes. */
-export function createLineReader(search: PieceSearch): { push(data: Buffer): void; end(): void } {
+export function createLineReader(search: PieceSearch, onLate: () => void): { push(data: Buffer): void; end(): void; drop(): void } {
   let parts: Buffer[] = [];
   let length = 0;
-  let tooLong = false;
-
-  function line(bytes: Buffer): void {
-    const end = endOfText(bytes);
-    let begin = bytes.subarray(0, 5).toString('latin1') === 'data:' ? 5 : 0;
-    if (begin > 0 && bytes[begin] === SPACE) begin += 1;
-    const field = begin === 0 && /^(?:event|id|retry)?:/.test(bytes.subarray(0, 6).toString('latin1'));
-    search.push({
-      bytes,
-      text: tooLong || field || begin >= end ? undefined : bytes.toString('utf8', begin, end),
-      rewrite: (text) =>
-        Buffer.concat([
-          bytes.subarray(0, begin),
-          // a text is one line, and stays one
-          Buffer.from(text.replaceAll(/[\r\n]/g, ' ')),
-          bytes.subarray(end),
-        ]),
-    });
-  }
+  /** The rest of the line passes. */
+  let passing = false;
+  let silence: NodeJS.Timeout | undefined;
 
   function push(data: Buffer): void {
+    clearTimeout(silence);
     let from = 0;
+    /** Lines before this are sent on: those without a text are sent together. */
+    let sent = 0;
     for (let at = 0; at < data.length; at++) {
       if (data[at] !== NEWLINE && data[at] !== RETURN) continue;
-      parts.push(data.subarray(from, at + 1));
-      line(joined());
-      tooLong = false;
+      const start = from;
       from = at + 1;
+      if (parts.length === 0 && isPlain(data, start, from)) continue;
+      if (start > sent) send(data.subarray(sent, start));
+      parts.push(data.subarray(start, from));
+      line();
+      passing = false;
+      sent = from;
     }
-    if (from === data.length) return;
-    parts.push(data.subarray(from));
-    length += data.length - from;
-    if (length <= LINE_MOST && !tooLong) return;
-    tooLong = true;
-    line(joined());
+    if (from > sent) send(data.subarray(sent, from));
+    if (from < data.length) keep(data.subarray(from));
   }
 
-  function joined(): Buffer {
+  /** Whether a line, with its end, has nothing to search. */
+  function isPlain(data: Buffer, start: number, end: number): boolean {
+    if (passing) return false;
+    return end - start === 1 || data[start] === COLON;
+  }
+
+  function keep(part: Buffer): void {
+    parts.push(part);
+    length += part.length;
+    if (parts.length > PARTS_MOST) parts = [Buffer.concat(parts)];
+    if (length > LINE_MOST || passing) pass();
+    // nobody may be going to end it
+    else silence = setTimeout(() => (pass(), onLate()), SILENCE_MS).unref();
+  }
+
+  function pass(): void {
+    passing = true;
+    line();
+  }
+
+  function line(): void {
     const bytes = parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts);
     parts = [];
     length = 0;
-    return bytes;
+    const { begin, end } = textIn(bytes);
+    if (passing || begin >= end) return send(bytes);
+    search.push({
+      bytes,
+      text: bytes.toString('utf8', begin, end),
+      // a text is one line, and stays one
+      rewrite: (text) => Buffer.concat([bytes.subarray(0, begin), Buffer.from(text.replaceAll(/[\r\n]/g, ' ')), bytes.subarray(end)]),
+    });
+  }
+
+  function send(bytes: Buffer): void {
+    search.push({ bytes, text: undefined, rewrite: () => bytes });
   }
 
   return {
     push,
     end() {
-      if (parts.length > 0) line(joined());
+      clearTimeout(silence);
+      if (parts.length > 0) line();
       search.end();
+    },
+    drop() {
+      clearTimeout(silence);
+      search.drop();
     },
   };
 }
 
-function endOfText(line: Buffer): number {
+/** Of a line that has come in as many chunks. */
+const PARTS_MOST = 64;
+const COLON = 0x3a;
+
+/** Where the text of a line is; nowhere, in a line of another field. */
+function textIn(line: Buffer): { readonly begin: number; readonly end: number } {
   let end = line.length;
   while (end > 0 && (line[end - 1] === NEWLINE || line[end - 1] === RETURN)) end -= 1;
-  return end;
+  const head = line.toString('latin1', 0, 6);
+  if (/^(?:event|id|retry)?:/.test(head)) return { begin: end, end };
+  if (head.startsWith('data:')) return { begin: line[5] === SPACE ? 6 : 5, end };
+  return { begin: line[0] === RECORD ? 1 : 0, end };
 }
