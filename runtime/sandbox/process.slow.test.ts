@@ -154,6 +154,7 @@ describe('processes', () => {
     await two.write('of two\n');
     await assert.rejects(one.write('late\n'), failsWith('SANDBOX_TAKEN'));
     await assert.rejects(one.closeInput(), failsWith('SANDBOX_TAKEN'));
+    await assert.rejects(one.signal('SIGKILL'), failsWith('SANDBOX_TAKEN'));
     await two.closeInput();
     const entries = await collect(two.journal());
     assert.equal(written(entries, 'in').toString(), 'free for all\nof one\nof two\n');

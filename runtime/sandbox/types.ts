@@ -78,8 +78,9 @@ export type JournalEntry = { readonly offset: number; readonly at: number } & (
 export interface SandboxProcess {
   readonly id: string;
   /**
-   * Makes this object the only one that may write: writes of whoever took it before are refused with SANDBOX_TAKEN. Resolves
-   * with the position behind the last entry, so the caller knows when it has read all that others have written.
+   * Makes this object the only one that may write: writes and signals of whoever took it before are refused with
+   * SANDBOX_TAKEN. Resolves with the position behind the last entry, so the caller knows when it has read all that others
+   * have written.
    */
   take(): Promise<number>;
   /** From this position on, live; ends after `exit`. Throws when the signal aborts or the holder goes away. */

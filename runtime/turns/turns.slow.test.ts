@@ -113,6 +113,15 @@ test('a tool that says too much is shortened in the stream', async () => {
   assert.ok(shown.length < 100_000 && shown.includes('60000') && !shown.includes('\\n30000\\n'), `${shown.length}`);
 });
 
+test('a key that a model says back in its stream is blanked, and the thread goes on', async () => {
+  await using t = await createTestAgents();
+  const execution = await t.ended(await t.say('e', 'echo-key'));
+  assert.equal(execution.status, 'completed', execution.error_text ?? '');
+  assert.match(execution.result_text ?? '', /The key was .{0,3}\*{8}/);
+  assert.ok(!JSON.stringify(await t.events('e')).includes(t.key.slice(8)), 'the key is in an event');
+  assert.equal((await t.ended(await t.say('e', 'say: still here'))).result_text, 'still here');
+});
+
 test('idle and released sandboxes are ended, busy ones are not', async () => {
   await using t = await createTestAgents();
   await t.ended(await t.say('i', 'say: x'));

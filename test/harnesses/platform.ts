@@ -54,6 +54,13 @@ const SCENARIOS: Scenarios = {
     assert.equal(execution.status, 'completed', execution.error_text ?? '');
     assert.match(execution.result_text ?? '', /marzipan/);
   },
+  async 'a key that the model says back is blanked, and the thread goes on'(t, kind) {
+    const execution = await t.ended(await t.say(`${kind}-echo`, 'echo-key', { harness: kind }));
+    assert.equal(execution.status, 'completed', `${execution.terminal_reason}: ${execution.error_text}`);
+    assert.match(execution.result_text ?? '', /The key was .{0,3}\*{8}/);
+    assert.ok(!JSON.stringify(await t.events(`${kind}-echo`)).includes(t.key.slice(8)), 'the key is in an event');
+    assert.equal((await t.ended(await t.say(`${kind}-echo`, 'say: still here'))).status, 'completed');
+  },
 };
 
 /** Of those that can ask before they run a tool. */

@@ -14,7 +14,8 @@ export interface Commands {
   take(process: string, token: string): number;
   write(process: string, data: Buffer, options: { readonly note: string | null; readonly token: string | null }): number;
   closeInput(process: string, token: string | null): void;
-  signal(process: string, signal: NodeJS.Signals): void;
+  /** By whoever shows that token, and by whoever never took any: to begin anew, not to speak. */
+  signal(process: string, signal: NodeJS.Signals, token: string | null): void;
   exec(spec: Omit<ExecSpec, 'input'>, input: Buffer): Promise<ExecResult>;
   running(): string[];
   /** Whether a command runs, or did since the last time anybody asked. */
@@ -206,9 +207,9 @@ export function createCommands(options: {
       return offset;
     },
     closeInput: (id, token) => findMine(id, token).call.end(),
-    signal: (id, signal) => {
+    signal: (id, signal, token) => {
       if (journals.get(id)?.ended === true) return;
-      find(id).call.signal(signal);
+      (token === null ? find(id) : findMine(id, token)).call.signal(signal);
     },
     exec,
     running: () => [...processes].filter(([, { journal }]) => !journal.ended).map(([id]) => id),

@@ -240,7 +240,7 @@ export function createLocalBackend(options: LocalOptions): LocalBackend {
       write: async (data, note) =>
         (await call<{ offset: number }>('write', { id, process, token, note: note ?? null }, Buffer.from(data))).offset,
       closeInput: async () => void (await call('closeInput', { id, process, token })),
-      signal: async (signal) => void (await call('signal', { id, process, signal })),
+      signal: async (signal) => void (await call('signal', { id, process, signal, token })),
     };
   }
 

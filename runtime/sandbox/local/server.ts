@@ -50,8 +50,8 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   },
   write: (holder, { id, process, note, token }, data) => ({ offset: holder.commands(id).write(process, data, { note, token }) }),
   closeInput: (holder, { id, process, token }) => holder.commands(id).closeInput(process, token),
-  signal: (holder, { id, process, signal }) => {
-    if (holder.journal(id, process)?.ended !== true) holder.commands(id).signal(process, signal);
+  signal: (holder, { id, process, signal, token }) => {
+    if (holder.journal(id, process)?.ended !== true) holder.commands(id).signal(process, signal, token ?? null);
     return undefined;
   },
   exec: async (holder, { id, spec }, data) => {
