@@ -255,7 +255,7 @@ function split(text: string, separator: string): string[] {
 function appendedKinds(): string[] {
   const files = globSync(['kernel/threads/*.ts', 'runtime/turns/turn.ts'], { cwd: ROOT }).filter((file) => !file.endsWith('.test.ts'));
   return files
-    .flatMap((file) => [...read(file).matchAll(/\bkind: '(\w+)',\s+data:/g)].map(([, kind = '']) => kind))
+    .flatMap((file) => [...read(file).matchAll(/\bkind: '(\w+)',\s+data\b/g)].map(([, kind = '']) => kind))
     .filter((kind) => !Object.hasOwn(AGENT, kind));
 }
 

@@ -220,9 +220,9 @@ export async function decisionOn(
 }
 
 /** Nobody waits for the answer any more: to one question, or to all of a run, but for those about what its lease sends. */
-export async function withdrawApprovals(store: Queryable, of: { readonly approvalId: string } | { readonly runId: string }): Promise<void> {
+export async function withdrawApprovals(store: Queryable, of: { readonly digest: Buffer } | { readonly runId: string }): Promise<void> {
   const open = `update approvals set expires_at = now() where state = 'pending' and expires_at > now()`;
-  if ('approvalId' in of) await store.query(`${open} and approval_id = $1`, [of.approvalId]);
+  if ('digest' in of) await store.query(`${open} and digest = $1`, [of.digest]);
   else await store.query(`${open} and run_id = $1 and lease_id is null`, [of.runId]);
 }
 

@@ -34,6 +34,8 @@ export function createCodexCodec(): Codec {
   const send: string[] = [];
   const sent = new Map<number, Sent>();
   const asked = new Map<string, Asked>();
+  /** What the calls that are open were given, by their ids. */
+  const called = new Map<string, unknown>();
   /** Threads of sub-agents, and the tool call that runs each. */
   const children = new Map<string, string>();
   let startThread: () => void = () => {};
@@ -105,7 +107,7 @@ export function createCodexCodec(): Codec {
   };
 
   const onServerRequest = (method: string, rpc: unknown, params: JsonObject): void => {
-    const approval = readApproval(method, params);
+    const approval = readApproval(method, params, called.get(text(params.itemId) ?? ''));
     if (approval === undefined || !turn.busy) {
       write({ id: rpc, error: { code: -32601, message: `Not supported by this host: ${method}` } });
       if (approval === undefined) turn.notice(`Codex asked for ${method}, which is not supported.`);
@@ -144,6 +146,8 @@ export function createCodexCodec(): Codec {
         if (tool === undefined) return;
         if (Array.isArray(item.receiverThreadIds)) for (const thread of item.receiverThreadIds) children.set(words(thread), id);
         turn.toolUse(id, tool.name, tool.input, parent);
+        if (done) called.delete(id);
+        else called.set(id, tool.input);
         if (done) turn.toolResult(id, tool.content, { is_error: tool.is_error, exit_code: number(item.exitCode) });
       }
     }
@@ -251,6 +255,7 @@ export function createCodexCodec(): Codec {
       return turn.take(send);
     },
     turn(input) {
+      called.clear();
       turn.begin();
       turnBefore = turnId ?? turnBefore;
       turnId = undefined;
@@ -330,12 +335,13 @@ function writeInput(content: readonly ContentBlock[]): unknown[] {
   ];
 }
 
-function readApproval(method: string, params: JsonObject): { readonly tool: string; readonly input: unknown } | undefined {
+/** @param called what the call that it is about was given: a change of files does not say it again */
+function readApproval(method: string, params: JsonObject, called: unknown): { readonly tool: string; readonly input: unknown } | undefined {
   switch (method) {
     case 'item/commandExecution/requestApproval':
       return { tool: 'shell', input: { command: params.command ?? null, cwd: params.cwd ?? null, ...reason(params) } };
     case 'item/fileChange/requestApproval':
-      return { tool: 'edit', input: { grant_root: params.grantRoot ?? null, ...reason(params) } };
+      return { tool: 'edit', input: { call: called ?? null, grant_root: params.grantRoot ?? null, ...reason(params) } };
     case 'item/permissions/requestApproval':
       return { tool: 'permissions', input: { permissions: params.permissions ?? null, ...reason(params) } };
     default:

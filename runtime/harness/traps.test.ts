@@ -47,6 +47,15 @@ test('a question whose input nobody can look at is refused at once, and so is a 
   codex.line(JSON.stringify({ id: 1, result: {} }));
   codex.line(JSON.stringify({ id: 2, result: { thread: { id: 't' } } }));
   codex.turn(hello);
+  const changes = [{ path: '/workspace/a.ts', kind: { type: 'update' }, diff: '+ a line' }];
+  codex.line(
+    JSON.stringify({
+      method: 'item/started',
+      params: { threadId: 't', item: { type: 'fileChange', id: 'f1', changes, status: 'inProgress' } },
+    }),
+  );
+  const edit = codex.line(JSON.stringify({ id: 8, method: 'item/fileChange/requestApproval', params: { threadId: 't', itemId: 'f1' } }));
+  assert.match(JSON.stringify(edit.events), /approval\.request.*\/workspace\/a\.ts/);
   const question = { id: 9, method: 'item/permissions/requestApproval', params: { permissions: nested } };
   const refused = codex.line(JSON.stringify(question));
   assert.deepEqual(

@@ -53,7 +53,7 @@ export interface Permissions {
    */
   answer(request: PermissionRequest, signal: AbortSignal, onWaits: (waiting: Waiting) => Promise<void>): Promise<ApprovalAnswer>;
   /** The harness has taken the question back. */
-  withdraw(approvalId: string): Promise<void>;
+  withdraw(request: PermissionRequest): Promise<void>;
 }
 
 type Asked = Awaited<ReturnType<typeof askApproval>>;
@@ -86,7 +86,7 @@ export function createPermissions({ store, audit }: Installation, log: (entry: S
         return denied('the platform cannot decide on this');
       }
     },
-    withdraw: (approvalId) => withdrawApprovals(store, { approvalId }),
+    withdraw: (request) => withdrawApprovals(store, { digest: toQuestion(request).digest }),
   };
 
   async function askPolicy(request: PermissionRequest, question: Question): Promise<ApprovalAnswer | Asked> {

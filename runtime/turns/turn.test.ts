@@ -282,7 +282,7 @@ test('a question that the harness takes back is withdrawn, and its late answer r
         assert.ok(signal.aborted);
         return { allow: true };
       },
-      withdraw: async (approvalId) => void withdrawn.push(approvalId),
+      withdraw: async ({ id }) => void withdrawn.push(id),
     },
   });
   const running = run();
@@ -293,7 +293,7 @@ test('a question that the harness takes back is withdrawn, and its late answer r
   await pause(50);
   process.add(result('done'));
   await running;
-  assert.deepEqual(withdrawn, ['a']);
+  assert.deepEqual(withdrawn, ['q1']);
   assert.equal(process.told().filter((text) => text.includes('"behavior"')).length, 0);
   assert.equal(state.end?.status, 'completed');
 });

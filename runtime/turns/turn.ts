@@ -16,7 +16,7 @@ import { SandboxError } from '../sandbox/errors.ts';
 import { watchSignals } from './control.ts';
 import type { Heard } from './conversation.ts';
 import { toContent } from './input.ts';
-import type { Permissions } from './permissions.ts';
+import type { PermissionRequest, Permissions, Waiting } from './permissions.ts';
 import type { Place, Places, Renewal } from './place.ts';
 import { createEventStream } from './stream.ts';
 
@@ -77,8 +77,7 @@ interface Question {
   /** Aborts when it is answered, or taken back. */
   readonly gone: AbortController;
   begun: boolean;
-  answered?: true;
-  approvalId?: string;
+  answered: boolean;
 }
 
 /** A harness that asks for more at a time is refused: each costs a place in somebody's list. */
@@ -257,60 +256,79 @@ async function talk(parts: TurnParts, place: Place, turn: Turn, owner: Owner, ta
 
   /** What the harness asks, until it is answered. */
   const questions = new Map<string, Question>();
+  const answers = new Set<Promise<void>>();
   const hardMs = turn.startedAt + deadlines.hardMs - Date.now();
 
   function hearQuestion(event: HarnessEvent): void {
-    if (event.type === 'approval.request') questions.set(event.id, { event, gone: new AbortController(), begun: false });
+    if (event.type === 'approval.request') questions.set(event.id, { event, gone: new AbortController(), begun: false, answered: false });
     if (event.type !== 'approval.resolved') return;
     const question = questions.get(event.id);
     questions.delete(event.id);
     question?.gone.abort();
     // not by us: the harness has taken it back
-    if (question?.approvalId !== undefined && question.answered !== true) withdraw(question.approvalId);
+    if (question !== undefined && !question.answered) withdraw(question);
   }
 
-  function withdraw(approvalId: string): void {
-    parts.permissions.withdraw(approvalId).catch((error: Error) =>
+  function withdraw(question: Question): void {
+    parts.permissions.withdraw(requestOf(question)).catch((error: Error) =>
       // the end of the turn does it too
       log({ level: 'warn', message: 'a question could not be withdrawn yet', execution_id: owner.executionId, error: error.message }),
     );
   }
 
+  function requestOf({ event: { id, tool, input } }: Question): PermissionRequest {
+    const { threadKey, executionId, runId } = owner;
+    return { threadKey, executionId, runId, harness: turn.harness, id, tool, input, ms: Math.max(1000, hardMs) };
+  }
+
   /** Of an earlier worker too: what it asked is found again. */
   function answerQuestions(): void {
     if (!conversation.caughtUp || why !== undefined || stopSoon !== undefined) return;
+    let before = 0;
     for (const question of questions.values()) {
+      before += 1;
       if (question.begun) continue;
       question.begun = true;
-      answer(question, questions.size > QUESTIONS_MOST).catch((error: unknown) => {
+      const answering = answer(question, before > QUESTIONS_MOST).catch((error: unknown) => {
         if (!listening.aborted && !question.gone.signal.aborted) over.abort(error);
       });
+      answers.add(answering);
+      void answering.finally(() => answers.delete(answering));
     }
   }
 
   async function answer(question: Question, tooMany: boolean): Promise<void> {
-    const { id, tool, input } = question.event;
-    const { threadKey, executionId, runId } = owner;
-    const request = { threadKey, executionId, runId, harness: turn.harness, id, tool, input, ms: Math.max(1000, hardMs) };
     const signal = AbortSignal.any([listening, question.gone.signal]);
     const given: ApprovalAnswer = tooMany
       ? { allow: false, message: `more than ${QUESTIONS_MOST} questions are open` }
-      : await parts.permissions.answer(request, signal, async ({ approvalId, gate, expiresAt, isNew }) => {
-          question.approvalId = approvalId;
-          if (!isNew && (await threads.turns.hasEvent(owner, 'approval_pending', approvalId))) return;
-          // behind the question
-          await events.drained();
-          const expires_at = new Date(expiresAt).toISOString();
-          await threads.turns.append(owner, [
-            {
-              kind: 'approval_pending',
-              data: { type: 'approval.pending', execution_id: executionId, id, approval_id: approvalId, gate, expires_at },
-            },
-          ]);
-        });
+      : await parts.permissions.answer(requestOf(question), signal, (waiting) => announce(question, waiting, signal));
     if (signal.aborted || why !== undefined || stopSoon !== undefined) return;
     question.answered = true;
-    await conversation.answer(id, given);
+    await conversation.answer(question.event.id, given);
+  }
+
+  async function announce(question: Question, { approvalId, gate, expiresAt, isNew }: Waiting, signal: AbortSignal): Promise<void> {
+    if (question.gone.signal.aborted) withdraw(question);
+    signal.throwIfAborted();
+    try {
+      if (!isNew && (await threads.turns.hasEvent(owner, 'approval_pending', approvalId))) return;
+      // behind the question
+      await events.drained();
+      const expires_at = new Date(expiresAt).toISOString();
+      const data = {
+        type: 'approval.pending',
+        execution_id: owner.executionId,
+        id: question.event.id,
+        approval_id: approvalId,
+        gate,
+        expires_at,
+      };
+      await threads.turns.append(owner, [{ kind: 'approval_pending', data }]);
+    } catch (error) {
+      // that nobody can be told is no answer to the question
+      over.abort(error);
+      throw error;
+    }
   }
 
   const control = watchSignals(threads, owner, {
@@ -369,6 +387,8 @@ async function talk(parts: TurnParts, place: Place, turn: Turn, owner: Owner, ta
     for (const timer of timers) clearTimeout(timer);
     control.close();
     over.abort();
+    // what they ask is withdrawn with the end of the turn, and not asked behind it
+    await Promise.all(answers);
   }
   if (unfit !== undefined) return { kind: 'unfit', message: unfit };
   const { completed } = tale;

@@ -311,6 +311,38 @@ describe('a secret in the events of a stream', () => {
       for (let i = 0; i < 200; i++) push(`data: {"t${i}":"s","pad":"${'x'.repeat(500_000)}"}\n`);
     });
     assert.ok(gone < 60, `${gone} MB for what has gone on`);
+    const chain = searchMemory((push) => {
+      for (let i = 0; i < 100; i++) push(`data: {"text":"${'x'.repeat(900_000)}${KEY.slice(0, 8)}"}\n`);
+    });
+    assert.ok(chain < 60, `${chain} MB for lines that release each other`);
+  });
+
+  test('what ends one secret and may begin another is blanked with the first, whenever it goes on', (context) => {
+    context.mock.timers.enable({ apis: ['setTimeout'] });
+    const [first, longer, loop] = ['sk-live-0123456789ab', 'sk-live-0123456789ab-more', 'sk-loop-0123456sk-lo'] as const;
+    const scanner = createScanner([first, longer, loop].map((value) => ({ name: value, value: Buffer.from(value) })));
+    for (const how of ['end', 'silence', 'more'])
+      for (const [pieces, said] of [
+        [['key: sk-live-01', '23456', '789ab'], /^key: \*{20}/],
+        [['key: sk-loop-0123', '456', 'sk-lo'], /^key: \*{20}/],
+      ] as const) {
+        const search = createPieceSearch(scanner, () => undefined);
+        const lines = createLineReader(search, () => undefined);
+        const out: Buffer[] = [];
+        for (const piece of pieces) {
+          lines.push(Buffer.from(`data: ${JSON.stringify({ text: piece })}\n`));
+          out.push(search.take());
+        }
+        if (how === 'silence') context.mock.timers.tick(3_000);
+        if (how === 'more') lines.push(Buffer.from('data: {"text":" and so on"}\n'));
+        if (how === 'end') lines.end();
+        out.push(search.take());
+        const text = parsed(events(Buffer.concat(out).toString()))
+          .map((event) => event.text)
+          .join('');
+        assert.match(text, said, `${how}: ${pieces.join('|')}`);
+        lines.drop();
+      }
   });
 
   test('a line with very many texts does not make others be forgotten', () => {

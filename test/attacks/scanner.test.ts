@@ -43,6 +43,7 @@ function breaking(broken: Broken): () => Scanner {
             failAt('end');
             return stream.end();
           },
+          rest: () => stream.rest(),
           get found() {
             return stream.found;
           },

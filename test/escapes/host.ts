@@ -46,7 +46,9 @@ export async function openHost(stateDir: string): Promise<Host> {
   udp.bind(0, '127.0.0.1');
   await once(udp, 'listening');
   stack.defer(() => void udp.close());
-  const decoy: ChildProcess = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)', 'centaur-decoy'], {
+  const decoy: ChildProcess = spawn('/bin/sleep', ['3600'], {
+    // a program that every user may start, wherever this tree is
+    argv0: 'centaur-decoy',
     ...(process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {}),
     env: {},
     stdio: 'ignore',

@@ -29,6 +29,8 @@ export interface ScanStream {
   push(chunk: Uint8Array): Buffer;
   /** What was held back: no secret, since it never became whole. */
   end(): Buffer;
+  /** The same, while it stays held back. */
+  rest(): Buffer;
   /** What was found so far, each secret and variant once. */
   readonly hits: readonly Hit[];
   /** Grows with `hits`, and costs nothing to look at. */
@@ -91,6 +93,7 @@ export function createScanner(secrets: readonly ScannedSecret[]): Scanner {
         blanked = [];
         return rest;
       },
+      rest: () => blank(held, blanked),
       get hits() {
         return distinct([...hits.values()]);
       },

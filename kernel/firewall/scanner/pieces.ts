@@ -85,7 +85,7 @@ export function createPieceSearch(scanner: Scanner, onLate: (error?: Error) => v
   /** Those used last are the last. */
   const places = new Map<string, Place>();
   const found = new Map<string, Hit>();
-  let queue: Queued[] = [];
+  let queue: (Queued | undefined)[] = [];
   let first = 0;
   let ready: Buffer[] = [];
   let held = 0;
@@ -153,9 +153,10 @@ export function createPieceSearch(scanner: Scanner, onLate: (error?: Error) => v
 
   function letGo(place: Place): void {
     clearTimeout(place.silence);
-    for (const { of } of place.pending) of.open -= 1;
-    if (place.pending.length > 0) place.owed = place.stream.held;
-    place.pending = [];
+    if (place.pending.length === 0) return;
+    // what ends one secret may begin another
+    hand(place, place.stream.rest());
+    place.owed = place.stream.held;
   }
 
   function late(place: Place): void {
@@ -174,6 +175,7 @@ export function createPieceSearch(scanner: Scanner, onLate: (error?: Error) => v
       const queued = queue[first] as Queued;
       ready.push(written(queued));
       held -= costOf(queued);
+      queue[first] = undefined;
     }
     if (first < 1000 && first < queue.length) return;
     queue = queue.slice(first);
@@ -292,7 +294,10 @@ function parseExactly(text: string): unknown {
 }
 
 /** Lines of a body as messages of a search; what is no `data:` line of an event stream is a line of JSON, or passes. */
-export function createLineReader(search: PieceSearch, onLate: () => void): { push(data: Buffer): void; end(): void; drop(): void } {
+export function createLineReader(
+  search: PieceSearch,
+  onLate: (error?: Error) => void,
+): { push(data: Buffer): void; end(): void; drop(): void } {
   let parts: Buffer[] = [];
   let length = 0;
   /** The rest of the line passes. */
@@ -331,7 +336,17 @@ export function createLineReader(search: PieceSearch, onLate: () => void): { pus
     if (parts.length > PARTS_MOST) parts = [Buffer.concat(parts)];
     if (length > LINE_MOST || passing) pass();
     // nobody may be going to end it
-    else silence = setTimeout(() => (pass(), onLate()), SILENCE_MS).unref();
+    else silence = setTimeout(late, SILENCE_MS).unref();
+  }
+
+  function late(): void {
+    try {
+      pass();
+      onLate();
+    } catch (error) {
+      search.drop();
+      onLate(error as Error);
+    }
   }
 
   function pass(): void {
