@@ -27,7 +27,7 @@ const KILLS = Number(values.kills);
 const THREADS = Number(values.threads);
 const random = seeded(Number(values.seed));
 const STREAMS = 6;
-const LONGEST_MS = 6 * 60_000;
+const LONGEST_MS = 20 * 60_000;
 
 console.log(`seed ${values.seed}; repeat with: npm run test:agents -- --kills ${KILLS} --threads ${THREADS} --seed ${values.seed}`);
 const folder = mkdtempSync(join(tmpdir(), 'centaur-crowd-'));
