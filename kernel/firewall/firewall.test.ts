@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { callThrough, createTestFirewall, startService } from '../../test/support/firewall.ts';
+import type { Store } from '../store/index.ts';
+import { addGrant, putSecret } from '../vault/index.ts';
+import { callThrough, createTestFirewall, PRINCIPAL, startService } from '../../test/support/firewall.ts';
 import { eventually } from '../../test/support/wait.ts';
 
 const KEY = 'sk-ant-api03-Real0Key1With2Enough3Letters4InIt';
@@ -31,6 +33,29 @@ test('a client with a placeholder calls a service that takes only the real key',
     [intent?.['id'], 200, [{ secret: 'API_KEY', variant: 'raw' }]],
   );
   assert.ok(!JSON.stringify(entries).includes(KEY));
+});
+
+test('a secret is used at once, also where nobody has told the firewall of it yet', async () => {
+  await using service = await startService((request, response) => response.end(request.headers['x-api-key'] === KEY ? 'ok' : 'no'));
+  await using t = await createTestFirewall({ config: { allow_cidrs: ['127.0.0.1'], ca_pems: [service.caPem] } });
+  const silent: Store = {
+    ...t.store,
+    listener: t.store.listener,
+    transaction: (work) =>
+      t.store.transaction((tx) =>
+        work({
+          ...tx,
+          query: async (sql: string, params?: readonly unknown[]) =>
+            sql.includes('centaur_firewall') ? { rows: [], rowCount: 0 } : tx.query(sql, params),
+        } as Parameters<typeof work>[0]),
+      ),
+  };
+  await putSecret({ ...t.installation, store: silent }, 'test', 'NEW_KEY', { value: KEY, hosts: [`localhost:${service.port}`] });
+  await addGrant({ ...t.installation, store: silent }, 'test', PRINCIPAL, 'NEW_KEY');
+  const lease = await t.lease(['NEW_KEY']);
+  const headers = { 'x-api-key': lease.placeholders['NEW_KEY'] };
+  const answer = await callThrough(t, lease.token, `https://localhost:${service.port}/`, { headers });
+  assert.deepEqual([answer.status, answer.body], [200, 'ok']);
 });
 
 test('where a secret may go is not for whoever can write to the database: a changed row sends it nowhere', async () => {

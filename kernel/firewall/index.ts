@@ -73,7 +73,18 @@ export async function startFirewall(options: FirewallOptions): Promise<Firewall>
     log,
     ...(options.environment === undefined ? {} : { environment: options.environment }),
   });
-  const leases = createLeaseBook({ store, log });
+  /** What is new is told by a notification, which a request may be ahead of. */
+  const learn = async (secrets: Iterable<string>) => {
+    const isKnown = (name: string) => {
+      try {
+        return values.describe(name) !== undefined;
+      } catch {
+        return false;
+      }
+    };
+    if ([...secrets].some((name) => !isKnown(name))) await values.refresh().catch(() => undefined);
+  };
+  const leases = createLeaseBook({ store, log, learn });
 
   let scanner: { readonly of: string; readonly scanner: Scanner } | undefined;
   const currentScanner = (): Scanner => {

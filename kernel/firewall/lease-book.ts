@@ -76,7 +76,14 @@ interface Row {
   readonly secrets: readonly string[];
 }
 
-export function createLeaseBook({ store, log }: { readonly store: Store; readonly log: (entry: StoreLogEntry) => void }): LeaseBook {
+export interface LeaseBookOptions {
+  readonly store: Store;
+  readonly log: (entry: StoreLogEntry) => void;
+  /** Before a lease is used here for the first time: its secrets may be as new as it is. */
+  readonly learn?: (secrets: Iterable<string>) => Promise<void>;
+}
+
+export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseBook {
   const byHash = new Map<string, LiveLease>();
   const byId = new Map<string, LiveLease>();
   /** Words that are no placeholder, so that each is asked about once. */
@@ -113,6 +120,10 @@ export function createLeaseBook({ store, log }: { readonly store: Store; readonl
       open: new Set(),
     };
     admit(lease, peer);
+    await learn?.(lease.placeholders.values());
+    // another request was here first
+    const other = byId.get(lease.leaseId);
+    if (other !== undefined) return admit(other, peer);
     byId.set(lease.leaseId, lease);
     return lease;
   }
