@@ -47,7 +47,7 @@ test('a secret is used at once, also where nobody has told the firewall of it ye
           ...tx,
           query: async (sql: string, params?: readonly unknown[]) =>
             sql.includes('centaur_firewall') ? { rows: [], rowCount: 0 } : tx.query(sql, params),
-        } as Parameters<typeof work>[0]),
+        }),
       ),
   };
   await putSecret({ ...t.installation, store: silent }, 'test', 'NEW_KEY', { value: KEY, hosts: [`localhost:${service.port}`] });
