@@ -19,6 +19,8 @@ export interface FloorsMeasured {
 const CONNECTIONS = 8;
 const BATCH = 20;
 const PAGE = 1000;
+/** So many that what else the machine does meanwhile is little beside them. */
+const IDLE_PROCESSES = 20;
 const EVENT = JSON.stringify({ type: 'text.delta', message_id: 'msg_1', text: 'some words of an answer ', execution_id: 'e' });
 
 export async function measureFloors({ url, events, starts, note }: FloorsMeasured): Promise<void> {
@@ -34,7 +36,7 @@ export async function measureFloors({ url, events, starts, note }: FloorsMeasure
   }
   note('floor: process ms', await timed(starts, '/bin/true', []));
   note('floor: Node ms', await timed(starts, process.execPath, ['-e', '0']));
-  note('floor: idle Node MB', await idleNode(starts));
+  note('floor: idle Node MB', await idleNode());
 }
 
 /** Batches of the same size, each a statement and a commit, on several connections. */
@@ -102,15 +104,15 @@ async function timed(times: number, command: string, args: readonly string[]): P
 }
 
 /** Processes that do nothing, with the flags of the one that each sandbox has. */
-async function idleNode(count: number): Promise<number> {
+async function idleNode(): Promise<number> {
   const before = availableMb();
-  const children = Array.from({ length: count }, () =>
+  const children = Array.from({ length: IDLE_PROCESSES }, () =>
     spawn(process.execPath, ['--max-old-space-size=192', '--max-semi-space-size=1', '--v8-pool-size=1', '-e', 'process.stdin.resume()'], {
       stdio: ['pipe', 'ignore', 'ignore'],
     }),
   );
   await pause(2000);
-  const used = (before - availableMb()) / count;
+  const used = (before - availableMb()) / IDLE_PROCESSES;
   for (const child of children) child.kill('SIGKILL');
   return used;
 }
