@@ -12,6 +12,7 @@ import {
   type WorkflowContext,
 } from '@centaur/sdk';
 import { agentCalls, type StartAgent } from './agents.ts';
+import { type Outside, outsideCalls } from './outside.ts';
 import { EngineError } from './errors.ts';
 import type { StartRow } from './flush.ts';
 import type { Call, Frame, Outcome } from './frame.ts';
@@ -26,6 +27,7 @@ export interface ContextHost {
   prepareStart(request: StartRequest, parent: { runId: string; traceId: string | null }): Promise<StartRow>;
   /** Undefined where no threads are. */
   readonly startAgent: StartAgent | undefined;
+  readonly outside: Outside;
   /** A child's start has committed. */
   onStarted(row: StartRow): void;
   /** The call's wait row has committed: look whether what it waits for is already there. */
@@ -228,7 +230,7 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
     },
   });
 
-  const context: Omit<WorkflowContext, keyof ReturnType<typeof agentCalls>> = {
+  const context: Omit<WorkflowContext, keyof ReturnType<typeof agentCalls> | keyof ReturnType<typeof outsideCalls>> = {
     runId: run.runId,
     workflowName: run.workflow,
     attempt: run.attempt,
@@ -325,7 +327,8 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
     host.log({ ...fields, level, message, run_id: run.runId, workflow_name: run.workflow });
   }
 
-  return Object.assign(context, agentCalls({ runId: run.runId, traceId: run.traceId }, context, host.startAgent));
+  const asked = { runId: run.runId, workflow: run.workflow, traceId: run.traceId };
+  return Object.assign(context, agentCalls(asked, context, host.startAgent), outsideCalls(asked, context.step, host.outside));
 }
 
 function stepLimits(name: string, fn: unknown, options: StepOptions): { retry: ResolvedRetry; timeoutMs: number | null } {

@@ -5,6 +5,7 @@ import type { Write } from './flush.ts';
 import type { RegisteredWorkflow, WorkflowRegistry } from './types.ts';
 import type { ChangedQueues } from './queues.ts';
 import type { StartAgent } from './agents.ts';
+import type { Outside } from './outside.ts';
 
 export interface EngineOptions {
   readonly store: Store;
@@ -22,6 +23,8 @@ export interface EngineOptions {
   readonly retentionDays?: number;
   /** Asks the threads for an agent's turn; called with an id that makes repeats one. */
   readonly startAgent?: StartAgent | undefined;
+  /** Serves what else runs ask for. */
+  readonly outside?: Outside | undefined;
 }
 
 /** Lock class of the session locks by which a dead worker is told from a live one. */

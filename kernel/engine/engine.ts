@@ -42,6 +42,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       residentMs: options.residentMs ?? 1000,
       retentionDays: options.retentionDays ?? 30,
       startAgent: options.startAgent,
+      outside: options.outside ?? {},
     },
     log,
     frames: new Map(),

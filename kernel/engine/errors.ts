@@ -33,6 +33,8 @@ export const ENGINE_ERRORS = {
   HISTORY_MISMATCH: 409,
   /** The worker crashed too many times in a row on this run without it getting any further. */
   CRASH_LOOP: 500,
+  /** The process that holds the workflow's code ended while it ran this. */
+  HOST_CRASHED: 500,
 } as const;
 
 export type EngineErrorCode = keyof typeof ENGINE_ERRORS;
@@ -50,3 +52,16 @@ export class EngineError extends Error {
     return ENGINE_ERRORS[this.code];
   }
 }
+
+/**
+ * What a hosted handler rejects with when the process of its code is gone. That says nothing about the run: it goes on
+ * from its last checkpoint in another one, unless this happens `HOST_CRASHES_MAX` times without its getting further.
+ */
+export class HostCrashedError extends EngineError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('HOST_CRASHED', message, options);
+    this.name = 'HostCrashedError';
+  }
+}
+
+export const HOST_CRASHES_MAX = 3;

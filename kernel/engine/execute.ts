@@ -4,14 +4,14 @@ import { classifyFailure, type Queryable, sqlState } from '../store/index.ts';
 import { type ContextHost, createContext, never, thrownBy } from './context.ts';
 import type { Core } from './core.ts';
 import { pushWrite, workflowFor } from './core.ts';
-import { EngineError } from './errors.ts';
+import { EngineError, HOST_CRASHES_MAX, HostCrashedError } from './errors.ts';
 import { FencedError, type Of, type StartRow, type Write } from './flush.ts';
 import { type Call, createFrame, type Frame, type FrameHost, type FrameRun, type HistoryRow, type Mismatch } from './frame.ts';
 import { toJson, toStoredError } from './json.ts';
 import { nextDelay, resolveRetry } from './retry.ts';
 import { rewindForRetry } from './rewind.ts';
 import { prepareStart } from './start.ts';
-import type { StoredError } from './types.ts';
+import type { HostedRun, StoredError } from './types.ts';
 import { type Waits, wakeRuns } from './waits.ts';
 
 /**
@@ -58,6 +58,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
     log: (entry) => core.log(entry),
     prepareStart: (request, parent) => prepareStart(core, request, parent),
     startAgent: core.options.startAgent,
+    outside: core.options.outside ?? {},
     onStarted(row) {
       core.counters.started += 1;
       if (row.status === 'r') startHere(row);
@@ -111,17 +112,70 @@ export function createExecutor(core: Core, waits: Waits): Executor {
       if (crashes > CRASHES_MAX)
         throw new EngineError('CRASH_LOOP', `its worker died ${crashes} times in a row on this run without it getting further`);
       const raw: unknown = run.input === null ? null : JSON.parse(run.input);
-      const input = workflow.parseInput === undefined ? raw : await workflow.parseInput(raw);
-      const result = await workflow.handler(input as never, createContext(contextHost, frame));
+      const ctx = createContext(contextHost, frame);
+      const result =
+        workflow.hosted === undefined
+          ? await workflow.handler((workflow.parseInput === undefined ? raw : await workflow.parseInput(raw)) as never, ctx)
+          : await workflow.hosted(raw, ctx, hostedRun(frame));
       if (frame.closed) return;
       await frame.join();
       if (frame.closed || frame.unreached()) return;
       finish(frame, 'c', toJson(result, `result of ${run.workflow}`), null);
     } catch (error) {
       if (frame.closed) return;
-      await frame.join();
+      if (error instanceof HostCrashedError && crashes + 1 < HOST_CRASHES_MAX) return resume(frame, error);
+      // steps whose function is gone with its process never end
+      if (!(error instanceof HostCrashedError)) await frame.join();
       if (!frame.closed) await end(frame, error, crashes > CRASHES_MAX);
     }
+  }
+
+  function hostedRun(frame: Frame): HostedRun {
+    const { run, history } = frame;
+    return {
+      traceId: (run.traceId ?? run.runId).replaceAll('-', ''),
+      seed: run.seed,
+      get live() {
+        return frame.live;
+      },
+      historyLength: history.length,
+      patches: history.flatMap((row) => (row?.kind === 'p' ? [{ seq: row.seq, id: row.name }] : [])),
+      get leaseHeldUntil() {
+        return core.leaseHeldUntil;
+      },
+      onOutcome(rest) {
+        frame.rest = rest;
+      },
+      onClose(listener) {
+        frame.onClose = listener;
+        if (frame.closed) listener(frame.closeReason);
+      },
+    };
+  }
+
+  /** The process of its code is gone. What it had stored counts; it goes on from there, a little later each time. */
+  async function resume(frame: Frame, error: HostCrashedError): Promise<void> {
+    const { run } = frame;
+    frame.close();
+    // its last rows come first: whoever claims it must find them
+    while (frame.writing > 0 && !core.closed) await new Promise((resolve) => setTimeout(resolve, 5));
+    core.log({
+      level: 'warn',
+      message: 'a run goes on in another process',
+      run_id: run.runId,
+      workflow_name: run.workflow,
+      error: error.message,
+    });
+    await withFence(frame, (tx) =>
+      tx.query(
+        `update workflow_runs set status = 's', owner = null, recoveries = recoveries + 1, error = $3::json,
+           (wake_at, held_until) = (select at, at from (select now() + make_interval(secs => 0.25 * 2 ^ least(recoveries, 7) - 0.25)) h(at))
+         where run_id = $1 and owner = $2`,
+        [run.runId, core.workerId, JSON.stringify(toStoredError(error))],
+      ),
+    );
+    drop(frame);
+    core.kick();
   }
 
   /** A handler that threw: the run's retry policy decides whether that is the end. */
@@ -131,7 +185,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
     const stored: StoredError = { ...toStoredError(error), ...(source === undefined ? {} : { step: source.name, step_seq: source.seq }) };
     const policy = workflowFor(core, run.workflow, run.version)?.retry;
     const delayMs =
-      policy === undefined || final || error instanceof EngineError
+      policy === undefined || final || (error instanceof EngineError && !(error instanceof HostCrashedError))
         ? null
         : nextDelay(resolveRetry(policy, `retry of ${run.workflow}`), run.attempt, stored, Math.random);
     if (delayMs === null) {

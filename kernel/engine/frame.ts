@@ -162,6 +162,10 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
     evicting: -1,
     /** Something it waits for came while it was being evicted. */
     nudged: false,
+    /** Of a handler in another process: when it has done all it can with an outcome. */
+    rest: undefined as ((done: () => void) => void) | undefined,
+    /** Told when the frame is closed. */
+    onClose: undefined as ((reason: Error | undefined) => void) | undefined,
     history,
     begin,
     mark,
@@ -178,6 +182,10 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
     whenOpen,
     get replaying() {
       return nextOrd <= lastRecordedOrd;
+    },
+    /** Neither an outcome nor a call of the history is still to come. */
+    get live() {
+      return nextOrd > lastRecordedOrd && nextSeq >= history.length;
     },
     /** What a replay that stands still is waiting for, for its report. */
     get replayState() {
@@ -399,7 +407,9 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
     calls.delete(call.seq);
     call.resolve(outcome, call);
     host.onDelivered(frame);
-    afterMicrotasks(rested);
+    if (frame.rest === undefined) afterMicrotasks(rested);
+    // the answer that this outcome makes is on its way by then
+    else afterMicrotasks(() => frame.rest?.(rested));
   }
 
   function rested(): void {
@@ -547,6 +557,7 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
     outcomes.clear();
     frame.closeReason = reason;
     if (reason !== undefined) abort?.abort(reason);
+    frame.onClose?.(reason);
   }
 
   return frame;

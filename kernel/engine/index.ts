@@ -10,8 +10,9 @@
  */
 export { type EngineOptions, createEngine } from './engine.ts';
 export type { AgentRequest } from './agents.ts';
+export type { Outside, OutsideCaller } from './outside.ts';
 export { describeCron, nextTicks, parseSchedule } from './cron.ts';
 export { checkQueueName } from './queues.ts';
 export { resolveRetry } from './retry.ts';
-export { ENGINE_ERRORS, EngineError, type EngineErrorCode } from './errors.ts';
+export { ENGINE_ERRORS, EngineError, type EngineErrorCode, HostCrashedError } from './errors.ts';
 export * from './types.ts';

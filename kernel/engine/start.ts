@@ -21,10 +21,11 @@ export async function prepareStart(
   const workflow = workflowFor(core, name, null);
   if (workflow === undefined) throw unknownWorkflow(core, name);
   const input = toJson(request.input, 'input');
-  const parsed =
-    workflow.parseInput === undefined ? request.input : await workflow.parseInput(request.input === undefined ? null : JSON.parse(input));
+  const raw: unknown = request.input === undefined ? null : request.input;
+  const checked = await workflow.checkInput?.(raw);
+  const parsed = workflow.parseInput === undefined ? request.input : await workflow.parseInput(raw === null ? null : JSON.parse(input));
   const queue = checkQueueName(request.queue ?? (typeof workflow.queue === 'object' ? workflow.queue.name : workflow.queue) ?? 'default');
-  const key = request.concurrency_key ?? workflow.concurrencyKey?.(parsed as never) ?? null;
+  const key = request.concurrency_key ?? checked?.concurrencyKey ?? workflow.concurrencyKey?.(parsed as never) ?? null;
   checkText('concurrency_key', key, 256);
   checkText('trigger_key', request.trigger_key ?? null, 512);
   const priority = request.priority ?? 0;
@@ -53,7 +54,7 @@ export async function prepareStart(
       request.trigger_key === undefined
         ? null
         : createHash('sha256')
-            .update(canonicalJson(request.input ?? null))
+            .update(request.trigger_identity ?? canonicalJson(request.input ?? null))
             .digest(),
     input,
   };

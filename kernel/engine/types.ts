@@ -30,7 +30,30 @@ export interface RegisteredWorkflow {
   readonly parseInput?: ((input: unknown) => unknown | Promise<unknown>) | undefined;
   /** Key of a run, from its parsed input. */
   readonly concurrencyKey?: ((input: never) => string | undefined) | undefined;
+  /** Instead of the two above where the code is in another process: checks an input and derives the key. @throws EngineError INVALID_INPUT */
+  readonly checkInput?: ((input: unknown) => Promise<{ readonly concurrencyKey: string | null }>) | undefined;
+  /** As its file declares them: who serves them checks them. */
+  readonly webhooks?: readonly unknown[] | undefined;
   readonly handler: (input: never, ctx: WorkflowContext) => unknown;
+  /** Instead of `handler` where the code is in another process. */
+  readonly hosted?: ((input: unknown, ctx: WorkflowContext, run: HostedRun) => Promise<unknown>) | undefined;
+}
+
+/** A run as seen by whoever passes its calls on to another process. */
+export interface HostedRun {
+  readonly traceId: string;
+  /** What `ctx.random` and `ctx.uuid` are drawn from. */
+  readonly seed: string;
+  /** Its history is behind it: from here on it makes history. Once true, it stays so. */
+  readonly live: boolean;
+  readonly historyLength: number;
+  readonly patches: readonly { readonly seq: number; readonly id: string }[];
+  /** Until when, by `performance.now()`, this worker surely owns the run. */
+  readonly leaseHeldUntil: number;
+  /** `rest` is called after each outcome; the next one is handed out when it calls back. Calls that come of an outcome are made before that. */
+  onOutcome(rest: (done: () => void) => void): void;
+  /** Called once, when the run has left this process's memory before its end. `reason` tells more than that, if there is more. */
+  onClose(listener: (reason: Error | undefined) => void): void;
 }
 
 /** Where the engine finds workflows. The host owns it; `get` must answer at once. */
@@ -50,6 +73,8 @@ export interface StartRequest {
   readonly eager_start?: boolean | undefined;
   /** The idempotency key: a second start with the same key and input answers with the first run. At most 512 characters. */
   readonly trigger_key?: string | undefined;
+  /** What a second start with the same key must share with the first. Default: the input. */
+  readonly trigger_identity?: string | undefined;
   readonly queue?: string | undefined;
   /** -100 to 100, higher first. Default 0. */
   readonly priority?: number | undefined;

@@ -109,10 +109,20 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
   async function listenForRuns(): Promise<void> {
     unlistenRuns?.();
     unlistenRuns = await core.store.listener.on(`centaur_worker_${core.workerId}`, (payload) => {
-      if (payload.startsWith('cancel:')) executor.cancelHere(payload.slice(7));
+      if (payload.startsWith('cancel:')) void quietly('ending a cancelled run', () => cancelIfGone(payload.slice(7)));
       else if (payload !== '') void quietly('waking a run', () => waits.nudge(payload));
       else void quietly('looking for what was sent meanwhile', catchUp);
     });
+  }
+
+  /** Whoever may log in to the database can notify, a workflow's own role too: the row decides. */
+  async function cancelIfGone(runId: string): Promise<void> {
+    if (!core.frames.has(runId)) return;
+    const { rowCount } = await core.store.query(`select 1 from workflow_runs where run_id = $1 and owner = $2 and status = 'r'`, [
+      runId,
+      core.workerId,
+    ]);
+    if (rowCount === 0) executor.cancelHere(runId);
   }
 
   function every(ms: number, work: () => Promise<unknown>): void {

@@ -3,6 +3,7 @@ import type { AgentOptions, AgentResult, RunAgentOptions, RunAgentsResult, Start
 import type { Duration } from './duration.ts';
 import type { Jsonify } from './json.ts';
 import type { RunId } from './wire.ts';
+import type { PostToSlackOptions, SlackMessage, SlackPost } from './slack.ts';
 import type { WorkflowRef } from './workflow.ts';
 
 /** How often and how soon something that failed is tried again. */
@@ -127,6 +128,12 @@ export interface WorkflowContext<Step extends string = string> {
     agents: readonly (RunAgentOptions & { readonly name: string })[],
     options?: { readonly maxConcurrency?: number },
   ): Promise<RunAgentsResult>;
+
+  /** A tool's method, as a step. Its name is `tool_{tool}_{method}` unless another is given. */
+  callTool<Result = unknown>(tool: string, method: string, args?: unknown, options?: { readonly name?: Step }): Promise<Result>;
+  /** Posts once: repeats after a crash have the same client message id. The step is `post_slack_{channel}` unless named. */
+  postToSlack(channel: string, text: string, options?: PostToSlackOptions & { readonly name?: Step }): Promise<SlackPost>;
+  updateSlack(message: SlackMessage, options?: { readonly name?: Step }): Promise<SlackPost>;
 
   /** True for runs that reach this line for the first time with this code; false for runs that passed it with the code before. */
   patched(id: string): boolean;

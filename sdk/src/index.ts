@@ -13,6 +13,7 @@ export * from './errors.ts';
 export type { StandardSchemaV1 } from '@standard-schema/spec';
 export type { Jsonify } from './json.ts';
 export type * from './deliveries.ts';
+export type * from './slack.ts';
 export type * from './thread-wire.ts';
 export type * from './threads.ts';
 export type * from './wire.ts';
