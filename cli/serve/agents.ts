@@ -1,17 +1,16 @@
 /** Threads and turns of a server: sandboxes on this machine, and the harnesses in them. */
-import path from 'node:path';
-import type { AgentSettings, Config, SandboxSettings } from '@centaur/kernel/config';
+import type { AgentSettings, Config } from '@centaur/kernel/config';
 import type { Engine, WorkflowRegistry } from '@centaur/kernel/engine';
 import type { Store } from '@centaur/kernel/store';
 import { createThreads, type Threads } from '@centaur/kernel/threads';
 import type { Installation } from '@centaur/kernel/vault';
 import { type HarnessKind, harnesses } from '@centaur/runtime/harness';
-import { createLocalBackend } from '@centaur/runtime/sandbox/local';
+import type { SandboxBackend } from '@centaur/runtime/sandbox';
 import {
   createTurns,
   DEFAULT_SETTINGS,
   type HarnessSetting,
-  sandboxShape,
+  type ShapeOptions,
   standIn,
   TURN_WORKFLOW,
   withBuiltIn,
@@ -36,10 +35,8 @@ export interface AgentParts {
   readonly worker:
     | {
         readonly installation: Installation;
-        readonly sandbox: SandboxSettings;
-        /** Host and port, as this machine reaches them. */
-        readonly firewall: string;
-        readonly api: string | undefined;
+        readonly sandboxes: SandboxBackend;
+        readonly shape: ShapeOptions;
         readonly overrides: Partial<Record<HarnessKind, Partial<HarnessSetting>>>;
       }
     | undefined;
@@ -82,25 +79,11 @@ export function prepareAgents(config: Config, registry: WorkflowRegistry, log: L
       const opened = threads;
       closing.push(() => opened.close());
       if (worker !== undefined) {
-        const shape = {
-          limits: limitsOf(worker.sandbox),
-          firewall: worker.firewall,
-          ...(worker.api === undefined ? {} : { api: worker.api }),
-          ...(config.harnessDir === undefined ? {} : { harnessDir: config.harnessDir }),
-        };
-        const { isolation, most, warm } = worker.sandbox;
         const turns = createTurns({
-          ...shape,
+          ...worker.shape,
           installation: worker.installation,
           threads,
-          sandboxes: createLocalBackend({
-            stateDir: path.join(config.home, 'sandboxes'),
-            log,
-            ...(isolation === undefined ? {} : { minimum: isolation }),
-            ...(isolation === 'none' ? { isolation } : {}),
-            ...(most === undefined ? {} : { most }),
-            ...(warm === undefined || warm === 0 ? {} : { warm: { count: warm, spec: sandboxShape(shape) } }),
-          }),
+          sandboxes: worker.sandboxes,
           settings: settingsOf(settings, worker.overrides),
           ...(settings.concurrency === undefined ? {} : { concurrency: settings.concurrency }),
           ...(settings.idle_minutes === undefined ? {} : { idleMs: settings.idle_minutes * MINUTE_MS }),
@@ -121,10 +104,6 @@ export function prepareAgents(config: Config, registry: WorkflowRegistry, log: L
       for (const close of closing) await close();
     },
   };
-}
-
-function limitsOf({ memory_mb, processes, disk_mb, tmp_mb, cpus }: SandboxSettings) {
-  return { memoryMb: memory_mb ?? 2048, processes: processes ?? 512, diskMb: disk_mb ?? 4096, tmpMb: tmp_mb ?? 512, cpus: cpus ?? 2 };
 }
 
 /** The file's word counts more than what the demo brings, and that more than the defaults. */

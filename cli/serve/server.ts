@@ -8,7 +8,6 @@ import { createServer } from 'node:net';
 import { adminKeyFile, createApi, type Api, ensureAdminKey } from '@centaur/kernel/api';
 import { type Config, readConfigFile } from '@centaur/kernel/config';
 import { createEngine, type Engine } from '@centaur/kernel/engine';
-import { createNodeHost, type NodeHost } from '@centaur/runtime/hosts/node';
 import { HintedError } from '../exit.ts';
 import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';
@@ -16,8 +15,10 @@ import { type Agents, prepareAgents } from './agents.ts';
 import { openDatabase } from './database.ts';
 import { DEMO_SECRET, startDemoModel } from './demo.ts';
 import { caFileOf, type FirewallStarted, firewallUrl, followConfigFile, keepFirewall, postgresPlace } from './firewall.ts';
+import { openSandboxes, threadShape } from './sandboxes.ts';
 import { untilStopped } from './signals.ts';
 import { findMasterKey, startMaintenance, openTrust } from './trust.ts';
+import { openWorkflows, type Workflows } from './workflows.ts';
 
 export type Role = 'up' | 'api' | 'worker';
 
@@ -29,7 +30,7 @@ export interface Started {
   /** Of `up` alone. */
   readonly firewall: string | undefined;
   readonly database: string;
-  readonly host: NodeHost;
+  readonly host: Workflows;
   readonly dirs: readonly string[];
   /** Whether the scripted model is there. */
   readonly demo: boolean;
@@ -75,7 +76,20 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
     stack.defer(() => child.stop());
     firewall = child.started;
   }
-  const host = await createNodeHost({ dirs: config.workflowDirs, log });
+  const settings = config.configFile === undefined ? undefined : readConfigFile(config.configFile);
+  const firewallAt = new URL(firewall?.url ?? firewallUrl(config)).host;
+  const shape = threadShape(config, settings?.sandbox ?? {}, { firewall: firewallAt, api: new URL(config.apiUrl).host });
+  const sandboxes = openSandboxes(config, settings?.sandbox ?? {}, shape, log);
+  stack.defer(() => sandboxes.close());
+  const host = await openWorkflows(config, {
+    settings: settings?.workflows ?? {},
+    isolation: settings?.sandbox.isolation,
+    installation: trust,
+    backend: sandboxes,
+    firewall: firewallAt,
+    postgres: firewall?.postgres ?? postgresPlace(config),
+    log,
+  });
   stack.defer(() => host.close());
   const agents = prepareAgents(config, host.registry, log);
   const engine = await createEngine({
@@ -88,8 +102,8 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
     retentionDays: config.retentionDays,
     ...(config.queues === undefined ? {} : { queues: config.queues }),
   });
+  host.serve({ startRun: (request) => engine.start(request), metric: () => {}, log });
   const draining: { api?: Api } = {};
-  const settings = config.configFile === undefined ? undefined : readConfigFile(config.configFile);
   const threads = await agents.open({
     store,
     engine,
@@ -99,9 +113,8 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
         ? undefined
         : {
             installation: trust,
-            sandbox: settings?.sandbox ?? {},
-            firewall: new URL(firewall?.url ?? firewallUrl(config)).host,
-            api: new URL(config.apiUrl).host,
+            sandboxes,
+            shape,
             overrides: demo === undefined ? {} : scripted(demo.url),
           },
   });

@@ -36,7 +36,7 @@ egress:
     scan: { action: 'block' },
     limits: { answerMs: 1000, bufferedBody: 2048 },
   });
-  assert.deepEqual(parseConfig('', 'centaur.yaml'), { egress: {}, agents: {}, sandbox: {} });
+  assert.deepEqual(parseConfig('', 'centaur.yaml'), { egress: {}, agents: {}, sandbox: {}, api: {} });
 });
 
 test('a file says which agents there are, where their models are, and what their sandboxes may use', () => {
@@ -65,6 +65,13 @@ sandbox: {isolation: namespaces+seccomp, memory_mb: 1024, most: 20, warm: 2}
     'line 4: agents.harnesses.pi.approvals: pi has no way to ask before it runs a tool',
   ]);
   assert.match(problems('sandbox: {memory_mb: 1}')[0] ?? '', /^line 1: sandbox\.memory_mb: /);
+});
+
+test('a file says which proxies are believed', () => {
+  const { api } = parseConfig('api:\n  trusted_proxies: [10.0.0.0/8, "2001:db8::/32", 192.0.2.7]', 'centaur.yaml');
+  assert.deepEqual(api.trusted_proxies, ['10.0.0.0/8', '2001:db8::/32', '192.0.2.7']);
+  for (const wrong of ['10.0.0.0/33', 'proxy.example.com', '10.0.0', '"fe80::1%eth0"', '10.0.0.0/'])
+    assert.match(problems(`api:\n  trusted_proxies: [${wrong}]`)[0] ?? '', /^line 2: api\.trusted_proxies\.0: expected an address/, wrong);
 });
 
 test('what is unknown, misspelt or of the wrong kind is named with its line', () => {

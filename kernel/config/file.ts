@@ -3,6 +3,7 @@
  * since a setting that is silently ignored is one that somebody relies on.
  */
 import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { dirname, resolve } from 'node:path';
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
 import { z } from 'zod';
@@ -72,6 +73,15 @@ const AGENTS = z.strictObject({
     .optional(),
 });
 
+const WORKFLOWS = z.strictObject({
+  memory_mb: z.int().min(64).max(1_048_576).optional(),
+  processes: z.int().min(16).max(32_768).optional(),
+  disk_mb: z.int().min(16).max(1_048_576).optional(),
+  cpus: z.number().min(0.1).max(256).optional(),
+  idle_minutes: z.number().min(0.1).max(1440).optional(),
+  warm: z.int().min(1).max(1000).optional(),
+});
+
 const SANDBOX = z.strictObject({
   isolation: z.enum(['namespaces+seccomp', 'namespaces', 'none']).optional(),
   memory_mb: z.int().min(128).max(1_048_576).optional(),
@@ -83,7 +93,17 @@ const SANDBOX = z.strictObject({
   warm: z.int().min(0).max(1000).optional(),
 });
 
-const FILE = z.strictObject({ egress: EGRESS.optional(), agents: AGENTS.optional(), sandbox: SANDBOX.optional() });
+const API = z.strictObject({
+  trusted_proxies: z.array(z.string().refine(isRange, 'expected an address, or a range such as 10.0.0.0/8')).max(100).optional(),
+});
+
+const FILE = z.strictObject({
+  egress: EGRESS.optional(),
+  agents: AGENTS.optional(),
+  sandbox: SANDBOX.optional(),
+  workflows: WORKFLOWS.optional(),
+  api: API.optional(),
+});
 
 /** As the firewall takes it: see `EgressConfig` there. */
 export interface EgressSettings {
@@ -97,11 +117,16 @@ export interface EgressSettings {
 
 export type AgentSettings = z.output<typeof AGENTS>;
 export type SandboxSettings = z.output<typeof SANDBOX>;
+/** Of each workflow's process. */
+export type WorkflowSettings = z.output<typeof WORKFLOWS>;
+export type ApiSettings = z.output<typeof API>;
 
 export interface FileSettings {
   readonly egress: EgressSettings;
   readonly agents: AgentSettings;
   readonly sandbox: SandboxSettings;
+  readonly api: ApiSettings;
+  readonly workflows: WorkflowSettings;
 }
 
 export class ConfigFileError extends Error {
@@ -177,7 +202,15 @@ export function parseConfig(source: string, file: string): FileSettings {
     } as EgressSettings,
     agents: parsed.data.agents ?? {},
     sandbox: parsed.data.sandbox ?? {},
+    workflows: parsed.data.workflows ?? {},
+    api: parsed.data.api ?? {},
   };
+}
+
+function isRange(text: string): boolean {
+  const [, address = '', bits] = /^([^/%]+)(?:\/(\d{1,3}))?$/.exec(text) ?? [];
+  const version = isIP(address);
+  return version !== 0 && Number(bits ?? 0) <= (version === 4 ? 32 : 128);
 }
 
 function offsetOf(node: Node | null, path: readonly PropertyKey[]): number | undefined {

@@ -32,6 +32,9 @@ const list = z
 
 const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
 
+/** Where the code of workflows runs. */
+const WORKFLOW_HOSTS = ['sandbox', 'process', 'in_process'] as const;
+
 const ENVIRONMENT = z.object({
   DATABASE_URL: z
     .string()
@@ -49,6 +52,10 @@ const ENVIRONMENT = z.object({
     .regex(/^[\x21-\x7e]{16,512}$/, 'expected at least 16 characters without spaces')
     .optional(),
   WORKFLOW_DIRS: z.string().optional(),
+  WORKFLOW_HOSTS: z.enum(WORKFLOW_HOSTS, `expected one of ${WORKFLOW_HOSTS.join(', ')}`).default('sandbox'),
+  WORKFLOW_PYTHON: z.string().min(1).optional(),
+  WORKFLOW_TOOL_API_URL: z.url({ protocol: /^https?$/, error: 'expected an address such as https://tools.example.com' }).optional(),
+  SLACK_API_URL: z.url({ protocol: /^https?$/, error: 'expected an address such as https://slack.com/api' }).optional(),
   CENTAUR_MASTER_KEY: z.string().min(1).optional(),
   CENTAUR_MASTER_KEY_FILE: z.string().min(1).optional(),
   CENTAUR_CONFIG: z.string().min(1).optional(),
@@ -78,6 +85,12 @@ export interface Config {
   readonly apiUrl: string;
   readonly apiKey: string | undefined;
   readonly workflowDirs: readonly string[];
+  /** `sandbox`: each workflow in a process and a sandbox of its own. `process`: without the sandbox. `in_process`: in the worker itself, Python in processes. */
+  readonly workflowHosts: (typeof WORKFLOW_HOSTS)[number];
+  readonly python: string;
+  /** Where `ctx.callTool` sends its calls. */
+  readonly toolApiUrl: string | undefined;
+  readonly slackApiUrl: string;
   /** The master key itself, or where it is: see `readMasterKey` in the vault. Not for logs. */
   readonly masterKey: { readonly text: string } | { readonly file: string; readonly given: 'given' | 'default' };
   /** Undefined when there is no centaur.yaml. */
@@ -158,6 +171,10 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
     apiUrl: (values.CENTAUR_API_URL ?? `http://127.0.0.1:${values.PORT}`).replace(/\/$/, ''),
     apiKey: values.CENTAUR_API_KEY,
     workflowDirs: dirs,
+    workflowHosts: values.WORKFLOW_HOSTS,
+    python: values.WORKFLOW_PYTHON ?? (existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3'),
+    toolApiUrl: values.WORKFLOW_TOOL_API_URL?.replace(/\/$/, ''),
+    slackApiUrl: (values.SLACK_API_URL ?? 'https://slack.com/api').replace(/\/$/, ''),
     retentionDays: values.CENTAUR_RETENTION_DAYS,
     leaseMs: values.CENTAUR_LEASE_SECONDS * 1000,
     queues: values.CENTAUR_QUEUES,
@@ -187,10 +204,12 @@ function workflowDirs(dirs: string | undefined, cwd: string, problems: string[])
 
 export {
   type AgentSettings,
+  type ApiSettings,
   ConfigFileError,
   type EgressSettings,
   type FileSettings,
   type SandboxSettings,
+  type WorkflowSettings,
   parseConfig,
   readConfigFile,
 } from './file.ts';

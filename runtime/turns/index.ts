@@ -15,7 +15,7 @@ import { sweepSandboxes } from './sweep.ts';
 import type { Deadlines } from './turn.ts';
 import { turnWorkflow } from './workflow.ts';
 
-export { sandboxShape } from './place.ts';
+export { type ShapeOptions, sandboxShape } from './place.ts';
 export { DEFAULT_SETTINGS, type HarnessSetting } from './settings.ts';
 export { standIn, TURN_WORKFLOW, withBuiltIn } from './workflow.ts';
 

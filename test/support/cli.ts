@@ -44,6 +44,8 @@ export function createPlace(env: Readonly<Record<string, string>> = {}): Place {
     HOME: folder,
     CENTAUR_HOME: path.join(folder, 'home'),
     WORKFLOW_DIRS: path.join(folder, 'workflows'),
+    // what hosts do is tested where hosts are
+    WORKFLOW_HOSTS: 'in_process',
     NODE_NO_WARNINGS: '1',
     PORT: '0',
     FIREWALL_PORT: '0',

@@ -1,0 +1,507 @@
+/**
+ * One run whose handler is in another process: its calls, which come as messages, are made on the run's own context, and
+ * their outcomes go back as answers. All that is durable stays where it is, in the engine; here is nothing but the passing on.
+ */
+import { HostCrashedError, type HostedRun } from '@centaur/kernel/engine';
+import {
+  type AgentResult,
+  ChildRunError,
+  NonRetryableError,
+  StepError,
+  type StepOptions,
+  WaitTimeoutError,
+  type WorkflowContext,
+} from '@centaur/sdk';
+import { agentOptions } from './agent-args.ts';
+import type { Connection, RunMessage } from './connection.ts';
+import type { CallMessage, HostErrorInfo, HostRetry, ResponseError } from '../protocol/messages.ts';
+
+export interface Outsiders {
+  /** Starts a run that belongs to nobody, under an idempotency key. */
+  startRun(request: {
+    readonly workflow_name: string;
+    readonly input: unknown;
+    readonly trigger_key: string;
+  }): Promise<{ readonly run_id: string; readonly created: boolean }>;
+  metric(metric: {
+    readonly workflow: string;
+    readonly kind: string;
+    readonly name: string;
+    readonly value: number;
+    readonly labels: Readonly<Record<string, string>>;
+  }): void;
+  log(entry: { readonly level: 'error' | 'warn'; readonly message: string; readonly [field: string]: unknown }): void;
+}
+
+/** Calls of one run that nobody has answered. */
+const OPEN_MOST = 10_000;
+/** Lines of the log, a second. */
+const LOGS_MOST = 200;
+
+/** A step whose function runs in the host. */
+interface OpenStep {
+  /** Of the message that the next word about the step goes to. */
+  waiter: string | undefined;
+  /** Of the question it began with. */
+  readonly first: string;
+  settle: { resolve(value: unknown): void; reject(error: Error): void } | undefined;
+}
+
+/** Resolves with the handler's result. @throws what the handler threw; HostCrashedError when its process is gone */
+export function serveRun(
+  connection: Connection,
+  workflow: { readonly name: string },
+  start: { readonly input: unknown; readonly ctx: WorkflowContext; readonly run: HostedRun },
+  outsiders: Outsiders,
+  /** The run has left the host, by whichever way. */
+  onEnd: () => void,
+): Promise<unknown> {
+  const { ctx, run, input } = start;
+  const runId = ctx.runId;
+  const steps = new Map<string, OpenStep>();
+  const names = new Map<string, number>();
+  /** What calls have failed with, for the error that the handler may make of it. */
+  const failures = new Map<string, Error>();
+  let burst: RunMessage[] = [];
+  let open = 0;
+  /** Messages sent to the run, and how many of them the host says it has taken. */
+  let sent = 0;
+  let taken = 0;
+  let onRest: (() => void) | undefined;
+  let ended = false;
+  let logs = { second: 0, count: 0 };
+
+  return new Promise<unknown>((resolve, reject) => {
+    const detach = connection.attach(runId, {
+      message: receive,
+      lost: (reason) => finish(() => reject(new HostCrashedError(`the process of workflow ${workflow.name} is gone: ${reason.message}`))),
+    });
+
+    function finish(settle: () => void): void {
+      if (ended) return;
+      ended = true;
+      detach();
+      settle();
+      onEnd();
+    }
+
+    run.onOutcome((done) => {
+      if (ended || taken >= sent) done();
+      else onRest = done;
+    });
+    run.onClose((reason) =>
+      finish(() =>
+        connection.send({
+          type: 'workflow.cancel',
+          run_id: runId,
+          reason: reason?.name === 'RunCancelledError' ? 'cancelled' : 'suspended',
+        }),
+      ),
+    );
+    sent += 1;
+    connection.send({
+      type: 'workflow.start',
+      run_id: runId,
+      task_id: runId,
+      workflow_name: workflow.name,
+      input,
+      attempt: ctx.attempt,
+      trace_id: run.traceId,
+      seed: run.seed,
+      now: ctx.now().getTime(),
+      live: run.live,
+      history_length: run.historyLength,
+      patches: run.patches,
+      lease_until: monotonic(run.leaseHeldUntil),
+    });
+
+    /** A burst is taken whole: the calls in it are made before any of them is answered. */
+    function receive(message: RunMessage): void {
+      burst.push(message);
+      if (burst.length > OPEN_MOST)
+        return void connection.close(new Error(`it sent ${OPEN_MOST} messages of one run without coming to rest`));
+      const last = message.type === 'workflow.result' || message.type === 'workflow.error';
+      if (message.rest !== true && !last) return;
+      const whole = burst;
+      burst = [];
+      for (const each of whole) {
+        if (ended) return;
+        handle(each);
+      }
+      if (typeof message.taken === 'number') taken = Math.max(taken, message.taken);
+      if (taken < sent || onRest === undefined) return;
+      const done = onRest;
+      onRest = undefined;
+      done();
+    }
+
+    function handle(message: RunMessage): void {
+      switch (message.type) {
+        case 'workflow.result':
+          abandonSteps();
+          return finish(() => resolve(message.result));
+        case 'workflow.error':
+          abandonSteps();
+          return finish(() => reject(failureOf(message)));
+        case 'ctx.rest':
+        case 'workflow.input':
+          return;
+        case 'ctx.log':
+          return log(message);
+        case 'ctx.metric':
+          if (run.live)
+            outsiders.metric({
+              workflow: workflow.name,
+              kind: String(message.kind),
+              name: String(message.name),
+              value: Number(message.value),
+              labels: message.labels ?? {},
+            });
+          return;
+        case 'ctx.patch':
+          ctx.patched(text(message.id, 'id'));
+          return;
+        default:
+          call(message);
+      }
+    }
+
+    function call(message: CallMessage): void {
+      open += 1;
+      if (open > OPEN_MOST) return void connection.close(new Error(`it has more than ${OPEN_MOST} calls of one run open`));
+      try {
+        perform(message);
+      } catch (error) {
+        refuse(message.request_id, error as Error);
+      }
+    }
+
+    function perform(message: CallMessage): void {
+      const id = text(message.request_id, 'request_id');
+      switch (message.type) {
+        case 'ctx.step.get':
+          return beginStep(text(message.step, 'step'), id, message, undefined);
+        case 'ctx.step.put':
+          if (message.step !== undefined)
+            return beginStep(text(message.step, 'step'), id, message, { value: message.value, echo: message.echo });
+          return settleStep(message.checkpoint_name, id, (step) => step.settle?.resolve(message.value));
+        case 'ctx.step.fail':
+          if (message.step !== undefined) return beginStep(text(message.step, 'step'), id, message, { error: thrown(message.error) });
+          return settleStep(message.checkpoint_name, id, (step) => step.settle?.reject(thrown(message.error)));
+        case 'ctx.sleep':
+          number(message.step);
+          return answerWith(
+            id,
+            ctx.sleep(text(message.step, 'step'), finite(message.duration_seconds, 'duration_seconds') * 1000).then(slept),
+          );
+        case 'ctx.sleep_until':
+          number(message.step);
+          return answerWith(id, ctx.sleepUntil(text(message.step, 'step'), text(message.wake_at, 'wake_at')).then(slept));
+        case 'ctx.event.wait':
+          number(message.step);
+          return answerWith(
+            id,
+            ctx.waitForEvent(text(message.step, 'step'), {
+              eventType: text(message.event_type, 'event_type'),
+              ...(message.correlation_id == null ? {} : { correlationId: text(message.correlation_id, 'correlation_id') }),
+              ...timeoutOf(message.timeout_seconds),
+            }),
+          );
+        case 'ctx.workflow.start':
+          return answerWith(id, startChild(message));
+        case 'ctx.workflow.wait':
+          number(message.step);
+          return answerWith(id, waitForChild(message.step, text(message.child_run_id, 'child_run_id'), message.timeout_seconds));
+        case 'ctx.agent.start':
+          number(message.step);
+          return answerWith(id, ctx.startAgent(text(message.step, 'step'), agentOptions(message.args).options));
+        case 'ctx.agent.wait':
+          number(message.step);
+          return answerWith(id, ctx.waitForAgent(text(message.step, 'step'), started(message.agent), timeoutOf(message.timeout_seconds)));
+        case 'ctx.agent_turn': {
+          const { options, timeoutMs } = agentOptions(message.args);
+          const name = message.step ?? 'agent_turn';
+          return answerWith(id, turn(name, { threadKey: `workflow:${runId}`, ...options }, timeoutMs));
+        }
+        case 'ctx.run_agents':
+          return answerWith(
+            id,
+            ctx.runAgents(
+              message.agents.map((each) => ({ ...agentOptions(each).options, name: text(each['name'], 'name') })),
+              message.max_concurrency == null ? {} : { maxConcurrency: message.max_concurrency },
+            ),
+          );
+        case 'ctx.call_tool': {
+          const name = message.step ?? `tool_${message.tool}_${message.method}`;
+          number(name);
+          return answerWith(id, ctx.callTool(text(message.tool, 'tool'), text(message.method, 'method'), message.args, { name }));
+        }
+        case 'ctx.post_to_slack': {
+          const name = message.step ?? `post_slack_${message.channel}`;
+          number(name);
+          return answerWith(
+            id,
+            ctx.postToSlack(text(message.channel, 'channel'), String(message.text), { ...slackOptions(message.args ?? {}), name }),
+          );
+        }
+        case 'ctx.update_slack': {
+          const { channel, ts, text: says, blocks } = message.message;
+          const name = message.step ?? `update_slack_${String(channel)}`;
+          number(name);
+          const update = { channel: text(channel, 'channel'), ts: text(ts, 'ts'), text: String(says ?? '') };
+          return answerWith(id, ctx.updateSlack(Array.isArray(blocks) ? { ...update, blocks } : update, { name }));
+        }
+        default:
+          throw new Error(`there is no call ${JSON.stringify((message as { type: string }).type)}`);
+      }
+    }
+
+    /** @param done what came of its first attempt, when the host has made that without asking */
+    function beginStep(
+      name: string,
+      id: string,
+      limits: { readonly retry?: HostRetry; readonly timeout_ms?: number },
+      done: { readonly value?: unknown; readonly error?: Error; readonly echo?: boolean | undefined } | undefined,
+    ): void {
+      const full = number(name);
+      const step: OpenStep = { waiter: id, first: id, settle: undefined };
+      let ours = false;
+      const outcome = ctx.step(
+        name,
+        ({ attempt }) => {
+          if (attempt === 1 && done !== undefined) {
+            ours = true;
+            if (done.error !== undefined) throw done.error;
+            return done.value;
+          }
+          return new Promise((resolve, reject) => {
+            steps.set(full, step);
+            step.settle = { resolve, reject };
+            // who asked first is told to begin, who failed before is told to try again; after a timeout it is the first again
+            answer(step.waiter ?? step.first, { done: false, retry: attempt > 1, checkpoint_name: full, attempt });
+            step.waiter = undefined;
+          });
+        },
+        stepOptions(limits),
+      );
+      outcome.then(
+        (value) => {
+          steps.delete(full);
+          const waiter = step.waiter ?? step.first;
+          if (done !== undefined && step.settle === undefined) answer(waiter, ours && done.echo === false ? null : value);
+          else if (step.settle === undefined) answer(waiter, { done: true, checkpoint_name: full, value });
+          else answer(waiter, value);
+        },
+        (error: Error) => {
+          steps.delete(full);
+          refuse(step.waiter ?? step.first, error);
+        },
+      );
+    }
+
+    function settleStep(name: unknown, id: string, settle: (step: OpenStep) => void): void {
+      const step = steps.get(text(name, 'checkpoint_name'));
+      // of an attempt that took too long: its step has been answered
+      if (step?.settle === undefined || step.waiter !== undefined) return void (open -= 1);
+      step.waiter = id;
+      settle(step);
+    }
+
+    /** The handler has ended; what it did not wait for, and what has not come to an end, has failed. */
+    function abandonSteps(): void {
+      for (const [name, { settle, waiter }] of steps)
+        if (waiter === undefined)
+          settle?.reject(new NonRetryableError(`the handler ended before step "${name}" did`, { code: 'STEP_ABANDONED' }));
+    }
+
+    async function startChild(message: Extract<CallMessage, { type: 'ctx.workflow.start' }>): Promise<unknown> {
+      const child = text(message.workflow_name, 'workflow_name');
+      const name = message.step ?? `start_${child}`;
+      number(name);
+      const { idempotency_key: key } = message;
+      if (key != null) {
+        const started = await ctx.step(name, () =>
+          outsiders.startRun({ workflow_name: child, input: message.input, trigger_key: text(key, 'idempotency_key') }),
+        );
+        return { workflow_name: child, run_id: started.run_id, task_id: started.run_id, created: started.created };
+      }
+      const { run_id: childId } = await ctx.startWorkflow(name, {
+        workflow: child,
+        input: message.input,
+        ...(message.queue == null ? {} : { queue: message.queue }),
+        ...(message.priority == null ? {} : { priority: message.priority }),
+        ...(message.concurrency_key == null ? {} : { concurrencyKey: message.concurrency_key }),
+        ...(message.run_at == null ? {} : { runAt: message.run_at }),
+      } as Parameters<WorkflowContext['startWorkflow']>[1]);
+      return { workflow_name: child, run_id: childId, task_id: childId, created: true };
+    }
+
+    /** A child that failed is a value: each language makes of it what its authors expect. */
+    async function waitForChild(name: string, childId: string, timeoutSeconds: number | undefined): Promise<unknown> {
+      const ran = { run_id: childId, task_id: childId };
+      try {
+        const result = await ctx.waitForWorkflow(text(name, 'step'), { runId: childId, ...timeoutOf(timeoutSeconds) });
+        return { ...ran, status: 'completed', result, output_json: result, error: null };
+      } catch (error) {
+        if (!(error instanceof ChildRunError) || !['CHILD_FAILED', 'CHILD_CANCELLED'].includes(error.code)) throw error;
+        const status = error.code === 'CHILD_CANCELLED' ? 'cancelled' : 'failed';
+        return { ...ran, status, result: null, output_json: null, error: error.childError ?? { code: error.code, message: error.message } };
+      }
+    }
+
+    async function turn(
+      name: string,
+      options: Parameters<WorkflowContext['startAgent']>[1],
+      timeoutMs: number | undefined,
+    ): Promise<AgentResult> {
+      number(name);
+      const agent = await ctx.startAgent(name, options);
+      number(`${name}.wait`);
+      return ctx.waitForAgent(`${name}.wait`, agent, timeoutMs === undefined ? {} : { timeout: timeoutMs });
+    }
+
+    function answerWith(id: string, outcome: Promise<unknown>): void {
+      outcome.then(
+        (value) => answer(id, value ?? null),
+        (error: Error) => refuse(id, error),
+      );
+    }
+
+    function answer(id: string, value: unknown): void {
+      if (ended) return;
+      open -= 1;
+      sent += 1;
+      connection.send({ type: 'ctx.response', run_id: runId, request_id: id, ok: true, value, now: ctx.now().getTime(), live: run.live });
+    }
+
+    function refuse(id: string, error: Error): void {
+      if (ended) return;
+      open -= 1;
+      sent += 1;
+      failures.set(id, error);
+      connection.send({
+        type: 'ctx.response',
+        run_id: runId,
+        request_id: id,
+        ok: false,
+        error: error.message,
+        error_info: infoOf(error),
+        now: ctx.now().getTime(),
+        live: run.live,
+      });
+    }
+
+    /** The whole name of a call: as the engine numbers it. */
+    function number(name: string): string {
+      const n = (names.get(name) ?? 0) + 1;
+      names.set(name, n);
+      return n === 1 ? name : `${name}#${n}`;
+    }
+
+    /** The call that it comes of is its cause: so a retry of the run repeats that call. */
+    function failureOf({ message, error, traceback }: Extract<RunMessage, { type: 'workflow.error' }>): Error {
+      if (traceback !== undefined)
+        outsiders.log({
+          level: 'warn',
+          message: 'a handler threw',
+          run_id: runId,
+          workflow_name: workflow.name,
+          traceback: String(traceback).slice(0, 8000),
+        });
+      const cause = error?.request_id === undefined ? undefined : failures.get(error.request_id);
+      if (error === undefined) return new Error(String(message), { cause });
+      if (cause !== undefined && cause.message === error.message) return cause;
+      return Object.assign(thrown(error), { cause });
+    }
+
+    function log({ level = 'info', message, fields }: Extract<RunMessage, { type: 'ctx.log' }>): void {
+      const second = Math.floor(performance.now() / 1000);
+      if (second !== logs.second) {
+        if (logs.count > LOGS_MOST) ctx.log.warn('lines of this log were dropped', { dropped: logs.count - LOGS_MOST });
+        logs = { second, count: 0 };
+      }
+      logs.count += 1;
+      if (logs.count > LOGS_MOST) return;
+      const say = level === 'debug' || level === 'warn' || level === 'error' ? ctx.log[level] : ctx.log.info;
+      say(String(message), typeof fields === 'object' && fields !== null ? fields : {});
+    }
+  });
+}
+
+const slept = (): { slept: true } => ({ slept: true });
+
+/** From the clock of this process to that of the system, in milliseconds. */
+export function monotonic(at: number): number | null {
+  if (!Number.isFinite(at) || at <= 0) return null;
+  return Number(process.hrtime.bigint() / 1000n) / 1000 + (at - performance.now());
+}
+
+function stepOptions({ retry, timeout_ms: timeoutMs }: { readonly retry?: HostRetry; readonly timeout_ms?: number }): StepOptions {
+  return {
+    ...(retry == null
+      ? {}
+      : {
+          retry: {
+            ...(retry.max_attempts == null ? {} : { maxAttempts: retry.max_attempts }),
+            ...(retry.delay_ms == null ? {} : { delay: retry.delay_ms }),
+            ...(retry.backoff == null ? {} : { backoff: retry.backoff }),
+            ...(retry.factor == null ? {} : { factor: retry.factor }),
+            ...(retry.max_delay_ms == null ? {} : { maxDelay: retry.max_delay_ms }),
+            ...(retry.non_retryable == null ? {} : { nonRetryable: retry.non_retryable }),
+          },
+        }),
+    ...(timeoutMs == null ? {} : { timeout: finite(timeoutMs, 'timeout_ms') }),
+  };
+}
+
+function timeoutOf(seconds: unknown): { readonly timeout?: number } {
+  return seconds == null ? {} : { timeout: finite(seconds, 'timeout_seconds') * 1000 };
+}
+
+function started(value: unknown): Parameters<WorkflowContext['waitForAgent']>[1] {
+  const { execution_id: execution, thread_key: thread, run_id: run } = (value ?? {}) as Record<string, unknown>;
+  return {
+    execution_id: text(execution, 'agent.execution_id'),
+    thread_key: text(thread, 'agent.thread_key'),
+    run_id: text(run, 'agent.run_id'),
+  };
+}
+
+function slackOptions(args: Readonly<Record<string, unknown>>) {
+  const { thread_ts: thread, reply_broadcast: broadcast, blocks, unfurl_links: links, unfurl_media: media } = args;
+  return {
+    ...(typeof thread === 'string' ? { threadTs: thread } : {}),
+    ...(typeof broadcast === 'boolean' ? { replyBroadcast: broadcast } : {}),
+    ...(Array.isArray(blocks) ? { blocks: blocks as readonly unknown[] } : {}),
+    ...(typeof links === 'boolean' ? { unfurlLinks: links } : {}),
+    ...(typeof media === 'boolean' ? { unfurlMedia: media } : {}),
+  };
+}
+
+/** What a step's function, or the handler, threw: its name and code decide about retries. */
+function thrown(info: HostErrorInfo | undefined): Error {
+  const { name = 'Error', code = 'ERROR', message = '' } = (info ?? {}) as Partial<HostErrorInfo>;
+  if (info?.non_retryable === true) return new NonRetryableError(String(message), { code: String(code) });
+  return Object.assign(new Error(String(message)), { name: String(name).slice(0, 128), code: String(code).slice(0, 128) });
+}
+
+function infoOf(error: Error): ResponseError {
+  const code = (error as { code?: unknown }).code;
+  const base = { code: typeof code === 'string' ? code : 'ERROR', message: error.message };
+  if (error instanceof StepError)
+    return { name: 'StepError', ...base, step_name: error.stepName, attempts: error.attempts, cause_name: error.causeName };
+  if (error instanceof WaitTimeoutError) return { name: 'WaitTimeoutError', ...base };
+  if (error instanceof ChildRunError) return { name: 'ChildRunError', ...base, child_run_id: error.childRunId };
+  if (error.name === 'RunCancelledError') return { name: 'RunCancelledError', ...base };
+  return { name: 'WorkflowError', ...base };
+}
+
+function text(value: unknown, field: string): string {
+  if (typeof value === 'string' && value !== '') return value;
+  throw Object.assign(new Error(`${field}: expected text`), { code: 'INVALID_REQUEST' });
+}
+
+function finite(value: unknown, field: string): number {
+  if (typeof value === 'number' && Number.isFinite(value) && value >= 0) return value;
+  throw Object.assign(new Error(`${field}: expected a number of at least 0`), { code: 'INVALID_REQUEST' });
+}

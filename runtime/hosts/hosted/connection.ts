@@ -1,0 +1,225 @@
+/**
+ * The line to one host process: messages in, messages out, and what is true of the process as a whole (alive, answering,
+ * within its limits). What belongs to a run is handed to whoever serves that run.
+ *
+ * Whatever comes in is hostile: it is checked for its shape here, and for its sense by whoever reads it.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Duplex, Readable, Writable } from 'node:stream';
+import { type Discovery, type FromHost, LINE_MOST, type ToHost } from '../protocol/messages.ts';
+
+/** What a host sends about one run. */
+export type RunMessage = Extract<FromHost, { readonly run_id: string }> & { readonly rest?: boolean; readonly taken?: number };
+
+export interface Connection {
+  send(message: ToHost): void;
+  /** Messages of this run go to `listener` until it is taken off again. */
+  attach(runId: string, listener: { message(message: RunMessage): void; lost(reason: Error): void }): () => void;
+  readonly runs: number;
+  discover(timeoutMs: number): Promise<Discovery>;
+  /** Ends the line: every run on it is lost for this reason. */
+  close(reason: Error): void;
+  /** Why it ended; undefined while it has not. */
+  readonly closed: Error | undefined;
+}
+
+export interface ConnectionOptions {
+  readonly input: Writable;
+  readonly output: Readable;
+  readonly pingMs?: number;
+  /** A host that says nothing for so long after a ping is ended. */
+  readonly silenceMs?: number;
+  /** The line has ended, by whichever side. */
+  onClose(reason: Error): void;
+  onWarning(text: string): void;
+}
+
+/** Bytes on their way to a host that does not read them. */
+const UNREAD_MOST = 64 * 1024 * 1024;
+const PING_MS = 5000;
+const SILENCE_MS = 30_000;
+const END_MS = 300;
+/** What one host may say in a tenth of a second; then it waits for the next, so that it does not take the worker from the others. */
+const WINDOW_MS = 100;
+const WINDOW_BYTES = 8 * 1024 * 1024;
+const WINDOW_LINES = 20_000;
+/** Problems of a host's lines that are logged; the rest is counted. */
+const WARNINGS_MOST = 20;
+
+export function createConnection(options: ConnectionOptions): Connection {
+  const { input, output } = options;
+  const runs = new Map<string, { message(message: RunMessage): void; lost(reason: Error): void }>();
+  let closed: Error | undefined;
+  let discovering: ((found: Discovery) => void) | undefined;
+  let outgoing: string[] = [];
+  let warnings = 0;
+  let heardAt = performance.now();
+  let askedAt: number | undefined;
+
+  let windowEnds = 0;
+  let bytes = 0;
+  let said = 0;
+  const lines = createLines((line) => {
+    said += 1;
+    read(line);
+  }, fail);
+  output.on('data', (chunk: Buffer) => {
+    heardAt = performance.now();
+    askedAt = undefined;
+    if (heardAt > windowEnds) {
+      windowEnds = heardAt + WINDOW_MS;
+      bytes = 0;
+      said = 0;
+    }
+    bytes += chunk.length;
+    lines(chunk);
+    if (bytes < WINDOW_BYTES && said < WINDOW_LINES) return;
+    output.pause();
+    setTimeout(() => output.resume(), Math.max(1, windowEnds - performance.now()));
+  });
+  // who knows how it ended says so first
+  const end = () => void setTimeout(() => fail('it ended'), END_MS).unref();
+  output.once('end', end);
+  output.once('close', end);
+  output.once('error', (error) => fail(error.message));
+  input.once('error', (error) => fail(error.message));
+  const health = setInterval(checkHealth, options.pingMs ?? PING_MS);
+  health.unref();
+
+  function fail(why: string): void {
+    close(new Error(why));
+  }
+
+  function close(reason: Error): void {
+    if (closed !== undefined) return;
+    closed = reason;
+    clearInterval(health);
+    options.onClose(reason);
+    const left = [...runs.values()];
+    runs.clear();
+    for (const run of left) run.lost(reason);
+  }
+
+  function checkHealth(): void {
+    if (input.writableLength > UNREAD_MOST) return fail('it does not read what it is sent');
+    if (askedAt !== undefined && performance.now() - askedAt > (options.silenceMs ?? SILENCE_MS))
+      return fail('it does not answer: a handler may be holding its thread');
+    if (runs.size === 0 || askedAt !== undefined) return;
+    if (performance.now() - heardAt < (options.pingMs ?? PING_MS)) return;
+    askedAt = performance.now();
+    send({ type: 'host.ping', id: randomBytes(4).toString('hex') });
+  }
+
+  function send(message: ToHost): void {
+    if (closed !== undefined) return;
+    outgoing.push(JSON.stringify(message));
+    // what is said in one turn of the loop goes out in one write
+    if (outgoing.length === 1) setImmediate(flush);
+  }
+
+  function flush(): void {
+    if (closed !== undefined) return;
+    const text = `${outgoing.join('\n')}\n`;
+    outgoing = [];
+    input.write(text);
+  }
+
+  function read(line: string): void {
+    let message: FromHost;
+    try {
+      const value: unknown = JSON.parse(line);
+      if (typeof value !== 'object' || value === null || typeof (value as { type?: unknown }).type !== 'string')
+        throw new Error('no message');
+      message = value as FromHost;
+    } catch {
+      return warn(`a line is no message: ${line.slice(0, 200)}`);
+    }
+    switch (message.type) {
+      case 'workflow.discovery':
+        discovering?.(message);
+        return;
+      case 'host.pong':
+        return;
+      case 'host.error':
+        return warn(`${String(message.message).slice(0, 2000)}`);
+      default:
+        // of a run that has left this process: nobody waits for it
+        if (typeof message.run_id === 'string') runs.get(message.run_id)?.message(message);
+    }
+  }
+
+  function warn(text: string): void {
+    warnings += 1;
+    if (warnings <= WARNINGS_MOST) options.onWarning(text);
+  }
+
+  return {
+    send,
+    attach(runId, listener) {
+      if (closed !== undefined) {
+        queueMicrotask(() => listener.lost(closed as Error));
+        return () => {};
+      }
+      runs.set(runId, listener);
+      return () => {
+        if (runs.get(runId) === listener) runs.delete(runId);
+      };
+    },
+    get runs() {
+      return runs.size;
+    },
+    discover(timeoutMs) {
+      return new Promise((resolve, reject) => {
+        const timer = setTimeout(() => reject(new Error(`it did not tell its workflows within ${timeoutMs} ms`)), timeoutMs);
+        const off = this.attach('', {
+          message: () => {},
+          lost: (reason) => {
+            clearTimeout(timer);
+            reject(reason);
+          },
+        });
+        discovering = (found) => {
+          clearTimeout(timer);
+          off();
+          resolve(found);
+        };
+        send({ type: 'workflow.discover' });
+      });
+    },
+    close,
+    get closed() {
+      return closed;
+    },
+  };
+}
+
+/** From chunks to lines, each read once. */
+function createLines(onLine: (line: string) => void, fail: (why: string) => void): (chunk: Buffer) => void {
+  let parts: Buffer[] = [];
+  let length = 0;
+  return (chunk) => {
+    let from = 0;
+    for (let at = chunk.indexOf(10); at >= 0; at = chunk.indexOf(10, from)) {
+      const piece = chunk.subarray(from, at);
+      from = at + 1;
+      if (length === 0) {
+        if (piece.length > 0) onLine(piece.toString());
+        continue;
+      }
+      parts.push(piece);
+      const whole = Buffer.concat(parts).toString();
+      parts = [];
+      length = 0;
+      onLine(whole);
+    }
+    if (from === chunk.length) return;
+    parts.push(from === 0 ? chunk : chunk.subarray(from));
+    length += chunk.length - from;
+    if (length > LINE_MOST) fail(`it wrote a line of more than ${LINE_MOST} bytes`);
+  };
+}
+
+/** A line over one socket. */
+export function connectionOf(socket: Duplex, options: Omit<ConnectionOptions, 'input' | 'output'>): Connection {
+  return createConnection({ ...options, input: socket, output: socket });
+}

@@ -1,0 +1,391 @@
+/**
+ * Workflows whose code runs outside of the worker: a process for each, in a sandbox of its own, with its own principal.
+ *
+ * It promises what the in-process host promises (a broken file stops no other, a change is in service a moment later, a run ends
+ * with the code that it began with), and that what a workflow does, it does to itself: it reads no other's files, memory or secrets, and when
+ * its process crashes, hangs, floods or grows, its own runs go on in a fresh one, and no other run notices.
+ *
+ * Read `view.ts` for what a process sees, `launch.ts` for how it starts, `bridge.ts` for how its calls reach the engine.
+ */
+import { randomBytes } from 'node:crypto';
+import fs from 'node:fs';
+import path from 'node:path';
+import { EngineError, HostCrashedError, type HostedRun, type WorkflowRegistry } from '@centaur/kernel/engine';
+import type { Problem } from '../node/locate.ts';
+import { createRegistry } from '../node/registry.ts';
+import { select } from '../node/select.ts';
+import { watchDirectories } from '../node/watch.ts';
+import type { LoadedWorkflow } from '../node/definition.ts';
+import { positionAt } from '../node/position.ts';
+import { monotonic, type Outsiders, serveRun } from './bridge.ts';
+import type { Connection } from './connection.ts';
+import { createKnown } from './known.ts';
+import type { HostProcess, HostProgram } from './launch.ts';
+import { type Metadata, MetadataError, onlyWorkflow, readMetadata } from './metadata.ts';
+import { createPool, type Pool } from './pool.ts';
+import { readTree, type View, viewsOf, writeView } from './view.ts';
+
+export interface HostsLogEntry {
+  readonly level: 'info' | 'warn' | 'error';
+  readonly message: string;
+  readonly [field: string]: unknown;
+}
+
+export interface HostsOptions {
+  /** Directories of workflow files; a workflow in a later one shadows one of the same name in an earlier one. */
+  readonly dirs: readonly string[];
+  /** Of this installation; views, and what they are, are kept in it. */
+  readonly stateDir: string;
+  /** Where the code runs, as far as that may decide what it is: part of the key of what is kept. */
+  readonly place?: string;
+  /** Starts a process for a workflow. */
+  launch(program: HostProgram, workflow: string, onClose: (reason: Error) => void): Promise<HostProcess>;
+  /** Whether a process of this workflow that has been running may go on as it is. Default: yes. */
+  isCurrent?(workflow: string): Promise<boolean>;
+  readonly watch?: boolean;
+  /** Default: all. */
+  readonly languages?: readonly View['language'][];
+  readonly log?: (entry: HostsLogEntry) => void;
+  /** Without runs, a process is ended after so long. Default 10 minutes. */
+  readonly idleMs?: number;
+  /** Processes at rest that are kept. Default 24. */
+  readonly warmMost?: number;
+}
+
+export interface Hosts {
+  readonly registry: WorkflowRegistry;
+  problems(): readonly Problem[];
+  reload(): Promise<void>;
+  /** Whom runs ask for what is not theirs. To be told before any run begins. */
+  serve(outsiders: Outsiders): void;
+  close(): Promise<void>;
+}
+
+/** One file, as it was when it was last looked at. */
+interface Entry {
+  readonly root: string;
+  readonly file: string;
+  readonly key: string;
+  readonly workflow: LoadedWorkflow | undefined;
+  readonly problem: Problem | undefined;
+  readonly sources: ReadonlyMap<string, string>;
+}
+
+const DISCOVER_MS = 30_000;
+const INPUT_MS = 10_000;
+const IDLE_MS = 10 * 60_000;
+const WARM_MOST = 24;
+const SERVE_MS = 12 * 3_600_000;
+const SERVE_RUNS = 100_000;
+/** Files that are asked for their workflows at a time. */
+const AT_ONCE = 2;
+const LEASE_TOLD_MS = 1000;
+const VIEWS_KEPT_MS = 30 * 86_400_000;
+
+export async function createHosts(options: HostsOptions): Promise<Hosts> {
+  const roots = [...new Set(options.dirs.map((dir) => path.resolve(dir)))];
+  const log = options.log ?? (() => {});
+  const views = path.join(options.stateDir, 'views');
+  fs.mkdirSync(views, { recursive: true });
+  const known = createKnown(path.join(options.stateDir, 'known'), options.place ?? '');
+  const registry = createRegistry();
+  const pools = new Map<string, Pool>();
+  let entries = new Map<string, Entry>();
+  let problems: readonly Problem[] = [];
+  let closed = false;
+  let outsiders: Outsiders | undefined;
+  /** Any run tells until when the worker's lease holds, for all of them. */
+  let anyRun: HostedRun | undefined;
+  const leaseTimer = setInterval(tellLease, LEASE_TOLD_MS);
+  leaseTimer.unref();
+  let last: Promise<void> = Promise.resolve();
+  const watcher =
+    options.watch === false
+      ? undefined
+      : watchDirectories(
+          () => reload().catch((error: Error) => log({ level: 'error', message: `reload failed: ${error.message}` })),
+          (directory, error) => log({ level: 'warn', message: `cannot watch for changes: ${error.message}`, directory }),
+        );
+
+  // one after the other: two at once could put the older one in service last
+  function reload(): Promise<void> {
+    const next = last.then(() => (closed ? undefined : scan()));
+    last = next.catch(() => undefined);
+    return next;
+  }
+
+  async function scan(): Promise<void> {
+    const found = new Map<string, Entry | { readonly root: string; readonly view: View }>();
+    const directories: string[] = [];
+    const unreadable: Problem[] = [];
+    for (const root of roots) {
+      try {
+        const tree = readTree(root);
+        directories.push(...tree.directories);
+        const { views: all, problems: unnamed } = viewsOf(tree);
+        unreadable.push(...tree.problems, ...unnamed);
+        for (const view of all) {
+          if (options.languages !== undefined && !options.languages.includes(view.language)) continue;
+          const key = `${root}\0${view.file}`;
+          const before = entries.get(key);
+          found.set(key, before?.key === view.key && before.problem === undefined ? before : { root, view });
+        }
+      } catch (error) {
+        const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
+        unreadable.push({ file: root, message: missing ? 'there is no such directory' : (error as Error).message });
+        directories.push(nearestDirectory(root));
+      }
+    }
+    watcher?.set(directories);
+    const waiting = [...found].flatMap(([key, each]) => ('view' in each ? [{ key, ...each }] : []));
+    const work = async (): Promise<void> => {
+      for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+        if (closed) return;
+        found.set(next.key, await ask(next.root, next.view, entries.get(next.key)));
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, work));
+    if (closed) return;
+    entries = found as Map<string, Entry>;
+    const selected = select(roots, [...entries.values()]);
+    report([...unreadable, ...[...entries.values()].flatMap(({ problem }) => problem ?? []), ...selected.duplicates]);
+    serveThese(selected.workflows);
+  }
+
+  /** Asks a file for its workflow, in the process that will run it. */
+  async function ask(root: string, view: View, before: Entry | undefined): Promise<Entry> {
+    const file = path.join(root, view.file);
+    const sources = new Map([...view.files].map(([name, data]) => [path.join(root, name), data.toString()]));
+    const entry = { root, file, key: view.key, sources };
+    const pool = poolOf(root, view);
+    try {
+      const kept = known.get(view);
+      if (kept !== undefined)
+        return { ...entry, workflow: workflowOf(readMetadata(kept, view.name), view, file, pool), problem: undefined };
+      const { connection, release } = await pool.acquire();
+      try {
+        const told = onlyWorkflow(await connection.discover(DISCOVER_MS));
+        if (told === undefined) throw new Error('its host found no workflow in it');
+        if ('message' in told) {
+          const { message, line, column } = told;
+          const place = { ...(typeof line === 'number' ? { line } : {}), ...(typeof column === 'number' ? { column } : {}) };
+          return broken({ file: originalOf(told.source_path, root, view) ?? file, ...place, message: String(message) });
+        }
+        const metadata = readMetadata(told, view.name);
+        known.set(view, told);
+        return { ...entry, workflow: workflowOf(metadata, view, file, pool), problem: undefined };
+      } finally {
+        release();
+      }
+    } catch (error) {
+      if (!(error instanceof MetadataError)) return broken({ file, message: `its process did not start: ${(error as Error).message}` });
+      const at = sources.get(file)?.indexOf(error.field.replace(/\[\d+\]$/, '')) ?? -1;
+      return broken({ file, ...(at < 0 ? {} : positionAt(sources.get(file) as string, at)), message: error.message });
+    }
+
+    function broken(problem: Problem): Entry {
+      void pool.trim();
+      return { ...entry, workflow: before?.workflow, problem };
+    }
+  }
+
+  function poolOf(root: string, view: View): Pool {
+    const there = pools.get(view.key);
+    if (there !== undefined) return there;
+    const program: HostProgram = {
+      language: view.language,
+      view: writeView(views, view),
+      file: view.file,
+      nodeModules: nearestModules(root),
+    };
+    const pool = createPool({
+      async launch(onClose) {
+        await makeRoom();
+        const began = performance.now();
+        const process = await options.launch(program, view.name, onClose);
+        log({
+          level: 'info',
+          message: 'workflow host started',
+          workflow: view.name,
+          version: view.key,
+          ms: Math.round(performance.now() - began),
+        });
+        return process;
+      },
+      isCurrent: () => options.isCurrent?.(view.name) ?? Promise.resolve(true),
+      idleMs: options.idleMs ?? IDLE_MS,
+      serveMs: SERVE_MS,
+      serveRuns: SERVE_RUNS,
+      onEnd: (reason) => log({ level: 'warn', message: 'a workflow host has ended', workflow: view.name, error: reason.message }),
+    });
+    pools.set(view.key, pool);
+    return pool;
+  }
+
+  /** Who has rested longest makes room; what is at work stays. */
+  async function makeRoom(): Promise<void> {
+    const most = options.warmMost ?? WARM_MOST;
+    const resting = [...pools.values()].filter((pool) => pool.warm && !pool.busy).sort((a, b) => a.lastUsedAt - b.lastUsedAt);
+    const warm = [...pools.values()].filter((pool) => pool.warm).length;
+    for (const pool of resting.slice(0, Math.max(0, warm - most + 1))) await pool.trim();
+  }
+
+  function workflowOf({ hasInput, ...metadata }: Metadata, view: View, source: string, pool: Pool): LoadedWorkflow {
+    return {
+      ...metadata,
+      version: view.key,
+      source,
+      webhooks: metadata.webhooks as readonly object[],
+      handler: () => {
+        throw new Error('its code is in another process');
+      },
+      ...(hasInput ? { checkInput: (input: unknown) => checkInput(pool, metadata.name, input) } : {}),
+      hosted: (input, ctx, run) =>
+        new Promise((resolve, reject) => {
+          anyRun = run;
+          let left = false;
+          run.onClose(() => {
+            left = true;
+          });
+          const begin = async (): Promise<unknown> => {
+            const { connection, release } = await pool.acquire().catch((error: Error) => {
+              throw new HostCrashedError(`the process of workflow ${metadata.name} did not start: ${error.message}`, { cause: error });
+            });
+            // while it started, the run was cancelled or taken over
+            if (left || outsiders === undefined) {
+              release();
+              return new Promise(() => {});
+            }
+            return serveRun(connection, { name: metadata.name }, { input, ctx, run }, outsiders, release);
+          };
+          begin().then(resolve, reject);
+        }),
+    };
+  }
+
+  async function checkInput(pool: Pool, name: string, input: unknown): Promise<{ readonly concurrencyKey: string | null }> {
+    const { connection, release } = await pool.acquire().catch((error: Error) => {
+      throw new EngineError('HOST_CRASHED', `the process of workflow ${name} did not start: ${error.message}`, { cause: error });
+    });
+    try {
+      return await askAboutInput(connection, name, input, log);
+    } finally {
+      release();
+    }
+  }
+
+  function tellLease(): void {
+    if (anyRun === undefined) return;
+    const until = monotonic(anyRun.leaseHeldUntil);
+    for (const pool of pools.values())
+      for (const connection of pool.connections) if (connection.runs > 0) connection.send({ type: 'host.lease', until });
+  }
+
+  /** From the path that the process sees to the author's own. */
+  function originalOf(told: unknown, root: string, view: View): string | undefined {
+    if (typeof told !== 'string') return undefined;
+    const name = [...view.files.keys()].find((each) => told === each || told.endsWith(`/${each}`));
+    return name === undefined ? undefined : path.join(root, name);
+  }
+
+  function serveThese(workflows: readonly LoadedWorkflow[]): void {
+    const before = new Map(registry.list().map((each) => [each.name, each]));
+    for (const { name, version, source, webhooks } of workflows) {
+      if (before.get(name)?.version !== version)
+        log({ level: 'info', message: 'workflow loaded', workflow: name, version, file: source, webhooks: webhooks.length });
+      before.delete(name);
+    }
+    for (const name of before.keys()) log({ level: 'info', message: 'workflow removed', workflow: name });
+    registry.serve(workflows);
+  }
+
+  function report(now: readonly Problem[]): void {
+    const keyOf = ({ file, line, column, message }: Problem): string => JSON.stringify([file, line, column, message]);
+    const before = new Set(problems.map(keyOf));
+    problems = now;
+    for (const problem of now) {
+      const { message, ...place } = problem;
+      if (!before.has(keyOf(problem))) log({ level: 'error', message: `workflow file: ${message}`, ...place });
+    }
+  }
+
+  pruneViews(views);
+  await reload();
+  return {
+    registry,
+    problems: () => problems,
+    reload,
+    serve(given) {
+      outsiders = given;
+    },
+    async close() {
+      closed = true;
+      clearInterval(leaseTimer);
+      watcher?.close();
+      await last;
+      await Promise.all([...pools.values()].map((pool) => pool.close()));
+    },
+  };
+}
+
+async function askAboutInput(
+  connection: Connection,
+  name: string,
+  input: unknown,
+  log: (entry: HostsLogEntry) => void,
+): Promise<{ readonly concurrencyKey: string | null }> {
+  const id = `input-${randomBytes(8).toString('hex')}`;
+  const answer = await new Promise<Extract<Parameters<Parameters<Connection['attach']>[1]['message']>[0], { type: 'workflow.input' }>>(
+    (resolve, reject) => {
+      const fail = (why: string) => {
+        off();
+        reject(new EngineError('HOST_CRASHED', `the process of workflow ${name} did not check the input: ${why}`));
+      };
+      const timer = setTimeout(() => fail(`it took more than ${INPUT_MS} ms`), INPUT_MS);
+      const off = connection.attach(id, {
+        message(message) {
+          if (message.type !== 'workflow.input') return;
+          clearTimeout(timer);
+          off();
+          resolve(message);
+        },
+        lost: (reason) => {
+          clearTimeout(timer);
+          fail(reason.message);
+        },
+      });
+      connection.send({ type: 'workflow.input', run_id: id, request_id: '1', workflow_name: name, input });
+    },
+  );
+  if (!answer.ok)
+    throw new EngineError('INVALID_INPUT', `${name}: ${String(answer.error)}`, {
+      details: { issues: Array.isArray(answer.issues) ? answer.issues : [] },
+    });
+  if (Array.isArray(answer.warnings) && answer.warnings.length > 0)
+    log({ level: 'warn', message: 'an input has what its workflow does not know', workflow: name, warnings: answer.warnings.slice(0, 20) });
+  return { concurrencyKey: typeof answer.concurrency_key === 'string' ? answer.concurrency_key : null };
+}
+
+/** Views of code that nobody has run for long. */
+function pruneViews(folder: string): void {
+  const before = Date.now() - VIEWS_KEPT_MS;
+  for (const name of fs.readdirSync(folder)) {
+    const place = path.join(folder, name);
+    if (fs.statSync(place).mtimeMs < before) fs.rmSync(place, { recursive: true, force: true });
+  }
+}
+
+function nearestModules(root: string): string | undefined {
+  for (let at = root; ; at = path.dirname(at)) {
+    const place = path.join(at, 'node_modules');
+    if (fs.existsSync(place)) return fs.realpathSync(place);
+    if (path.dirname(at) === at) return undefined;
+  }
+}
+
+/** Where a missing directory would appear. */
+function nearestDirectory(missing: string): string {
+  let directory = path.dirname(missing);
+  while (!fs.existsSync(directory)) directory = path.dirname(directory);
+  return directory;
+}

@@ -1,0 +1,295 @@
+/** Starting a host process: in a sandbox of its own, or as a plain child process where the operator chose that. */
+import { spawn, spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import fs from 'node:fs';
+import net from 'node:net';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { SandboxBackend, SandboxLimits, SandboxProcess, SandboxSpec } from '../../sandbox/types.ts';
+import { type Connection, connectionOf, createConnection } from './connection.ts';
+
+export interface HostProcess {
+  readonly connection: Connection;
+  /** Address from which it reaches the firewall, where it has one of its own. */
+  readonly source: string | null;
+  /** Ends it, with all that it started. */
+  stop(): Promise<void>;
+}
+
+export interface HostProgram {
+  readonly language: 'node' | 'python';
+  /** Folder of the view, on this machine. */
+  readonly view: string;
+  /** The workflow's file in it. */
+  readonly file: string;
+  /** Nearest to the workflow's folder. */
+  readonly nodeModules: string | undefined;
+}
+
+export interface LaunchOptions {
+  readonly program: HostProgram;
+  /** Of the workflow, for people. */
+  readonly label: string;
+  readonly python: string;
+  readonly memoryMb: number;
+  readonly log: (entry: { readonly level: 'info' | 'warn' | 'error'; readonly message: string; readonly [field: string]: unknown }) => void;
+  onClose(reason: Error): void;
+}
+
+export interface SandboxedOptions extends LaunchOptions {
+  readonly backend: SandboxBackend;
+  /** Belongs to this process: its socket is in there. */
+  readonly socketDir: string;
+  readonly limits: SandboxLimits;
+  readonly relays: SandboxSpec['relays'];
+  readonly labels: Readonly<Record<string, string>>;
+  /** What it gets instead of keys, when its address is known. */
+  access(source: string | null): Promise<{ readonly env: Readonly<Record<string, string>>; readonly caPem: string | undefined }>;
+}
+
+const HOSTS = fileURLToPath(new URL('..', import.meta.url));
+const SDK = fileURLToPath(new URL('../../../sdk/', import.meta.url));
+/** As a sandbox sees them: side by side as in the repository. */
+const INSIDE = {
+  hosts: '/opt/host/runtime/hosts',
+  sdk: '/opt/host/sdk',
+  socket: '/opt/host/socket',
+  view: '/workflows',
+  modules: '/node_modules',
+};
+const START_MS = 30_000;
+const SAID_MOST = 4000;
+/** Lines of its errors that go to the log, a second. */
+const LINES_MOST = 50;
+
+function argvOf({ language }: HostProgram, hosts: string, node: string, python: string, memoryMb: number): [string, ...string[]] {
+  return language === 'python'
+    ? [python, `${hosts}/python/workflow-host`]
+    : [node, `--max-old-space-size=${Math.max(64, Math.floor(memoryMb * 0.75))}`, '--no-warnings', `${hosts}/program/main.ts`];
+}
+
+export async function launchSandboxed(options: SandboxedOptions): Promise<HostProcess> {
+  const { program, backend, label } = options;
+  const id = `w-${randomBytes(8).toString('hex')}`;
+  const folder = path.join(options.socketDir, id.slice(2, 10));
+  fs.mkdirSync(folder, { recursive: true, mode: 0o711 });
+  fs.chmodSync(folder, 0o711);
+  const listener = await listenOnce(path.join(folder, 's'));
+  const undo: (() => unknown)[] = [() => fs.rmSync(folder, { recursive: true, force: true }), () => listener.close()];
+  const cleanUp = async (): Promise<void> => {
+    for (const each of undo.splice(0).toReversed()) await each();
+  };
+  try {
+    undo.push(() => backend.stop(id).catch(() => {}));
+    const sandbox = await backend.ensure({
+      id,
+      labels: options.labels,
+      limits: options.limits,
+      mounts: [
+        { source: program.view, target: INSIDE.view },
+        { source: HOSTS, target: INSIDE.hosts },
+        { source: SDK, target: INSIDE.sdk },
+        { source: folder, target: INSIDE.socket },
+        ...(program.nodeModules === undefined || program.language === 'python'
+          ? []
+          : [{ source: program.nodeModules, target: INSIDE.modules }]),
+        ...(program.language === 'python' ? pythonMounts(options.python) : []),
+      ],
+      relays: options.relays,
+    });
+    const { env, caPem } = await options.access(sandbox.source);
+    const caFile = `${sandbox.home}/.centaur/ca.pem`;
+    if (caPem !== undefined) await sandbox.writeFile(caFile, caPem);
+    const process = await sandbox.start({
+      id: 'host',
+      argv: argvOf(program, INSIDE.hosts, 'node', options.python, options.memoryMb),
+      cwd: sandbox.workspace,
+      env: {
+        ...common(INSIDE.view, program.file),
+        PATH: '/opt/centaur/bin:/usr/local/bin:/usr/bin:/bin',
+        HOME: sandbox.home,
+        CENTAUR_HOST_SOCKET: `${INSIDE.socket}/s`,
+        ...env,
+        ...(caPem === undefined ? {} : trustOf(caFile)),
+      },
+    });
+    const words = readWords(process, options);
+    const socket = await Promise.race([
+      listener.socket,
+      words.ended.then((why) => {
+        throw new Error(why);
+      }),
+      late(`it did not connect within ${START_MS} ms`),
+    ]);
+    listener.close();
+    const connection = connectionOf(socket, {
+      onClose: options.onClose,
+      onWarning: (text) => options.log({ level: 'warn', message: 'a workflow host says', workflow: label, text }),
+    });
+    // what its end was tells more than that the line was cut
+    void words.ended.then((why) => connection.close(new Error(why)));
+    return {
+      connection,
+      source: sandbox.source,
+      async stop() {
+        connection.close(new Error('it was stopped'));
+        socket.destroy();
+        await cleanUp();
+      },
+    };
+  } catch (error) {
+    await cleanUp();
+    throw error;
+  }
+}
+
+/** Its two outputs are for people; its end is ours to know. */
+function readWords(process: SandboxProcess, { log, label }: LaunchOptions): { readonly ended: Promise<string> } {
+  const say = sayLines((text) => log({ level: 'info', message: text, workflow: label }));
+  let said = '';
+  const read = async (): Promise<string> => {
+    try {
+      for await (const entry of process.journal()) {
+        if (entry.kind === 'exit') return describeEnd(entry, said);
+        if (entry.kind === 'in') continue;
+        const text = entry.data.toString();
+        said = (said + text).slice(-SAID_MOST);
+        say(text);
+      }
+    } catch (error) {
+      return `its sandbox is gone: ${(error as Error).message}`;
+    }
+    return 'it ended';
+  };
+  return { ended: read() };
+}
+
+function describeEnd({ code, signal, reason }: { code: number | null; signal: string | null; reason: string }, said: string): string {
+  const how =
+    reason === 'memory'
+      ? 'it used more memory than it may'
+      : reason === 'limit'
+        ? 'it wrote more to its output than is kept'
+        : reason === 'lost'
+          ? 'its sandbox was lost'
+          : signal !== null
+            ? `it was ended by ${signal}`
+            : `it ended with exit code ${code}`;
+  const last = said.trim().split('\n').slice(-5).join('\n');
+  return last === '' ? how : `${how}; the last it said: ${last}`;
+}
+
+export function launchPlain(options: LaunchOptions & { readonly env?: Readonly<Record<string, string>> }): Promise<HostProcess> {
+  const { program, label, log } = options;
+  const home = fs.mkdtempSync(path.join(fs.realpathSync('/tmp'), 'centaur-host-'));
+  const [command, ...args] = argvOf(program, HOSTS.replace(/\/$/, ''), process.execPath, options.python, options.memoryMb);
+  // where its packages are: as beside the workflow's own folder
+  if (program.nodeModules !== undefined && !fs.existsSync(path.join(program.view, 'node_modules')))
+    fs.symlinkSync(program.nodeModules, path.join(program.view, 'node_modules'));
+  const child = spawn(command, args, {
+    cwd: home,
+    detached: true,
+    stdio: ['pipe', 'pipe', 'pipe'],
+    env: { ...common(program.view, program.file), PATH: process.env['PATH'] ?? '/usr/bin:/bin', HOME: home, ...options.env },
+  });
+  let said = '';
+  const say = sayLines((text) => log({ level: 'info', message: text, workflow: label }));
+  child.stderr.on('data', (data: Buffer) => {
+    said = (said + data.toString()).slice(-SAID_MOST);
+    say(data.toString());
+  });
+  const connection = createConnection({
+    input: child.stdin,
+    output: child.stdout,
+    onClose: options.onClose,
+    onWarning: (text) => log({ level: 'warn', message: 'a workflow host says', workflow: label, text }),
+  });
+  const ended = new Promise<void>((resolve) => {
+    child.once('error', (error) => {
+      connection.close(error);
+      resolve();
+    });
+    child.once('exit', (code, signal) => {
+      connection.close(new Error(describeEnd({ code, signal, reason: 'exit' }, said)));
+      resolve();
+    });
+  });
+  return Promise.resolve({
+    connection,
+    source: null,
+    async stop() {
+      connection.close(new Error('it was stopped'));
+      if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
+        try {
+          process.kill(-child.pid, 'SIGKILL');
+        } catch {
+          child.kill('SIGKILL');
+        }
+      }
+      await ended;
+      fs.rmSync(home, { recursive: true, force: true });
+    },
+  });
+}
+
+function common(dirs: string, file: string): Record<string, string> {
+  return { WORKFLOW_DIRS: dirs, WORKFLOW_FILE: path.posix.join(dirs, file), LANG: 'C.UTF-8', TMPDIR: '/tmp', PYTHONDONTWRITEBYTECODE: '1' };
+}
+
+/** Where programs look for the certificates that they trust. */
+function trustOf(file: string): Record<string, string> {
+  const names = ['NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'REQUESTS_CA_BUNDLE', 'CURL_CA_BUNDLE', 'GIT_SSL_CAINFO', 'DENO_CERT'];
+  return Object.fromEntries(names.map((name) => [name, file]));
+}
+
+/** A Python that is not the system's brings what it needs along. */
+const prefixes = new Map<string, readonly string[]>();
+function pythonMounts(python: string): SandboxSpec['mounts'] {
+  let found = prefixes.get(python);
+  if (found === undefined) {
+    const { stdout, status, error } = spawnSync(python, ['-I', '-c', 'import sys; print(sys.prefix); print(sys.base_prefix)'], {
+      encoding: 'utf8',
+    });
+    if (status !== 0)
+      throw new Error(`${python} does not run: ${error?.message ?? `exit code ${status}`}; WORKFLOW_PYTHON names another one`);
+    found = [...new Set(stdout.trim().split('\n'))].filter((prefix) => prefix !== '/usr' && !prefix.startsWith('/usr/'));
+    prefixes.set(python, found);
+  }
+  return found.map((prefix) => ({ source: prefix, target: prefix }));
+}
+
+function listenOnce(place: string): Promise<{ readonly socket: Promise<net.Socket>; close(): void }> {
+  const server = net.createServer();
+  server.maxConnections = 1;
+  const socket = new Promise<net.Socket>((arrived) => server.once('connection', arrived));
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(place, () => {
+      // its folder is mounted into one sandbox, and nobody else can enter it
+      fs.chmodSync(place, 0o666);
+      resolve({ socket, close: () => void server.close() });
+    });
+  });
+}
+
+function late(message: string): Promise<never> {
+  return new Promise((_, reject) => {
+    setTimeout(() => reject(new Error(message)), START_MS).unref();
+  });
+}
+
+function sayLines(say: (text: string) => void): (text: string) => void {
+  let rest = '';
+  let second = 0;
+  let count = 0;
+  return (text) => {
+    const lines = (rest + text).split('\n');
+    rest = (lines.pop() ?? '').slice(0, SAID_MOST);
+    for (const line of lines) {
+      const now = Math.floor(performance.now() / 1000);
+      if (now !== second) [second, count] = [now, 0];
+      count += 1;
+      if (count <= LINES_MOST && line.trim() !== '') say(line.slice(0, SAID_MOST));
+    }
+  };
+}

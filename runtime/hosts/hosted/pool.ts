@@ -1,0 +1,163 @@
+/**
+ * The processes of one workflow version: one at a time takes new runs, warm until it has been idle for long. One that has served
+ * for long, or whose rights have changed, is replaced: it keeps the runs that it has, and ends with the last of them.
+ */
+import type { Connection } from './connection.ts';
+import type { HostProcess } from './launch.ts';
+
+export interface PoolOptions {
+  launch(onClose: (reason: Error) => void): Promise<HostProcess>;
+  readonly idleMs: number;
+  /** After so long, or so many runs, the next run gets a fresh one. */
+  readonly serveMs: number;
+  readonly serveRuns: number;
+  /** Whether what it was started with is still what it may use. Asked when it is at rest, at most once a minute. */
+  isCurrent(): Promise<boolean>;
+  onEnd(reason: Error): void;
+  /** When it has not been used for long, or is used again. */
+  onIdle?(): void;
+}
+
+export interface Pool {
+  /** The process for a new run. Let go of it by the function that comes with it. */
+  acquire(): Promise<{ readonly connection: Connection; release(): void }>;
+  /** Those that run now. */
+  readonly connections: readonly Connection[];
+  readonly lastUsedAt: number;
+  readonly busy: boolean;
+  readonly warm: boolean;
+  /** Ends what is idle, now. */
+  trim(): Promise<void>;
+  close(): Promise<void>;
+}
+
+interface Member {
+  readonly process: HostProcess;
+  readonly startedAt: number;
+  checkedAt: number;
+  runs: number;
+  served: number;
+  retired: boolean;
+}
+
+const CHECK_MS = 60_000;
+
+export function createPool(options: PoolOptions): Pool {
+  const members = new Set<Member>();
+  let current: Member | undefined;
+  let starting: Promise<Member> | undefined;
+  let idle: NodeJS.Timeout | undefined;
+  let closed = false;
+  let lastUsedAt = performance.now();
+
+  async function start(): Promise<Member> {
+    let member: Member | undefined;
+    const process = await options.launch((reason) => {
+      if (member === undefined) return;
+      members.delete(member);
+      if (current === member) current = undefined;
+      if (!member.retired) options.onEnd(reason);
+      void member.process.stop().catch(() => {});
+    });
+    member = { process, startedAt: performance.now(), checkedAt: performance.now(), runs: 0, served: 0, retired: false };
+    if (closed) {
+      await process.stop();
+      throw new Error('the workflow was removed');
+    }
+    // it may have ended between its start and here
+    if (process.connection.closed !== undefined) {
+      await process.stop();
+      throw process.connection.closed;
+    }
+    members.add(member);
+    current = member;
+    return member;
+  }
+
+  function retire(member: Member): void {
+    member.retired = true;
+    if (current === member) current = undefined;
+    if (member.runs > 0) return;
+    members.delete(member);
+    void member.process.stop().catch(() => {});
+  }
+
+  async function pick(): Promise<Member> {
+    if (current !== undefined) {
+      const now = performance.now();
+      if (now - current.startedAt > options.serveMs || current.served >= options.serveRuns) retire(current);
+      else if (current.runs === 0 && now - current.checkedAt > CHECK_MS) {
+        const member = current;
+        member.checkedAt = now;
+        if (!(await options.isCurrent().catch(() => true)) && current === member && member.runs === 0) retire(member);
+      }
+    }
+    if (current !== undefined) return current;
+    starting ??= start().finally(() => {
+      starting = undefined;
+    });
+    return starting;
+  }
+
+  function release(member: Member): void {
+    member.runs -= 1;
+    lastUsedAt = performance.now();
+    if (member.runs > 0) return;
+    if (member.retired) return retire(member);
+    armIdle();
+  }
+
+  function armIdle(): void {
+    clearTimeout(idle);
+    idle = setTimeout(() => void trim(), options.idleMs);
+    idle.unref();
+  }
+
+  async function trim(): Promise<void> {
+    clearTimeout(idle);
+    for (const member of members) if (member.runs === 0) retire(member);
+  }
+
+  return {
+    async acquire() {
+      if (closed) throw new Error('the workflow was removed');
+      clearTimeout(idle);
+      const member = await pick();
+      member.runs += 1;
+      member.served += 1;
+      lastUsedAt = performance.now();
+      let released = false;
+      return {
+        connection: member.process.connection,
+        release() {
+          if (released) return;
+          released = true;
+          release(member);
+        },
+      };
+    },
+    get connections() {
+      return [...members].map(({ process }) => process.connection);
+    },
+    get lastUsedAt() {
+      return lastUsedAt;
+    },
+    get busy() {
+      return starting !== undefined || [...members].some(({ runs }) => runs > 0);
+    },
+    get warm() {
+      return members.size > 0;
+    },
+    trim,
+    async close() {
+      closed = true;
+      clearTimeout(idle);
+      await starting?.catch(() => {});
+      const all = [...members];
+      members.clear();
+      current = undefined;
+      for (const member of all) member.retired = true;
+      await Promise.all(all.map(({ process }) => process.stop().catch(() => {})));
+    },
+  };
+}

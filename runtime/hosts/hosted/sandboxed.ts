@@ -1,0 +1,143 @@
+/**
+ * Processes of workflows in sandboxes of their own: what each may use (its principal's secrets, as placeholders, by the firewall
+ * alone), and the ending of those whose worker is gone.
+ */
+import fs from 'node:fs';
+import { hostname } from 'node:os';
+import path from 'node:path';
+import { type Installation, revokeLease } from '@centaur/kernel/vault';
+import { readProcess } from '../../sandbox/local/processes.ts';
+import type { SandboxBackend, SandboxLimits } from '../../sandbox/types.ts';
+import { closeHostAccess, type HostAccess, isCurrent, openHostAccess, principalOfWorkflow } from './access.ts';
+import { type HostProcess, type HostProgram, type LaunchOptions, launchSandboxed } from './launch.ts';
+
+export interface SandboxedLauncherOptions {
+  readonly backend: SandboxBackend;
+  /** Undefined in a process that has no master key: its hosts have no secrets, and no network. */
+  readonly installation: Installation | undefined;
+  /** Host and port of the firewall, and of its listener for Postgres, as this machine reaches them. */
+  readonly firewall: string;
+  readonly postgres: string;
+  readonly limits: SandboxLimits;
+  readonly python: string;
+  /** Short: sockets are in it. */
+  readonly stateDir: string;
+  readonly log: LaunchOptions['log'];
+  /** What its process connects to as its own database; undefined when it has none. */
+  database?(workflow: string, access: { readonly token: string; readonly address: string }): Promise<string | undefined>;
+}
+
+export interface SandboxedLauncher {
+  launch(program: HostProgram, workflow: string, onClose: (reason: Error) => void): Promise<HostProcess>;
+  isCurrent(workflow: string): Promise<boolean>;
+  close(): Promise<void>;
+}
+
+/** Ports of the relays, inside. */
+const FIREWALL_PORT = 3128;
+const POSTGRES_PORT = 5432;
+const SWEEP_MS = 60_000;
+const ACTOR = 'system:workflows';
+const LABEL = 'workflow';
+const OWNER = 'worker';
+
+export function createSandboxedLauncher(options: SandboxedLauncherOptions): SandboxedLauncher {
+  const { backend, installation, log } = options;
+  const socketDir = path.join(options.stateDir, `s${process.pid}`);
+  fs.rmSync(socketDir, { recursive: true, force: true });
+  fs.mkdirSync(socketDir, { recursive: true, mode: 0o711 });
+  const owner = `${hostname()}:${process.pid}:${readProcess(process.pid)?.started ?? 0}`;
+  /** By workflow: what its latest process was given. */
+  const given = new Map<string, HostAccess>();
+  const timer = setInterval(() => void sweep(), SWEEP_MS);
+  timer.unref();
+  void sweep();
+
+  async function launch(program: HostProgram, workflow: string, onClose: (reason: Error) => void): Promise<HostProcess> {
+    let access: HostAccess | undefined;
+    const giveBack = async (): Promise<void> => {
+      if (access === undefined || installation === undefined) return;
+      await closeHostAccess(installation, access).catch((error: Error) =>
+        log({ level: 'warn', message: 'a lease could not be ended; it ends by itself', workflow, error: error.message }),
+      );
+    };
+    try {
+      const host = await launchSandboxed({
+        program,
+        label: workflow,
+        python: options.python,
+        memoryMb: options.limits.memoryMb,
+        log,
+        onClose,
+        backend,
+        socketDir,
+        limits: options.limits,
+        labels: { [LABEL]: workflow, [OWNER]: owner },
+        relays: [
+          { port: FIREWALL_PORT, to: options.firewall },
+          { port: POSTGRES_PORT, to: options.postgres },
+        ],
+        async access(source) {
+          if (installation === undefined) return { env: {}, caPem: undefined };
+          access = await openHostAccess(installation, workflow, { source, relayPort: FIREWALL_PORT });
+          if (access === undefined) return { env: {}, caPem: undefined };
+          given.set(workflow, access);
+          const { token, caPem } = access;
+          const url = await options.database?.(workflow, { token, address: `127.0.0.1:${POSTGRES_PORT}` });
+          return { env: { ...access.env, ...(url === undefined ? {} : { DATABASE_URL: url }) }, caPem };
+        },
+      });
+      return {
+        ...host,
+        async stop() {
+          await host.stop();
+          await giveBack();
+        },
+      };
+    } catch (error) {
+      await giveBack();
+      throw error;
+    }
+  }
+
+  /** A worker that was killed leaves its sandboxes behind. */
+  async function sweep(): Promise<void> {
+    try {
+      for (const { id, labels, source } of await backend.list()) {
+        const { [LABEL]: workflow, [OWNER]: whose } = labels;
+        if (workflow === undefined || whose === undefined || whose === owner || isRunning(whose)) continue;
+        await backend.stop(id);
+        if (installation !== undefined && source !== null) await endLeases(installation, workflow, source);
+        log({ level: 'info', message: 'ended the sandbox of a workflow whose worker is gone', workflow, sandbox: id });
+      }
+    } catch (error) {
+      log({ level: 'warn', message: 'looking for sandboxes that nobody has failed; trying again', error: (error as Error).message });
+    }
+  }
+
+  return {
+    launch,
+    async isCurrent(workflow) {
+      const access = given.get(workflow);
+      return installation === undefined || access === undefined || isCurrent(installation, workflow, access);
+    },
+    async close() {
+      clearInterval(timer);
+      fs.rmSync(socketDir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** One of another machine is for that machine to end. */
+function isRunning(owner: string): boolean {
+  const [host, pid, started] = owner.split(':');
+  return host !== hostname() || readProcess(Number(pid))?.started === Number(started);
+}
+
+async function endLeases(installation: Installation, workflow: string, source: string): Promise<void> {
+  const { rows } = await installation.store.query<{ lease_id: string }>(
+    `select lease_id from leases where principal = $1 and source = $2::inet and revoked_at is null and expires_at > now()`,
+    [principalOfWorkflow(workflow), source],
+  );
+  for (const { lease_id: leaseId } of rows) await revokeLease(installation, ACTOR, leaseId, 'its worker is gone');
+}
