@@ -98,6 +98,9 @@ function writeWorkflows(): string {
   for (const document of GUIDES)
     for (const [i, code] of blocksOf(document, 'ts').entries())
       if (WORKFLOW.test(code)) writeFileSync(path.join(folder, `${path.basename(document, '.md')}-${i}.ts`), code);
+  for (const document of GUIDES)
+    for (const [i, code] of blocksOf(document, 'python').entries())
+      if (/^WORKFLOW_NAME = /m.test(code)) writeFileSync(path.join(folder, `${path.basename(document, '.md').replaceAll('-', '_')}_${i}.py`), code);
   return folder;
 }
 

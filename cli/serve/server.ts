@@ -8,6 +8,7 @@ import { createServer } from 'node:net';
 import { adminKeyFile, createApi, type Api, ensureAdminKey } from '@centaur/kernel/api';
 import { type Config, readConfigFile } from '@centaur/kernel/config';
 import { createEngine, type Engine } from '@centaur/kernel/engine';
+import { createOutside } from '@centaur/runtime/outside';
 import { HintedError } from '../exit.ts';
 import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';
@@ -92,10 +93,21 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
   });
   stack.defer(() => host.close());
   const agents = prepareAgents(config, host.registry, log);
+  const outside =
+    trust === undefined
+      ? undefined
+      : createOutside({
+          installation: trust,
+          firewallUrl: firewall?.url ?? firewallUrl(config),
+          slackApiUrl: config.slackApiUrl,
+          toolApiUrl: config.toolApiUrl,
+        });
+  if (outside !== undefined) stack.defer(() => outside.close());
   const engine = await createEngine({
     store,
     registry: agents.registry,
     startAgent: agents.startAgent,
+    ...(outside === undefined ? {} : { outside }),
     log,
     leaseMs: config.leaseMs,
     maxResidentRuns: config.maxResidentRuns,

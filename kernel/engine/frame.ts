@@ -222,7 +222,7 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
     const seq = nextSeq++;
     const full = numbered(name);
     const recorded = history[seq];
-    if (recorded !== undefined && (recorded.kind !== kind || recorded.name !== full)) {
+    if (recorded !== undefined && (!isSameKind(recorded.kind, kind) || recorded.name !== full)) {
       mismatch(seq, recorded, { kind: kindName(kind), name: full });
       return undefined;
     }
@@ -564,6 +564,11 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
 }
 
 type WriteBody = Write extends infer W ? (W extends Write ? Omit<W, 'group' | 'bytes' | 'settle'> : never) : never;
+
+/** In another process a transaction is a step: a run may have begun here and go on there. */
+function isSameKind(one: string, other: string): boolean {
+  return one === other || ((one === 's' || one === 't') && (other === 's' || other === 't'));
+}
 
 /** Runs `next` when all pending promise reactions have run: a microtask queues a tick, and ticks wait for microtasks. */
 function afterMicrotasks(next: () => void): void {

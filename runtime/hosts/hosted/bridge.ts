@@ -14,7 +14,8 @@ import {
 } from '@centaur/sdk';
 import { agentOptions } from './agent-args.ts';
 import type { Connection, RunMessage } from './connection.ts';
-import type { CallMessage, HostErrorInfo, HostRetry, ResponseError } from '../protocol/messages.ts';
+import type { CallMessage, HostErrorInfo, HostRetry, ResponseError, TransactionMessage } from '../protocol/messages.ts';
+import { createTransactionCalls, type RunTransaction } from './transaction-calls.ts';
 
 export interface Outsiders {
   /** Starts a run that belongs to nobody, under an idempotency key. */
@@ -31,6 +32,8 @@ export interface Outsiders {
     readonly labels: Readonly<Record<string, string>>;
   }): void;
   log(entry: { readonly level: 'error' | 'warn'; readonly message: string; readonly [field: string]: unknown }): void;
+  /** Undefined where workflows have no place of their own in the database. */
+  readonly runTransaction?: RunTransaction | undefined;
 }
 
 /** Calls of one run that nobody has answered. */
@@ -45,6 +48,7 @@ interface OpenStep {
   /** Of the question it began with. */
   readonly first: string;
   settle: { resolve(value: unknown): void; reject(error: Error): void } | undefined;
+  attempt: number;
 }
 
 /** Resolves with the handler's result. @throws what the handler threw; HostCrashedError when its process is gone */
@@ -72,6 +76,16 @@ export function serveRun(
   let logs = { second: 0, count: 0 };
 
   return new Promise<unknown>((resolve, reject) => {
+    const transactions = createTransactionCalls({
+      ctx,
+      workflow: workflow.name,
+      runTransaction: outsiders.runTransaction,
+      number,
+      answer,
+      refuse,
+      options: stepOptions,
+      thrown: (error) => thrown(error as HostErrorInfo),
+    });
     const detach = connection.attach(runId, {
       message: receive,
       lost: (reason) => finish(() => reject(new HostCrashedError(`the process of workflow ${workflow.name} is gone: ${reason.message}`))),
@@ -81,6 +95,7 @@ export function serveRun(
       if (ended) return;
       ended = true;
       detach();
+      transactions.close();
       settle();
       onEnd();
     }
@@ -166,7 +181,7 @@ export function serveRun(
       }
     }
 
-    function call(message: CallMessage): void {
+    function call(message: CallMessage | TransactionMessage): void {
       open += 1;
       if (open > OPEN_MOST) return void connection.close(new Error(`it has more than ${OPEN_MOST} calls of one run open`));
       try {
@@ -176,7 +191,7 @@ export function serveRun(
       }
     }
 
-    function perform(message: CallMessage): void {
+    function perform(message: CallMessage | TransactionMessage): void {
       const id = text(message.request_id, 'request_id');
       switch (message.type) {
         case 'ctx.step.get':
@@ -184,10 +199,10 @@ export function serveRun(
         case 'ctx.step.put':
           if (message.step !== undefined)
             return beginStep(text(message.step, 'step'), id, message, { value: message.value, echo: message.echo });
-          return settleStep(message.checkpoint_name, id, (step) => step.settle?.resolve(message.value));
+          return settleStep(message, id, (step) => step.settle?.resolve(message.value));
         case 'ctx.step.fail':
           if (message.step !== undefined) return beginStep(text(message.step, 'step'), id, message, { error: thrown(message.error) });
-          return settleStep(message.checkpoint_name, id, (step) => step.settle?.reject(thrown(message.error)));
+          return settleStep(message, id, (step) => step.settle?.reject(thrown(message.error)));
         case 'ctx.sleep':
           number(message.step);
           return answerWith(
@@ -251,6 +266,11 @@ export function serveRun(
           const update = { channel: text(channel, 'channel'), ts: text(ts, 'ts'), text: String(says ?? '') };
           return answerWith(id, ctx.updateSlack(Array.isArray(blocks) ? { ...update, blocks } : update, { name }));
         }
+        case 'ctx.tx.begin':
+        case 'ctx.tx.query':
+        case 'ctx.tx.commit':
+        case 'ctx.tx.rollback':
+          return transactions.handle(message);
         default:
           throw new Error(`there is no call ${JSON.stringify((message as { type: string }).type)}`);
       }
@@ -264,7 +284,7 @@ export function serveRun(
       done: { readonly value?: unknown; readonly error?: Error; readonly echo?: boolean | undefined } | undefined,
     ): void {
       const full = number(name);
-      const step: OpenStep = { waiter: id, first: id, settle: undefined };
+      const step: OpenStep = { waiter: id, first: id, settle: undefined, attempt: 1 };
       let ours = false;
       const outcome = ctx.step(
         name,
@@ -277,6 +297,7 @@ export function serveRun(
           return new Promise((resolve, reject) => {
             steps.set(full, step);
             step.settle = { resolve, reject };
+            step.attempt = attempt;
             // who asked first is told to begin, who failed before is told to try again; after a timeout it is the first again
             answer(step.waiter ?? step.first, { done: false, retry: attempt > 1, checkpoint_name: full, attempt });
             step.waiter = undefined;
@@ -299,10 +320,14 @@ export function serveRun(
       );
     }
 
-    function settleStep(name: unknown, id: string, settle: (step: OpenStep) => void): void {
+    function settleStep(
+      { checkpoint_name: name, attempt }: { readonly checkpoint_name?: string; readonly attempt?: number },
+      id: string,
+      settle: (step: OpenStep) => void,
+    ): void {
       const step = steps.get(text(name, 'checkpoint_name'));
-      // of an attempt that took too long: its step has been answered
-      if (step?.settle === undefined || step.waiter !== undefined) return void (open -= 1);
+      // of an attempt that took too long: its step has been answered, or its next attempt has begun
+      if (step?.settle === undefined || step.waiter !== undefined || (attempt ?? step.attempt) !== step.attempt) return void (open -= 1);
       step.waiter = id;
       settle(step);
     }

@@ -127,9 +127,18 @@ export type CallMessage =
   | CallOf<'ctx.step.get', { readonly step: string; readonly step_kind?: string } & StepLimits>
   | CallOf<
       'ctx.step.put',
-      { readonly checkpoint_name?: string; readonly step?: string; readonly value: unknown; readonly echo?: boolean } & StepLimits
+      {
+        readonly checkpoint_name?: string;
+        readonly step?: string;
+        readonly attempt?: number;
+        readonly value: unknown;
+        readonly echo?: boolean;
+      } & StepLimits
     >
-  | CallOf<'ctx.step.fail', { readonly checkpoint_name?: string; readonly step?: string; readonly error: HostErrorInfo } & StepLimits>
+  | CallOf<
+      'ctx.step.fail',
+      { readonly checkpoint_name?: string; readonly step?: string; readonly attempt?: number; readonly error: HostErrorInfo } & StepLimits
+    >
   | CallOf<'ctx.sleep', { readonly step: string; readonly duration_seconds: number }>
   | CallOf<'ctx.sleep_until', { readonly step: string; readonly wake_at: string }>
   | CallOf<
@@ -161,6 +170,12 @@ export type CallMessage =
     >
   | CallOf<'ctx.update_slack', { readonly step?: string; readonly message: Readonly<Record<string, unknown>> }>;
 
+export type TransactionMessage =
+  | CallOf<'ctx.tx.begin', { readonly step: string } & StepLimits>
+  | CallOf<'ctx.tx.query', { readonly tx: string; readonly sql: string; readonly params?: readonly unknown[] }>
+  | CallOf<'ctx.tx.commit', { readonly tx: string; readonly value: unknown }>
+  | CallOf<'ctx.tx.rollback', { readonly tx: string; readonly error: HostErrorInfo }>;
+
 export type FromHost =
   | Discovery
   | {
@@ -174,6 +189,7 @@ export type FromHost =
       readonly warnings?: readonly string[];
     }
   | CallMessage
+  | TransactionMessage
   | FromRun<'ctx.patch', { readonly id: string }>
   | FromRun<'ctx.log', { readonly level?: string; readonly message: string; readonly fields?: Readonly<Record<string, unknown>> }>
   | FromRun<
