@@ -20,7 +20,7 @@ import { startEmbeddedPostgres, stopEmbeddedPostgres } from '../kernel/store/emb
 import { ensureBubblewrap } from './support/bubblewrap.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const ROOMS = ['sdk', 'kernel', 'runtime', 'cli', 'docs', 'examples', 'test'];
+const ROOMS = ['sdk', 'kernel', 'runtime', 'ingress', 'cli', 'docs', 'examples', 'test'];
 /** Long enough for a slow machine: a test that hangs is the only one that reaches it. */
 const TIMEOUT_MS = 120_000;
 

@@ -1,0 +1,31 @@
+/** Which names of headers and query parameters hold what proves somebody's identity: their values are never stored. */
+import type { WebhookAuth } from './types.ts';
+
+/** Anywhere in the name. A provider's signature counts: with it a delivery could be played back. */
+const PARTS = /secret|token|signature|hmac|api[-_]?key|access[-_]?key|authorization|cookie|passw|credential|jwt/;
+/** A word of the name by itself. */
+const WORDS = /(?:^|[-_.])(?:auth|sig|pwd)(?:$|[-_.])/;
+/** Ours: the edge's word for a delivery. */
+const OURS = 'x-centaur-edge';
+
+export function isSensitiveName(name: string): boolean {
+  const lower = name.toLowerCase();
+  return PARTS.test(lower) || WORDS.test(lower) || lower === OURS;
+}
+
+/** In lower case, without what is sensitive and without the header that this webhook's proof stands in. */
+export function safeHeaders(headers: Headers, auth: WebhookAuth): Record<string, string> {
+  const proof = 'header' in auth ? auth.header : undefined;
+  return Object.fromEntries([...headers].filter(([name]) => name !== proof && !isSensitiveName(name)));
+}
+
+/** One value as it is, several as a list. */
+export function safeQuery(query: URLSearchParams): Record<string, string | string[]> {
+  const names = [...new Set(query.keys())].filter((name) => !isSensitiveName(name) && name.toLowerCase() !== 'key');
+  return Object.fromEntries(
+    names.map((name) => {
+      const values = query.getAll(name);
+      return [name, values.length === 1 ? (values[0] as string) : values];
+    }),
+  );
+}
