@@ -33,19 +33,50 @@ test('what is wrong with a file is told with its line, the others are loaded, an
   place.write('twice.ts', `export const WORKFLOW_NAME = 'good';\nexport const handler = () => 2;`);
   const { code, stdout } = await place.run(['workflows', 'check', 'workflows']);
   assert.equal(code, 1);
-  assert.match(stdout, /^error workflows\/syntax\.ts:2:/m);
-  assert.match(stdout, /^error workflows\/cron\.ts:2:\d+: .*minute.*61/m);
-  assert.match(stdout, /^error workflows\/zone\.ts:2:\d+: .*Mars\/Base/m);
-  assert.match(stdout, /^error workflows\/(?:twice|good)\.ts:\d+:\d+: .*good/m);
+  assert.match(stdout, /^workflows\/syntax\.ts:2:.*error: SyntaxError/m);
+  assert.match(stdout, /^workflows\/cron\.ts:2:\d+: error: .*minute.*61/m);
+  assert.match(stdout, /^workflows\/zone\.ts:2:\d+: error: .*Mars\/Base/m);
+  assert.match(stdout, /^workflows\/(?:twice|good)\.ts:\d+:\d+: error: .*good/m);
+  assert.match(stdout, /^1 workflow: 4 errors, 0 warnings, 0 notes$/m);
   const checked = JSON.parse((await place.run(['workflows', 'check', 'workflows', '--json'])).stdout);
-  assert.equal(checked.problems.length, 4);
-  assert.equal(checked.problems.find((each: { file: string }) => each.file.endsWith('syntax.ts')).line, 2);
+  assert.equal(checked.findings.length, 4);
+  assert.equal(checked.findings.find((each: { file: string }) => each.file.endsWith('syntax.ts')).line, 2);
 });
 
 test('a directory that is not there, or none at all, is said', async () => {
   await using place = createPlace();
   const missing = await place.run(['workflows', 'check', 'nowhere']);
-  assert.deepEqual([missing.code, /nowhere: there is no such directory/.test(missing.stdout)], [1, true]);
+  assert.deepEqual([missing.code, /nowhere: error: there is no such directory/.test(missing.stdout)], [1, true]);
   const none = await place.run(['workflows', 'check'], { env: { WORKFLOW_DIRS: ':' } });
-  assert.deepEqual([none.code, /name a directory, or set WORKFLOW_DIRS/.test(none.stderr)], [2, true]);
+  assert.deepEqual([none.code, /name a file or a folder, or set WORKFLOW_DIRS/.test(none.stderr)], [2, true]);
+});
+
+test('a Python file is checked by its name, with what to do below each finding; a warning fails only when asked to', async () => {
+  await using place = createPlace();
+  place.write(
+    'nightly.py',
+    `import time
+from api.workflow_engine import WorkflowContext
+
+WORKFLOW_NAME = "nightly"
+SCHEDULE = {"cron": "0 9 * * MON", "timezone": "UTC"}
+WEBHOOKS = {"slug": "nightly", "auth": {"type": "github", "secret_ref": "S"}, "trigger_key": {"type": "header", "name": "X-Id"}}
+
+
+async def handler(inp, ctx: WorkflowContext):
+    time.sleep(1)
+`,
+  );
+  const check = ['workflows', 'check', 'workflows/nightly.py'];
+  const [plain, strict, without] = await Promise.all([
+    place.run(check),
+    place.run([...check, '--strict', '--json']),
+    place.run([...check, '--python', '/nowhere/python3']),
+  ]);
+  assert.equal(plain.code, 0, plain.stderr);
+  assert.match(plain.stdout, /^warn +nightly workflows\/nightly\.py\n +at 09:00, Monday, UTC "0 9 \* \* MON"\n/);
+  assert.match(plain.stdout, /^ +POST \/api\/webhooks\/nightly auth: github, one run for each header x-id$/m);
+  assert.match(plain.stdout, /^workflows\/nightly\.py:10:5: warning: time\.sleep waits .*\n {4}await ctx\.sleep\("name", seconds\)$/m);
+  assert.deepEqual([strict.code, JSON.parse(strict.stdout).findings.length], [1, 1]);
+  assert.deepEqual([without.code, /nowhere\/python3 cannot be started/.test(without.stderr)], [1, true]);
 });

@@ -1,14 +1,11 @@
 /** Workflows: those a server has loaded, and those in files here. */
 import path from 'node:path';
 import type { Command } from 'commander';
-import type { Schedule } from '@centaur/sdk';
+import type { CheckedSchedule, CheckedWebhook, CheckedWorkflow, Finding, Level } from '@centaur/runtime/hosts/check';
 import { connect, type FileProblem } from '../api.ts';
 import { examples, withJson } from '../arguments.ts';
 import { EXIT, UsageError } from '../exit.ts';
 import { clock, note, paint, print, printable, printJson, relative, table } from '../output.ts';
-
-/** Fire times shown per schedule: enough to see a mistaken weekday or zone. */
-const TICKS_SHOWN = 3;
 
 export function addWorkflows(program: Command): void {
   const workflows = program.command('workflows').description('List the loaded workflows, or check files before they are deployed.');
@@ -22,10 +19,20 @@ export function addWorkflows(program: Command): void {
 
   const check = workflows
     .command('check')
-    .description('Load workflow files without a server, and say what is wrong with them. Schedules are shown in words.')
-    .argument('[dir...]', 'directories; default: those of WORKFLOW_DIRS')
+    .description(
+      'Say what is wrong with workflow files, what could happen twice in them, and when their schedules tick, without a server. ' +
+        'TypeScript is loaded as a worker loads it, which runs the top of the files; Python is only read.',
+    )
+    .argument('[path...]', 'files and folders; default: the folders of WORKFLOW_DIRS')
+    .option('--strict', 'exit with 1 for warnings too')
+    .option('--python <command>', 'the Python that will run the workflows', 'python3')
     .action(checkFiles);
-  examples(withJson(check), 'centaur workflows check', 'centaur workflows check ./workflows --json');
+  examples(
+    withJson(check),
+    'centaur workflows check',
+    'centaur workflows check ./workflows --json',
+    'centaur workflows check nightly.py --strict --python /opt/venv/bin/python',
+  );
 }
 
 async function list(options: { readonly json?: true }): Promise<void> {
@@ -45,59 +52,74 @@ async function list(options: { readonly json?: true }): Promise<void> {
   for (const problem of page.problems) note(problemText(problem));
 }
 
-async function checkFiles(given: readonly string[], options: { readonly json?: true }): Promise<void> {
-  const [{ createNodeHost }, { describeCron, nextTicks }, { loadConfig }] = await Promise.all([
-    import('@centaur/runtime/hosts/node'),
-    import('@centaur/kernel/engine'),
+interface CheckOptions {
+  readonly json?: true;
+  readonly strict?: true;
+  readonly python: string;
+}
+
+async function checkFiles(given: readonly string[], { json, strict, python }: CheckOptions): Promise<void> {
+  const [{ checkWorkflows }, { loadConfig }] = await Promise.all([
+    import('@centaur/runtime/hosts/check'),
     import('@centaur/kernel/config'),
   ]);
   const { HOME, WORKFLOW_DIRS } = process.env;
-  const dirs = given.length > 0 ? given : loadConfig({ HOME, WORKFLOW_DIRS }).workflowDirs;
-  if (dirs.length === 0) throw new UsageError('nothing to check: name a directory, or set WORKFLOW_DIRS');
-  const host = await createNodeHost({ dirs, watch: false });
-  const now = new Date();
-  const workflows = host.registry.list().map(({ name, version, source, schedules = [] }) => ({
-    name,
-    version,
-    source: source ?? null,
-    schedules: schedules.map((spec) => ({
-      spec,
-      words: describeCron(spec),
-      next: spec.enabled === false ? [] : nextTicks(spec, now, TICKS_SHOWN).map((at) => at.toISOString()),
-    })),
-  }));
-  const problems = host.problems();
-  await host.close();
-  process.exitCode = problems.length === 0 ? EXIT.ok : EXIT.failed;
-  if (options.json) return printJson({ workflows, problems });
+  const dirs = loadConfig({ HOME, WORKFLOW_DIRS }).workflowDirs;
+  const paths = given.length > 0 ? given : dirs;
+  if (paths.length === 0) throw new UsageError('nothing to check: name a file or a folder, or set WORKFLOW_DIRS');
+  const checked = await checkWorkflows(paths, { python, dirs });
+  const count = (level: Level) => checked.findings.filter((each) => each.level === level).length;
+  const failed = count('error') > 0 || (strict === true && count('warning') > 0);
+  process.exitCode = failed ? EXIT.failed : EXIT.ok;
+  if (json) return printJson(checked);
 
-  for (const { name, source, schedules } of workflows) {
-    print(`${paint('green', 'ok')}    ${name} ${paint('dim', here(source ?? ''))}`);
-    for (const each of schedules) print(scheduleText(each));
-  }
-  for (const problem of problems) print(problemText(problem, process.stdout));
-  if (workflows.length === 0 && problems.length === 0) print(`no workflow files in ${dirs.map(here).join(', ')}`);
+  for (const workflow of checked.workflows) print(workflowText(workflow, checked.findings));
+  for (const finding of checked.findings) print(findingText(finding));
+  if (checked.workflows.length === 0 && checked.findings.length === 0) return print(`no workflow files in ${paths.map(here).join(', ')}`);
+  const counts = LEVELS.map((level) => counted(count(level), level)).join(', ');
+  print(paint('dim', `${counted(checked.workflows.length, 'workflow')}: ${counts}`));
 }
 
-function scheduleText({
-  spec,
-  words,
-  next,
-}: {
-  readonly spec: Schedule;
-  readonly words: string;
-  readonly next: readonly string[];
-}): string {
-  const written = spec.type === 'cron' ? `"${spec.cron}"` : `every ${spec.seconds} s`;
-  const lines = [`        ${words} ${paint('dim', written)}`, ...next.map((at) => `          ${clock(at)} ${paint('dim', relative(at))}`)];
+const LEVELS = ['error', 'warning', 'note'] as const;
+const LABELS = { error: 'error', warning: 'warn', note: 'ok' } as const;
+const COLOURS = { error: 'red', warning: 'yellow', note: 'green' } as const;
+
+function workflowText({ name, file, schedules, webhooks }: CheckedWorkflow, findings: readonly Finding[]): string {
+  const worst = LEVELS.find((level) => findings.some((each) => each.file === file && each.level === level)) ?? 'note';
+  return [
+    `${paint(COLOURS[worst], LABELS[worst].padEnd(6))}${printable(name)} ${paint('dim', here(file))}`,
+    ...schedules.map(scheduleText),
+    ...webhooks.map(webhookText),
+  ].join('\n');
+}
+
+function scheduleText({ spec, words, next }: CheckedSchedule): string {
+  const written = spec.type === 'cron' ? ` ${paint('dim', `"${spec.cron}"`)}` : '';
+  const lines = [`        ${words}${written}`, ...next.map((at) => `          ${clock(at)} ${paint('dim', relative(at))}`)];
   if (next.length === 0) lines.push(`          ${spec.enabled === false ? 'off' : paint('yellow', 'never: no such day comes')}`);
   return lines.join('\n');
 }
 
-/** `file:line:column: message`, which editors and terminals make a link of. */
-function problemText({ file, line, column, message }: FileProblem, stream: NodeJS.WriteStream = process.stderr): string {
-  const place = [here(file), line, column].filter((part) => part !== undefined).join(':');
-  return `${paint('red', 'error', stream)} ${place}: ${printable(message)}`;
+function webhookText({ slug, auth, trigger_key }: CheckedWebhook): string {
+  return `        POST /api/webhooks/${printable(slug)} ${paint('dim', printable(`auth: ${auth}, one run for each ${trigger_key}`))}`;
+}
+
+/** `file:line:column: level: message`, which editors and terminals make a link of; below it what to do. */
+function findingText({ level, remedy, ...problem }: Finding): string {
+  const text = `${placeText(problem)}: ${paint(COLOURS[level], level)}: ${printable(problem.message)}`;
+  return remedy === undefined ? text : `${text}\n    ${paint('dim', printable(remedy))}`;
+}
+
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`;
+}
+
+export function problemText(problem: FileProblem): string {
+  return `${paint('red', 'error', process.stderr)} ${placeText(problem)}: ${printable(problem.message)}`;
+}
+
+function placeText({ file, line, column }: FileProblem): string {
+  return [printable(here(file)), line, column].filter((part) => part !== undefined).join(':');
 }
 
 /** From here when that is shorter. */

@@ -231,6 +231,10 @@ const scheduleFields = {
   queue: z.string().optional(),
   catchup: z.number().optional(),
   enabled: z.boolean().optional(),
+  schedule_id: z.string().optional(),
+  thread_key: z.string().optional(),
+  slack_channel: z.string().optional(),
+  no_delivery: z.boolean().optional(),
 };
 
 const ScheduleSpecSchema = named(

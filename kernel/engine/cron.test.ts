@@ -50,6 +50,57 @@ test('a schedule reads in words, with its weekdays named', () => {
   assert.equal(describeCron(cron('0 9 * * 1-5', 'America/New_York')), 'at 09:00, Monday to Friday, America/New_York');
 });
 
+test('the shapes of both generations of the original are understood, and become one', () => {
+  const weekdays = { type: 'cron', cron: '0 9 * * 1-5' };
+  const shapes: [object, object][] = [
+    [
+      { cron: '0 9 * * 1-5', timezone: 'UTC' },
+      { ...weekdays, timezone: 'UTC' },
+    ],
+    [
+      { interval_seconds: 300, timezone: 'UTC' },
+      { type: 'interval', seconds: 300 },
+    ],
+    [
+      { type: 'interval', seconds: 300, thread_key: null },
+      { type: 'interval', seconds: 300 },
+    ],
+    [
+      { ...weekdays, catchup_policy: 'skip' },
+      { ...weekdays, catchup: 0 },
+    ],
+    [
+      { ...weekdays, catchup_policy: 'all' },
+      { ...weekdays, catchup: 1000 },
+    ],
+    [
+      { ...weekdays, schedule_id: 'mornings', thread_key: 't', slack_channel: 'C1', no_delivery: true },
+      { ...weekdays, schedule_id: 'mornings', thread_key: 't', slack_channel: 'C1', no_delivery: true },
+    ],
+  ];
+  for (const [shape, ours] of shapes) {
+    assert.deepEqual(parseSchedule(shape), ours);
+    assert.deepEqual(parseSchedule(ours), ours);
+  }
+  for (const off of ['0', 'false', 'No', 'off', false]) assert.equal(parseSchedule({ ...weekdays, enabled: off }).enabled, false);
+  for (const on of ['1', 'true', 'yes', true]) assert.equal(parseSchedule({ ...weekdays, enabled: on }).enabled, true);
+});
+
+test('weekdays count from Sunday = 1 only where Quartz is asked for', () => {
+  const quartz = (text: string) => {
+    const schedule = parseSchedule({ cron: text, dialect: 'quartz' });
+    return schedule.type === 'cron' ? schedule.cron : '';
+  };
+  assert.equal(quartz('0 9 ? * 2-6'), '0 9 * * mon-fri');
+  assert.equal(quartz('0 0 9 ? * 1'), '0 9 * * sun');
+  assert.equal(quartz('0 9 * * 2/2'), '0 9 * * mon,wed,fri');
+  assert.equal(quartz('0 9 * * 2-5/2'), '0 9 * * mon,wed');
+  assert.equal(quartz('0 9 * * 7,MON'), '0 9 * * sat,mon');
+  assert.throws(() => quartz('0 9 * * 0'), /1 \(Sunday\) to 7/);
+  assert.throws(() => quartz('30 0 9 * * 1'), /six fields/);
+  assert.equal(describeCron(parseSchedule({ cron: '0 9 * * 1-5', dialect: 'unix' })), 'at 09:00, Monday to Friday, UTC');
+});
+
 test('a bad schedule is refused with its field', () => {
   const refused: [unknown, RegExp][] = [
     [cron('0 9 * *'), /five fields/],
@@ -60,6 +111,16 @@ test('a bad schedule is refused with its field', () => {
     [{ type: 'interval', seconds: 0 }, /seconds/],
     [{ type: 'cron', cron: '* * * * *', catch_up: 1 }, /catch_up: unknown/],
     ['daily', /expected an object/],
+    [{ cron: '* * * * *', catch_up: 'all' }, /schedule\.catch_up: unknown; did you mean "catchup"/],
+    [{ cron: '* * * * *', every: 5 }, /schedule\.every: unknown; use type, .*catchup_policy/],
+    [{ cron: '* * * * *', catchup_policy: 'some' }, /catchup_policy: expected "skip" or "all"/],
+    [{ cron: '* * * * *', catchup_policy: 'all', catchup: 3 }, /catchup_policy: says the same as catchup/],
+    [{ cron: '* * * * *', interval_seconds: 5 }, /both a cron expression and an interval/],
+    [{ cron: '* * * * *', dialect: 'systemd' }, /dialect: expected "unix" or "quartz"/],
+    [{ cron: '* * * * *', enabled: 'perhaps' }, /enabled: expected true or false/],
+    [{ cron: '* * * * *', schedule_id: ' ' }, /schedule_id: expected a text/],
+    [{ cron: '* * * * *', thread_key: 't', input: ['a'] }, /input: expected an object/],
+    [{ timezone: 'UTC' }, /schedule\.type/],
   ];
   for (const [spec, message] of refused) assert.throws(() => parseSchedule(spec), message);
 });

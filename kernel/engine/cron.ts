@@ -7,9 +7,22 @@
  */
 import type { CronSchedule, IntervalSchedule, Schedule } from '@centaur/sdk';
 import { Cron } from 'croner';
-import { EngineError } from './errors.ts';
+import { CATCHUP_MOST, inOurShape, invalid } from './schedule-shapes.ts';
 
-const COMMON = ['type', 'input', 'allow_overlap', 'queue', 'catchup', 'enabled'];
+const COMMON = [
+  'type',
+  'input',
+  'allow_overlap',
+  'queue',
+  'catchup',
+  'enabled',
+  'schedule_id',
+  'thread_key',
+  'slack_channel',
+  'no_delivery',
+];
+/** What else is understood, and becomes one of the others. */
+const OTHER_SHAPES = ['catchup_policy', 'interval_seconds', 'dialect'];
 const FIELDS = ['minute', 'hour', 'day of month', 'month', 'day of week'] as const;
 const LIMITS = [
   [0, 59],
@@ -22,28 +35,54 @@ const MONTHS = ['jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', '
 const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'];
 const DAY_NAMES = ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday', 'Sunday'];
 
-/** @throws EngineError INVALID_SCHEDULE naming the field */
+/**
+ * A schedule in any of the shapes it may be written in, in ours.
+ *
+ * @throws EngineError INVALID_SCHEDULE naming the field
+ */
 export function parseSchedule(spec: unknown, field = 'schedule'): Schedule {
   if (spec === null || typeof spec !== 'object' || Array.isArray(spec))
     throw invalid(field, 'expected an object with "type": "cron" or "interval"');
-  const given = spec as Record<string, unknown>;
+  const given = inOurShape(spec, field);
   const type = given.type;
   if (type !== 'cron' && type !== 'interval') throw invalid(`${field}.type`, 'expected "cron" or "interval"');
   const known = [...COMMON, ...(type === 'cron' ? ['cron', 'timezone'] : ['seconds'])];
-  for (const key of Object.keys(given)) if (!known.includes(key)) throw invalid(`${field}.${key}`, `unknown; use ${known.join(', ')}`);
-  for (const flag of ['allow_overlap', 'enabled']) {
+  for (const key of Object.keys(given)) if (!known.includes(key)) throw unknownKey(key, [...known, ...OTHER_SHAPES], field);
+  for (const flag of ['allow_overlap', 'enabled', 'no_delivery']) {
     if (given[flag] !== undefined && typeof given[flag] !== 'boolean') throw invalid(`${field}.${flag}`, 'expected true or false');
   }
+  for (const text of ['schedule_id', 'thread_key', 'slack_channel']) checkText(given[text], `${field}.${text}`);
   const catchup = given.catchup;
-  if (catchup !== undefined && (!Number.isInteger(catchup) || (catchup as number) < 0 || (catchup as number) > 1000)) {
-    throw invalid(`${field}.catchup`, 'expected a whole number from 0 to 1000');
+  if (catchup !== undefined && (!Number.isInteger(catchup) || (catchup as number) < 0 || (catchup as number) > CATCHUP_MOST)) {
+    throw invalid(`${field}.catchup`, `expected a whole number from 0 to ${CATCHUP_MOST}`);
   }
   if (given.queue !== undefined && typeof given.queue !== 'string') throw invalid(`${field}.queue`, 'expected the name of a queue');
   if (type === 'cron') checkCron(given, field);
   else if (!Number.isInteger(given.seconds) || (given.seconds as number) < 1 || (given.seconds as number) > 31_536_000) {
     throw invalid(`${field}.seconds`, 'expected a whole number from 1 to 31,536,000');
   }
-  return spec as Schedule;
+  checkInput(given, field);
+  return given as unknown as Schedule;
+}
+
+function unknownKey(key: string, known: readonly string[], field: string): Error {
+  const plain = (text: string) => text.replaceAll(/[_-]/g, '').toLowerCase();
+  const near = known.find((each) => plain(each) === plain(key));
+  return invalid(`${field}.${key}`, near === undefined ? `unknown; use ${known.join(', ')}` : `unknown; did you mean "${near}"?`);
+}
+
+function checkText(text: unknown, field: string): void {
+  if (text === undefined) return;
+  // oxlint-disable-next-line no-control-regex -- they are what is refused
+  if (typeof text !== 'string' || text.trim() === '' || text.length > 200 || /[\u0000-\u001f]/.test(text))
+    throw invalid(field, 'expected a text of 1 to 200 characters');
+}
+
+/** Where answers go is said in the input, which has room for it only as an object. */
+function checkInput({ input, thread_key, slack_channel, no_delivery }: Record<string, unknown>, field: string): void {
+  const isObject = typeof input === 'object' && !Array.isArray(input);
+  if (input === undefined || isObject || (thread_key === undefined && slack_channel === undefined && no_delivery !== true)) return;
+  throw invalid(`${field}.input`, 'expected an object, since thread_key, slack_channel and no_delivery are added to it');
 }
 
 function checkCron(given: Record<string, unknown>, field: string): void {
@@ -221,8 +260,4 @@ function weekdays(part: string): string {
 
 function capital(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
-}
-
-function invalid(field: string, problem: string): EngineError {
-  return new EngineError('INVALID_SCHEDULE', `${field}: ${problem}`);
 }

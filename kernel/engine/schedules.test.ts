@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Schedule } from '@centaur/sdk';
 import { createTestEngine, type TestEngine } from '../../test/support/engine.ts';
-import { listSchedules, runDueSchedules, syncSchedules } from './schedules.ts';
+import { eventually } from '../../test/support/wait.ts';
+import { listSchedules, runDueSchedules, syncSchedules, tickInput } from './schedules.ts';
 
 const EVERY_MINUTE: Schedule = { type: 'cron', cron: '* * * * *', input: { from: 'clock' } };
 const workflow = (schedule: Schedule | Schedule[]) => [{ name: 'ticking', version: 'v1', handler: () => 1, schedules: [schedule].flat() }];
@@ -85,3 +86,76 @@ test('workers with different files leave each other’s schedules alone, and eac
     ],
   );
 });
+
+test('a destination that a schedule declares is in the input of its runs', async () => {
+  await using t = await createTestEngine({ idle: true });
+  const declared = {
+    ...EVERY_MINUTE,
+    thread_key: 'ops',
+    slack_channel: 'C1',
+    no_delivery: true,
+    input: { topic: 'x', metadata: { a: 1 } },
+  };
+  await syncSchedules(t.store, workflow(declared), { now: at('00:00:30') });
+  assert.equal(await runDueSchedules(t.store, ['ticking'], at('00:01:00')), 1);
+  const { rows } = await t.store.query<{ input: string }>('select input from workflow_runs');
+  assert.deepEqual(JSON.parse(rows[0]?.input ?? ''), {
+    topic: 'x',
+    thread_key: 'ops',
+    delivery: { platform: 'slack', channel: 'C1' },
+    metadata: { a: 1, source: 'workflow_schedule', workflow_name: 'ticking', no_delivery: true },
+  });
+  assert.deepEqual(tickInput(EVERY_MINUTE, 'ticking'), { from: 'clock' });
+});
+
+test('a schedule has the id that it chose, and of two with one id the second alone is off', async () => {
+  await using t = await createTestEngine({ idle: true });
+  const named = (name: string, schedule_id: string) => ({
+    name,
+    version: 'v1',
+    handler: () => 1,
+    schedules: [{ ...EVERY_MINUTE, schedule_id }],
+  });
+  const { problems } = await syncSchedules(
+    t.store,
+    [named('a', 'mornings'), named('b', 'mornings'), named('c', 'ticking'), ...workflow(EVERY_MINUTE)],
+    { now: at('00:00:30') },
+  );
+  assert.deepEqual(
+    (await listSchedules(t.store)).map((each) => [each.schedule_id, each.workflow_name]),
+    [
+      ['mornings', 'a'],
+      ['ticking', 'ticking'],
+    ],
+  );
+  assert.match(problems.join('\n'), /^b: .*"mornings" is also the id of a schedule of a; .*\nc: .*"ticking" is also/);
+});
+
+for (const [queue, most] of [
+  ['etl', 5],
+  [{ name: 'etl', concurrency: 1 }, 1],
+] as const) {
+  const limit = most === 1 ? ', also when that queue is full' : '';
+  test(`a worker of the queue "etl" starts its runs and no others, and holds up nobody else${limit}`, async () => {
+    await using t = await createTestEngine({ idle: true });
+    let release = (): void => undefined;
+    const released = new Promise<void>((resolve) => (release = resolve));
+    t.registry.define('report', () => 'done');
+    t.registry.define('sync', () => released, { queue, schedules: [{ ...EVERY_MINUTE, catchup: 5, allow_overlap: true }] });
+    await syncSchedules(t.store, t.registry.list(), { now: at('00:00:30') });
+    assert.equal(await runDueSchedules(t.store, ['sync'], at('00:05:00')), 5);
+    const report = await t.engine.start({ workflow_name: 'report' });
+    const woken = await t.engine.start({ workflow_name: 'report', run_at: new Date(Date.now() + 60_000).toISOString() });
+    await t.store.query(`update workflow_runs set wake_at = now() where run_id = $1`, [woken.run_id]);
+    const running = async () => (await t.engine.listRuns({ workflow_name: 'sync', status: 'running' })).items.length;
+
+    await (await t.another({ queues: ['etl'] })).work();
+    await eventually(async () => (await running()) === most);
+    for (const { run_id } of [report, woken]) assert.equal((await t.engine.getRun(run_id)).status, 'queued');
+
+    await t.engine.work();
+    for (const { run_id } of [report, woken]) assert.equal((await t.ended(run_id)).status, 'completed');
+    assert.equal(await running(), most);
+    release();
+  });
+}

@@ -35,19 +35,7 @@ export async function syncSchedules(
   registered: readonly RegisteredWorkflow[],
   { workerId = null, now }: { readonly workerId?: number | null; readonly now?: Date } = {},
 ): Promise<{ readonly problems: string[] }> {
-  const problems: string[] = [];
-  const wanted = new Map<string, { workflow: RegisteredWorkflow; spec: Schedule }>();
-  for (const workflow of registered) {
-    workflow.schedules?.forEach((spec, index) => {
-      const id = index === 0 ? workflow.name : `${workflow.name}#${index + 1}`;
-      try {
-        const queue = spec.queue ?? (typeof workflow.queue === 'object' ? workflow.queue.name : workflow.queue);
-        wanted.set(id, { workflow, spec: { ...parseSchedule(spec), ...(queue === undefined ? {} : { queue }) } });
-      } catch (error) {
-        problems.push(`${id}: ${(error as Error).message}`);
-      }
-    });
-  }
+  const { wanted, problems } = wantedSchedules(registered);
   await store.transaction(async (tx) => {
     // one process at a time: two that sync the same files would otherwise wait on each other's rows in any order
     await tx.query('select pg_advisory_xact_lock(7226003)');
@@ -61,6 +49,41 @@ export async function syncSchedules(
     );
   });
   return { problems };
+}
+
+interface Wanted {
+  readonly workflow: RegisteredWorkflow;
+  readonly spec: Schedule;
+}
+
+/** By id. An id that a file chose gives way to one that follows from a name: the clash is a problem of who chose. */
+function wantedSchedules(registered: readonly RegisteredWorkflow[]): { wanted: Map<string, Wanted>; problems: string[] } {
+  const problems: string[] = [];
+  const wanted = new Map<string, Wanted>();
+  const chosen: (Wanted & { readonly id: string })[] = [];
+  for (const workflow of registered) {
+    workflow.schedules?.forEach((declared, index) => {
+      const id = index === 0 ? workflow.name : `${workflow.name}#${index + 1}`;
+      try {
+        const parsed = parseSchedule(declared);
+        const queue = parsed.queue ?? (typeof workflow.queue === 'object' ? workflow.queue.name : workflow.queue);
+        const spec = { ...parsed, ...(queue === undefined ? {} : { queue }) };
+        if (spec.schedule_id === undefined) wanted.set(id, { workflow, spec });
+        else chosen.push({ id: spec.schedule_id, workflow, spec });
+      } catch (error) {
+        problems.push(`${id}: ${(error as Error).message}`);
+      }
+    });
+  }
+  for (const { id, workflow, spec } of chosen) {
+    const other = wanted.get(id);
+    if (other === undefined) wanted.set(id, { workflow, spec });
+    else
+      problems.push(
+        `${workflow.name}: schedule.schedule_id: "${id}" is also the id of a schedule of ${other.workflow.name}; choose another`,
+      );
+  }
+  return { wanted, problems };
 }
 
 async function upsert(tx: Queryable, id: string, workflow: string, spec: Schedule, now: number): Promise<void> {
@@ -143,7 +166,7 @@ async function isUnfinished(tx: Queryable, runId: string): Promise<boolean> {
 
 async function insertRun(tx: Queryable, row: Row, spec: Schedule, tick: Date, now: number): Promise<string | undefined> {
   const runId = uuidv7(now);
-  const input = spec.input ?? {};
+  const input = tickInput(spec, row.workflow_name);
   const key = `schedule:${row.schedule_id}:${tick.toISOString()}`;
   const hash = createHash('sha256').update(canonicalJson(input)).digest();
   const claimed = await tx.query(
@@ -156,6 +179,25 @@ async function insertRun(tx: Queryable, row: Row, spec: Schedule, tick: Date, no
     [runId, row.workflow_name, spec.queue ?? 'default', key, JSON.stringify(input)],
   );
   return runId;
+}
+
+/** What a run of the schedule is given. A destination that is declared is in it the way that a thread's turn is told of one. */
+export function tickInput(spec: Schedule, workflow: string): unknown {
+  const input = spec.input ?? {};
+  const { thread_key, slack_channel, no_delivery } = spec;
+  if (thread_key === undefined && slack_channel === undefined && no_delivery !== true) return input;
+  const own = input as { readonly metadata?: object };
+  return {
+    ...(thread_key === undefined ? {} : { thread_key }),
+    ...(slack_channel === undefined ? {} : { delivery: { platform: 'slack', channel: slack_channel } }),
+    ...own,
+    metadata: {
+      ...own.metadata,
+      source: 'workflow_schedule',
+      workflow_name: workflow,
+      ...(no_delivery === true ? { no_delivery } : {}),
+    },
+  };
 }
 
 export async function listSchedules(store: Store): Promise<ScheduleView[]> {

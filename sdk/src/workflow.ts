@@ -26,6 +26,14 @@ export interface CronSchedule {
   /** How many missed ticks are started after an outage, newest last. Default 1; 0 starts none. */
   readonly catchup?: number;
   readonly enabled?: boolean;
+  /** Unique in the deployment. Default: the workflow's name, with `#2` for its second schedule, and so on. */
+  readonly schedule_id?: string;
+  /** Added to the input as `thread_key`, for turns that belong to one conversation. */
+  readonly thread_key?: string;
+  /** Added to the input as `delivery: { platform: 'slack', channel }`. */
+  readonly slack_channel?: string;
+  /** Added to the input as `metadata.no_delivery`: nobody is told of the result. */
+  readonly no_delivery?: boolean;
 }
 
 export interface IntervalSchedule extends Omit<CronSchedule, 'type' | 'cron' | 'timezone'> {

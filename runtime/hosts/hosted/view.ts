@@ -44,7 +44,7 @@ const NAMES: Readonly<Record<View['language'], readonly RegExp[]>> = {
 };
 const MARKS: Readonly<Record<View['language'], RegExp>> = {
   node: /\bWORKFLOW_NAME\b|\bdefineWorkflow\s*(?:<[^>]*>)?\s*\(/,
-  python: /^(?:WORKFLOW_NAME|PROMPT)\b[^=\n]*=/m,
+  python: /^WORKFLOW_NAME\b[^=\n]*=|^PROMPT\b[^=\n]*=[^]*^SLACK_CHANNEL\b[^=\n]*=|^SLACK_CHANNEL\b[^=\n]*=[^]*^PROMPT\b[^=\n]*=/m,
 };
 
 /** @throws the file system's error when the root cannot be read */
@@ -111,7 +111,7 @@ export function viewsOf(tree: Tree): { readonly views: readonly View[]; readonly
   return { views, problems };
 }
 
-/** A v1 file of a prompt alone is called after its file. */
+/** A prompt and a channel are a workflow of the first generation, called after its file. */
 function nameIn(text: string, language: View['language'], file: string): string | undefined {
   for (const pattern of NAMES[language]) {
     const name = pattern.exec(text)?.[2];
