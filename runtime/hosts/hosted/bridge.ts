@@ -471,6 +471,7 @@ function stepOptions({ retry, timeout_ms: timeoutMs }: { readonly retry?: HostRe
             ...(retry.delay_ms == null ? {} : { delay: retry.delay_ms }),
             ...(retry.backoff == null ? {} : { backoff: retry.backoff }),
             ...(retry.factor == null ? {} : { factor: retry.factor }),
+            ...(retry.jitter == null ? {} : { jitter: retry.jitter }),
             ...(retry.max_delay_ms == null ? {} : { maxDelay: retry.max_delay_ms }),
             ...(retry.non_retryable == null ? {} : { nonRetryable: retry.non_retryable }),
           },

@@ -23,6 +23,7 @@ import { createKnown } from './known.ts';
 import type { HostProcess, HostProgram } from './launch.ts';
 import { type Metadata, MetadataError, onlyWorkflow, readMetadata } from './metadata.ts';
 import { createPool, type Pool } from './pool.ts';
+import { copyProgram } from './program-copy.ts';
 import { readTree, type View, viewsOf, writeView } from './view.ts';
 
 export interface HostsLogEntry {
@@ -87,7 +88,8 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
   const log = options.log ?? (() => {});
   const views = path.join(options.stateDir, 'views');
   fs.mkdirSync(views, { recursive: true });
-  const known = createKnown(path.join(options.stateDir, 'known'), options.place ?? '');
+  const program = copyProgram(options.stateDir);
+  const known = createKnown(path.join(options.stateDir, 'known'), `${program.fingerprint} ${options.place ?? ''}`);
   const registry = createRegistry();
   const pools = new Map<string, Pool>();
   let entries = new Map<string, Entry>();
@@ -192,7 +194,8 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
   function poolOf(root: string, view: View): Pool {
     const there = pools.get(view.key);
     if (there !== undefined) return there;
-    const program: HostProgram = {
+    const what: HostProgram = {
+      programs: program.folder,
       language: view.language,
       view: writeView(views, view),
       file: view.file,
@@ -202,7 +205,7 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
       async launch(onClose) {
         await makeRoom();
         const began = performance.now();
-        const process = await options.launch(program, view.name, onClose);
+        const process = await options.launch(what, view.name, onClose);
         log({
           level: 'info',
           message: 'workflow host started',

@@ -5,7 +5,6 @@
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { HostWorkflow } from '../protocol/messages.ts';
 import type { View } from './view.ts';
 
@@ -14,10 +13,9 @@ export interface Known {
   set(view: View, told: HostWorkflow): void;
 }
 
-/** @param more what else decides about the answer, such as the Python that reads the file */
-export function createKnown(folder: string, more: string): Known {
+/** @param program what reads the files: it decides about the answer, too */
+export function createKnown(folder: string, program: string): Known {
   fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const program = `${fingerprint()}:${more}`;
   const placeOf = (view: View): string =>
     path.join(folder, `${createHash('sha256').update(`${program}\0${view.key}`).digest('hex').slice(0, 32)}.json`);
   return {
@@ -35,24 +33,4 @@ export function createKnown(folder: string, more: string): Known {
       fs.renameSync(draft, place);
     },
   };
-}
-
-/** Of the host programs and of the SDK that they hand out. */
-function fingerprint(): string {
-  const hash = createHash('sha256').update(process.version);
-  for (const folder of ['../program', '../python', '../../../sdk/src'])
-    for (const file of filesBelow(fileURLToPath(new URL(folder, import.meta.url)))) hash.update(file).update(fs.readFileSync(file));
-  return hash.digest('hex').slice(0, 16);
-}
-
-function filesBelow(folder: string): string[] {
-  if (!fs.existsSync(folder)) return [];
-  return fs
-    .readdirSync(folder, { withFileTypes: true })
-    .flatMap((entry) => {
-      const full = path.join(folder, entry.name);
-      if (entry.name.startsWith('.') || entry.name === '__pycache__' || entry.name === 'samples') return [];
-      return entry.isDirectory() ? filesBelow(full) : /\.test\.ts$/.test(entry.name) ? [] : [full];
-    })
-    .sort();
 }

@@ -4,9 +4,9 @@ import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { SandboxBackend, SandboxLimits, SandboxProcess, SandboxSpec } from '../../sandbox/types.ts';
 import { type Connection, connectionOf, createConnection } from './connection.ts';
+import { STRIPPED } from './view.ts';
 
 export interface HostProcess {
   readonly connection: Connection;
@@ -17,6 +17,8 @@ export interface HostProcess {
 }
 
 export interface HostProgram {
+  /** Folder of the host programs: see `program-copy.ts`. */
+  readonly programs: string;
   readonly language: 'node' | 'python';
   /** Folder of the view, on this machine. */
   readonly view: string;
@@ -47,25 +49,20 @@ export interface SandboxedOptions extends LaunchOptions {
   access(source: string | null): Promise<{ readonly env: Readonly<Record<string, string>>; readonly caPem: string | undefined }>;
 }
 
-const HOSTS = fileURLToPath(new URL('..', import.meta.url));
-const SDK = fileURLToPath(new URL('../../../sdk/', import.meta.url));
-/** As a sandbox sees them: side by side as in the repository. */
-const INSIDE = {
-  hosts: '/opt/host/runtime/hosts',
-  sdk: '/opt/host/sdk',
-  socket: '/opt/host/socket',
-  view: '/workflows',
-  modules: '/node_modules',
-};
+/** As a sandbox sees them. */
+const INSIDE = { programs: '/opt/host', socket: '/opt/host-socket', view: '/workflows', modules: '/node_modules' };
+/** A sandbox whose worker and whose machine's next worker are gone ends by itself. */
+const LIFETIME_SECONDS = 26 * 3600;
 const START_MS = 30_000;
 const SAID_MOST = 4000;
 /** Lines of its errors that go to the log, a second. */
 const LINES_MOST = 50;
 
-function argvOf({ language }: HostProgram, hosts: string, node: string, python: string, memoryMb: number): [string, ...string[]] {
+function argvOf({ language }: HostProgram, programs: string, node: string, python: string, memoryMb: number): [string, ...string[]] {
+  const hosts = `${programs}/runtime/hosts`;
   return language === 'python'
     ? [python, `${hosts}/python/workflow-host`]
-    : [node, `--max-old-space-size=${Math.max(64, Math.floor(memoryMb * 0.75))}`, '--no-warnings', `${hosts}/program/main.ts`];
+    : [node, `--max-old-space-size=${Math.max(64, Math.floor(memoryMb * 0.75))}`, '--no-warnings', `${hosts}/program/main.js`];
 }
 
 export async function launchSandboxed(options: SandboxedOptions): Promise<HostProcess> {
@@ -83,12 +80,11 @@ export async function launchSandboxed(options: SandboxedOptions): Promise<HostPr
     undo.push(() => backend.stop(id).catch(() => {}));
     const sandbox = await backend.ensure({
       id,
-      labels: options.labels,
+      labels: { ...options.labels, maxLifetime: String(LIFETIME_SECONDS) },
       limits: options.limits,
       mounts: [
         { source: program.view, target: INSIDE.view },
-        { source: HOSTS, target: INSIDE.hosts },
-        { source: SDK, target: INSIDE.sdk },
+        { source: program.programs, target: INSIDE.programs },
         { source: folder, target: INSIDE.socket },
         ...(program.nodeModules === undefined || program.language === 'python'
           ? []
@@ -102,7 +98,7 @@ export async function launchSandboxed(options: SandboxedOptions): Promise<HostPr
     if (caPem !== undefined) await sandbox.writeFile(caFile, caPem);
     const process = await sandbox.start({
       id: 'host',
-      argv: argvOf(program, INSIDE.hosts, 'node', options.python, options.memoryMb),
+      argv: argvOf(program, INSIDE.programs, 'node', options.python, options.memoryMb),
       cwd: sandbox.workspace,
       env: {
         ...common(INSIDE.view, program.file),
@@ -182,7 +178,7 @@ function describeEnd({ code, signal, reason }: { code: number | null; signal: st
 export function launchPlain(options: LaunchOptions & { readonly env?: Readonly<Record<string, string>> }): Promise<HostProcess> {
   const { program, label, log } = options;
   const home = fs.mkdtempSync(path.join(fs.realpathSync('/tmp'), 'centaur-host-'));
-  const [command, ...args] = argvOf(program, HOSTS.replace(/\/$/, ''), process.execPath, options.python, options.memoryMb);
+  const [command, ...args] = argvOf(program, program.programs, process.execPath, options.python, options.memoryMb);
   // where its packages are: as beside the workflow's own folder
   if (program.nodeModules !== undefined && !fs.existsSync(path.join(program.view, 'node_modules')))
     fs.symlinkSync(program.nodeModules, path.join(program.view, 'node_modules'));
@@ -233,7 +229,14 @@ export function launchPlain(options: LaunchOptions & { readonly env?: Readonly<R
 }
 
 function common(dirs: string, file: string): Record<string, string> {
-  return { WORKFLOW_DIRS: dirs, WORKFLOW_FILE: path.posix.join(dirs, file), LANG: 'C.UTF-8', TMPDIR: '/tmp', PYTHONDONTWRITEBYTECODE: '1' };
+  return {
+    WORKFLOW_DIRS: dirs,
+    WORKFLOW_FILE: path.posix.join(dirs, file),
+    WORKFLOW_STRIPPED: path.posix.join(dirs, STRIPPED),
+    LANG: 'C.UTF-8',
+    TMPDIR: '/tmp',
+    PYTHONDONTWRITEBYTECODE: '1',
+  };
 }
 
 /** Where programs look for the certificates that they trust. */

@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
+import { stripTypeScriptTypes } from 'node:module';
 import path from 'node:path';
 
 /** A root as it is now, read once for all the workflows in it. */
@@ -27,6 +28,9 @@ export interface View {
   readonly name: string;
   readonly files: ReadonlyMap<string, Buffer>;
 }
+
+/** In a view: its TypeScript without the types, which the host need not strip at each start then. */
+export const STRIPPED = '.stripped';
 
 const FILES_MOST = 5000;
 const BYTES_MOST = 64 * 1024 * 1024;
@@ -156,16 +160,9 @@ export function writeView(folder: string, { key, files }: View): string {
   fs.rmSync(draft, { recursive: true, force: true });
   makeFolder(draft);
   for (const [name, data] of files) {
-    const target = path.join(draft, name);
-    for (let at = path.dirname(name), up: string[] = []; ; at = path.dirname(at)) {
-      if (at === '.') {
-        for (const each of up.toReversed()) if (!fs.existsSync(path.join(draft, each))) makeFolder(path.join(draft, each));
-        break;
-      }
-      up.push(at);
-    }
-    fs.writeFileSync(target, data);
-    fs.chmodSync(target, 0o644);
+    put(draft, name, data);
+    const plain = /\.m?ts$/.test(name) ? strip(data.toString()) : undefined;
+    if (plain !== undefined) put(path.join(draft, STRIPPED), name, plain);
   }
   try {
     fs.renameSync(draft, place);
@@ -175,6 +172,22 @@ export function writeView(folder: string, { key, files }: View): string {
     if (!fs.existsSync(place)) throw error;
   }
   return place;
+}
+
+/** What does not parse is left to the host, which says where. */
+function strip(source: string): string | undefined {
+  try {
+    return stripTypeScriptTypes(source);
+  } catch {
+    return undefined;
+  }
+}
+
+function put(root: string, name: string, data: Buffer | string): void {
+  const target = path.join(root, name);
+  fs.mkdirSync(path.dirname(target), { recursive: true, mode: 0o755 });
+  fs.writeFileSync(target, data);
+  fs.chmodSync(target, 0o644);
 }
 
 function makeFolder(place: string): void {

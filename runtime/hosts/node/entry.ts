@@ -1,7 +1,9 @@
 /** One workflow file: loading it, and telling whether it has changed since. */
 import { readFileSync } from 'node:fs';
-import { DefinitionError, type LoadedWorkflow, readDefinition } from './definition.ts';
-import { type Problem, locate, positionAt } from './locate.ts';
+import { DefinitionError } from '../program/definition.ts';
+import { type LoadedWorkflow, readDefinition } from './definition.ts';
+import { type Problem, locate } from './locate.ts';
+import { fieldPosition } from './position.ts';
 import type { Snapshot, Snapshots } from './snapshot.ts';
 
 export interface Entry {
@@ -53,19 +55,4 @@ export function isUnchanged(entry: Entry): boolean {
     }
   }
   return true;
-}
-
-/** Where a field is given, in either export style; at least where the workflow is. */
-function fieldPosition(source: string, field: string): { line: number; column: number } | undefined {
-  const patterns = [
-    new RegExp(String.raw`^export\b[^\n]*?\b(?=${field}\b)`, 'm'),
-    new RegExp(String.raw`\b(?=${field}\b\s*[:(,])`),
-    /^(?=export default\b)/m,
-    /^export\b[^\n]*?\b(?=WORKFLOW_NAME\b)/m,
-  ];
-  for (const pattern of patterns) {
-    const match = pattern.exec(source);
-    if (match) return positionAt(source, match.index + match[0].length);
-  }
-  return undefined;
 }

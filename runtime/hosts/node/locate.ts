@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
+import { positionAt } from './position.ts';
 import type { Snapshot, Snapshots } from './snapshot.ts';
 
 export interface Problem {
@@ -15,6 +16,8 @@ export interface Problem {
 
 type Place = Omit<Problem, 'message'>;
 
+const IS_DENO = 'Deno' in globalThis;
+
 /** What is behind an error that an import of `file` threw. Node tells the place in a different way for each kind. */
 export async function locate(error: unknown, file: string, snapshot: Snapshot, snapshots: Snapshots): Promise<Problem> {
   if (!(error instanceof Error)) return { file, message: `threw ${inspect(error)} while loading` };
@@ -24,19 +27,13 @@ export async function locate(error: unknown, file: string, snapshot: Snapshot, s
     const source = snapshot.source(failedImport.file) ?? '';
     const at = [`'${specifier}'`, `"${specifier}"`].map((text) => source.indexOf(text)).find((index) => index >= 0);
     const place = at === undefined ? {} : positionAt(source, at);
-    return { file: failedImport.file, ...place, message: unresolved(error, specifier) };
+    return { file: failedImport.file, ...place, message: unresolved(failedImport.error, specifier) };
   }
   const place =
     fromHeader(error.stack ?? '') ??
     fromFrames(error.stack ?? '', snapshot.graph(file)) ??
-    (error instanceof SyntaxError ? await fromSyntaxCheck(file, snapshot) : undefined);
+    (error instanceof SyntaxError && !IS_DENO ? await fromSyntaxCheck(file, snapshot) : undefined);
   return { file, ...place, message: describe(error) };
-}
-
-/** Line and column of an offset, both from 1. */
-export function positionAt(source: string, offset: number): { line: number; column: number } {
-  const before = source.slice(0, offset).split('\n');
-  return { line: before.length, column: (before.at(-1)?.length ?? 0) + 1 };
 }
 
 function describe(error: Error): string {
@@ -46,8 +43,15 @@ function describe(error: Error): string {
     case 'ERR_UNSUPPORTED_NODE_MODULES_TYPE_STRIPPING':
       return 'Node runs no TypeScript from node_modules; keep workflow files outside of it, or ship them there as JavaScript';
     default:
-      return `${error.name}: ${error.message}`;
+      return IS_DENO ? withoutPlace(error) : `${error.name}: ${error.message}`;
   }
+}
+
+/** Deno ends its messages with the source and the place, and wraps a syntax error in another one. */
+function withoutPlace({ name, message }: Error): string {
+  const [said = ''] = message.split('\n', 1);
+  const text = said.replace(/ at file:\/\/\S+$/, '');
+  return text.startsWith('SyntaxError:') ? text : `${name}: ${text}`;
 }
 
 function unresolved(error: Error, specifier: string): string {

@@ -123,13 +123,6 @@ breaks(
   '3:14',
   /^RETRY.delay: .*"soon"/,
 );
-breaks(
-  'webhooks that are no array are refused',
-  `${HEAD}export const handler = () => 1;\nexport const WEBHOOKS = { slug: 'x' };`,
-  '3:14',
-  /^WEBHOOKS must be an array/,
-);
-
 const DEFINE = "import { defineWorkflow } from '@centaur/sdk';\nexport default defineWorkflow({\n  name: 'broken',\n";
 breaks('a definition without a handler is a problem at the definition', `${DEFINE}} as never);`, '2:1', /^handler must be a function/);
 breaks(

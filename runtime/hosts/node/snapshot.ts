@@ -9,8 +9,7 @@
  *
  * The hook also reads the sources, so that what is hashed is what runs, even when a file changes in between.
  */
-import { createHash, randomUUID } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { type LoadHookContext, type ResolveHookContext, registerHooks } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -31,8 +30,14 @@ export interface Snapshot {
 export interface Snapshots {
   open(): Snapshot;
   /** Where an import failed to resolve: an error of Node's names the file, but not the line. */
-  blame(error: unknown): { readonly file: string; readonly specifier: string } | undefined;
+  blame(error: unknown): FailedImport | undefined;
   close(): void;
+}
+
+interface FailedImport {
+  readonly file: string;
+  readonly specifier: string;
+  readonly error: Error;
 }
 
 /** A top-level `await` may never end; the other workflows should not wait for it. */
@@ -40,10 +45,22 @@ const LONGEST_IMPORT_MS = 15_000;
 
 const SDK = '@centaur/sdk';
 
-export function createSnapshots(roots: readonly string[]): Snapshots {
-  const host = randomUUID().slice(0, 8);
+/** So far in this process. */
+let hosts = 0;
+
+/** Deno strips types only from what it has read itself. */
+const READS_BY_ITSELF = 'Deno' in globalThis;
+
+/**
+ * @param sdk the module that workflow files get as `@centaur/sdk`, when that is no package here
+ * @param plain a file's code without types, where somebody has stripped them already
+ */
+export function createSnapshots(roots: readonly string[], sdk?: string, plain?: (file: string) => string | undefined): Snapshots {
+  // counted, not drawn: the compile cache knows a file by its URL
+  const host = ++hosts;
   const states = new Map<string, State>();
-  const failedImports = new WeakMap<object, { file: string; specifier: string }>();
+  const failedImports = new WeakMap<object, FailedImport>();
+  let lastFailed: FailedImport | undefined;
   const isOurs = (file: string): boolean => roots.some((root) => file.startsWith(root + path.sep));
 
   function ownerOf(url: string | undefined): { state: State; file: string } | undefined {
@@ -67,18 +84,28 @@ export function createSnapshots(roots: readonly string[]): Snapshots {
       }
       // Always the engine's own: a directory of nothing but workflow files has no node_modules, and where there is one,
       // a second copy would make `error instanceof WaitTimeoutError` false
-      if (specifier === SDK) return { url: import.meta.resolve(SDK), shortCircuit: true };
+      if (specifier === SDK) return { url: sdk ?? import.meta.resolve(SDK), shortCircuit: true };
       try {
-        return next(specifier, context);
+        const found = next(specifier, context);
+        if (READS_BY_ITSELF) mustExist(found.url, specifier);
+        return found;
       } catch (error) {
-        failedImports.set(error as object, { file, specifier });
+        lastFailed = { file, specifier, error: error as Error };
+        failedImports.set(lastFailed.error, lastFailed);
         throw error;
       }
     },
     load(url, context: LoadHookContext, next) {
       const owner = ownerOf(url);
       if (owner === undefined) return next(url, context);
-      return { format: formatOf(owner.file)!, source: owner.state.read(owner.file), shortCircuit: true };
+      if (READS_BY_ITSELF) {
+        owner.state.read(owner.file);
+        return next(url, context);
+      }
+      const source = owner.state.read(owner.file);
+      const stripped = plain?.(owner.file);
+      if (stripped !== undefined) return { format: 'module', source: stripped, shortCircuit: true };
+      return { format: formatOf(owner.file)!, source, shortCircuit: true };
     },
   });
 
@@ -93,7 +120,8 @@ export function createSnapshots(roots: readonly string[]): Snapshots {
         source: (file) => state.sources.get(file),
         files: () => [...state.sources.keys()],
         version(file, root) {
-          const hash = createHash('sha256');
+          // not all who load files ask, and crypto takes as long to load as a few files
+          const hash = process.getBuiltinModule('node:crypto').createHash('sha256');
           for (const each of state.graph(file).toSorted()) {
             hash.update(`${path.relative(root, each)}\0${state.read(each)}\0`);
           }
@@ -101,7 +129,13 @@ export function createSnapshots(roots: readonly string[]): Snapshots {
         },
       };
     },
-    blame: (error) => (typeof error === 'object' && error !== null ? failedImports.get(error) : undefined),
+    blame(error) {
+      if (!(error instanceof Error)) return undefined;
+      // Deno throws another error, which says what this one said
+      return (
+        failedImports.get(error) ?? (READS_BY_ITSELF && error.message.endsWith(lastFailed?.error.message ?? '\0') ? lastFailed : undefined)
+      );
+    },
     close: () => hooks.deregister(),
   };
 }
@@ -147,6 +181,12 @@ function createState(id: string, isOurs: (file: string) => boolean) {
   }
 
   return { sources, follow, read, graph, url: (file: string): string => `${pathToFileURL(file).href}?${id}` };
+}
+
+/** Deno resolves what is not there too, and its error when it loads that names no place. */
+function mustExist(url: string, specifier: string): void {
+  if (!url.startsWith('file:') || existsSync(fileURLToPath(url))) return;
+  throw Object.assign(new Error(`cannot find ${specifier}`), { code: 'ERR_MODULE_NOT_FOUND' });
 }
 
 function formatOf(file: string): string | undefined {

@@ -48,6 +48,7 @@ export interface HostRetry {
   readonly delay_ms?: number;
   readonly backoff?: 'fixed' | 'exponential';
   readonly factor?: number;
+  readonly jitter?: number;
   readonly max_delay_ms?: number;
   readonly non_retryable?: readonly string[];
 }
