@@ -3,6 +3,7 @@ import type { AuditView, InclusionProof } from '@centaur/kernel/audit';
 import type { ApprovalView, Decision, Explanation, PolicyRequest, PolicyVersion, Problem } from '@centaur/kernel/policy';
 import type { DeliveryView } from '@centaur/kernel/threads';
 import type { GrantView, LeaseView, RewrapReport, SecretRequest, SecretView } from '@centaur/kernel/vault';
+import type { DeliveryView as WebhookDelivery, Redelivered, WebhookView } from '@centaur/kernel/webhooks';
 import { CentaurApiError, createClient, type Client, type Page, type Schedule, type WorkflowView } from '@centaur/sdk';
 import { readAccess } from './access.ts';
 
@@ -141,6 +142,10 @@ export interface Api extends Client {
   listDeliveries(filter: Filter): Promise<Page<DeliveryView>>;
   retryDelivery(executionId: string): Promise<{ readonly execution_id: string; readonly state: string }>;
 
+  listWebhooks(): Promise<Page<WebhookView> & { readonly problems: readonly FileProblem[] }>;
+  listWebhookDeliveries(filter: Filter): Promise<Page<WebhookDelivery>>;
+  redeliverWebhook(deliveryId: string): Promise<Redelivered>;
+
   listApprovals(filter: Filter): Promise<Page<ApprovalView>>;
   getApproval(approvalId: string): Promise<ApprovalView>;
   decideApproval(approvalId: string, decision: 'approve' | 'deny', reason?: string): Promise<ApprovalView>;
@@ -198,6 +203,10 @@ export function connect(environment: NodeJS.ProcessEnv = process.env): Api {
     listDeliveries: (filter) => send('GET', `/agent/final-deliveries${queryText(filter)}`),
     retryDelivery: (executionId) => send('POST', `/agent/final-deliveries/${enc(executionId)}/retry`),
 
+    listWebhooks: () => send('GET', '/webhooks'),
+    listWebhookDeliveries: (filter) => send('GET', `/webhooks/deliveries${queryText(filter)}`),
+    redeliverWebhook: (deliveryId) => send('POST', `/webhooks/deliveries/${enc(deliveryId)}/redeliver`),
+
     listApprovals: (filter) => send('GET', `/approvals${queryText(filter)}`),
     getApproval: (approvalId) => send('GET', `/approvals/${enc(approvalId)}`),
     decideApproval: (approvalId, decision, reason) => send('POST', `/approvals/${enc(approvalId)}/${decision}`, { reason }),
@@ -245,11 +254,11 @@ async function readAnswer<T>(url: string, response: Response): Promise<T> {
   throw new CentaurApiError(response.status, String(code), String(message), { details });
 }
 
-function baseOf(url: string): string {
+export function baseOf(url: string): string {
   return `${url.replace(/\/api$/, '')}/api`;
 }
 
-function unreachable(url: string, error: unknown): CentaurApiError {
+export function unreachable(url: string, error: unknown): CentaurApiError {
   const cause = (error as Error).cause as Error | undefined;
   return new CentaurApiError(0, 'UNREACHABLE', `no answer from ${baseOf(url)}: ${(cause ?? (error as Error)).message}`, { cause: error });
 }

@@ -15,6 +15,7 @@ import { addSecrets } from './commands/secrets.ts';
 import { addFirewall, addServers } from './commands/servers.ts';
 import { addSchedules } from './commands/schedules.ts';
 import { addThreads } from './commands/threads.ts';
+import { addWebhooks } from './commands/webhooks.ts';
 import { addWorkflows } from './commands/workflows.ts';
 import { addDeliveries } from './commands/deliveries.ts';
 import { addDoctor } from './commands/doctor.ts';
@@ -55,6 +56,7 @@ export function createProgram(): Command {
     addThreads,
     addDeliveries,
     addWorkflows,
+    addWebhooks,
     addSchedules,
     addQueues,
     addSecrets,

@@ -20,6 +20,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   'kernel/firewall': ['kernel/store', 'kernel/audit', 'kernel/policy', 'kernel/vault'],
   'kernel/engine': ['sdk', 'kernel/store'],
   'kernel/threads': ['sdk', 'kernel/store', 'kernel/engine', 'kernel/audit', 'kernel/policy', 'kernel/vault'],
+  'kernel/webhooks': ['sdk', 'kernel/store', 'kernel/engine', 'kernel/vault'],
   'kernel/api': [
     'sdk',
     'kernel/store',
@@ -29,6 +30,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     'kernel/audit',
     'kernel/policy',
     'kernel/vault',
+    'kernel/webhooks',
   ],
   runtime: ['sdk', 'kernel'],
   userspace: ['sdk'],

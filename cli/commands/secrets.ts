@@ -7,11 +7,11 @@ import { EXIT, UsageError } from '../exit.ts';
 import { clock, duration, fields, note, paint, print, printable, printJson, relative, table } from '../output.ts';
 import { readValue, refuseValueArgument, type ValueOptions, withValue } from '../secret-value.ts';
 
-const TYPES: readonly SecretType[] = ['http', 'oauth_token', 'gcp_auth', 'brokered_token', 'pg_dsn', 'aws_sigv4', 'hmac'];
+const TYPES: readonly SecretType[] = ['http', 'oauth_token', 'gcp_auth', 'brokered_token', 'pg_dsn', 'aws_sigv4', 'hmac', 'webhook'];
 
 interface SetOptions extends ValueOptions {
   readonly keepValue?: true;
-  readonly host: readonly string[];
+  readonly host?: readonly string[];
   readonly method?: readonly string[];
   readonly path?: readonly string[];
   readonly header?: readonly string[];
@@ -39,7 +39,7 @@ export function addSecrets(program: Command): void {
       'Make a secret, or describe it anew: all but the value is replaced by what is given. On a terminal the value is asked for and not shown; it is never taken from an argument.',
     )
     .argument('<name>', 'such as STRIPE_API_KEY: the variable in which programs get its placeholder')
-    .requiredOption('--host <host>', 'where it may go: host, host:port or *.domain; give it again for more', collect)
+    .option('--host <host>', 'where it may go: host, host:port or *.domain; give it again for more', collect)
     .option('--method <method>', 'only requests with this method; give it again for more', collect)
     .option('--path <glob>', 'only paths such as /v1/*; give it again for more', collect)
     .option('--header <name>', 'its placeholder counts in this header (default: in any); give it again for more', collect)
@@ -47,7 +47,12 @@ export function addSecrets(program: Command): void {
     .option('--in-path', 'it counts in the path')
     .option('--in-body', 'it counts in the body')
     .option('--inject <header>', `put it into every request, such as 'Authorization: Bearer {value}'`, injection)
-    .addOption(new Option('--type <type>', 'what is made from it on the way (default http: it is sent itself)').choices(TYPES))
+    .addOption(
+      new Option(
+        '--type <type>',
+        'what is made from it on the way (default http: it is sent itself); webhook: it verifies what is sent here',
+      ).choices(TYPES),
+    )
     .option('--option <name=value>', 'what the type needs, such as token_url=https://…; give it again for more', option)
     .option('--source <json>', `fetch it from elsewhere, such as '{"type": "env", "variable": "STRIPE_KEY"}'`)
     .option('--rotate-every <duration>', 'when a new value is due, such as 30d', seconds)
@@ -59,6 +64,7 @@ export function addSecrets(program: Command): void {
     withJson(withValue(set)),
     'centaur secrets set STRIPE_API_KEY --host api.stripe.com --header authorization --grant workflow:billing',
     'pass stripe/key | centaur secrets set STRIPE_API_KEY --host api.stripe.com --value-stdin --rotate-every 30d',
+    'centaur secrets set GITHUB_WEBHOOK_SECRET --type webhook',
   );
 
   const ls = secrets.command('ls').description('List the secrets.').action(list);
@@ -102,6 +108,8 @@ export function addSecrets(program: Command): void {
 
 async function setSecret(name: string, options: SetOptions, command: Command): Promise<void> {
   refuseValueArgument(name, options, command);
+  if (options.host === undefined && options.type !== 'webhook')
+    throw new UsageError('--host: a secret needs a host that it may go to; give it again for more');
   const source = await readJson(options.source, '--source');
   const asks = options.source === undefined && !options.keepValue;
   if (!asks && (options.valueStdin || options.valueFile !== undefined))
@@ -113,7 +121,7 @@ async function setSecret(name: string, options: SetOptions, command: Command): P
   if (grace !== undefined && rotateEvery === undefined) throw new UsageError('--grace: goes with --rotate-every');
   const api = connect();
   const secret = await api.putSecret(name, {
-    hosts: options.host,
+    ...(options.host === undefined ? {} : { hosts: options.host }),
     ...(value === undefined ? {} : { value }),
     ...(source === undefined ? {} : { source }),
     ...(options.method === undefined ? {} : { methods: options.method }),
@@ -131,6 +139,7 @@ async function setSecret(name: string, options: SetOptions, command: Command): P
   });
   for (const principal of options.grant ?? []) await api.addGrant(principal, name);
   if (options.json) return printJson(secret);
+  if (secret.type === 'webhook') return print(`${name} verifies webhooks`);
   print(`${name} may go to ${secret.hosts.join(', ')}`);
   if (options.grant === undefined) {
     const { items } = await api.listGrants({ secret: name });

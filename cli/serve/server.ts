@@ -8,6 +8,7 @@ import { createServer } from 'node:net';
 import { adminKeyFile, createApi, type Api, ensureAdminKey } from '@centaur/kernel/api';
 import { type Config, readConfigFile } from '@centaur/kernel/config';
 import { createEngine, type Engine } from '@centaur/kernel/engine';
+import { createWebhooks, type Webhooks } from '@centaur/kernel/webhooks';
 import { createOutside } from '@centaur/runtime/outside';
 import { HintedError } from '../exit.ts';
 import type { Log } from '../log.ts';
@@ -115,7 +116,7 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
     ...(config.queues === undefined ? {} : { queues: config.queues }),
   });
   host.serve({ startRun: (request) => engine.start(request), metric: () => {}, log });
-  const draining: { api?: Api } = {};
+  const draining: { api?: Api; webhooks?: Webhooks } = {};
   const threads = await agents.open({
     store,
     engine,
@@ -132,6 +133,8 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
   });
   // after the engine has stopped: what a turn stores last goes through them
   stack.defer(() => agents.close());
+  // after the API, whose last requests may be deliveries
+  stack.defer(async () => draining.webhooks?.close());
   stack.defer(() => stop(engine, draining.api, agents));
 
   let url: string | undefined;
@@ -139,11 +142,22 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
   if (role !== 'worker') {
     adminKey = await readyAdminKey();
     const proxyUrl = firewall?.url ?? firewallUrl(config);
+    const webhooks = await createWebhooks({
+      engine,
+      store,
+      workflows: host.registry,
+      log,
+      retentionDays: config.retentionDays,
+      ...(trust === undefined ? {} : { installation: trust }),
+      ...(settings?.api.trusted_proxies === undefined ? {} : { trustedProxies: settings.api.trusted_proxies }),
+    });
+    draining.webhooks = webhooks;
     const api = createApi({
       engine,
       registry: host.registry,
       store,
       threads,
+      webhooks,
       version: VERSION,
       log,
       problems: host.problems,

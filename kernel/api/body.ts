@@ -1,4 +1,5 @@
 /** Reading a JSON body: bounded while it arrives, and precise about what is wrong with it. */
+import type { IncomingMessage } from 'node:http';
 import { ApiError } from './errors.ts';
 
 export interface BodyLimits {
@@ -50,6 +51,30 @@ async function readBytes(request: Request, limits: BodyLimits): Promise<Uint8Arr
     if (size > (limit ?? limits.single)) throw tooLarge(limit ?? limits.single);
   }
   return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
+}
+
+/**
+ * A body of any kind, straight from the socket: a web stream in between costs as much as all the rest of a small request.
+ *
+ * @returns undefined when it is over the limit: the rest of it is not read
+ */
+export function readIncoming(incoming: IncomingMessage, most: number): Promise<Buffer | undefined> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    const settle = (answer: () => void) => {
+      incoming.off('data', take).off('end', end).off('error', cut).off('close', cut);
+      answer();
+    };
+    const take = (chunk: Buffer) => {
+      chunks.push(chunk);
+      size += chunk.length;
+      if (size > most) settle(() => resolve(undefined));
+    };
+    const end = () => settle(() => resolve(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks)));
+    const cut = () => settle(() => reject(new ApiError('BODY_CUT_OFF', 'the connection ended before the body did')));
+    incoming.on('data', take).on('end', end).on('error', cut).on('close', cut);
+  });
 }
 
 const OPEN_BRACKET = 0x5b;

@@ -5,12 +5,15 @@ import { PolicyError, type PolicyErrorCode } from '../policy/index.ts';
 import { isTransient } from '../store/index.ts';
 import { ThreadError } from '../threads/index.ts';
 import { VaultError, type VaultErrorCode } from '../vault/index.ts';
+import { WebhookError } from '../webhooks/index.ts';
 import type { Log } from './services.ts';
 
 /** Codes of this room with their HTTP status; those of the engine are in `ENGINE_ERRORS`, of other rooms below. */
 export const API_ERRORS = {
   /** The body is not JSON; the message says where. */
   MALFORMED_JSON: 400,
+  /** The connection ended before the body: nobody reads this answer. */
+  BODY_CUT_OFF: 400,
   /** No key, or none that is known and active. */
   UNAUTHENTICATED: 401,
   /** The key lacks a scope; `details.needed` lists those that would do. */
@@ -41,6 +44,8 @@ export const API_ERRORS = {
   FIREWALL_UNAVAILABLE: 503,
   /** The process was started without threads. */
   THREADS_UNAVAILABLE: 503,
+  /** The process was started without webhooks. */
+  WEBHOOKS_UNAVAILABLE: 503,
 } as const;
 
 export const VAULT_ERRORS: Readonly<Record<VaultErrorCode, number>> = {
@@ -87,6 +92,7 @@ export function errorResponse(error: unknown, log: Log, context: Readonly<Record
   // ROW_REJECTED quotes Postgres: that is for our log, not for the client
   if (error instanceof EngineError && error.code !== 'ROW_REJECTED')
     return answer(error.httpStatus, error.code, error.message, error.details, retryLater(error.httpStatus));
+  if (error instanceof WebhookError) return answer(error.httpStatus, error.code, error.message, undefined, error.headers);
   if (error instanceof ThreadError) return answer(error.httpStatus, error.code, error.message, error.details, {});
   if (error instanceof VaultError) return answer(VAULT_ERRORS[error.code], error.code, error.message, error.details, {});
   if (error instanceof PolicyError)

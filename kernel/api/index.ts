@@ -1,10 +1,10 @@
 /**
  * The HTTP API: routes and keys, and nothing else.
  *
- * It promises that every route but three asks for an API key, that a request is checked whole before anything happens,
- * and that a refusal says what is wrong in words and in a stable `code`, without a stack, SQL or a key in it. Every
- * route is a thin call into the engine, the vault, the policy or the audit log; a secret's value goes in and never comes
- * out. It never holds state that matters: any API process answers for any run.
+ * It promises that every route but three asks for an API key, or for a provider's signature where webhooks arrive, that a
+ * request is checked whole before anything happens, and that a refusal says what is wrong in words and in a stable `code`,
+ * without a stack, SQL or a key in it. Every route is a thin call into the engine, the vault, the policy or the audit log; a
+ * secret's value goes in and never comes out. It never holds state that matters: any API process answers for any run.
  *
  * Read `routes/` for the table that drives routing, validation and the documents; `keys.ts` and `scopes.ts` for who
  * may do what; `stream.ts` for server-sent events.

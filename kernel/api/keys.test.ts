@@ -23,9 +23,9 @@ const SCOPES = [
   'approvals.decide',
   'audit.read',
 ];
-const PUBLIC = ['/healthz', '/openapi.json', '/readyz'];
+const PUBLIC = ['/healthz', '/openapi.json', '/readyz', '/webhooks/{slug}'];
 
-test('every route but three refuses whoever has no key, a wrong one or a revoked one', async () => {
+test('every route but those for anybody refuses whoever has no key, a wrong one or a revoked one', async () => {
   await using api = await startTestApi({ idle: true });
   const revoked = (await api.call('POST', '/keys', { name: 'gone', scopes: ['admin'] })).body;
   await api.call('DELETE', `/keys/${revoked.key_id}`);
@@ -71,8 +71,20 @@ test('a key without a scope for a route is told which one it needs', async () =>
       'listWorkflows',
       'listSchedules',
       'listQueues',
+      'listWebhooks',
+      'listWebhookDeliveries',
+      'redeliverWebhook',
     ],
-    'workflows.read': ['listRuns', 'getRun', 'tailRun', 'listWorkflows', 'listSchedules', 'listQueues'],
+    'workflows.read': [
+      'listRuns',
+      'getRun',
+      'tailRun',
+      'listWorkflows',
+      'listSchedules',
+      'listQueues',
+      'listWebhooks',
+      'listWebhookDeliveries',
+    ],
     'events.emit': ['emitEvent'],
     'metrics.read': ['metrics'],
     'secrets.read': ['listSecrets', 'getSecret', 'listGrants'],

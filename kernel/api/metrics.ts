@@ -6,6 +6,8 @@ import type { Queryable } from '../store/index.ts';
 export interface Metrics {
   /** One answered request. `seconds` is until the headers: a stream's length says nothing about us. */
   request(route: string, method: string, status: number, seconds: number): void;
+  /** A request to a webhook that is served. `outcome`: what became of it, or the code that it was refused with. */
+  webhook(slug: string, outcome: string): void;
   /** Event streams that opened (1) or ended (-1). */
   streams(change: 1 | -1): void;
   render(engine: Engine, store: Queryable): Promise<string>;
@@ -23,6 +25,7 @@ type Sample = readonly [labels: Labels, value: number, suffix?: string];
 
 export function createMetrics(version: string): Metrics {
   const requests = new Map<string, { labels: Labels; count: number; seconds: number }>();
+  const webhooks = new Map<string, { labels: Labels; count: number }>();
   const lag = monitorEventLoopDelay({ resolution: LAG_RESOLUTION_MS });
   lag.enable();
   let open = 0;
@@ -43,6 +46,12 @@ export function createMetrics(version: string): Metrics {
       if (entry === undefined) requests.set(key, (entry = { labels: { method, route, status: String(status) }, count: 0, seconds: 0 }));
       entry.count += 1;
       entry.seconds += seconds;
+    },
+    webhook(slug, outcome) {
+      const key = `${slug} ${outcome}`;
+      let entry = webhooks.get(key);
+      if (entry === undefined) webhooks.set(key, (entry = { labels: { slug, outcome }, count: 0 }));
+      entry.count += 1;
     },
     streams(change) {
       open += change;
@@ -70,6 +79,12 @@ export function createMetrics(version: string): Metrics {
             [labels, seconds, '_sum'],
             [labels, count, '_count'],
           ]),
+        ),
+        family(
+          'centaur_webhooks_total',
+          'counter',
+          'Requests to webhooks, by what became of them.',
+          [...webhooks.values()].map(({ labels, count }) => [labels, count]),
         ),
         family('centaur_http_streams', 'gauge', 'Open event streams.', [[{}, open]]),
         ...processFamilies(lag.percentile(50), lag.percentile(99), lag.max),

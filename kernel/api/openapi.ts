@@ -1,6 +1,7 @@
 /** The OpenAPI 3.1 document, made from the routes and the schemas that they check with. */
 import { ENGINE_ERRORS } from '../engine/index.ts';
 import { z } from 'zod';
+import { WEBHOOK_ERRORS } from '../webhooks/index.ts';
 import { API_ERRORS, POLICY_ERRORS, VAULT_ERRORS } from './errors.ts';
 import type { Route } from './route.ts';
 import { components, ErrorSchema } from './schemas.ts';
@@ -98,11 +99,13 @@ export function errorsByStatus(route: Route): Map<number, string[]> {
   const codes = [
     ...(route.access === 'public' ? [] : ['UNAUTHENTICATED', 'FORBIDDEN', 'STORE_UNAVAILABLE']),
     ...(route.body === undefined ? [] : ['MALFORMED_JSON', 'UNSUPPORTED_MEDIA_TYPE', 'TOO_LARGE']),
-    'INVALID_REQUEST',
+    ...(route.raw ? [] : ['INVALID_REQUEST']),
     ...(route.errors ?? []),
     'INTERNAL',
   ];
-  const statuses = { ...ENGINE_ERRORS, ...VAULT_ERRORS, ...POLICY_ERRORS, ...API_ERRORS } as Readonly<Record<string, number>>;
+  const statuses = { ...ENGINE_ERRORS, ...VAULT_ERRORS, ...POLICY_ERRORS, ...WEBHOOK_ERRORS, ...API_ERRORS } as Readonly<
+    Record<string, number>
+  >;
   const grouped = new Map<number, string[]>();
   for (const code of codes) {
     const status = statuses[code] ?? 500;

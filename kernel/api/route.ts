@@ -1,4 +1,5 @@
 /** What a route is: one entry of the table that drives routing, keys, validation and the documents alike. */
+import type { IncomingMessage } from 'node:http';
 import type { z } from 'zod';
 import type { Access, Caller } from './scopes.ts';
 import type { Services } from './services.ts';
@@ -12,6 +13,8 @@ export interface Call<Params = unknown, Query = unknown, Body = unknown> {
   readonly body: Body;
   readonly caller: Caller;
   readonly request: Request;
+  /** As it came from the socket; undefined without one. */
+  readonly incoming: IncomingMessage | undefined;
   /** From a `traceparent` header; 32 hex digits. */
   readonly traceId: string | undefined;
   /** Ends the connection so that the client sees that the answer is not whole; undefined without a socket. */
@@ -38,6 +41,7 @@ export interface RouteSpec<Params extends z.ZodType = z.ZodType, Query extends z
     | 'Runs'
     | 'Events'
     | 'Workflows'
+    | 'Webhooks'
     | 'Threads'
     | 'Deliveries'
     | 'Queues'
@@ -54,6 +58,8 @@ export interface RouteSpec<Params extends z.ZodType = z.ZodType, Query extends z
   readonly params?: Params;
   readonly query?: Query;
   readonly body?: Body;
+  /** For what others define: it gets every method and any query, and reads its body itself. `method` is for the documents. */
+  readonly raw?: true;
   /** Also takes an array of bodies, up to this many. */
   readonly bodyMany?: { readonly max: number };
   /** Default: that of the server. */

@@ -3,7 +3,7 @@
  *
  * `workflows:*` starts, reads, cancels, retries and forks any run; `workflows:<name>` the same for one workflow.
  * `workflows.read` only reads. `leases.create` makes, sees and ends the leases of the key itself, whose principal is
- * `key:<id>`. Nothing else is included in anything: who may write secrets, say, does not read the audit log.
+ * `key:<id>`. `webhooks:forward` lets the edge say where a delivery came from. Nothing else is included in anything: who may write secrets, say, does not read the audit log.
  */
 import { ApiError } from './errors.ts';
 
@@ -23,6 +23,7 @@ const PLAIN = [
   'approvals.decide',
   'audit.read',
   'metrics.read',
+  'webhooks:forward',
 ] as const;
 
 /** Besides these, there is `workflows:<name>` for each workflow. */

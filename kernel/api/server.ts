@@ -1,5 +1,5 @@
 /** From the table of routes to a server. */
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
@@ -17,6 +17,7 @@ import { authorise, authoriseThread, type Caller } from './scopes.ts';
 import type { FileProblem, Log, Services, Trust } from './services.ts';
 import { parse } from './validate.ts';
 import type { Threads } from '../threads/index.ts';
+import type { Webhooks } from '../webhooks/index.ts';
 
 export interface ApiOptions {
   readonly engine: Engine;
@@ -29,6 +30,8 @@ export interface ApiOptions {
   readonly trust?: Trust;
   /** Without it, what concerns threads answers 503. */
   readonly threads?: Threads;
+  /** Without it, what concerns webhooks answers 503. */
+  readonly webhooks?: Webhooks;
   /** What is wrong with the workflow files, as their host reports it. */
   readonly problems?: () => readonly FileProblem[];
   /** Most bytes of a request's body. Default 1 MiB. */
@@ -49,6 +52,8 @@ export interface Api {
 }
 
 const MIB = 1024 * 1024;
+
+const NO_QUERY = z.strictObject({});
 
 /** A caller of a route that asks for no key. */
 const NOBODY: Caller = { keyId: '', scopes: [] };
@@ -71,14 +76,19 @@ export function createApi(options: ApiOptions): Api {
     log,
     trust: options.trust,
     threads: options.threads,
-    problems: options.problems ?? (() => []),
+    webhooks: options.webhooks,
+    problems: () => [
+      ...(options.problems?.() ?? []),
+      ...(options.webhooks?.problems() ?? []).map(({ file, message }) => ({ file, message })),
+    ],
     isDraining: () => draining,
     closing: closing.signal,
     openapi: () => (document ??= openApiDocument(ROUTES, version)),
   };
 
   const app = new Hono();
-  for (const route of ROUTES) for (const path of bothPaths(route.path)) app.on(route.method, path, (c) => serve(route, c));
+  for (const route of ROUTES)
+    for (const path of bothPaths(route.path)) app.on(route.raw ? 'ALL' : route.method, path, (c) => serve(route, c));
   for (const [pattern, methods] of methodsByPath(ROUTES)) {
     const message = (method: string) => `${method} is not allowed here; use ${methods}`;
     for (const path of bothPaths(pattern))
@@ -112,12 +122,12 @@ export function createApi(options: ApiOptions): Api {
 
   async function answer(route: Route, c: Context, traceId: string | undefined): Promise<Response> {
     const request = c.req.raw;
-    const { outgoing } = (c.env ?? {}) as { readonly outgoing?: ServerResponse };
+    const { incoming, outgoing } = (c.env ?? {}) as { readonly incoming?: IncomingMessage; readonly outgoing?: ServerResponse };
     // First of all, so that nobody without a key makes us read a body or look into the database for a run
     const caller = route.access === 'public' ? NOBODY : await services.keys.authenticate(request.headers);
     if (route.access !== 'public') authorise(caller, route.access);
     const params = route.params && parse(route.params, c.req.param(), 'path');
-    const query = parse(route.query ?? z.strictObject({}), queryOf(c), 'query');
+    const query = route.raw ? {} : parse(route.query ?? NO_QUERY, queryOf(c), 'query');
     if (route.access !== 'public') authoriseThread(caller, route.access, params, query);
     const result = await route.handle(
       {
@@ -126,6 +136,7 @@ export function createApi(options: ApiOptions): Api {
         body: route.body && (await readBody(route, route.body, request)),
         caller,
         request,
+        incoming,
         traceId,
         hangUp: outgoing && (() => void outgoing.destroy()),
       },
@@ -188,7 +199,8 @@ function bothPaths(path: string): string[] {
 
 function methodsByPath(routes: readonly Route[]): Map<string, string> {
   const found = new Map<string, string>();
-  for (const { path, method } of routes) {
+  for (const { path, method, raw } of routes) {
+    if (raw) continue;
     const allowed = method === 'GET' ? 'GET, HEAD' : method;
     found.set(path, found.has(path) ? `${found.get(path)}, ${allowed}` : allowed);
   }

@@ -3,6 +3,7 @@ import type { Engine, WorkflowRegistry } from '../engine/index.ts';
 import type { Store, StoreLogEntry } from '../store/index.ts';
 import type { Threads } from '../threads/index.ts';
 import type { Installation } from '../vault/index.ts';
+import type { Webhooks } from '../webhooks/index.ts';
 import { ApiError } from './errors.ts';
 import type { ApiKeys } from './keys.ts';
 import type { Metrics } from './metrics.ts';
@@ -39,6 +40,7 @@ export interface Services {
   readonly log: Log;
   readonly trust: Trust | undefined;
   readonly threads: Threads | undefined;
+  readonly webhooks: Webhooks | undefined;
   problems(): readonly FileProblem[];
   isDraining(): boolean;
   /** Aborts when the server closes: streams end then. */
@@ -57,4 +59,10 @@ export function installationOf({ trust }: Services): Installation {
 export function threadsOf({ threads }: Services): Threads {
   if (threads === undefined) throw new ApiError('THREADS_UNAVAILABLE', 'this process serves no threads');
   return threads;
+}
+
+/** @throws ApiError WEBHOOKS_UNAVAILABLE in a process that was started without them */
+export function webhooksOf({ webhooks }: Services): Webhooks {
+  if (webhooks === undefined) throw new ApiError('WEBHOOKS_UNAVAILABLE', 'this process serves no webhooks');
+  return webhooks;
 }

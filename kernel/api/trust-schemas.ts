@@ -46,7 +46,11 @@ export const PutSecretBody = named(
       .looseObject({ type: z.enum(SOURCE_TYPES as readonly [string, ...string[]]) })
       .optional()
       .describe('Where to fetch it instead, such as {"type": "env", "variable": "STRIPE_KEY"} in the firewall’s own environment'),
-    hosts: z.array(text(1, 300)).min(1).max(50).describe('Where it may go: `host` or `host:port`, with `*.` in front for all names below'),
+    hosts: z
+      .array(text(1, 300))
+      .max(50)
+      .optional()
+      .describe('Where it may go: `host` or `host:port`, with `*.` in front for all names below. One at least, but none for type webhook'),
     methods: z.array(text(1, 20)).max(20).optional().describe('Default: all'),
     paths: z
       .array(
@@ -66,7 +70,12 @@ export const PutSecretBody = named(
       .strictObject({ header: text(1, 100), format: text(1, 300).optional() })
       .optional()
       .describe('Put into this header of every request to its hosts; `{value}` in the format'),
-    type: z.enum(SECRET_TYPES).optional().describe('Default http: the value itself is sent. The others are made from it on the way'),
+    type: z
+      .enum(SECRET_TYPES)
+      .optional()
+      .describe(
+        'Default http: the value itself is sent. The others are made from it on the way; `webhook` verifies what providers send here, and is never sent',
+      ),
     options: z
       .record(z.string().max(100), z.unknown())
       .optional()

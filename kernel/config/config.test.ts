@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -30,6 +30,10 @@ test('an empty environment gives the defaults', () => {
     apiUrl: 'http://127.0.0.1:8080',
     apiKey: undefined,
     workflowDirs: [],
+    workflowHosts: 'sandbox',
+    python: existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3',
+    toolApiUrl: undefined,
+    slackApiUrl: 'https://slack.com/api',
     masterKey: { file: '/home/ann/.centaur/master.key', given: 'default' },
     configFile: undefined,
     firewall: { host: '127.0.0.1', port: 8081, postgresPort: 8082, metricsPort: undefined, url: undefined },
@@ -59,6 +63,10 @@ test('every variable reaches its field', (t) => {
       CENTAUR_API_URL: 'https://centaur.example/',
       CENTAUR_API_KEY: 'a-key-of-16-char',
       WORKFLOW_DIRS: `flows:${join(cwd, 'more')}`,
+      WORKFLOW_HOSTS: 'process',
+      WORKFLOW_PYTHON: '/opt/py/bin/python',
+      WORKFLOW_TOOL_API_URL: 'https://tools.example.com/',
+      SLACK_API_URL: 'http://127.0.0.1:4001/api',
       CENTAUR_MASTER_KEY_FILE: 'master',
       CENTAUR_CONFIG: 'own.yaml',
       FIREWALL_HOST: '0.0.0.0',
@@ -87,6 +95,10 @@ test('every variable reaches its field', (t) => {
     apiUrl: 'https://centaur.example',
     apiKey: 'a-key-of-16-char',
     workflowDirs: [join(cwd, 'flows'), join(cwd, 'more')],
+    workflowHosts: 'process',
+    python: '/opt/py/bin/python',
+    toolApiUrl: 'https://tools.example.com',
+    slackApiUrl: 'http://127.0.0.1:4001/api',
     masterKey: { file: join(cwd, 'master'), given: 'given' },
     configFile: join(cwd, 'own.yaml'),
     firewall: { host: '0.0.0.0', port: 9001, postgresPort: 9003, metricsPort: 9002, url: 'http://firewall:9001' },

@@ -36,7 +36,7 @@ egress:
     scan: { action: 'block' },
     limits: { answerMs: 1000, bufferedBody: 2048 },
   });
-  assert.deepEqual(parseConfig('', 'centaur.yaml'), { egress: {}, agents: {}, sandbox: {}, api: {} });
+  assert.deepEqual(parseConfig('', 'centaur.yaml'), { egress: {}, agents: {}, sandbox: {}, workflows: {}, api: {} });
 });
 
 test('a file says which agents there are, where their models are, and what their sandboxes may use', () => {

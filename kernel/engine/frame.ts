@@ -185,6 +185,7 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
     },
     /** Neither an outcome nor a call of the history is still to come. */
     get live() {
+      passPatches();
       return nextOrd > lastRecordedOrd && nextSeq >= history.length;
     },
     /** What a replay that stands still is waiting for, for its report. */
@@ -219,6 +220,7 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
   /** Registers a durable call; its outcome goes to `resolve` in its turn. Undefined when the frame takes no more calls. */
   function begin(kind: string, name: string, resolve: Call['resolve']): { call: Call; recorded: HistoryRow | undefined } | undefined {
     if (frame.closed) return undefined;
+    passPatches();
     const seq = nextSeq++;
     const full = numbered(name);
     const recorded = history[seq];
@@ -254,6 +256,11 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
     const count = ((names ??= new Map()).get(name) ?? 0) + 1;
     names.set(name, count);
     return count === 1 ? name : `${name}#${count}`;
+  }
+
+  /** A handler in another process was told of them when it began, and takes them without a word. */
+  function passPatches(): void {
+    if (frame.rest !== undefined) while (history[nextSeq]?.kind === 'p') nextSeq += 1;
   }
 
   /** A patch marker: true on new ground (and noted there), true where it was noted, false in a history that passed here without it. */
@@ -483,6 +490,7 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
 
   /** True, and reported, when the handler ended although its history goes on. */
   function unreached(): boolean {
+    passPatches();
     const left = history[nextSeq];
     if (nextSeq >= history.length || left === undefined) return false;
     mismatch(nextSeq, left, null);

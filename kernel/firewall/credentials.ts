@@ -87,6 +87,8 @@ export function createCredentials(options: CredentialsOptions): Credentials {
       case 'aws_sigv4':
       case 'hmac':
         throw new RefusedError(403, 'NOT_A_VALUE', `${secret.name} signs requests: it has no value that could be sent`);
+      case 'webhook':
+        throw new RefusedError(403, 'NOT_A_VALUE', `${secret.name} verifies webhooks: it is sent nowhere`);
     }
   }
 

@@ -2,8 +2,9 @@
  * The vault: secrets sealed at rest, who may use them, and leases on them.
  *
  * It promises that a value goes in through `putSecret` and comes out only through `createValues`, which the firewall
- * alone calls; that nothing is given to a principal without a grant; and that every change has its audit entry in the same
- * transaction. A lease hands out placeholders. It never talks to the services that secrets are for.
+ * alone calls, and through `openWebhookSecret`, by which the API verifies webhooks with secrets that are sent nowhere; that
+ * nothing is given to a principal without a grant; and that every change has its audit entry in the same transaction. A lease
+ * hands out placeholders. It never talks to the services that secrets are for.
  */
 export { type AwsCredentials, awsCredentials, signAws } from './aws.ts';
 export {
@@ -55,5 +56,6 @@ export {
   type SecretType,
   type SecretView,
 } from './secrets.ts';
-export { SOURCE_TYPES, type Source } from './sources.ts';
+export { isOwnVariable, SOURCE_TYPES, type Source } from './sources.ts';
 export { createValues, type HeldSecret, type Values } from './values.ts';
+export { openWebhookSecret, type WebhookSecret, type WebhookValue } from './webhook-values.ts';

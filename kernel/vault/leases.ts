@@ -85,6 +85,9 @@ export async function createLease(
       throw new VaultError('SECRET_NOT_FOUND', `there is no secret ${unknown.map((name) => JSON.stringify(name)).join(', ')}`, {
         details: { secrets: unknown },
       });
+    const [unsent] = rows.filter(({ type }) => type === 'webhook');
+    if (unsent !== undefined)
+      throw new VaultError('INVALID_SECRET', `secrets: ${unsent.name} verifies webhooks: it is sent nowhere, and nobody leases it`);
     const granted = await grantedSecrets(tx, request.principal, secrets);
     const refused = secrets.filter((name) => !granted.has(name));
     if (refused.length > 0) {

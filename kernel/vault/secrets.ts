@@ -8,11 +8,16 @@ import { VaultError } from './errors.ts';
 import { PLAIN_SHAPE, shapeOf, type Shape } from './placeholders.ts';
 import { parseSource, type Source } from './sources.ts';
 
-/** `http`: the value itself is sent. The others are made from it on the way: see the firewall's minters and signers. */
-export const SECRET_TYPES = ['http', 'oauth_token', 'gcp_auth', 'brokered_token', 'pg_dsn', 'aws_sigv4', 'hmac'] as const;
+/**
+ * `http`: the value itself is sent. The others are made from it on the way: see the firewall's minters and signers. Only
+ * `webhook` is never sent: the API verifies with it what providers send here.
+ */
+export const SECRET_TYPES = ['http', 'oauth_token', 'gcp_auth', 'brokered_token', 'pg_dsn', 'aws_sigv4', 'hmac', 'webhook'] as const;
 export type SecretType = (typeof SECRET_TYPES)[number];
 
-export interface SecretRequest extends BindingRequest {
+export interface SecretRequest extends Omit<BindingRequest, 'hosts'> {
+  /** Of every type but `webhook`, which goes nowhere. */
+  readonly hosts?: readonly string[] | undefined;
   readonly value?: string | undefined;
   readonly source?: unknown;
   readonly type?: SecretType | undefined;
@@ -56,7 +61,7 @@ export async function putSecret(
 ): Promise<SecretView> {
   checkName(name);
   const type = request.type ?? 'http';
-  const binding = parseBinding(request);
+  const binding = type === 'webhook' ? bindingOfWebhook(request) : parseBinding({ ...request, hosts: request.hosts ?? [] });
   const source = request.source === undefined ? ({ type: 'sealed' } as const) : parseSource(request.source);
   if (request.value !== undefined && source.type !== 'sealed')
     throw new VaultError('INVALID_SECRET', 'value: a secret has a value or a source, not both');
@@ -92,7 +97,7 @@ export async function putSecret(
       action: known === undefined || known.removed ? 'secret.create' : 'secret.update',
       actor,
       resource: `secret:${name}`,
-      details: { type, source, hosts: request.hosts, methods: binding.methods, paths: binding.paths, new_value: value !== undefined },
+      details: { type, source, hosts: request.hosts ?? [], methods: binding.methods, paths: binding.paths, new_value: value !== undefined },
     });
     await tx.query(
       `insert into secrets as s (name, type, source, binding, shape, options, rotation, audit_id, mac) values ($1, $2, $3, $4, $5, $6, $7, $8, $10)
@@ -118,6 +123,15 @@ export async function putSecret(
     await tellFirewalls(tx);
   });
   return getSecret(store, name);
+}
+
+const PLACE_FIELDS = ['hosts', 'methods', 'paths', 'match_headers', 'match_query', 'match_path', 'match_body', 'inject'] as const;
+
+/** What verifies webhooks is for no host and no place: so the firewall finds nowhere to put it, whoever asks. */
+function bindingOfWebhook(request: SecretRequest): Binding {
+  const given = PLACE_FIELDS.find((field) => request[field] !== undefined && (field !== 'hosts' || request.hosts?.length !== 0));
+  if (given !== undefined) throw new VaultError('INVALID_SECRET', `${given}: a secret of type webhook is sent nowhere, so it has none`);
+  return { hosts: [], methods: [], paths: [], places: { headers: [], query: [], path: false, body: false } };
 }
 
 /**

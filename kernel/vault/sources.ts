@@ -57,13 +57,16 @@ export function parseSource(value: unknown): Source {
 /** What the firewall itself lives on. Whoever may describe a secret must not have these sent to a host of their choice. */
 const OWN_VARIABLES = /^(?:CENTAUR_.*|DATABASE_URL|PGPASSWORD|VAULT_TOKEN|OP_CONNECT_TOKEN)$/i;
 
+/** Whether a variable of the environment is the installation's own, and so no secret of a service. */
+export function isOwnVariable(name: string): boolean {
+  return OWN_VARIABLES.test(name);
+}
+
 function whatIsRefused(source: Source): string | undefined {
   const climbs = (text: string) => text.split('/').some((part) => part === '..' || part === '.') || /[?#\\]/.test(text);
   switch (source.type) {
     case 'env':
-      return OWN_VARIABLES.test(source.variable)
-        ? `variable: ${source.variable} is the firewall's own, and no secret to hand out`
-        : undefined;
+      return isOwnVariable(source.variable) ? `variable: ${source.variable} is the firewall's own, and no secret to hand out` : undefined;
     case 'file':
       if (!source.path.startsWith('/') || source.path.split('/').includes('..')) return 'path: expected a path from the root, without ..';
       return /^\/+(?:proc|sys|dev)(?:\/|$)/.test(source.path) ? `path: ${source.path} is no file that keeps a secret` : undefined;

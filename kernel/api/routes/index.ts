@@ -11,12 +11,14 @@ import { policyRoutes } from './policy.ts';
 import { runRoutes } from './runs.ts';
 import { secretRoutes } from './secrets.ts';
 import { threadRoutes } from './threads.ts';
+import { webhookRoutes } from './webhooks.ts';
 import { workflowRoutes } from './workflows.ts';
 
 export const ROUTES: readonly Route[] = [
   ...runRoutes,
   ...eventRoutes,
   ...workflowRoutes,
+  ...webhookRoutes,
   ...threadRoutes,
   ...deliveryRoutes,
   ...secretRoutes,

@@ -15,6 +15,8 @@ export interface Connection {
   send(message: ToHost): void;
   /** Messages of this run go to `listener` until it is taken off again. */
   attach(runId: string, listener: { message(message: RunMessage): void; lost(reason: Error): void }): () => void;
+  /** When nothing of an earlier stay of this run can be on its way any more. */
+  settled(runId: string): Promise<void>;
   readonly runs: number;
   discover(timeoutMs: number): Promise<Discovery>;
   /** Ends the line: every run on it is lost for this reason. */
@@ -43,6 +45,7 @@ const END_MS = 300;
 const WINDOW_MS = 100;
 const WINDOW_BYTES = 8 * 1024 * 1024;
 const WINDOW_LINES = 20_000;
+const LEFT_MOST = 1000;
 /** Problems of a host's lines that are logged; the rest is counted. */
 const WARNINGS_MOST = 20;
 
@@ -51,6 +54,9 @@ export function createConnection(options: ConnectionOptions): Connection {
   const runs = new Map<string, { message(message: RunMessage): void; lost(reason: Error): void }>();
   let closed: Error | undefined;
   let discovering: ((found: Discovery) => void) | undefined;
+  /** Runs that left before their end: the host may be saying something about them just now. */
+  const left = new Set<string>();
+  const pings = new Map<string, () => void>();
   let outgoing: string[] = [];
   let warnings = 0;
   let heardAt = performance.now();
@@ -95,9 +101,10 @@ export function createConnection(options: ConnectionOptions): Connection {
     closed = reason;
     clearInterval(health);
     options.onClose(reason);
-    const left = [...runs.values()];
+    const lost = [...runs.values()];
     runs.clear();
-    for (const run of left) run.lost(reason);
+    for (const answered of pings.values()) answered();
+    for (const run of lost) run.lost(reason);
   }
 
   function checkHealth(): void {
@@ -115,6 +122,19 @@ export function createConnection(options: ConnectionOptions): Connection {
     outgoing.push(JSON.stringify(message));
     // what is said in one turn of the loop goes out in one write
     if (outgoing.length === 1) setImmediate(flush);
+  }
+
+  /** Lines are answered in their order: after the pong, nothing that was said before the ping is on its way. */
+  function barrier(): Promise<void> {
+    const before = [...left];
+    const id = randomBytes(8).toString('hex');
+    return new Promise((resolve) => {
+      pings.set(id, () => {
+        for (const runId of before) left.delete(runId);
+        resolve();
+      });
+      send({ type: 'host.ping', id });
+    });
   }
 
   function flush(): void {
@@ -138,8 +158,12 @@ export function createConnection(options: ConnectionOptions): Connection {
       case 'workflow.discovery':
         discovering?.(message);
         return;
-      case 'host.pong':
+      case 'host.pong': {
+        const answered = pings.get(message.id);
+        pings.delete(message.id);
+        answered?.();
         return;
+      }
       case 'host.error':
         return warn(`${String(message.message).slice(0, 2000)}`);
       default:
@@ -162,8 +186,14 @@ export function createConnection(options: ConnectionOptions): Connection {
       }
       runs.set(runId, listener);
       return () => {
-        if (runs.get(runId) === listener) runs.delete(runId);
+        if (runs.get(runId) !== listener) return;
+        runs.delete(runId);
+        left.add(runId);
+        if (left.size > LEFT_MOST && pings.size === 0) void barrier();
       };
+    },
+    async settled(runId) {
+      if (left.has(runId)) await barrier();
     },
     get runs() {
       return runs.size;

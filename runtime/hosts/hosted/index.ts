@@ -74,6 +74,7 @@ interface Entry {
 
 const DISCOVER_MS = 30_000;
 const INPUT_MS = 10_000;
+const SETTLED_MS = 30_000;
 const IDLE_MS = 10 * 60_000;
 const WARM_MOST = 24;
 const SERVE_MS = 12 * 3_600_000;
@@ -254,6 +255,7 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
             const { connection, release } = await pool.acquire().catch((error: Error) => {
               throw new HostCrashedError(`the process of workflow ${metadata.name} did not start: ${error.message}`, { cause: error });
             });
+            await Promise.race([connection.settled(ctx.runId), new Promise((later) => setTimeout(later, SETTLED_MS).unref())]);
             // while it started, the run was cancelled or taken over
             if (left || outsiders === undefined) {
               release();

@@ -67,6 +67,7 @@ function argvOf({ language }: HostProgram, programs: string, node: string, pytho
 
 export async function launchSandboxed(options: SandboxedOptions): Promise<HostProcess> {
   const { program, backend, label } = options;
+  if (program.language === 'python') compileHost(program.programs, options.python);
   const id = `w-${randomBytes(8).toString('hex')}`;
   const folder = path.join(options.socketDir, id.slice(2, 10));
   fs.mkdirSync(folder, { recursive: true, mode: 0o711 });
@@ -177,6 +178,7 @@ function describeEnd({ code, signal, reason }: { code: number | null; signal: st
 
 export function launchPlain(options: LaunchOptions & { readonly env?: Readonly<Record<string, string>> }): Promise<HostProcess> {
   const { program, label, log } = options;
+  if (program.language === 'python') compileHost(program.programs, options.python);
   const home = fs.mkdtempSync(path.join(fs.realpathSync('/tmp'), 'centaur-host-'));
   const [command, ...args] = argvOf(program, program.programs, process.execPath, options.python, options.memoryMb);
   // where its packages are: as beside the workflow's own folder
@@ -243,6 +245,16 @@ function common(dirs: string, file: string): Record<string, string> {
 function trustOf(file: string): Record<string, string> {
   const names = ['NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'REQUESTS_CA_BUNDLE', 'CURL_CA_BUNDLE', 'GIT_SSL_CAINFO', 'DENO_CERT'];
   return Object.fromEntries(names.map((name) => [name, file]));
+}
+
+/** Once for each interpreter: compiling the host at every start would take longer than all else that a start does. */
+const compiled = new Set<string>();
+function compileHost(programs: string, python: string): void {
+  const key = `${python} ${programs}`;
+  if (compiled.has(key)) return;
+  compiled.add(key);
+  // without its help the start is slower, and nothing else
+  spawnSync(python, ['-I', '-m', 'compileall', '-q', '-j', '0', path.join(programs, 'runtime/hosts/python')], { stdio: 'ignore' });
 }
 
 /** A Python that is not the system's brings what it needs along. */

@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { createTestDatabase, type TestDatabase } from '../../test/support/database.ts';
+import { connectStore, type Store, uuidv7 } from '../store/index.ts';
+import { ensurePartitions, partitionName, uuidAt, WEEK_MS, weekStart } from '../store/partitions.ts';
+import { createDeliveries, type Deliveries, type DeliveryRow, dropOldDeliveries } from './deliveries.ts';
+
+let database: TestDatabase;
+let store: Store;
+let deliveries: Deliveries;
+
+before(async () => {
+  database = await createTestDatabase();
+  store = await connectStore({ url: database.url });
+  deliveries = await createDeliveries({ store, log: () => {}, retentionDays: 30 });
+});
+
+after(async () => {
+  await deliveries.close();
+  await store.close();
+  await database.drop();
+});
+
+function row(more: Partial<DeliveryRow> = {}): DeliveryRow {
+  return {
+    deliveryId: uuidv7(store.now()),
+    slug: 'a',
+    workflow: 'w',
+    receivedAt: store.now(),
+    triggerKey: 'k',
+    runId: uuidv7(store.now()),
+    created: true,
+    method: 'POST',
+    sourceIp: '2001:db8::1',
+    contentType: 'application/json',
+    bodySha256: Buffer.alloc(32, 7),
+    bodyBytes: 12,
+    provider: null,
+    event: null,
+    redeliveryOf: null,
+    ...more,
+  };
+}
+
+test('deliveries are listed newest first, page by page, of one webhook or of some workflows', async () => {
+  const rows = Array.from({ length: 7 }, (_, i) => row({ slug: i % 2 === 0 ? 'even' : 'odd', workflow: `w${i % 3}` }));
+  await Promise.all(rows.map((each) => deliveries.add(each)));
+  const all: string[] = [];
+  let after: string | undefined;
+  do {
+    const page = await deliveries.list({ limit: 3, after });
+    all.push(...page.items.map((each) => each.delivery_id));
+    after = page.next ?? undefined;
+  } while (after !== undefined);
+  assert.deepEqual(all, rows.map((each) => each.deliveryId).toReversed());
+  const bySlug = await deliveries.list({ slug: 'odd', limit: 2 });
+  assert.deepEqual([bySlug.items.map((each) => each.slug), bySlug.next !== null], [['odd', 'odd'], true]);
+  const byWorkflow = await deliveries.list({ workflows: ['w0', 'w1'], slug: 'even' });
+  assert.deepEqual(
+    byWorkflow.items.map((each) => each.workflow_name),
+    ['w0', 'w1', 'w0'],
+  );
+  assert.deepEqual((await deliveries.list({ workflows: [] })).items, []);
+  const one = await deliveries.get(all[0] as string);
+  assert.deepEqual([one.source_ip, one.body_sha256, one.created], ['2001:db8::1', '07'.repeat(32), true]);
+  await assert.rejects(deliveries.get('no id'), { code: 'DELIVERY_NOT_FOUND' });
+});
+
+test('a row that Postgres refuses fails alone', async () => {
+  const outcomes = await Promise.allSettled([row(), row({ sourceIp: 'nonsense' }), row()].map((each) => deliveries.add(each)));
+  assert.deepEqual(
+    outcomes.map(({ status }) => status),
+    ['fulfilled', 'rejected', 'fulfilled'],
+  );
+});
+
+test('weeks that are past their retention are dropped, and nothing else', async () => {
+  const old = store.now() - 60 * 86_400_000;
+  await ensurePartitions(store, ['webhook_deliveries'], old);
+  await deliveries.add(row({ deliveryId: uuidAt(old), slug: 'old' }));
+  await deliveries.add(row({ slug: 'new' }));
+  const ancient = store.now() - 4000 * 86_400_000;
+  await deliveries.add(row({ deliveryId: uuidAt(ancient), slug: 'ancient' }));
+  const dropped = await dropOldDeliveries(store, { retentionDays: 30, now: new Date(store.now()) });
+  assert.ok(dropped.includes(partitionName('webhook_deliveries', weekStart(old))));
+  assert.ok(!dropped.includes(partitionName('webhook_deliveries', weekStart(store.now() - 4 * WEEK_MS))));
+  for (const [slug, left] of [
+    ['old', 0],
+    ['ancient', 0],
+    ['new', 1],
+  ] as const)
+    assert.equal((await deliveries.list({ slug })).items.length, left, slug);
+});

@@ -1,0 +1,229 @@
+/** Deliveries: one row for each that was accepted, committed before it is answered. */
+import {
+  isUuid,
+  type Queryable,
+  type Store,
+  type StoreLogEntry,
+  binary,
+  createWriter,
+  type PendingWrite,
+  statementName,
+} from '../store/index.ts';
+import { ensurePartitions, uuidAt, WEEK_MS, weekStart } from '../store/partitions.ts';
+import { WebhookError } from './errors.ts';
+
+/** As it is stored. */
+export interface DeliveryRow {
+  readonly deliveryId: string;
+  readonly slug: string;
+  readonly workflow: string;
+  readonly receivedAt: number;
+  readonly triggerKey: string;
+  readonly runId: string;
+  readonly created: boolean;
+  readonly method: string;
+  readonly sourceIp: string | null;
+  readonly contentType: string | null;
+  readonly bodySha256: Buffer;
+  readonly bodyBytes: number;
+  readonly provider: string | null;
+  readonly event: string | null;
+  readonly redeliveryOf: string | null;
+}
+
+/** As it is shown. */
+export interface DeliveryView {
+  readonly delivery_id: string;
+  readonly slug: string;
+  readonly workflow_name: string;
+  readonly received_at: string;
+  readonly trigger_key: string;
+  readonly run_id: string;
+  /** False when an earlier delivery with the same trigger key had started the run. */
+  readonly created: boolean;
+  readonly method: string;
+  readonly source_ip: string | null;
+  readonly content_type: string | null;
+  readonly body_sha256: string;
+  readonly body_bytes: number;
+  readonly provider: string | null;
+  readonly event: string | null;
+  readonly redelivery_of: string | null;
+}
+
+export interface DeliveryFilter {
+  readonly slug?: string | undefined;
+  /** Only those of these workflows. */
+  readonly workflows?: readonly string[] | undefined;
+  /** Cursor of an earlier answer; they are listed newest first. */
+  readonly after?: string | undefined;
+  /** Default 50. */
+  readonly limit?: number | undefined;
+}
+
+export interface Deliveries {
+  /** Resolves when it is committed. */
+  add(row: DeliveryRow): Promise<void>;
+  /** @throws WebhookError DELIVERY_NOT_FOUND */
+  get(deliveryId: string): Promise<DeliveryView>;
+  list(filter: DeliveryFilter): Promise<{ readonly items: readonly DeliveryView[]; readonly next: string | null }>;
+  close(): Promise<void>;
+}
+
+const TABLE = 'webhook_deliveries';
+const UPKEEP_MS = 6 * 3_600_000;
+const LISTED = 50;
+
+export interface DeliveriesOptions {
+  readonly store: Store;
+  readonly log: (entry: StoreLogEntry) => void;
+  readonly retentionDays: number;
+}
+
+export async function createDeliveries({ store, log, retentionDays }: DeliveriesOptions): Promise<Deliveries> {
+  await ensurePartitions(store, [TABLE], store.now());
+  const upkeep = setInterval(() => {
+    Promise.all([
+      ensurePartitions(store, [TABLE], store.now()),
+      dropOldDeliveries(store, { retentionDays, now: new Date(store.now()) }),
+    ]).catch((error: Error) => log({ level: 'warn', message: 'tidying up the deliveries failed; trying again', error: error.message }));
+  }, UPKEEP_MS);
+  upkeep.unref();
+  const writer = createWriter<Write>({
+    connect: () => store.connect('deliveries'),
+    flush: (client, batch) => insert(client, batch),
+    async committed(client, batch) {
+      const { rowCount } = await client.query(`select 1 from ${TABLE} where delivery_id = $1`, [batch[0]?.row.deliveryId]);
+      return rowCount !== 0;
+    },
+    isFatal: () => false,
+    log,
+  });
+
+  return {
+    async add(row) {
+      await writer.room();
+      await new Promise<void>((resolve, reject) =>
+        writer.push({
+          row,
+          group: row.deliveryId,
+          bytes: 300,
+          settle: (error) => (error === undefined ? resolve() : reject(error)),
+        }),
+      );
+    },
+    async get(deliveryId) {
+      const { rows } = isUuid(deliveryId)
+        ? await store.query<Stored>(`select * from ${TABLE} where delivery_id = $1`, [deliveryId])
+        : { rows: [] };
+      if (rows[0] === undefined)
+        throw new WebhookError('DELIVERY_NOT_FOUND', `there is no delivery ${JSON.stringify(deliveryId)}, or its retention has passed`);
+      return toView(rows[0]);
+    },
+    async list({ slug, workflows, after, limit = LISTED }) {
+      // only what is asked for: a condition that may be off keeps the planner from the index of the one that is on
+      const conditions: readonly (readonly [sql: string, value: unknown])[] = [
+        ['slug = $', slug],
+        ['workflow_name = any($::text[])', workflows],
+        ['delivery_id < $::uuid', after],
+      ];
+      const given = conditions.filter(([, value]) => value !== undefined);
+      const where = given.map(([sql], i) => sql.replace('$', `$${i + 1}`));
+      const { rows } = await store.query<Stored>(
+        `select * from ${TABLE} ${where.length === 0 ? '' : `where ${where.join(' and ')}`} order by delivery_id desc limit $${given.length + 1}`,
+        [...given.map(([, value]) => value), limit + 1],
+      );
+      const items = rows.slice(0, limit).map(toView);
+      return { items, next: rows.length > limit ? (items.at(-1)?.delivery_id ?? null) : null };
+    },
+    async close() {
+      clearInterval(upkeep);
+      await writer.idle();
+      await writer.close();
+    },
+  };
+}
+
+/** Drops the weeks that ended before the time of retention. One process does it; a table in use is left for the next time. */
+export async function dropOldDeliveries(
+  store: Store,
+  { retentionDays, now }: { readonly retentionDays: number; readonly now: Date },
+): Promise<readonly string[]> {
+  const cutoff = now.getTime() - retentionDays * 86_400_000;
+  const { rows } = await store.query<{ name: string }>(
+    `select c.relname as name from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = '${TABLE}'::regclass`,
+  );
+  const old = rows.flatMap(({ name }) => (weekOf(name) + WEEK_MS < cutoff ? [name] : [])).toSorted();
+  const dropped: string[] = [];
+  for (const name of old) if (await dropTable(store, name)) dropped.push(name);
+  await store.query(`delete from ${TABLE}_default where delivery_id < $1`, [uuidAt(cutoff)]);
+  return dropped;
+}
+
+/** Monday of a partition; a time that never comes for the default one. */
+function weekOf(name: string): number {
+  const day = /_(\d{4})(\d\d)(\d\d)$/.exec(name);
+  return day === null ? Number.POSITIVE_INFINITY : weekStart(Date.UTC(Number(day[1]), Number(day[2]) - 1, Number(day[3])));
+}
+
+async function dropTable(store: Store, name: string): Promise<boolean> {
+  try {
+    await store.transaction(async (tx: Queryable) => {
+      await tx.query(`set local lock_timeout = '200ms'`);
+      await tx.query(`drop table if exists ${name}`);
+    });
+    return true;
+  } catch (error) {
+    // a writer holds the table: the next round tries again
+    if ((error as { code?: string }).code === '55P03') return false;
+    throw error;
+  }
+}
+
+interface Write extends PendingWrite {
+  readonly row: DeliveryRow;
+}
+
+const INSERT = `insert into ${TABLE} (delivery_id, slug, workflow_name, received_at, trigger_key, run_id, created, method, source_ip,
+    content_type, body_sha256, body_bytes, provider, event, redelivery_of)
+  select delivery_id, slug, workflow_name, received_at, trigger_key, run_id, created = 1, method, source_ip::inet,
+    content_type, body_sha256, body_bytes, provider, event, redelivery_of
+  from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::uuid[], $7::int2[], $8::text[], $9::text[],
+    $10::text[], $11::bytea[], $12::int4[], $13::text[], $14::text[], $15::uuid[])
+    as u(delivery_id, slug, workflow_name, received_at, trigger_key, run_id, created, method, source_ip, content_type, body_sha256,
+      body_bytes, provider, event, redelivery_of)`;
+
+async function insert(client: Awaited<ReturnType<Store['connect']>>, batch: readonly Write[]): Promise<void> {
+  const column = <T>(of: (row: DeliveryRow) => T) => batch.map(({ row }) => of(row));
+  const { uuidArray, textArray, timestampArray, int2Array, int4Array, byteaArray } = binary;
+  await client.query({
+    name: statementName(INSERT),
+    text: INSERT,
+    values: [
+      uuidArray(column((row) => row.deliveryId)),
+      textArray(column((row) => row.slug)),
+      textArray(column((row) => row.workflow)),
+      timestampArray(column((row) => row.receivedAt)),
+      textArray(column((row) => row.triggerKey)),
+      uuidArray(column((row) => row.runId)),
+      int2Array(column((row) => (row.created ? 1 : 0))),
+      textArray(column((row) => row.method)),
+      textArray(column((row) => row.sourceIp)),
+      textArray(column((row) => row.contentType)),
+      byteaArray(column((row) => row.bodySha256)),
+      int4Array(column((row) => row.bodyBytes)),
+      textArray(column((row) => row.provider)),
+      textArray(column((row) => row.event)),
+      uuidArray(column((row) => row.redeliveryOf)),
+    ],
+  });
+}
+
+interface Stored extends Omit<DeliveryView, 'received_at' | 'body_sha256'> {
+  readonly received_at: number;
+  readonly body_sha256: Buffer;
+}
+
+function toView(row: Stored): DeliveryView {
+  return { ...row, received_at: new Date(row.received_at).toISOString(), body_sha256: row.body_sha256.toString('hex') };
+}

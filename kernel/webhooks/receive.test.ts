@@ -1,0 +1,205 @@
+import assert from 'node:assert/strict';
+import { createHash, createHmac } from 'node:crypto';
+import { after, before, test } from 'node:test';
+import { GITHUB, SECRET, type SendOptions, startTestWebhooks, type TestWebhooks } from '../../test/support/webhooks.ts';
+import { eventually } from '../../test/support/wait.ts';
+import { rotateSecret, putSecret } from '../vault/index.ts';
+import { EDGE_SECRET } from './receive.ts';
+import { signForward, FORWARD_HEADER } from './forward.ts';
+
+const BODY = JSON.stringify({ action: 'opened', issue: { number: 7 } });
+
+let t: TestWebhooks;
+
+before(async () => {
+  const environment = { ONLY_HERE: 'from-the-environment', STRIPE: 'not-this', [EDGE_SECRET]: 'the-edges-own-key' };
+  t = await startTestWebhooks({ environment, trustedProxies: ['127.0.0.0/8'] });
+});
+
+after(() => t[Symbol.asyncDispose]());
+
+/** What is in the database more than before. */
+async function added(work: () => Promise<void>) {
+  const earlier = await t.rows();
+  await work();
+  const { runs, deliveries, triggers } = await t.rows();
+  return { runs: runs - earlier.runs, deliveries: deliveries - earlier.deliveries, triggers: triggers - earlier.triggers };
+}
+
+const NOTHING = { runs: 0, deliveries: 0, triggers: 0 };
+
+const named = (slug: string, more: object = {}) => ({ ...GITHUB, slug, ...more });
+const by = (secret_ref: string) => ({ auth: { type: 'github', secret_ref } });
+const deliveriesOf = async (slug: string) => (await t.api.call('GET', `/webhooks/deliveries?slug=${slug}`)).body.items;
+const runOf = async (runId: string) => (await t.api.call('GET', `/workflows/runs/${runId}`)).body;
+
+test('a signed delivery starts a run with its envelope, and its repetition finds it, whatever else of it changed', async () => {
+  t.declare('triage', named('issues'));
+  const headers = { 'x-github-delivery': 'd1', 'x-github-event': 'issues', cookie: 'session=1' };
+  const more = await added(async () => {
+    const first = await t.send('issues', BODY, { headers, query: '?a=1&a=2&token=t' });
+    assert.deepEqual([first.status, first.body.created, first.body.idempotent, first.body.ok], [202, true, false, true]);
+    const again = await t.send('issues', BODY, { headers: { ...headers, 'x-github-event': 'other', 'x-forwarded-for': '192.0.2.1' } });
+    assert.deepEqual([again.status, again.body.created, again.body.run_id], [200, false, first.body.run_id]);
+    const { input, ...run } = await runOf(first.body.run_id);
+    const { headers: kept, raw_body_sha256, ...envelope } = input.webhook;
+    assert.deepEqual(envelope, {
+      slug: 'issues',
+      provider: 'github',
+      method: 'POST',
+      path: '/api/webhooks/issues',
+      query: { a: ['1', '2'] },
+      body: JSON.parse(BODY),
+      source_ip: '127.0.0.1',
+    });
+    assert.equal(raw_body_sha256, hashOf(BODY));
+    assert.equal(kept['x-github-event'], 'issues');
+    assert.doesNotMatch(Object.keys(kept).join(), /signature|cookie/);
+    assert.deepEqual([run.workflow_name, run.trigger_key], ['triage', 'webhook:issues:x-github-delivery:d1']);
+    const other = await t.send('issues', '{}', { headers });
+    assert.deepEqual([other.status, other.body.code], [409, 'TRIGGER_KEY_MISMATCH']);
+  });
+  assert.deepEqual(more, { runs: 1, deliveries: 2, triggers: 1 });
+  const items = await deliveriesOf('issues');
+  assert.deepEqual(
+    items.map((each: { created: boolean; event: string; source_ip: string }) => [each.created, each.event, each.source_ip]),
+    [
+      [false, 'other', '192.0.2.1'],
+      [true, 'issues', '127.0.0.1'],
+    ],
+  );
+  assert.deepEqual([items[1].body_sha256, items[1].body_bytes], [hashOf(BODY), BODY.length]);
+});
+
+test('what is refused says why with its own status, and leaves nothing behind', async () => {
+  const strict = { allowed_content_types: ['application/json', 'text/plain'], max_body_bytes: 1000 };
+  t.declare('triage', named('strict', strict), named('off', { enabled: false }));
+  t.declare('unset', named('unset', by('NOBODY_SET_THIS')));
+  const sign = (body: string) => `sha256=${createHmac('sha256', SECRET).update(body).digest('hex')}`;
+  const refused: readonly (readonly [number, string, string, string, SendOptions?])[] = [
+    [404, 'WEBHOOK_NOT_FOUND', 'nobody', BODY],
+    [404, 'WEBHOOK_NOT_FOUND', 'off', BODY],
+    [404, 'WEBHOOK_NOT_FOUND', 'strict%2F..', BODY],
+    [405, 'METHOD_NOT_ALLOWED', 'strict', BODY, { method: 'PUT' }],
+    [405, 'METHOD_NOT_ALLOWED', 'strict', BODY, { method: 'GET' }],
+    [415, 'UNSUPPORTED_MEDIA_TYPE', 'strict', BODY, { headers: { 'content-type': 'application/xml' } }],
+    [415, 'UNSUPPORTED_MEDIA_TYPE', 'strict', BODY, { headers: { 'content-encoding': 'gzip' } }],
+    [413, 'TOO_LARGE', 'strict', 'x'.repeat(2000)],
+    [401, 'BAD_SIGNATURE', 'strict', BODY, { secret: null }],
+    [401, 'BAD_SIGNATURE', 'strict', BODY, { secret: 'another' }],
+    [401, 'BAD_SIGNATURE', 'strict', BODY, { headers: { 'x-hub-signature-256': 'sha256=zz' } }],
+    [401, 'BAD_SIGNATURE', 'strict', BODY, { headers: { 'x-hub-signature-256': `${sign(BODY)}, ${sign(BODY)}` } }],
+    [400, 'MALFORMED_BODY', 'strict', '{"a": '],
+    [503, 'WEBHOOK_SECRET_MISSING', 'unset', BODY],
+  ];
+  const more = await added(async () => {
+    for (const [status, code, slug, body, options] of refused) {
+      const answer = await t.send(slug, body, options);
+      assert.deepEqual(
+        [answer.status, answer.body.code],
+        [status, code],
+        `${slug} ${JSON.stringify(options)} ${JSON.stringify(answer.body)}`,
+      );
+      if (status === 405) assert.equal(answer.headers.get('allow'), 'POST');
+      assert.doesNotMatch(JSON.stringify(answer.body), /NOBODY_SET_THIS|GITHUB_WEBHOOK_SECRET|whsec/);
+    }
+  });
+  assert.deepEqual(more, NOTHING);
+  assert.equal(t.api.t.logs.filter(({ secret }) => secret === 'NOBODY_SET_THIS').length, 1, 'the log names the secret');
+});
+
+test('what comes too often is refused before its signature is looked at', async () => {
+  t.declare('scarce', named('scarce', { rate_limit: { limit: 1, period_seconds: 60 } }));
+  assert.equal((await t.send('scarce', BODY)).status, 202);
+  const late = await t.send('scarce', BODY, { secret: null });
+  assert.deepEqual([late.status, late.body.code], [429, 'RATE_LIMITED']);
+  assert.ok(Number(late.headers.get('retry-after')) >= 50);
+});
+
+test('a body that says nothing of its length is read no further than the limit', async () => {
+  t.declare('small', named('small', { max_body_bytes: 1000 }));
+  const endless = new ReadableStream({
+    pull(controller) {
+      controller.enqueue(new Uint8Array(600));
+    },
+  });
+  const more = await added(async () => {
+    const response = await fetch(`${t.api.url}/webhooks/small`, { method: 'POST', body: endless, duplex: 'half' });
+    assert.equal(response.status, 413);
+  });
+  assert.deepEqual(more, NOTHING);
+});
+
+test('a hundred of the same delivery at once are one run', async () => {
+  t.declare('same', named('same'));
+  const more = await added(async () => {
+    const sent = await Promise.all(Array.from({ length: 100 }, () => t.send('same', BODY, { headers: { 'x-github-delivery': '1' } })));
+    assert.equal(new Set(sent.map(({ body }) => body.run_id)).size, 1);
+    assert.deepEqual([sent.filter(({ status }) => status === 202).length, sent.filter(({ status }) => status === 200).length], [1, 99]);
+  });
+  assert.deepEqual(more, { runs: 1, deliveries: 100, triggers: 1 });
+});
+
+test('a filter that does not match starts nothing, and Slack’s question is answered once it is signed', async () => {
+  t.declare('closed', named('closed', { filter: { source: 'body', key: 'action', op: 'equals', value: 'closed' } }));
+  t.declare('chat', { slug: 'chat', auth: { type: 'slack', secret_ref: 'GITHUB_WEBHOOK_SECRET' } });
+  const question = JSON.stringify({ type: 'url_verification', challenge: 'c4a1' });
+  const timestamp = String(Math.floor(Date.now() / 1000));
+  const signature = `v0=${createHmac('sha256', SECRET).update(`v0:${timestamp}:${question}`).digest('hex')}`;
+  const headers = { 'x-slack-request-timestamp': timestamp, 'x-slack-signature': signature };
+  const more = await added(async () => {
+    const filtered = await t.send('closed', BODY);
+    assert.deepEqual([filtered.status, filtered.body], [200, { ok: true, filtered: true, run_id: null, created: false }]);
+    assert.deepEqual((await t.send('chat', question, { secret: null, headers })).body, { challenge: 'c4a1' });
+    assert.equal((await t.send('chat', question, { secret: null })).status, 401);
+  });
+  assert.deepEqual(more, NOTHING);
+});
+
+test('after a rotation both values verify, until the time of grace is over', async () => {
+  await putSecret(t.installation, 'test', 'ROTATED', { type: 'webhook', value: SECRET });
+  t.declare('rotated', named('rotated', by('ROTATED')));
+  let count = 0;
+  const statusWith = async (secret: string) => (await t.send('rotated', `${count++}`, { secret })).status;
+  assert.equal(await statusWith(SECRET), 202);
+  await rotateSecret(t.installation, 'test', 'ROTATED', 'the-second-secret-987', 1);
+  await eventually(async () => (await statusWith('the-second-secret-987')) === 202);
+  assert.equal(await statusWith(SECRET), 202, 'the first one still counts');
+  await eventually(async () => (await statusWith(SECRET)) === 401);
+  assert.equal(await statusWith('the-second-secret-987'), 202);
+});
+
+test('a secret is looked for in the vault, then in the environment; one of another type verifies nothing', async () => {
+  t.declare('refs', named('env', by('ONLY_HERE')), named('other', by('STRIPE')));
+  await putSecret(t.installation, 'test', 'STRIPE', { value: 'sk_live_0123456789abc', hosts: ['api.stripe.com'] });
+  assert.equal((await t.send('env', BODY, { secret: 'from-the-environment' })).status, 202);
+  for (const secret of ['sk_live_0123456789abc', 'not-this']) assert.equal((await t.send('other', BODY, { secret })).status, 503);
+  const { items } = (await t.api.call('GET', '/webhooks')).body;
+  const problemOf = (slug: string) => items.find((each: { slug: string }) => each.slug === slug).secret_problem;
+  assert.equal(problemOf('env'), null);
+  assert.match(problemOf('other'), /STRIPE is of type http/);
+});
+
+test('the edge says where a delivery came from, with a key for that and its own signature', async () => {
+  t.declare('edge', named('edge'));
+  const key = await t.api.keyWith('webhooks:forward');
+  const vouch = (signingKey: string, path = '/api/webhooks/edge') =>
+    signForward(signingKey, { method: 'POST', path, sha256: hashOf(BODY), sourceIp: '203.0.113.7', nowSeconds: Date.now() / 1000 });
+  const right = await vouch('the-edges-own-key');
+  const sourceOf = async (headers: Record<string, string>) => {
+    const { status, body } = await t.send('edge', BODY, { headers });
+    return status === 202 ? (await runOf(body.run_id)).input.webhook.source_ip : status;
+  };
+  const more = await added(async () => {
+    assert.equal(await sourceOf({ [FORWARD_HEADER]: right, 'x-api-key': key }), '203.0.113.7');
+    assert.equal(await sourceOf({ [FORWARD_HEADER]: right }), 401);
+    assert.equal(await sourceOf({ [FORWARD_HEADER]: right, 'x-api-key': await t.api.keyWith('workflows:*') }), 403);
+    assert.equal(await sourceOf({ [FORWARD_HEADER]: await vouch('another key'), 'x-api-key': key }), 401);
+    assert.equal(await sourceOf({ [FORWARD_HEADER]: await vouch('the-edges-own-key', '/api/webhooks/other'), 'x-api-key': key }), 401);
+  });
+  assert.equal(more.runs, 1);
+});
+
+function hashOf(body: string): string {
+  return createHash('sha256').update(body).digest('hex');
+}

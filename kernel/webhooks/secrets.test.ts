@@ -1,0 +1,97 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { after, before, test } from 'node:test';
+import { createTestDatabase, type TestDatabase } from '../../test/support/database.ts';
+import { eventually } from '../../test/support/wait.ts';
+import { connectStore, type Store } from '../store/index.ts';
+import { type Installation, localMasterKey, openInstallation, putSecret, removeSecret } from '../vault/index.ts';
+import { createSecrets } from './secrets.ts';
+
+const FIRST = 'the-first-value-0123';
+const SECOND = 'the-second-value-456';
+const HOUR_MS = 3_600_000;
+
+let database: TestDatabase;
+let store: Store;
+let installation: Installation;
+
+before(async () => {
+  database = await createTestDatabase();
+  store = await connectStore({ url: database.url });
+  installation = await openInstallation({ store, master: localMasterKey(randomBytes(32)), seal: { delayMs: HOUR_MS } });
+});
+
+after(async () => {
+  await installation.close();
+  await store.close();
+  await database.drop();
+});
+
+/** With a clock that is moved by hand. */
+async function start(environment: Record<string, string>) {
+  let passed = 0;
+  const logs: { message: string }[] = [];
+  const shifted: Store = { ...store, listener: store.listener, now: () => store.now() + passed };
+  const secrets = await createSecrets({
+    store: shifted,
+    installation,
+    environment,
+    log: (entry) => logs.push(entry),
+    clock: () => passed,
+  });
+  return { secrets, logs, pass: (ms: number) => (passed += ms) };
+}
+
+test('a value that its source replaced counts for the time of grace', async () => {
+  await putSecret(installation, 'test', 'TURNING', {
+    type: 'webhook',
+    source: { type: 'env', variable: 'TURNING_NOW' },
+    rotation: { every_seconds: 86_400, grace_seconds: 600 },
+  });
+  const environment = { TURNING_NOW: FIRST };
+  const { secrets, pass } = await start(environment);
+  assert.deepEqual(await secrets.get('TURNING'), [FIRST]);
+  environment.TURNING_NOW = SECOND;
+  assert.deepEqual(await secrets.get('TURNING'), [FIRST], 'it is not asked for each delivery');
+  pass(61_000);
+  assert.deepEqual(await secrets.get('TURNING'), [SECOND, FIRST]);
+  pass(300_000);
+  assert.deepEqual(await secrets.get('TURNING'), [SECOND, FIRST]);
+  pass(300_000);
+  assert.deepEqual(await secrets.get('TURNING'), [SECOND]);
+  secrets.close();
+});
+
+test('a source that is away for an hour is a problem, and not before', async () => {
+  await putSecret(installation, 'test', 'AWAY', { type: 'webhook', source: { type: 'env', variable: 'AWAY_NOW' } });
+  const environment: Record<string, string> = { AWAY_NOW: FIRST };
+  const { secrets, logs, pass } = await start(environment);
+  assert.deepEqual(await secrets.get('AWAY'), [FIRST]);
+  delete environment['AWAY_NOW'];
+  pass(61_000);
+  assert.deepEqual(await secrets.get('AWAY'), [FIRST]);
+  assert.match(logs[0]?.message ?? '', /a source of a secret does not answer/);
+  pass(HOUR_MS - 61_000);
+  assert.deepEqual(await secrets.get('AWAY'), [FIRST]);
+  pass(62_000);
+  await assert.rejects(secrets.get('AWAY'), { name: 'SecretProblem', message: /AWAY has not answered for too long/ });
+  environment['AWAY_NOW'] = SECOND;
+  pass(61_000);
+  assert.deepEqual(await secrets.get('AWAY'), [SECOND]);
+  secrets.close();
+});
+
+test('the vault goes before the environment, and what is missing is looked for once in a while', async () => {
+  const { secrets, logs, pass } = await start({ BOTH: SECOND });
+  await putSecret(installation, 'test', 'BOTH', { type: 'webhook', value: FIRST });
+  assert.deepEqual(await secrets.get('BOTH'), [FIRST]);
+  await removeSecret(installation, 'test', 'BOTH');
+  await eventually(async () => (await secrets.get('BOTH'))[0] === SECOND);
+  for (let i = 0; i < 3; i++) await assert.rejects(secrets.get('NOWHERE'), { message: /no secret NOWHERE in the vault, and no variable/ });
+  assert.equal(logs.length, 1);
+  await putSecret(installation, 'test', 'NOWHERE', { type: 'webhook', value: FIRST });
+  await assert.rejects(secrets.get('NOWHERE'), { name: 'SecretProblem' });
+  pass(1001);
+  assert.deepEqual(await secrets.get('NOWHERE'), [FIRST]);
+  secrets.close();
+});

@@ -1,0 +1,1 @@
+"""What workflow files import: the names of both generations, for this host. `centaur_host` does the work."""

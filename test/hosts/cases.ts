@@ -1,0 +1,343 @@
+/** The workflows of `files/`, case by case: what each must come to in every language, straight through and after a kill at any message. */
+
+export interface Case {
+  /** A sentence about behaviour. */
+  readonly name: string;
+  readonly workflow: string;
+  readonly case: string;
+  readonly result?: unknown;
+  /** Fields of the error that the run ends with. */
+  readonly error?: Readonly<Record<string, unknown>>;
+  /** Names in the order of the calls; as a set where the language may choose. */
+  readonly checkpoints: readonly string[];
+  readonly anyOrder?: true;
+  /** What the steps' functions say that they did, once each. */
+  readonly effects?: readonly string[];
+  readonly language?: string;
+  /** The result tells which answer came first, and that may be another one after a kill. */
+  readonly racy?: true;
+}
+
+/** Three branches, each with a wait and a step in two rounds. */
+const BRANCHES = ['x', 'y', 'z'].flatMap((name) => [1, 2].flatMap((round) => [`${name} wait ${round}`, `${name} step ${round}`]));
+
+export const CASES: readonly Case[] = [
+  {
+    name: 'steps run one after the other',
+    workflow: 'steps',
+    case: 'sequence',
+    result: [1, 2, 3],
+    checkpoints: ['one', 'two', 'three'],
+    effects: ['one', 'two', 'three'],
+  },
+  {
+    name: 'a step’s function may wait for something of its own',
+    workflow: 'steps',
+    case: 'waiting',
+    result: ['a', 'b'],
+    checkpoints: ['first', 'second'],
+    effects: ['first', 'second'],
+  },
+  {
+    name: 'a second step of one name is another checkpoint',
+    workflow: 'steps',
+    case: 'twice',
+    result: [1, 2],
+    checkpoints: ['same', 'same#2'],
+    effects: ['same 1', 'same 2'],
+  },
+  {
+    name: 'a step that fails is tried again',
+    workflow: 'steps',
+    case: 'retry',
+    result: 'third time lucky',
+    checkpoints: ['flaky', 'after'],
+    effects: ['flaky', 'after'],
+  },
+  {
+    name: 'a step whose attempts are used up is an error that can be caught',
+    workflow: 'steps',
+    case: 'exhausted',
+    result: { name: 'StepError', step: 'broken', attempts: 2, cause: 'Broken', message: 'it is broken', then: 'instead' },
+    checkpoints: ['broken', 'instead'],
+    effects: ['instead'],
+  },
+  {
+    name: 'an error that cannot be retried is not',
+    workflow: 'steps',
+    case: 'non_retryable',
+    result: { attempts: 1, cause: 'NonRetryableError' },
+    checkpoints: ['hopeless'],
+  },
+  {
+    name: 'a retry policy names errors that end the attempts',
+    workflow: 'steps',
+    case: 'listed',
+    result: { attempts: 1, cause: 'Broken' },
+    checkpoints: ['listed'],
+    language: 'typescript',
+  },
+  {
+    name: 'a slow step holds up no other call',
+    workflow: 'steps',
+    case: 'slow',
+    result: ['slow', 'quick', 'slept'],
+    checkpoints: ['slow', 'quick', 'nap', 'after'],
+    effects: ['slow', 'quick', 'after'],
+  },
+  {
+    name: 'a step’s value is what JSON gives back, in the first run too',
+    workflow: 'steps',
+    case: 'round_trip',
+    result: { plain: true },
+    checkpoints: ['odd', 'after'],
+  },
+  {
+    name: 'a step’s value that is not JSON is an error of that step',
+    workflow: 'steps',
+    case: 'not_json',
+    result: 'refused',
+    checkpoints: ['odd', 'after'],
+    effects: ['after'],
+  },
+  {
+    name: 'a step without a value gives null',
+    workflow: 'steps',
+    case: 'nothing',
+    result: { nothing: true },
+    checkpoints: ['nothing'],
+  },
+  {
+    name: 'a step that takes too long fails',
+    workflow: 'steps',
+    case: 'timeout',
+    result: { code: 'STEP_TIMEOUT' },
+    checkpoints: ['endless', 'after'],
+    effects: ['after'],
+  },
+  { name: 'a run sleeps', workflow: 'waits', case: 'sleep', result: 'awake', checkpoints: ['nap', 'until'] },
+  {
+    name: 'a run waits for events',
+    workflow: 'waits',
+    case: 'event',
+    result: [
+      { type: 'approved', about: 'order-1' },
+      { type: 'approved', about: null },
+    ],
+    checkpoints: ['approval', 'approval#2'],
+  },
+  {
+    name: 'a wait that times out can be caught',
+    workflow: 'waits',
+    case: 'timeout',
+    result: 'WaitTimeoutError',
+    checkpoints: ['approval', 'fallback'],
+    effects: ['fallback'],
+  },
+  {
+    name: 'of two waits the one that ends first wins',
+    workflow: 'waits',
+    case: 'race',
+    result: 'the sleep',
+    checkpoints: ['event', 'nap', 'after'],
+    effects: ['after'],
+  },
+  {
+    name: 'of two events the one that is handed out first wins',
+    workflow: 'waits',
+    case: 'two_events',
+    checkpoints: ['left', 'right', 'after'],
+    racy: true,
+  },
+  {
+    name: 'a child is started and waited for',
+    workflow: 'children',
+    case: 'start',
+    result: { of: 'child:child' },
+    checkpoints: ['child', 'child.end'],
+  },
+  {
+    name: 'a child is run in one call',
+    workflow: 'children',
+    case: 'run',
+    result: { of: 'child:both.start' },
+    checkpoints: ['both.start', 'both.wait'],
+  },
+  {
+    name: 'a child that failed is told',
+    workflow: 'children',
+    case: 'failed',
+    result: 'failed',
+    checkpoints: ['fails.start', 'fails.wait', 'after'],
+  },
+  {
+    name: 'an agent has a turn',
+    workflow: 'agents',
+    case: 'turn',
+    result: 'done: agent_turn',
+    checkpoints: ['agent_turn', 'agent_turn.wait'],
+  },
+  {
+    name: 'an agent’s turn is started, and waited for later',
+    workflow: 'agents',
+    case: 'start',
+    result: ['done: writer', 'meanwhile'],
+    checkpoints: ['writer', 'meanwhile', 'writer.end'],
+  },
+  {
+    name: 'an agent’s turn is run in one call',
+    workflow: 'agents',
+    case: 'run',
+    result: 'done: summary',
+    checkpoints: ['summary', 'summary.wait'],
+  },
+  {
+    name: 'two turns without a name are two',
+    workflow: 'agents',
+    case: 'twice',
+    result: ['done: agent_turn', 'done: agent_turn#2'],
+    checkpoints: ['agent_turn', 'agent_turn.wait', 'agent_turn#2', 'agent_turn.wait#2'],
+  },
+  {
+    name: 'many agents have turns side by side',
+    workflow: 'agents',
+    case: 'many',
+    result: { texts: ['done: a', 'done: b', 'done: c'], succeeded: 3, failed: 0 },
+    checkpoints: ['a', 'a.wait', 'b', 'b.wait', 'c', 'c.wait'],
+    anyOrder: true,
+  },
+  {
+    name: 'a tool is called once',
+    workflow: 'outside',
+    case: 'tool',
+    result: { tool: 'clock', method: 'now', args: { zone: 'UTC' } },
+    checkpoints: ['tool_clock_now'],
+  },
+  {
+    name: 'a tool that fails can be caught',
+    workflow: 'outside',
+    case: 'tool_fails',
+    result: { code: 'TOOL_FAILED', message: 'the tool broke' },
+    checkpoints: ['tool_broken_call', 'after'],
+  },
+  {
+    name: 'a message is posted and changed once',
+    workflow: 'outside',
+    case: 'slack',
+    result: ['ops', 'ops'],
+    checkpoints: ['post_slack_ops', 'update_slack_ops'],
+  },
+  {
+    name: 'a message that is posted in a step is posted once',
+    workflow: 'outside',
+    case: 'slack_in_step',
+    result: ['ops', 'after'],
+    checkpoints: ['post_summary', 'after'],
+    language: 'python',
+  },
+  { name: 'what is logged is silent in a replay', workflow: 'outside', case: 'log', result: 'logged', checkpoints: ['one', 'two'] },
+  {
+    name: 'what is counted is silent in a replay',
+    workflow: 'outside',
+    case: 'metric',
+    result: 'counted',
+    checkpoints: ['one', 'two'],
+    language: 'python',
+  },
+  {
+    name: 'what a handler prints is no message',
+    workflow: 'outside',
+    case: 'prints',
+    result: 'printed',
+    checkpoints: ['one'],
+  },
+  {
+    name: 'calls of many kinds go on side by side',
+    workflow: 'parallel',
+    case: 'all',
+    result: ['a', 'b', 'slept', 'done: turn', { tool: 'clock', method: 'now', args: {} }, { type: 'ready', about: null }, 'after'],
+    checkpoints: ['a', 'b', 'nap', 'turn', 'turn.wait', 'tool_clock_now', 'ready', 'after'],
+    anyOrder: true,
+    effects: ['a', 'b', 'after'],
+  },
+  {
+    name: 'branches that hold back in between make their calls in the same order in a replay',
+    workflow: 'parallel',
+    case: 'yields',
+    checkpoints: BRANCHES,
+    anyOrder: true,
+    racy: true,
+  },
+  {
+    name: 'a branch that fails leaves the others to go on',
+    workflow: 'parallel',
+    case: 'one_fails',
+    result: { caught: 'it is broken', kept: 'good' },
+    checkpoints: ['bad', 'good', 'after'],
+    effects: ['good', 'after'],
+  },
+  {
+    name: 'steps wait for what other steps do',
+    workflow: 'parallel',
+    case: 'nested',
+    result: [10, 20, 30],
+    checkpoints: ['load 1', 'load 2', 'load 3', 'double 1', 'double 2', 'double 3'],
+    anyOrder: true,
+  },
+  {
+    name: 'a transaction commits with its checkpoint',
+    workflow: 'steps',
+    case: 'transaction',
+    result: [{ rows: [{ n: 1 }], count: 1 }, 'after'],
+    checkpoints: ['pay', 'after'],
+    effects: ['pay', 'after'],
+    language: 'typescript',
+  },
+  {
+    name: 'a transaction that fails is rolled back and tried again',
+    workflow: 'steps',
+    case: 'rolled_back',
+    result: 'in the end',
+    checkpoints: ['pay'],
+    language: 'typescript',
+  },
+  {
+    name: 'an answer that nobody waits for holds up nothing',
+    workflow: 'parallel',
+    case: 'left_alone',
+    result: 'done',
+    checkpoints: ['ready', 'one', 'two'],
+    effects: ['one', 'two'],
+  },
+  { name: 'what is drawn and the time are the same in a replay', workflow: 'replay', case: 'drawn', checkpoints: ['one', 'nap', 'two'] },
+  {
+    name: 'a patch is true for new runs',
+    workflow: 'replay',
+    case: 'patched',
+    result: ['new', true],
+    checkpoints: ['begin', 'p1', 'new', 'end'],
+  },
+  { name: 'a handler that gives nothing gives null', workflow: 'ends', case: 'nothing', result: null, checkpoints: [] },
+  { name: 'a result is what JSON makes of it', workflow: 'ends', case: 'round_trip', result: ['1970-01-01', [1, 2]], checkpoints: [] },
+  {
+    name: 'a result that is not JSON is an error',
+    workflow: 'ends',
+    case: 'not_json',
+    error: { code: 'RESULT_NOT_JSON' },
+    checkpoints: ['one'],
+  },
+  {
+    name: 'a handler that throws ends the run with its error',
+    workflow: 'ends',
+    case: 'throws',
+    error: { name: 'Broken', message: 'it is broken', request_id: undefined },
+    checkpoints: ['one'],
+  },
+  {
+    name: 'an error that cannot be retried says so',
+    workflow: 'ends',
+    case: 'non_retryable',
+    error: { name: 'NonRetryableError', message: 'no use', non_retryable: true },
+    checkpoints: [],
+  },
+];

@@ -1,0 +1,3 @@
+export const WORKFLOW_NAME = 'only_later';
+
+export const handler = (): string => 'from the later folder';

@@ -1,0 +1,2 @@
+async def choose(cases, inp, ctx):
+    return await cases[inp["case"]](ctx)

@@ -1,0 +1,2 @@
+def capital(word):
+    return word[:1].upper() + word[1:]

@@ -1,0 +1,5 @@
+from .letters import capital
+
+
+def greeting(name):
+    return f"Hello, {capital(name)}"
