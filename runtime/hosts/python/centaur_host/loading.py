@@ -17,6 +17,10 @@ from .errors import DefinitionError
 ASSIGNS_NAME = re.compile(r"""^[ \t]*WORKFLOW_NAME\b[^=\n]*=(?!=)[ \t]*(?:(['"])(?P<name>[\w.-]+)\1[ \t]*(?:#.*)?$)?""", re.MULTILINE)
 
 
+ASSIGNS_PROMPT = re.compile(r"^PROMPT\b[^=\n]*=", re.MULTILINE)
+ASSIGNS_CHANNEL = re.compile(r"^SLACK_CHANNEL\b[^=\n]*=", re.MULTILINE)
+
+
 class Problem(Exception):
     """A file that cannot be served, and where to look."""
 
@@ -37,9 +41,12 @@ class Source:
         self.folder = folder
         with open(path, "rb") as file:
             self.code = file.read()
-        match = ASSIGNS_NAME.search(self.code.decode("utf-8", "replace"))
-        self.declares = match is not None
-        self.name = match["name"] if match else None
+        text = self.code.decode("utf-8", "replace")
+        match = ASSIGNS_NAME.search(text)
+        # a prompt and a channel are a workflow of the first generation, called after its file
+        prompt = match is None and ASSIGNS_PROMPT.search(text) is not None and ASSIGNS_CHANNEL.search(text) is not None
+        self.declares = match is not None or prompt
+        self.name = match["name"] if match else os.path.basename(path)[: -len(".py")] if prompt else None
 
     def line_of(self, field):
         """The line on which a module-level name is defined."""

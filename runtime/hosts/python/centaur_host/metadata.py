@@ -1,5 +1,6 @@
 """What a module declares about its workflow, in plain JSON. The worker judges what it means; nothing is left out here."""
 
+import os
 import re
 
 from .errors import DefinitionError, NotJsonError
@@ -40,7 +41,9 @@ class Workflow:
 
 
 def workflow_name(module):
-    name = module.WORKFLOW_NAME
+    name = getattr(module, "WORKFLOW_NAME", None)
+    if name is None and isinstance(getattr(module, "PROMPT", None), str):
+        name = os.path.basename(module.__file__)[: -len(".py")]
     if isinstance(name, str) and NAME.fullmatch(name):
         return name
     raise DefinitionError("WORKFLOW_NAME", f'WORKFLOW_NAME must be 1 to 128 letters, digits, "_", "-" or "."; it is {name!r:.150}')

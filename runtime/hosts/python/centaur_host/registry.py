@@ -95,7 +95,8 @@ class Registry:
     def _load(self, source):
         try:
             module = load(source)
-            return Workflow(module, source) if hasattr(module, "WORKFLOW_NAME") else None
+            named = hasattr(module, "WORKFLOW_NAME") or hasattr(module, "PROMPT") and hasattr(module, "SLACK_CHANNEL")
+            return Workflow(module, source) if named else None
         except Problem as problem:
             return problem
         except DefinitionError as error:
