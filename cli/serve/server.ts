@@ -9,6 +9,7 @@ import { adminKeyFile, createApi, type Api, ensureAdminKey } from '@centaur/kern
 import { type Config, readConfigFile } from '@centaur/kernel/config';
 import { createEngine, type Engine } from '@centaur/kernel/engine';
 import { createWebhooks, type Webhooks } from '@centaur/kernel/webhooks';
+import { createWorkflowMetrics } from '@centaur/runtime/hosts/hosted';
 import { createOutside } from '@centaur/runtime/outside';
 import { HintedError } from '../exit.ts';
 import type { Log } from '../log.ts';
@@ -115,7 +116,8 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
     retentionDays: config.retentionDays,
     ...(config.queues === undefined ? {} : { queues: config.queues }),
   });
-  host.serve({ startRun: (request) => engine.start(request), metric: () => {}, log });
+  const workflowMetrics = createWorkflowMetrics();
+  host.serve({ startRun: (request) => engine.start(request), metric: workflowMetrics.record, log });
   const draining: { api?: Api; webhooks?: Webhooks } = {};
   const threads = await agents.open({
     store,
@@ -161,6 +163,7 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
       version: VERSION,
       log,
       problems: host.problems,
+      workflowMetrics: workflowMetrics.render,
       ...(trust === undefined
         ? {}
         : {

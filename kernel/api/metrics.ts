@@ -23,7 +23,8 @@ const COUNTS_MS = 5000;
 type Labels = Readonly<Record<string, string>>;
 type Sample = readonly [labels: Labels, value: number, suffix?: string];
 
-export function createMetrics(version: string): Metrics {
+/** @param more figures of others, in Prometheus' text format */
+export function createMetrics(version: string, more: () => string = () => ''): Metrics {
   const requests = new Map<string, { labels: Labels; count: number; seconds: number }>();
   const webhooks = new Map<string, { labels: Labels; count: number }>();
   const lag = monitorEventLoopDelay({ resolution: LAG_RESOLUTION_MS });
@@ -88,6 +89,7 @@ export function createMetrics(version: string): Metrics {
         ),
         family('centaur_http_streams', 'gauge', 'Open event streams.', [[{}, open]]),
         ...processFamilies(lag.percentile(50), lag.percentile(99), lag.max),
+        more().trimEnd(),
       ];
       lag.reset();
       return `${text.filter((each) => each !== '').join('\n')}\n`;

@@ -34,6 +34,8 @@ export interface ApiOptions {
   readonly webhooks?: Webhooks;
   /** What is wrong with the workflow files, as their host reports it. */
   readonly problems?: () => readonly FileProblem[];
+  /** What workflows report about themselves, in Prometheus' text format. */
+  readonly workflowMetrics?: () => string;
   /** Most bytes of a request's body. Default 1 MiB. */
   readonly maxBodyBytes?: number;
   /** Most bytes of a body that is an array of starts. Default 16 MiB. */
@@ -71,7 +73,7 @@ export function createApi(options: ApiOptions): Api {
     registry,
     store,
     keys: createKeys(store, { macKey: options.trust?.installation.macKey }),
-    metrics: createMetrics(version),
+    metrics: createMetrics(version, options.workflowMetrics),
     version,
     log,
     trust: options.trust,

@@ -26,6 +26,8 @@ import { createPool, type Pool } from './pool.ts';
 import { copyProgram } from './program-copy.ts';
 import { readTree, type View, viewsOf, writeView } from './view.ts';
 
+export { createWorkflowMetrics } from './metrics.ts';
+
 export interface HostsLogEntry {
   readonly level: 'info' | 'warn' | 'error';
   readonly message: string;
