@@ -39,7 +39,7 @@ export interface FirewallOptions {
   readonly host: string;
   /** 0: any free one. */
   readonly port: number;
-  /** Where it speaks the protocol of Postgres, for secrets of type pg_dsn. Undefined: nowhere. */
+  /** Where it speaks the protocol of Postgres, for secrets of type pg_dsn and for workflows' own schemas. Undefined: nowhere. */
   readonly postgresPort?: number | undefined;
   /** For Prometheus, on 127.0.0.1 alone. Undefined: none. */
   readonly metricsPort?: number | undefined;
@@ -297,7 +297,7 @@ export async function startFirewall(options: FirewallOptions): Promise<Firewall>
   await tell();
   // what this process changed itself when it opened the installation, before it listened
   reloadSoon();
-  const listener = options.postgresPort === undefined ? undefined : createPostgresListener(parts, values);
+  const listener = options.postgresPort === undefined ? undefined : createPostgresListener(parts, values, store);
   const postgres = await listener?.listen({ host: options.host, port: options.postgresPort ?? 0 });
   const page =
     options.metricsPort === undefined

@@ -5,6 +5,7 @@ import tls from 'node:tls';
 import pg from 'pg';
 import { createTestFirewall, type TestFirewall } from '../../test/support/firewall.ts';
 import { eventually } from '../../test/support/wait.ts';
+import { renewLease, revokeLease } from '../vault/index.ts';
 import { createAuthority, makeCa } from './ca.ts';
 
 async function withDatabase(
@@ -50,13 +51,14 @@ test('a placeholder opens a session with the rights of one role, which ends with
   assert.deepEqual((await client.query('select * from facts where id = $1', [1])).rows, [{ id: 1, text: 'known' }]);
   await assert.rejects(client.query(`insert into facts values (2, 'new')`), { code: '42501' });
   await assert.rejects(client.query('create role another'), { code: '42501' });
-  const { rows } = await client.query<{ current_user: string }>('select current_user');
-  assert.match(rows[0]?.current_user ?? '', /^centaur_lease_[0-9a-f]{16}$/);
+  const { rows } = await client.query<{ current: string; login: string }>('select current_user as current, session_user as login');
+  assert.equal(rows[0]?.current, database.reader);
+  assert.match(rows[0]?.login ?? '', /^centaur_lease_[0-9a-f]{16}$/);
   const ended = new Promise((resolve) => client.once('end', resolve));
   await t.store.query('update leases set revoked_at = now() where lease_id = $1', [lease.leaseId]);
   await t.store.query(`select pg_notify('centaur_firewall', '')`);
   await ended;
-  await eventually(async () => (await t.store.query(`select 1 from pg_roles where rolname = $1`, [rows[0]?.current_user])).rowCount === 0);
+  await eventually(async () => (await t.store.query(`select 1 from pg_roles where rolname = $1`, [rows[0]?.login])).rowCount === 0);
   await assert.rejects(session(t, lease.placeholders['DB'] as string), /LEASE_REVOKED/);
   const entries = await t.entries();
   const intent = entries.find((entry) => entry['action'] === 'egress.intent');
@@ -68,6 +70,55 @@ test('a placeholder opens a session with the rights of one role, which ends with
     ),
   );
   if (secret.length >= 12) assert.ok(!JSON.stringify(entries).includes(secret));
+});
+
+test('what a session makes belongs to the role whose rights are given: the next lease uses it, and the role of the first goes', async () => {
+  await using t = await createTestFirewall({ config: { allow_cidrs: ['127.0.0.1'] } });
+  await using database = await withDatabase(t);
+  await t.store.query(`create schema work authorization ${database.reader}`);
+  await t.secret('DB', { type: 'pg_dsn', value: database.dsn, hosts: [database.host], options: { role: database.reader } });
+  const first = await t.lease(['DB']);
+  const client = await session(t, first.placeholders['DB'] as string);
+  await client.query('create table work.kept as select 1 as id');
+  const login = (await client.query<{ name: string }>('select session_user as name')).rows[0]?.name;
+  await client.query('set role none; alter default privileges grant select on tables to public');
+  await revokeLease(t.installation, 'test', first.leaseId);
+  await eventually(async () => (await t.store.query('select 1 from pg_roles where rolname = $1', [login])).rowCount === 0);
+  const next = await session(t, (await t.lease(['DB'])).placeholders['DB'] as string);
+  assert.deepEqual((await next.query('select * from work.kept')).rows, [{ id: 1 }]);
+  await next.query('drop table work.kept');
+  await next.end();
+});
+
+test('a lease that is renewed keeps its role, which is valid for longer', async () => {
+  await using t = await createTestFirewall({ config: { allow_cidrs: ['127.0.0.1'] } });
+  await using database = await withDatabase(t);
+  await t.secret('DB', { type: 'pg_dsn', value: database.dsn, hosts: [database.host], options: { role: database.reader } });
+  const lease = await t.lease(['DB'], { ttlSeconds: 60 });
+  const client = await session(t, lease.placeholders['DB'] as string);
+  const role = async (of: pg.Client) =>
+    (
+      await of.query<{ name: string; until: Date }>(
+        'select rolname as name, rolvaliduntil as until from pg_roles where rolname = session_user',
+      )
+    ).rows[0] as { name: string; until: Date };
+  const before = await role(client);
+  await renewLease(t.installation, 'test', lease.leaseId, 6000);
+  const another = await eventually(async () => {
+    const next = await session(t, lease.placeholders['DB'] as string);
+    if ((await role(next)).until.getTime() > before.until.getTime() + 5_000_000) return next;
+    await next.end();
+    return undefined;
+  });
+  assert.equal((await role(another)).name, before.name);
+  // one that another firewall took for left behind is made anew
+  await renewLease(t.installation, 'test', lease.leaseId, 60_000);
+  await Promise.all([client.end(), another.end()]);
+  await t.store.query(`drop owned by ${before.name}`);
+  await t.store.query(`drop role ${before.name}`);
+  const last = await eventually(() => session(t, lease.placeholders['DB'] as string).catch(() => undefined));
+  assert.notEqual((await role(last)).name, before.name);
+  await last.end();
 });
 
 test('a wrong password, a secret that is no database, and a host that it is not bound to are refused', async () => {

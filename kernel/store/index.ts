@@ -11,6 +11,14 @@ export { classifyFailure, isTransient, sqlState, StoreError, type StoreErrorCode
 export { isUuid, uuidv7 } from './ids.ts';
 export type { Listener } from './listen.ts';
 export { migrate } from './migrate.ts';
+export {
+  ensureWorkflowSchema,
+  findWorkflowSchema,
+  schemaNameOf,
+  WORKFLOW_ROLE,
+  type WorkflowSchema,
+  type WorkflowSchemaResult,
+} from './workflow-schema.ts';
 export { createWriter, type PendingWrite, type Writer } from './writer.ts';
 export {
   connectStore,
