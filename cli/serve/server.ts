@@ -9,7 +9,7 @@ import { adminKeyFile, createApi, type Api, ensureAdminKey } from '@centaur/kern
 import { type Config, readConfigFile } from '@centaur/kernel/config';
 import { createEngine, type Engine } from '@centaur/kernel/engine';
 import { createWebhooks, type Webhooks } from '@centaur/kernel/webhooks';
-import { createWorkflowMetrics } from '@centaur/runtime/hosts/hosted';
+import { createWorkflowMetrics, createWorkflowTransactions } from '@centaur/runtime/hosts/hosted';
 import { createOutside } from '@centaur/runtime/outside';
 import { HintedError } from '../exit.ts';
 import type { Log } from '../log.ts';
@@ -86,6 +86,7 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
   stack.defer(() => sandboxes.close());
   const host = await openWorkflows(config, {
     settings: settings?.workflows ?? {},
+    store,
     isolation: settings?.sandbox.isolation,
     installation: trust,
     backend: sandboxes,
@@ -117,7 +118,14 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
     ...(config.queues === undefined ? {} : { queues: config.queues }),
   });
   const workflowMetrics = createWorkflowMetrics();
-  host.serve({ startRun: (request) => engine.start(request), metric: workflowMetrics.record, log });
+  const transactions = createWorkflowTransactions(store, log);
+  stack.defer(() => transactions.close());
+  host.serve({
+    startRun: (request) => engine.start(request),
+    metric: workflowMetrics.record,
+    runTransaction: transactions.run,
+    log,
+  });
   const draining: { api?: Api; webhooks?: Webhooks } = {};
   const threads = await agents.open({
     store,

@@ -2,6 +2,7 @@
 import path from 'node:path';
 import type { Config, WorkflowSettings } from '@centaur/kernel/config';
 import type { RegisteredWorkflow, WorkflowRegistry } from '@centaur/kernel/engine';
+import { ensureWorkflowSchema, type Store } from '@centaur/kernel/store';
 import type { Installation } from '@centaur/kernel/vault';
 import { createHosts, type Hosts } from '@centaur/runtime/hosts/hosted';
 import { launchPlain } from '@centaur/runtime/hosts/launch';
@@ -19,6 +20,7 @@ export interface Workflows {
 
 export interface Around {
   readonly settings: WorkflowSettings;
+  readonly store: Store;
   /** Of `sandbox` in centaur.yaml. */
   readonly isolation: string | undefined;
   readonly installation: Installation | undefined;
@@ -75,6 +77,12 @@ export async function openWorkflows(config: Config, around: Around): Promise<Wor
     python: config.python,
     stateDir,
     log,
+    async database(workflow, { token, address }) {
+      const { schema, reason } = await ensureWorkflowSchema(around.store, workflow);
+      if (schema !== undefined) return `postgres://workflow:${token}@${address}/centaur?sslmode=disable`;
+      log({ level: 'warn', message: 'the workflow has no place of its own in the database', workflow, reason });
+      return undefined;
+    },
   });
   const hosts = await createHosts({ ...common, launch: launcher.launch, isCurrent: launcher.isCurrent });
   return {

@@ -19,6 +19,9 @@ export interface RoleBase {
   readonly owner: pg.ClientConfig;
 }
 
+/** For as long as it lasts: whatever is in `open` is called at its end. */
+export type RoleHolder = Pick<LiveLease, 'leaseId' | 'expiresAt' | 'open'>;
+
 export interface LeaseRole {
   readonly user: string;
   readonly password: string;
@@ -26,7 +29,7 @@ export interface LeaseRole {
 
 export interface LeaseRoles {
   /** One per lease and database, until the lease ends. */
-  of(lease: LiveLease, base: RoleBase): Promise<LeaseRole>;
+  of(lease: RoleHolder, base: RoleBase): Promise<LeaseRole>;
   /** Waits for what is being dropped. */
   settled(): Promise<void>;
 }
@@ -46,7 +49,7 @@ export function createLeaseRoles(log: (entry: StoreLogEntry) => void): LeaseRole
   const roles = new Map<string, Held>();
   const dropping = new Set<Promise<void>>();
 
-  function of(lease: LiveLease, base: RoleBase): Promise<LeaseRole> {
+  function of(lease: RoleHolder, base: RoleBase): Promise<LeaseRole> {
     const id = `${lease.leaseId} ${base.id}`;
     const held = roles.get(id);
     const until = lease.expiresAt;

@@ -35,6 +35,8 @@ export function classifyFailure(error: unknown): Failure {
   if (state === undefined) return CONNECTION_LOST.test(error instanceof Error ? error.message : String(error)) ? 'ambiguous' : 'rejected';
   // 40001 serialization, 40P01 deadlock, 55P03 lock timeout, 53 resources, 25006 read-only (a fail-over under way)
   if (state.startsWith('40') || state.startsWith('53') || state === '55P03' || state === '25006') return 'retry';
+  // the queue of notifications is full, which whoever listens in an open transaction can bring about
+  if (state === '54000' && /NOTIFY/.test((error as Error).message)) return 'retry';
   // 57P0x: the server is going away. The commit itself may have happened just before
   if (state.startsWith('08') || state.startsWith('57')) return 'ambiguous';
   return 'rejected';

@@ -27,6 +27,7 @@ import { copyProgram } from './program-copy.ts';
 import { readTree, type View, viewsOf, writeView } from './view.ts';
 
 export { createWorkflowMetrics } from './metrics.ts';
+export { createWorkflowTransactions } from './transactions.ts';
 
 export interface HostsLogEntry {
   readonly level: 'info' | 'warn' | 'error';

@@ -2,7 +2,7 @@
 import type { TestContext } from 'node:test';
 import { createTestEngine, type TestEngine } from '../../../test/support/engine.ts';
 import { directory, type WorkflowDirectory } from '../node/testing.ts';
-import { createHosts, type Hosts, type HostsLogEntry } from './index.ts';
+import { createHosts, createWorkflowTransactions, type Hosts, type HostsLogEntry } from './index.ts';
 import { launchPlain } from './launch.ts';
 
 export interface HostedEngine {
@@ -11,6 +11,7 @@ export interface HostedEngine {
   readonly test: TestEngine;
   readonly logged: HostsLogEntry[];
   readonly metrics: unknown[];
+  readonly transactions: ReturnType<typeof createWorkflowTransactions>;
 }
 
 /** Ends with the test. */
@@ -32,10 +33,17 @@ export async function hostedEngine(
     launch: (program, label, onClose) => launchPlain({ program, label, python: 'python3', memoryMb: 512, log, onClose }),
   });
   const test = await createTestEngine({ registry: hosts.registry, ...options });
-  hosts.serve({ startRun: (request) => test.engine.start(request), metric: (metric) => void metrics.push(metric), log });
+  const transactions = createWorkflowTransactions(test.store, (entry) => void logged.push(entry as HostsLogEntry));
+  hosts.serve({
+    startRun: (request) => test.engine.start(request),
+    metric: (metric) => void metrics.push(metric),
+    runTransaction: transactions.run,
+    log,
+  });
   t.after(async () => {
+    await transactions.close();
     await test[Symbol.asyncDispose]();
     await hosts.close();
   });
-  return { dir, hosts, test, logged, metrics };
+  return { dir, hosts, test, logged, metrics, transactions };
 }
