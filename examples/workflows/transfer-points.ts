@@ -1,8 +1,8 @@
 /**
- * Moves loyalty points between two accounts in Centaur's own Postgres: the work and its checkpoint commit in one
- * transaction, so the points move exactly once, not at least once.
+ * Moves loyalty points between two accounts in the workflow's own schema of Centaur's Postgres: the work, and that it is done,
+ * commit in one transaction, so the points move exactly once, not at least once.
  *
- * Shows: `ctx.transaction`. It expects `create table points (account text primary key, balance int not null)`.
+ * Shows: `ctx.transaction`.
  */
 import { NonRetryableError, defineWorkflow } from '@centaur/sdk';
 import { z } from 'zod';
@@ -16,6 +16,7 @@ export default defineWorkflow({
   steps: ['transfer'],
   handler: ({ from, to, points }, ctx) =>
     ctx.transaction('transfer', async (tx) => {
+      await tx.query('create table if not exists points (account text primary key, balance int not null)');
       const taken = await tx.query<{ balance: number }>(
         'update points set balance = balance - $2 where account = $1 and balance >= $2 returning balance',
         [from, points],

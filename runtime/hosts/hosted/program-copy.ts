@@ -4,9 +4,9 @@
  */
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
-import { stripTypeScriptTypes } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { stripTypes } from './strip.ts';
 
 export interface ProgramCopy {
   /** Holds `runtime/hosts/program/main.js` and `runtime/hosts/python/workflow-host`. */
@@ -48,7 +48,7 @@ export function copyProgram(stateDir: string): ProgramCopy {
 
 /** Our own imports name files with `.ts`. */
 function plain(source: string): string {
-  return stripTypeScriptTypes(source).replaceAll(/(['"])(\.\.?\/[^'"\n]+)\.ts\1/g, '$1$2.js$1');
+  return stripTypes(source).replaceAll(/(['"])(\.\.?\/[^'"\n]+)\.ts\1/g, '$1$2.js$1');
 }
 
 function put(root: string, file: string, data: string | Buffer, executable = 0): void {

@@ -5,8 +5,8 @@
  */
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
-import { stripTypeScriptTypes } from 'node:module';
 import path from 'node:path';
+import { stripTypes } from './strip.ts';
 
 /** A root as it is now, read once for all the workflows in it. */
 export interface Tree {
@@ -177,7 +177,7 @@ export function writeView(folder: string, { key, files }: View): string {
 /** What does not parse is left to the host, which says where. */
 function strip(source: string): string | undefined {
   try {
-    return stripTypeScriptTypes(source);
+    return stripTypes(source);
   } catch {
     return undefined;
   }
