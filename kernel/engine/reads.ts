@@ -215,5 +215,7 @@ export async function listRuns(store: Queryable, filter: RunFilter): Promise<Pag
 }
 
 export function time(ms: number | null): string | null {
-  return ms === null ? null : new Date(ms).toISOString();
+  if (ms === null) return null;
+  // beyond what a Date holds: a row like that must not keep the others from being read
+  return Number.isFinite(ms) && Math.abs(ms) <= 8.64e15 ? new Date(ms).toISOString() : '9999-12-31T23:59:59.999Z';
 }

@@ -47,6 +47,12 @@ export async function openHostAccess(
   };
 }
 
+/** For a file that is only asked what it is: code that looks for a key when it is loaded finds something, which is good for nothing. */
+export async function namesOnly(installation: Installation, workflow: string): Promise<Readonly<Record<string, string>>> {
+  const secrets = await grantsOf(installation.store, principalOfWorkflow(workflow));
+  return Object.fromEntries(secrets.map((name) => [name, 'not-while-it-is-asked']));
+}
+
 /** Whether another process of it would get the same. */
 export async function isCurrent(installation: Installation, workflow: string, access: HostAccess): Promise<boolean> {
   const now = await grantsOf(installation.store, principalOfWorkflow(workflow));

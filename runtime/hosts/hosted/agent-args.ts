@@ -20,7 +20,8 @@ export function agentOptions(args: Readonly<Record<string, unknown>>): {
   const parts = first(args, 'parts', 'content');
   const harness = textOf(args, 'harness', 'harness_type', 'engine');
   const effort = textOf(args, 'effort', 'reasoning_effort', 'reasoning');
-  if (effort !== undefined && EFFORTS[effort] === undefined) throw refused('effort', `expected one of ${Object.keys(EFFORTS).join(', ')}`);
+  if (effort !== undefined && !Object.hasOwn(EFFORTS, effort))
+    throw refused('effort', `expected one of ${Object.keys(EFFORTS).join(', ')}`);
   if (told !== undefined && typeof told !== 'string') throw refused('text', 'expected text');
   if (parts !== undefined && !Array.isArray(parts)) throw refused('parts', 'expected a list of content blocks');
   const timeout = first(args, 'timeout_seconds');
@@ -29,7 +30,7 @@ export function agentOptions(args: Readonly<Record<string, unknown>>): {
     text: told,
     parts: parts as AgentOptions['parts'],
     threadKey: textOf(args, 'thread_key'),
-    harness: harness === undefined ? undefined : (HARNESSES[harness] ?? harness),
+    harness: harness === undefined || !Object.hasOwn(HARNESSES, harness) ? harness : HARNESSES[harness],
     persona: textOf(args, 'persona', 'persona_id'),
     agentsMd: textOf(args, 'agents_md', 'agents_md_override'),
     model: textOf(args, 'model'),

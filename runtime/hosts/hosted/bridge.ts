@@ -13,7 +13,7 @@ import {
   type WorkflowContext,
 } from '@centaur/sdk';
 import { agentOptions } from './agent-args.ts';
-import type { Connection, RunMessage } from './connection.ts';
+import { type Connection, plainText, type RunMessage } from './connection.ts';
 import type { CallMessage, HostErrorInfo, HostRetry, ResponseError, TransactionMessage } from '../protocol/messages.ts';
 import { createTransactionCalls, type RunTransaction } from './transaction-calls.ts';
 
@@ -38,6 +38,13 @@ export interface Outsiders {
 
 /** Calls of one run that nobody has answered. */
 const OPEN_MOST = 10_000;
+/** Characters of one burst, which takes several times as much memory. */
+const BURST_MOST = 12 * 1024 * 1024;
+const NAME_MOST = 256;
+/** Failures that are remembered, for the error that the handler may make of one. */
+const FAILURES_MOST = 1000;
+/** Characters of what comes with a line of the log. */
+const FIELDS_MOST = 16_384;
 /** Lines of the log, a second. */
 const LOGS_MOST = 200;
 
@@ -67,6 +74,9 @@ export function serveRun(
   /** What calls have failed with, for the error that the handler may make of it. */
   const failures = new Map<string, Error>();
   let burst: RunMessage[] = [];
+  let burstSize = 0;
+  /** Runs that this one has started: the only ones that it may wait for. */
+  const ours = new Set<string>();
   let open = 0;
   /** Messages sent to the run, and how many of them the host says it has taken. */
   let sent = 0;
@@ -131,14 +141,17 @@ export function serveRun(
     });
 
     /** A burst is taken whole: the calls in it are made before any of them is answered. */
-    function receive(message: RunMessage): void {
+    function receive(message: RunMessage, size: number): void {
       burst.push(message);
+      burstSize += size;
+      if (burstSize > BURST_MOST) return void connection.close(new Error('it sent more of one run than is kept, without coming to rest'));
       if (burst.length > OPEN_MOST)
         return void connection.close(new Error(`it sent ${OPEN_MOST} messages of one run without coming to rest`));
       const last = message.type === 'workflow.result' || message.type === 'workflow.error';
       if (message.rest !== true && !last) return;
       const whole = burst;
       burst = [];
+      burstSize = 0;
       for (const each of whole) {
         if (ended) return;
         handle(each);
@@ -155,9 +168,11 @@ export function serveRun(
         case 'workflow.result':
           abandonSteps();
           return finish(() => resolve(message.result));
-        case 'workflow.error':
+        case 'workflow.error': {
           abandonSteps();
-          return finish(() => reject(failureOf(message)));
+          const failure = failureOf(message);
+          return finish(() => reject(failure));
+        }
         case 'ctx.rest':
         case 'workflow.input':
           return;
@@ -167,10 +182,10 @@ export function serveRun(
           if (run.live)
             outsiders.metric({
               workflow: workflow.name,
-              kind: String(message.kind),
-              name: String(message.name),
-              value: Number(message.value),
-              labels: message.labels ?? {},
+              kind: plainText(message.kind),
+              name: plainText(message.name),
+              value: typeof message.value === 'number' ? message.value : Number.NaN,
+              labels: plainLabels(message.labels),
             });
           return;
         case 'ctx.patch':
@@ -187,12 +202,12 @@ export function serveRun(
       try {
         perform(message);
       } catch (error) {
-        refuse(message.request_id, error as Error);
+        refuse(plainText(message.request_id).slice(0, 20), error as Error);
       }
     }
 
     function perform(message: CallMessage | TransactionMessage): void {
-      const id = text(message.request_id, 'request_id');
+      const id = text(message.request_id, 'request_id', 20);
       switch (message.type) {
         case 'ctx.step.get':
           return beginStep(text(message.step, 'step'), id, message, undefined);
@@ -217,8 +232,8 @@ export function serveRun(
           return answerWith(
             id,
             ctx.waitForEvent(text(message.step, 'step'), {
-              eventType: text(message.event_type, 'event_type'),
-              ...(message.correlation_id == null ? {} : { correlationId: text(message.correlation_id, 'correlation_id') }),
+              eventType: text(message.event_type, 'event_type', 512),
+              ...(message.correlation_id == null ? {} : { correlationId: text(message.correlation_id, 'correlation_id', 512) }),
               ...timeoutOf(message.timeout_seconds),
             }),
           );
@@ -226,13 +241,25 @@ export function serveRun(
           return answerWith(id, startChild(message));
         case 'ctx.workflow.wait':
           number(message.step);
-          return answerWith(id, waitForChild(message.step, text(message.child_run_id, 'child_run_id'), message.timeout_seconds));
+          return answerWith(
+            id,
+            waitForChild(message.step, ofOurs({ run_id: text(message.child_run_id, 'child_run_id') }).run_id, message.timeout_seconds),
+          );
         case 'ctx.agent.start':
           number(message.step);
-          return answerWith(id, ctx.startAgent(text(message.step, 'step'), agentOptions(message.args).options));
+          return answerWith(
+            id,
+            ctx.startAgent(text(message.step, 'step'), agentOptions(message.args).options).then((agent) => {
+              ours.add(agent.run_id);
+              return agent;
+            }),
+          );
         case 'ctx.agent.wait':
           number(message.step);
-          return answerWith(id, ctx.waitForAgent(text(message.step, 'step'), started(message.agent), timeoutOf(message.timeout_seconds)));
+          return answerWith(
+            id,
+            ctx.waitForAgent(text(message.step, 'step'), ofOurs(startedAgent(message.agent)), timeoutOf(message.timeout_seconds)),
+          );
         case 'ctx.agent_turn': {
           const { options, timeoutMs } = agentOptions(message.args);
           const name = message.step ?? 'agent_turn';
@@ -256,14 +283,14 @@ export function serveRun(
           number(name);
           return answerWith(
             id,
-            ctx.postToSlack(text(message.channel, 'channel'), String(message.text), { ...slackOptions(message.args ?? {}), name }),
+            ctx.postToSlack(text(message.channel, 'channel'), plainText(message.text), { ...slackOptions(message.args ?? {}), name }),
           );
         }
         case 'ctx.update_slack': {
           const { channel, ts, text: says, blocks } = message.message;
-          const name = message.step ?? `update_slack_${String(channel)}`;
+          const name = message.step ?? `update_slack_${plainText(channel)}`;
           number(name);
-          const update = { channel: text(channel, 'channel'), ts: text(ts, 'ts'), text: String(says ?? '') };
+          const update = { channel: text(channel, 'channel'), ts: text(ts, 'ts'), text: plainText(says) };
           return answerWith(id, ctx.updateSlack(Array.isArray(blocks) ? { ...update, blocks } : update, { name }));
         }
         case 'ctx.tx.begin':
@@ -339,16 +366,23 @@ export function serveRun(
           settle?.reject(new NonRetryableError(`the handler ended before step "${name}" did`, { code: 'STEP_ABANDONED' }));
     }
 
+    /** The id of another's run may be known: its result is not for everybody. */
+    function ofOurs<T extends { readonly run_id: string }>(run: T): T {
+      if (ours.has(run.run_id)) return run;
+      throw Object.assign(new Error(`run ${run.run_id} was not started by this run, which alone may wait for it`), { code: 'NOT_A_CHILD' });
+    }
+
     async function startChild(message: Extract<CallMessage, { type: 'ctx.workflow.start' }>): Promise<unknown> {
       const child = text(message.workflow_name, 'workflow_name');
       const name = message.step ?? `start_${child}`;
       number(name);
       const { idempotency_key: key } = message;
       if (key != null) {
-        const started = await ctx.step(name, () =>
-          outsiders.startRun({ workflow_name: child, input: message.input, trigger_key: text(key, 'idempotency_key') }),
-        );
-        return { workflow_name: child, run_id: started.run_id, task_id: started.run_id, created: started.created };
+        // of its own workflow: no schedule's key, no webhook's, and none of another
+        const own = `workflow:${workflow.name}:${text(key, 'idempotency_key', 300)}`;
+        const run = await ctx.step(name, () => outsiders.startRun({ workflow_name: child, input: message.input, trigger_key: own }));
+        ours.add(run.run_id);
+        return { workflow_name: child, run_id: run.run_id, task_id: run.run_id, created: run.created };
       }
       const { run_id: childId } = await ctx.startWorkflow(name, {
         workflow: child,
@@ -358,6 +392,7 @@ export function serveRun(
         ...(message.concurrency_key == null ? {} : { concurrencyKey: message.concurrency_key }),
         ...(message.run_at == null ? {} : { runAt: message.run_at }),
       } as Parameters<WorkflowContext['startWorkflow']>[1]);
+      ours.add(childId);
       return { workflow_name: child, run_id: childId, task_id: childId, created: true };
     }
 
@@ -404,6 +439,11 @@ export function serveRun(
       open -= 1;
       sent += 1;
       failures.set(id, error);
+      if (failures.size > FAILURES_MOST)
+        for (const [oldest] of failures) {
+          failures.delete(oldest);
+          break;
+        }
       connection.send({
         type: 'ctx.response',
         run_id: runId,
@@ -431,10 +471,10 @@ export function serveRun(
           message: 'a handler threw',
           run_id: runId,
           workflow_name: workflow.name,
-          traceback: String(traceback).slice(0, 8000),
+          traceback: plainText(traceback).slice(0, 8000),
         });
       const cause = error?.request_id === undefined ? undefined : failures.get(error.request_id);
-      if (error === undefined) return new Error(String(message), { cause });
+      if (error === undefined) return new Error(plainText(message), { cause });
       if (cause !== undefined && cause.message === error.message) return cause;
       return Object.assign(thrown(error), { cause });
     }
@@ -448,7 +488,7 @@ export function serveRun(
       logs.count += 1;
       if (logs.count > LOGS_MOST) return;
       const say = level === 'debug' || level === 'warn' || level === 'error' ? ctx.log[level] : ctx.log.info;
-      say(String(message), typeof fields === 'object' && fields !== null ? fields : {});
+      say(plainText(message).slice(0, FIELDS_MOST), plainFields(fields));
     }
   });
 }
@@ -484,7 +524,7 @@ function timeoutOf(seconds: unknown): { readonly timeout?: number } {
   return seconds == null ? {} : { timeout: finite(seconds, 'timeout_seconds') * 1000 };
 }
 
-function started(value: unknown): Parameters<WorkflowContext['waitForAgent']>[1] {
+function startedAgent(value: unknown): Parameters<WorkflowContext['waitForAgent']>[1] {
   const { execution_id: execution, thread_key: thread, run_id: run } = (value ?? {}) as Record<string, unknown>;
   return {
     execution_id: text(execution, 'agent.execution_id'),
@@ -507,8 +547,8 @@ function slackOptions(args: Readonly<Record<string, unknown>>) {
 /** What a step's function, or the handler, threw: its name and code decide about retries. */
 function thrown(info: HostErrorInfo | undefined): Error {
   const { name = 'Error', code = 'ERROR', message = '' } = (info ?? {}) as Partial<HostErrorInfo>;
-  if (info?.non_retryable === true) return new NonRetryableError(String(message), { code: String(code) });
-  return Object.assign(new Error(String(message)), { name: String(name).slice(0, 128), code: String(code).slice(0, 128) });
+  if (info?.non_retryable === true) return new NonRetryableError(plainText(message), { code: plainText(code) });
+  return Object.assign(new Error(plainText(message)), { name: plainText(name).slice(0, 128), code: plainText(code).slice(0, 128) });
 }
 
 function infoOf(error: Error): ResponseError {
@@ -522,8 +562,25 @@ function infoOf(error: Error): ResponseError {
   return { name: 'WorkflowError', ...base };
 }
 
-function text(value: unknown, field: string): string {
-  if (typeof value === 'string' && value !== '') return value;
+/** Fields of a log line, where they are not too much for one. */
+function plainFields(fields: unknown): Readonly<Record<string, unknown>> {
+  if (typeof fields !== 'object' || fields === null) return {};
+  try {
+    return JSON.stringify(fields).length <= FIELDS_MOST ? (fields as Record<string, unknown>) : { fields_dropped: 'too long' };
+  } catch {
+    return { fields_dropped: 'too deep' };
+  }
+}
+
+function plainLabels(labels: unknown): Readonly<Record<string, string>> {
+  if (typeof labels !== 'object' || labels === null) return {};
+  return Object.fromEntries(Object.entries(labels).map(([name, value]) => [name, plainText(value)]));
+}
+
+function text(value: unknown, field: string, most = NAME_MOST): string {
+  if (typeof value === 'string' && value !== '' && value.length <= most) return value;
+  if (typeof value === 'string' && value !== '')
+    throw Object.assign(new Error(`${field}: at most ${most} characters`), { code: 'INVALID_REQUEST' });
   throw Object.assign(new Error(`${field}: expected text`), { code: 'INVALID_REQUEST' });
 }
 

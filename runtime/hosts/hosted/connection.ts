@@ -6,15 +6,21 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Duplex, Readable, Writable } from 'node:stream';
-import { type Discovery, type FromHost, LINE_MOST, type ToHost } from '../protocol/messages.ts';
+import type { Discovery, FromHost, ToHost } from '../protocol/messages.ts';
 
 /** What a host sends about one run. */
 export type RunMessage = Extract<FromHost, { readonly run_id: string }> & { readonly rest?: boolean; readonly taken?: number };
 
+export interface RunListener {
+  /** @param size of the line, in characters */
+  message(message: RunMessage, size: number): void;
+  lost(reason: Error): void;
+}
+
 export interface Connection {
   send(message: ToHost): void;
   /** Messages of this run go to `listener` until it is taken off again. */
-  attach(runId: string, listener: { message(message: RunMessage): void; lost(reason: Error): void }): () => void;
+  attach(runId: string, listener: RunListener): () => void;
   /** When nothing of an earlier stay of this run can be on its way any more. */
   settled(runId: string): Promise<void>;
   readonly runs: number;
@@ -46,12 +52,14 @@ const WINDOW_MS = 100;
 const WINDOW_BYTES = 8 * 1024 * 1024;
 const WINDOW_LINES = 20_000;
 const LEFT_MOST = 1000;
-/** Problems of a host's lines that are logged; the rest is counted. */
+/** Of what a host says: a value is 1 MiB at most. */
+const LINE_MOST = 4 * 1024 * 1024;
+/** Lines that are no message: more are no mistake. */
 const WARNINGS_MOST = 20;
 
 export function createConnection(options: ConnectionOptions): Connection {
   const { input, output } = options;
-  const runs = new Map<string, { message(message: RunMessage): void; lost(reason: Error): void }>();
+  const runs = new Map<string, RunListener>();
   let closed: Error | undefined;
   let discovering: ((found: Discovery) => void) | undefined;
   /** Runs that left before their end: the host may be saying something about them just now. */
@@ -67,7 +75,13 @@ export function createConnection(options: ConnectionOptions): Connection {
   let said = 0;
   const lines = createLines((line) => {
     said += 1;
-    read(line);
+    if (closed !== undefined) return;
+    try {
+      read(line);
+    } catch (error) {
+      // whatever a host says ends at most the host
+      fail(`it sent what cannot be served: ${(error as Error).message}`);
+    }
   }, fail);
   output.on('data', (chunk: Buffer) => {
     heardAt = performance.now();
@@ -165,16 +179,17 @@ export function createConnection(options: ConnectionOptions): Connection {
         return;
       }
       case 'host.error':
-        return warn(`${String(message.message).slice(0, 2000)}`);
+        return warn(plainText(message.message).slice(0, 2000));
       default:
         // of a run that has left this process: nobody waits for it
-        if (typeof message.run_id === 'string') runs.get(message.run_id)?.message(message);
+        if (typeof message.run_id === 'string') runs.get(message.run_id)?.message(message, line.length);
     }
   }
 
   function warn(text: string): void {
     warnings += 1;
-    if (warnings <= WARNINGS_MOST) options.onWarning(text);
+    if (warnings > WARNINGS_MOST) return fail(`it sent more than ${WARNINGS_MOST} lines that are no messages`);
+    options.onWarning(text);
   }
 
   return {
@@ -252,4 +267,9 @@ function createLines(onLine: (line: string) => void, fail: (why: string) => void
 /** A line over one socket. */
 export function connectionOf(socket: Duplex, options: Omit<ConnectionOptions, 'input' | 'output'>): Connection {
   return createConnection({ ...options, input: socket, output: socket });
+}
+
+/** Of a value that should be text: what a host sends may be anything, and to make text of an object runs what is in it. */
+export function plainText(value: unknown): string {
+  return typeof value === 'string' ? value : typeof value === 'number' || typeof value === 'boolean' ? String(value) : '';
 }

@@ -18,7 +18,7 @@ import { watchDirectories } from '../node/watch.ts';
 import type { LoadedWorkflow } from '../node/definition.ts';
 import { positionAt } from '../node/position.ts';
 import { monotonic, type Outsiders, serveRun } from './bridge.ts';
-import type { Connection } from './connection.ts';
+import { type Connection, plainText } from './connection.ts';
 import { createKnown } from './known.ts';
 import type { HostProcess, HostProgram } from './launch.ts';
 import { type Metadata, MetadataError, onlyWorkflow, readMetadata } from './metadata.ts';
@@ -42,8 +42,10 @@ export interface HostsOptions {
   readonly stateDir: string;
   /** Where the code runs, as far as that may decide what it is: part of the key of what is kept. */
   readonly place?: string;
-  /** Starts a process for a workflow. */
-  launch(program: HostProgram, workflow: string, onClose: (reason: Error) => void): Promise<HostProcess>;
+  /**
+   * Starts a process for a workflow. To `ask` a file what it is, it is started with nothing that the workflow may use: the file may claim to be any.
+   */
+  launch(program: HostProgram, workflow: string, onClose: (reason: Error) => void, purpose: 'ask' | 'run'): Promise<HostProcess>;
   /** Whether a process of this workflow that has been running may go on as it is. Default: yes. */
   isCurrent?(workflow: string): Promise<boolean>;
   readonly watch?: boolean;
@@ -130,8 +132,18 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
         directories.push(...tree.directories);
         const { views: all, problems: unnamed } = viewsOf(tree);
         unreadable.push(...tree.problems, ...unnamed);
-        for (const view of all) {
+        const owners = new Map<string, string>();
+        for (const view of inOrderOfClaims(root, all)) {
           if (options.languages !== undefined && !options.languages.includes(view.language)) continue;
+          const owner = owners.get(view.name);
+          if (owner !== undefined) {
+            unreadable.push({
+              file: path.join(root, view.file),
+              message: `the workflow "${view.name}" is also in ${path.join(root, owner)}, which is the one in service; rename one of them`,
+            });
+            continue;
+          }
+          owners.set(view.name, view.file);
           const key = `${root}\0${view.file}`;
           const before = entries.get(key);
           found.set(key, before?.key === view.key && before.problem === undefined ? before : { root, view });
@@ -158,7 +170,13 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
     serveThese(selected.workflows);
   }
 
-  /** Asks a file for its workflow, in the process that will run it. */
+  /** Who has a name keeps it; else the first by path has it. No code of the others is run: a name decides about secrets. */
+  function inOrderOfClaims(root: string, views: readonly View[]): readonly View[] {
+    const has = (view: View): boolean => entries.get(`${root}\0${view.file}`)?.workflow?.name === view.name;
+    return [...views.filter(has), ...views.filter((view) => !has(view))];
+  }
+
+  /** Asks a file for its workflow, in a process for that alone. */
   async function ask(root: string, view: View, before: Entry | undefined): Promise<Entry> {
     const file = path.join(root, view.file);
     const sources = new Map([...view.files].map(([name, data]) => [path.join(root, name), data.toString()]));
@@ -168,20 +186,20 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
       const kept = known.get(view);
       if (kept !== undefined)
         return { ...entry, workflow: workflowOf(readMetadata(kept, view.name), view, file, pool), problem: undefined };
-      const { connection, release } = await pool.acquire();
+      const asked = await options.launch(programOf(root, view), view.name, () => {}, 'ask');
       try {
-        const told = onlyWorkflow(await connection.discover(DISCOVER_MS));
+        const told = onlyWorkflow(await asked.connection.discover(DISCOVER_MS));
         if (told === undefined) throw new Error('its host found no workflow in it');
         if ('message' in told) {
           const { message, line, column } = told;
           const place = { ...(typeof line === 'number' ? { line } : {}), ...(typeof column === 'number' ? { column } : {}) };
-          return broken({ file: originalOf(told.source_path, root, view) ?? file, ...place, message: String(message) });
+          return broken({ file: originalOf(told.source_path, root, view) ?? file, ...place, message: plainText(message) });
         }
         const metadata = readMetadata(told, view.name);
         known.set(view, told);
         return { ...entry, workflow: workflowOf(metadata, view, file, pool), problem: undefined };
       } finally {
-        release();
+        await asked.stop();
       }
     } catch (error) {
       if (!(error instanceof MetadataError)) return broken({ file, message: `its process did not start: ${(error as Error).message}` });
@@ -190,26 +208,29 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
     }
 
     function broken(problem: Problem): Entry {
-      void pool.trim();
       return { ...entry, workflow: before?.workflow, problem };
     }
   }
 
-  function poolOf(root: string, view: View): Pool {
-    const there = pools.get(view.key);
-    if (there !== undefined) return there;
-    const what: HostProgram = {
+  function programOf(root: string, view: View): HostProgram {
+    return {
       programs: program.folder,
       language: view.language,
       view: writeView(views, view),
       file: view.file,
       nodeModules: nearestModules(root),
     };
+  }
+
+  function poolOf(root: string, view: View): Pool {
+    const there = pools.get(view.key);
+    if (there !== undefined) return there;
+    const what = programOf(root, view);
     const pool = createPool({
       async launch(onClose) {
         await makeRoom();
         const began = performance.now();
-        const process = await options.launch(what, view.name, onClose);
+        const process = await options.launch(what, view.name, onClose, 'run');
         log({
           level: 'info',
           message: 'workflow host started',

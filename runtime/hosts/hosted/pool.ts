@@ -11,7 +11,7 @@ export interface PoolOptions {
   /** After so long, or so many runs, the next run gets a fresh one. */
   readonly serveMs: number;
   readonly serveRuns: number;
-  /** Whether what it was started with is still what it may use. Asked when it is at rest, at most once a minute. */
+  /** Whether what it was started with is still what it may use. Asked when a run begins on one that is at rest, not too often. */
   isCurrent(): Promise<boolean>;
   onEnd(reason: Error): void;
   /** When it has not been used for long, or is used again. */
@@ -40,10 +40,12 @@ interface Member {
   retired: boolean;
 }
 
-const CHECK_MS = 60_000;
+const CHECK_MS = 2000;
 
 export function createPool(options: PoolOptions): Pool {
   const members = new Set<Member>();
+  /** Ends that are under way. */
+  const ending = new Set<Promise<void>>();
   let current: Member | undefined;
   let starting: Promise<Member> | undefined;
   let idle: NodeJS.Timeout | undefined;
@@ -57,7 +59,7 @@ export function createPool(options: PoolOptions): Pool {
       members.delete(member);
       if (current === member) current = undefined;
       if (!member.retired) options.onEnd(reason);
-      void member.process.stop().catch(() => {});
+      stop(member);
     });
     member = { process, startedAt: performance.now(), checkedAt: performance.now(), runs: 0, served: 0, retired: false };
     if (closed) {
@@ -79,7 +81,15 @@ export function createPool(options: PoolOptions): Pool {
     if (current === member) current = undefined;
     if (member.runs > 0) return;
     members.delete(member);
-    void member.process.stop().catch(() => {});
+    stop(member);
+  }
+
+  function stop({ process }: Member): void {
+    const ended = process
+      .stop()
+      .catch(() => {})
+      .finally(() => ending.delete(ended));
+    ending.add(ended);
   }
 
   async function pick(): Promise<Member> {
@@ -156,8 +166,11 @@ export function createPool(options: PoolOptions): Pool {
       const all = [...members];
       members.clear();
       current = undefined;
-      for (const member of all) member.retired = true;
-      await Promise.all(all.map(({ process }) => process.stop().catch(() => {})));
+      for (const member of all) {
+        member.retired = true;
+        stop(member);
+      }
+      await Promise.all(ending);
     },
   };
 }

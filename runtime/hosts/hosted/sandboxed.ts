@@ -8,7 +8,7 @@ import path from 'node:path';
 import { type Installation, revokeLease } from '@centaur/kernel/vault';
 import { readProcess } from '../../sandbox/local/processes.ts';
 import type { SandboxBackend, SandboxLimits } from '../../sandbox/types.ts';
-import { closeHostAccess, type HostAccess, isCurrent, openHostAccess, principalOfWorkflow } from './access.ts';
+import { closeHostAccess, type HostAccess, isCurrent, namesOnly, openHostAccess, principalOfWorkflow } from './access.ts';
 import { type HostProcess, type HostProgram, type LaunchOptions, launchSandboxed } from './launch.ts';
 
 export interface SandboxedLauncherOptions {
@@ -28,7 +28,7 @@ export interface SandboxedLauncherOptions {
 }
 
 export interface SandboxedLauncher {
-  launch(program: HostProgram, workflow: string, onClose: (reason: Error) => void): Promise<HostProcess>;
+  launch(program: HostProgram, workflow: string, onClose: (reason: Error) => void, purpose: 'ask' | 'run'): Promise<HostProcess>;
   isCurrent(workflow: string): Promise<boolean>;
   close(): Promise<void>;
 }
@@ -44,7 +44,7 @@ const OWNER = 'worker';
 export function createSandboxedLauncher(options: SandboxedLauncherOptions): SandboxedLauncher {
   const { backend, installation, log } = options;
   const socketDir = path.join(options.stateDir, `s${process.pid}`);
-  fs.rmSync(socketDir, { recursive: true, force: true });
+  removeSockets(options.stateDir);
   fs.mkdirSync(socketDir, { recursive: true, mode: 0o711 });
   const owner = `${hostname()}:${process.pid}:${readProcess(process.pid)?.started ?? 0}`;
   /** By workflow: what its latest process was given. */
@@ -53,7 +53,7 @@ export function createSandboxedLauncher(options: SandboxedLauncherOptions): Sand
   timer.unref();
   void sweep();
 
-  async function launch(program: HostProgram, workflow: string, onClose: (reason: Error) => void): Promise<HostProcess> {
+  const launch: SandboxedLauncher['launch'] = async (program, workflow, onClose, purpose) => {
     let access: HostAccess | undefined;
     const giveBack = async (): Promise<void> => {
       if (access === undefined || installation === undefined) return;
@@ -73,12 +73,16 @@ export function createSandboxedLauncher(options: SandboxedLauncherOptions): Sand
         socketDir,
         limits: options.limits,
         labels: { [LABEL]: workflow, [OWNER]: owner },
-        relays: [
-          { port: FIREWALL_PORT, to: options.firewall },
-          { port: POSTGRES_PORT, to: options.postgres },
-        ],
+        relays:
+          purpose === 'ask'
+            ? []
+            : [
+                { port: FIREWALL_PORT, to: options.firewall },
+                { port: POSTGRES_PORT, to: options.postgres },
+              ],
         async access(source) {
           if (installation === undefined) return { env: {}, caPem: undefined };
+          if (purpose === 'ask') return { env: await namesOnly(installation, workflow), caPem: undefined };
           access = await openHostAccess(installation, workflow, { source, relayPort: FIREWALL_PORT });
           if (access === undefined) return { env: {}, caPem: undefined };
           given.set(workflow, access);
@@ -98,7 +102,7 @@ export function createSandboxedLauncher(options: SandboxedLauncherOptions): Sand
       await giveBack();
       throw error;
     }
-  }
+  };
 
   /** A worker that was killed leaves its sandboxes behind. */
   async function sweep(): Promise<void> {
@@ -126,6 +130,16 @@ export function createSandboxedLauncher(options: SandboxedLauncherOptions): Sand
       fs.rmSync(socketDir, { recursive: true, force: true });
     },
   };
+}
+
+/** Of processes that were killed, and of an earlier one with this number. */
+function removeSockets(stateDir: string): void {
+  if (!fs.existsSync(stateDir)) return;
+  for (const name of fs.readdirSync(stateDir)) {
+    const pid = Number(/^s(\d+)$/.exec(name)?.[1]);
+    if (pid === process.pid || (pid > 0 && readProcess(pid) === undefined))
+      fs.rmSync(path.join(stateDir, name), { recursive: true, force: true });
+  }
 }
 
 /** One of another machine is for that machine to end. */

@@ -38,18 +38,13 @@ const SKIPPED_FOLDERS = new Set(['node_modules', '__pycache__']);
 const NODE = /\.(?:ts|mts|js|mjs)$/;
 const PYTHON = /\.py$/;
 const NO_WORKFLOW = /\.test\.|\.d\.m?ts$|(?:^|\/)test_[^/]*\.py$|(?:^|\/)conftest\.py$/;
-/** The name must stand in the file as plain text: it decides whose secrets the process gets, before any of its code runs. */
-const NAMES: Readonly<Record<View['language'], readonly RegExp[]>> = {
-  node: [
-    /^export\s+(?:const|let|var)\s+WORKFLOW_NAME\b[^=]*=\s*(['"`])([^'"`\n]*)\1/m,
-    /\bdefineWorkflow\b[\s\S]*?\(\s*\{[\s\S]*?\bname\s*:\s*(['"`])([^'"`\n]*)\1/,
-  ],
-  python: [/^WORKFLOW_NAME\b[^=\n]*=\s*[rR]?(['"])([^'"\n]*)\1/m],
-};
-const MARKS: Readonly<Record<View['language'], RegExp>> = {
-  node: /\bWORKFLOW_NAME\b|\bdefineWorkflow\s*(?:<[^>]*>)?\s*\(/,
-  python: /^WORKFLOW_NAME\b[^=\n]*=|^PROMPT\b[^=\n]*=[^]*^SLACK_CHANNEL\b[^=\n]*=|^SLACK_CHANNEL\b[^=\n]*=[^]*^PROMPT\b[^=\n]*=/m,
-};
+/** Code that is longer is somebody's data. */
+const CODE_MOST = 1024 * 1024;
+/** How far behind `defineWorkflow` its name may stand. */
+const DEFINITION_MOST = 4000;
+const EXPORTED_NAME = /^export[ \t]+(?:const|let|var)[ \t]+WORKFLOW_NAME\b[^=\n]*=[ \t]*(['"`])([^'"`\n]*)\1/m;
+const DEFINED_NAME = /\bname[ \t]*:[ \t]*(['"`])([^'"`\n]*)\1/;
+const PYTHON_NAME = /^WORKFLOW_NAME\b[^=\n]*=[ \t]*[rR]?(['"])([^'"\n]*)\1/m;
 
 /** @throws the file system's error when the root cannot be read */
 export function readTree(root: string): Tree {
@@ -57,6 +52,7 @@ export function readTree(root: string): Tree {
   const directories: string[] = [];
   const problems: { file: string; message: string }[] = [];
   const visited = new Set<string>();
+  const realRoot = fs.realpathSync(root);
   let bytes = 0;
   const visit = (directory: string): void => {
     const real = fs.realpathSync(directory);
@@ -68,7 +64,9 @@ export function readTree(root: string): Tree {
       if (name.startsWith('.') || SKIPPED_FOLDERS.has(name)) continue;
       const full = path.join(directory, name);
       try {
-        // links are followed: a ConfigMap of Kubernetes mounts each file as one
+        // links are followed within the folder: a ConfigMap of Kubernetes mounts each file as one. What is elsewhere may be the server's own
+        const real = fs.realpathSync(full);
+        if (!real.startsWith(realRoot + path.sep)) throw new Error(`it is a link to ${real}, outside of the folder: copy what it needs`);
         const stat = fs.statSync(full);
         if (stat.isDirectory()) visit(full);
         else if (stat.isFile()) {
@@ -90,12 +88,15 @@ export function readTree(root: string): Tree {
 /** The workflow files of a tree, each with its view; and those that cannot have one. */
 export function viewsOf(tree: Tree): { readonly views: readonly View[]; readonly problems: readonly { file: string; message: string }[] } {
   const texts = new Map<string, string>();
-  for (const [file, data] of tree.files) if (NODE.test(file) || PYTHON.test(file)) texts.set(file, data.toString());
+  for (const [file, data] of tree.files)
+    if ((NODE.test(file) || PYTHON.test(file)) && data.length <= CODE_MOST) texts.set(file, data.toString());
   const found = [...texts].flatMap(([file, text]) => {
     const language = PYTHON.test(file) ? ('python' as const) : ('node' as const);
-    if (NO_WORKFLOW.test(file) || file.split('/').some((part) => part.startsWith('_')) || !MARKS[language].test(text)) return [];
-    return [{ file, language, name: nameIn(text, language, file) }];
+    if (NO_WORKFLOW.test(file) || file.split('/').some((part) => part.startsWith('_'))) return [];
+    const name = language === 'python' ? pythonName(text, file) : nodeName(text);
+    return name === 'none' ? [] : [{ file, language, name: name.text }];
   });
+  const mentioned = new Map([...texts].map(([file, text]) => [file, importedNames(text)]));
   const workflows = new Set(found.map(({ file }) => file));
   const problems: { file: string; message: string }[] = [];
   const views = found.flatMap(({ file, language, name }): View[] => {
@@ -109,40 +110,60 @@ export function viewsOf(tree: Tree): { readonly views: readonly View[]; readonly
       });
       return [];
     }
-    const files = visibleTo(file, tree.files, texts, workflows);
+    const files = visibleTo(file, tree.files, mentioned, workflows);
     return [{ file, language, name, files, key: keyOf(file, files) }];
   });
   return { views, problems };
 }
 
-/** A prompt and a channel are a workflow of the first generation, called after its file. */
-function nameIn(text: string, language: View['language'], file: string): string | undefined {
-  for (const pattern of NAMES[language]) {
-    const name = pattern.exec(text)?.[2];
-    if (name !== undefined) return name;
+/** What a file says of itself: no workflow, or one, with its name where that stands there as plain text. */
+type Said = 'none' | { readonly text: string | undefined };
+
+/** The name must stand in the file as plain text: it decides whose secrets the process gets, before any of its code runs. */
+function nodeName(text: string): Said {
+  const exported = EXPORTED_NAME.exec(text)?.[2];
+  if (exported !== undefined) return { text: exported };
+  for (let at = text.indexOf('defineWorkflow'); at >= 0; at = text.indexOf('defineWorkflow', at + 1)) {
+    const behind = text.slice(at + 'defineWorkflow'.length, at + DEFINITION_MOST);
+    // called, and not only imported
+    if (/^\s*[(<]/.test(behind.slice(0, 200))) return { text: DEFINED_NAME.exec(behind)?.[2] };
   }
-  if (language === 'python' && !/^WORKFLOW_NAME\b/m.test(text)) return path.basename(file, '.py');
-  return undefined;
+  return /\bWORKFLOW_NAME\b/.test(text) ? { text: undefined } : 'none';
+}
+
+/** A prompt and a channel are a workflow of the first generation, called after its file. */
+function pythonName(text: string, file: string): Said {
+  if (/^WORKFLOW_NAME\b[^=\n]*=/m.test(text)) return { text: PYTHON_NAME.exec(text)?.[2] };
+  const prompt = /^PROMPT\b[^=\n]*=/m.test(text) && /^SLACK_CHANNEL\b[^=\n]*=/m.test(text);
+  return prompt ? { text: path.basename(file, '.py') } : 'none';
+}
+
+/** Every word on a line that imports. */
+function importedNames(text: string): ReadonlySet<string> {
+  const words = new Set<string>();
+  for (const line of text.split('\n'))
+    if (/\b(?:from|import|require)\b/.test(line)) for (const word of line.split(/[^\w$-]+/)) words.add(word);
+  return words;
 }
 
 function visibleTo(
   file: string,
   all: ReadonlyMap<string, Buffer>,
-  texts: ReadonlyMap<string, string>,
+  mentioned: ReadonlyMap<string, ReadonlySet<string>>,
   workflows: ReadonlySet<string>,
 ): ReadonlyMap<string, Buffer> {
   const seen = new Set([...all.keys()].filter((each) => each === file || !workflows.has(each)));
-  const wanted = (): string | undefined =>
-    [...workflows].find((other) => {
-      if (seen.has(other)) return false;
-      const stem = path
-        .basename(other)
-        .replace(/\.[^.]+$/, '')
-        .replaceAll(/[$()*+.?[\\\]^{|}]/g, String.raw`\$&`);
-      const imported = new RegExp(String.raw`^\s*(?:from|import)\b[^\n]*\b${stem}\b|['"][^'"\n]*\b${stem}(?:\.[mc]?[jt]s)?['"]`, 'm');
-      return [...seen].some((each) => imported.test(texts.get(each) ?? ''));
-    });
-  for (let other = wanted(); other !== undefined; other = wanted()) seen.add(other);
+  const stems = [...workflows].map((other) => ({ other, stem: path.basename(other).replace(/\.[^.]+$/, '') }));
+  const waiting = [...seen];
+  for (let each = waiting.pop(); each !== undefined; each = waiting.pop()) {
+    const words = mentioned.get(each);
+    if (words === undefined) continue;
+    for (const { other, stem } of stems)
+      if (!seen.has(other) && words.has(stem)) {
+        seen.add(other);
+        waiting.push(other);
+      }
+  }
   return new Map([...all].filter(([each]) => seen.has(each)));
 }
 

@@ -1,0 +1,106 @@
+/** `centaur up` in an empty home, with each workflow in a sandbox of its own, and a shell beside it that calls it with curl. */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { createLocalBackend } from '../../runtime/sandbox/local/index.ts';
+import { createPlace, type Finished, type Place } from '../support/cli.ts';
+import { eventually } from '../support/wait.ts';
+
+export const SAMPLES = path.join(import.meta.dirname, '../../runtime/hosts/python/samples');
+
+// oxlint-disable-next-line typescript/no-explicit-any -- answers of many shapes
+type Answer = any;
+
+export interface Server extends AsyncDisposable {
+  readonly place: Place;
+  readonly url: string;
+  /** What it has logged so far. */
+  readonly log: () => string;
+  /** Copies a sample of the original's documents among the workflow files. */
+  serve(sample: string): void;
+  /** Runs a command that has to succeed, and gives its standard output. */
+  centaur(...args: readonly string[]): Promise<string>;
+  secret(name: string, value: string, ...args: readonly string[]): Promise<Finished>;
+  /** Runs a line as a shell does, with the variables of the original's documents, and reads the JSON it prints. */
+  shell(line: string): Promise<Answer>;
+  /** Of each workflow that is loaded, by name, the version. */
+  versions(): Promise<Readonly<Record<string, string>>>;
+  /** The run, once it has ended. */
+  ended(run: string): Promise<Answer>;
+  runsOf(workflow: string): Promise<readonly Answer[]>;
+}
+
+export interface ServerOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  /** Of centaur.yaml. */
+  readonly config?: string;
+  readonly samples: readonly string[];
+}
+
+export async function startServer({ env = {}, config, samples }: ServerOptions): Promise<Server> {
+  // agents reach the API by the port that was asked for
+  const place = createPlace({ CENTAUR_DEMO: '1', WORKFLOW_HOSTS: '', PORT: String(await freePort()), ...env });
+  const home = place.env['CENTAUR_HOME'] as string;
+  const serve = (sample: string) => copyFileSync(path.join(SAMPLES, sample), path.join(place.folder, 'workflows', path.basename(sample)));
+  for (const sample of samples) serve(sample);
+  if (config !== undefined) writeFileSync(path.join(place.folder, 'centaur.yaml'), config);
+  const { url, output, child, finished } = await place.serve('up');
+  const key = readFileSync(path.join(home, 'admin.key'), 'utf8').trim();
+  const shell = async (line: string): Promise<Answer> => {
+    const variables = { ...place.env, CENTAUR_API_URL: url, CENTAUR_API_KEY: key };
+    const { stdout } = await promisify(execFile)('bash', ['-c', line], { env: variables });
+    return JSON.parse(stdout);
+  };
+  const get = (at: string) => shell(`curl -s "$CENTAUR_API_URL${at}" -H "X-Api-Key: $CENTAUR_API_KEY"`);
+  const centaur = async (...args: readonly string[]) => {
+    const { code, stdout, stderr } = await place.run(args);
+    assert.equal(code, 0, `centaur ${args.join(' ')}\n${stdout}${stderr}`);
+    return stdout;
+  };
+
+  return {
+    place,
+    url,
+    log: () => output.stdout + output.stderr,
+    serve,
+    centaur,
+    secret: (name, value, ...args) => place.run(['secrets', 'set', name, '--value-stdin', ...args], { stdin: value }),
+    shell,
+    async versions() {
+      const { items } = await get('/workflows');
+      return Object.fromEntries(items.map((each: Answer) => [each.name, each.version]));
+    },
+    async ended(run) {
+      let seen: Answer;
+      await eventually(
+        async () => {
+          seen = await get(`/workflows/runs/${run}`);
+          return ['completed', 'failed', 'cancelled', 'stuck'].includes(seen.status);
+        },
+        { timeoutMs: 60_000, what: `run ${run} to end` },
+      );
+      return seen;
+    },
+    runsOf: async (workflow) => (await get(`/workflows/runs?workflow_name=${workflow}`)).items,
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGTERM');
+      await finished;
+      // they are meant to outlive their server
+      await createLocalBackend({ stateDir: path.join(home, 'sandboxes') }).shutdown();
+      await place[Symbol.asyncDispose]();
+    },
+  };
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
