@@ -35,6 +35,8 @@ export const ENGINE_ERRORS = {
   CRASH_LOOP: 500,
   /** The process that holds the workflow's code ended while it ran this. */
   HOST_CRASHED: 500,
+  /** No process for the workflow's code could be started just now. */
+  HOST_UNAVAILABLE: 503,
 } as const;
 
 export type EngineErrorCode = keyof typeof ENGINE_ERRORS;
@@ -65,3 +67,13 @@ export class HostCrashedError extends EngineError {
 }
 
 export const HOST_CRASHES_MAX = 3;
+
+/** No process could be started for it: nobody's fault but the machine's. The run goes on when one can, and no crash is counted. */
+export class HostUnavailableError extends EngineError {
+  readonly delayMs: number;
+  constructor(message: string, delayMs: number, options?: ErrorOptions) {
+    super('HOST_UNAVAILABLE', message, options);
+    this.name = 'HostUnavailableError';
+    this.delayMs = delayMs;
+  }
+}

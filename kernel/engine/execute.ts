@@ -4,7 +4,7 @@ import { classifyFailure, type Queryable, sqlState } from '../store/index.ts';
 import { type ContextHost, createContext, never, thrownBy } from './context.ts';
 import type { Core } from './core.ts';
 import { pushWrite, workflowFor } from './core.ts';
-import { EngineError, HOST_CRASHES_MAX, HostCrashedError } from './errors.ts';
+import { EngineError, HOST_CRASHES_MAX, HostCrashedError, HostUnavailableError } from './errors.ts';
 import { FencedError, type Of, type StartRow, type Write } from './flush.ts';
 import { type Call, createFrame, type Frame, type FrameHost, type FrameRun, type HistoryRow, type Mismatch } from './frame.ts';
 import { toJson, toStoredError } from './json.ts';
@@ -96,7 +96,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
   function execute(run: FrameRun & { readonly crashes: number }, history: readonly HistoryRow[]): void {
     const frame = createFrame(frameHost, run, history);
     core.frames.set(run.runId, frame);
-    if (frame.replaying) watchStall(frame);
+    if (frame.replaying) watchStall(frame, workflowFor(core, run.workflow, run.version)?.hosted !== undefined);
     void runHandler(frame, run.crashes);
   }
 
@@ -116,25 +116,31 @@ export function createExecutor(core: Core, waits: Waits): Executor {
       const result =
         workflow.hosted === undefined
           ? await workflow.handler((workflow.parseInput === undefined ? raw : await workflow.parseInput(raw)) as never, ctx)
-          : await workflow.hosted(raw, ctx, hostedRun(frame));
+          : await workflow.hosted(raw, ctx, hostedRun(frame, crashes));
       if (frame.closed) return;
       await frame.join();
       if (frame.closed || frame.unreached()) return;
       finish(frame, 'c', toJson(result, `result of ${run.workflow}`), null);
     } catch (error) {
       if (frame.closed) return;
-      if (error instanceof HostCrashedError && crashes + 1 < HOST_CRASHES_MAX) return resume(frame, error);
-      // steps whose function is gone with its process never end
-      if (!(error instanceof HostCrashedError)) await frame.join();
+      if (error instanceof HostUnavailableError) return resume(frame, error, { crashed: 0, delayMs: error.delayMs });
+      if (error instanceof HostCrashedError) {
+        if (crashes + 1 < HOST_CRASHES_MAX) return resume(frame, error, { crashed: 1, delayMs: 250 * (2 ** Math.min(crashes, 7) - 1) });
+        // steps whose function is gone with its process never end; what is being written comes first
+        if (!(await leave(frame))) return;
+        return end(frame, error, crashes > CRASHES_MAX);
+      }
+      await frame.join();
       if (!frame.closed) await end(frame, error, crashes > CRASHES_MAX);
     }
   }
 
-  function hostedRun(frame: Frame): HostedRun {
+  function hostedRun(frame: Frame, crashes: number): HostedRun {
     const { run, history } = frame;
     return {
       traceId: (run.traceId ?? run.runId).replaceAll('-', ''),
       seed: run.seed,
+      crashes,
       get live() {
         return frame.live;
       },
@@ -143,8 +149,9 @@ export function createExecutor(core: Core, waits: Waits): Executor {
       get leaseHeldUntil() {
         return core.leaseHeldUntil;
       },
-      onOutcome(rest) {
+      onOutcome(rest, isAtRest) {
         frame.rest = rest;
+        frame.isAtRest = isAtRest;
       },
       onClose(listener) {
         frame.onClose = listener;
@@ -153,12 +160,23 @@ export function createExecutor(core: Core, waits: Waits): Executor {
     };
   }
 
-  /** The process of its code is gone. What it had stored counts; it goes on from there, a little later each time. */
-  async function resume(frame: Frame, error: HostCrashedError): Promise<void> {
-    const { run } = frame;
+  /** Takes a run out of memory once all that it wrote is stored. False when this worker has lost it meanwhile. */
+  async function leave(frame: Frame): Promise<boolean> {
+    const { life } = core;
     frame.close();
-    // its last rows come first: whoever claims it must find them
-    while (frame.writing > 0 && !core.closed) await new Promise((resolve) => setTimeout(resolve, 5));
+    while (frame.writing > 0 && !core.closed && core.life === life) await new Promise((resolve) => setTimeout(resolve, 5));
+    return core.life === life && !core.closed;
+  }
+
+  /** The process of its code is gone. What it had stored counts; it goes on from there, a little later each time. */
+  async function resume(
+    frame: Frame,
+    error: EngineError,
+    { crashed, delayMs }: { readonly crashed: 0 | 1; readonly delayMs: number },
+  ): Promise<void> {
+    const { run } = frame;
+    const { workerId } = core;
+    if (!(await leave(frame))) return;
     core.log({
       level: 'warn',
       message: 'a run goes on in another process',
@@ -168,10 +186,10 @@ export function createExecutor(core: Core, waits: Waits): Executor {
     });
     await withFence(frame, (tx) =>
       tx.query(
-        `update workflow_runs set status = 's', owner = null, recoveries = recoveries + 1, error = $3::json,
-           (wake_at, held_until) = (select at, at from (select now() + make_interval(secs => 0.25 * 2 ^ least(recoveries, 7) - 0.25)) h(at))
+        `update workflow_runs set status = 's', owner = null, recoveries = recoveries + $4::int, error = $3::json,
+           (wake_at, held_until) = (select at, at from (select now() + make_interval(secs => $5)) h(at))
          where run_id = $1 and owner = $2`,
-        [run.runId, core.workerId, JSON.stringify(toStoredError(error))],
+        [run.runId, workerId, JSON.stringify(toStoredError(error)), crashed, delayMs / 1000],
       ),
     );
     drop(frame);
@@ -332,11 +350,14 @@ export function createExecutor(core: Core, waits: Waits): Executor {
     core.touched(frame.run.runId);
   }
 
-  function watchStall(frame: Frame): void {
+  function watchStall(frame: Frame, hosted: boolean): void {
     let progress = frame.progress;
+    // a process that starts, or is busy, is not one that waits
+    let rested = !hosted;
     const timer = setInterval(() => {
-      if (frame.closed || !frame.replaying) clearInterval(timer);
-      else if (frame.executing === 0 && frame.progress === progress) {
+      if (frame.closed || !frame.replaying) return clearInterval(timer);
+      const rests = !hosted || frame.isAtRest?.() === true;
+      if (rests && rested && frame.executing === 0 && frame.progress === progress) {
         clearInterval(timer);
         void stick(frame, {
           message:
@@ -344,7 +365,9 @@ export function createExecutor(core: Core, waits: Waits): Executor {
           expected: frame.replayState.next,
           found: frame.replayState,
         });
-      } else progress = frame.progress;
+      }
+      rested = rests;
+      progress = frame.progress;
     }, REPLAY_STALL_MS);
     timer.unref();
   }

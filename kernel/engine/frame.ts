@@ -164,6 +164,8 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
     nudged: false,
     /** Of a handler in another process: when it has done all it can with an outcome. */
     rest: undefined as ((done: () => void) => void) | undefined,
+    /** Whether it is so just now. */
+    isAtRest: undefined as (() => boolean) | undefined,
     /** Told when the frame is closed. */
     onClose: undefined as ((reason: Error | undefined) => void) | undefined,
     history,

@@ -14,5 +14,5 @@ export type { Outside, OutsideCaller } from './outside.ts';
 export { describeCron, nextTicks, parseSchedule } from './cron.ts';
 export { checkQueueName } from './queues.ts';
 export { resolveRetry } from './retry.ts';
-export { ENGINE_ERRORS, EngineError, type EngineErrorCode, HostCrashedError } from './errors.ts';
+export { ENGINE_ERRORS, EngineError, type EngineErrorCode, HostCrashedError, HostUnavailableError } from './errors.ts';
 export * from './types.ts';

@@ -44,6 +44,8 @@ export interface HostedRun {
   readonly traceId: string;
   /** What `ctx.random` and `ctx.uuid` are drawn from. */
   readonly seed: string;
+  /** How often a process ended under it since it last got further. */
+  readonly crashes: number;
   /** Its history is behind it: from here on it makes history. Once true, it stays so. */
   readonly live: boolean;
   readonly historyLength: number;
@@ -51,7 +53,7 @@ export interface HostedRun {
   /** Until when, by `performance.now()`, this worker surely owns the run. */
   readonly leaseHeldUntil: number;
   /** `rest` is called after each outcome; the next one is handed out when it calls back. Calls that come of an outcome are made before that. */
-  onOutcome(rest: (done: () => void) => void): void;
+  onOutcome(rest: (done: () => void) => void, isAtRest: () => boolean): void;
   /** Called once, when the run has left this process's memory before its end. `reason` tells more than that, if there is more. */
   onClose(listener: (reason: Error | undefined) => void): void;
 }

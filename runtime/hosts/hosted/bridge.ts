@@ -110,10 +110,13 @@ export function serveRun(
       onEnd();
     }
 
-    run.onOutcome((done) => {
-      if (ended || taken >= sent) done();
-      else onRest = done;
-    });
+    run.onOutcome(
+      (done) => {
+        if (ended || taken >= sent) done();
+        else onRest = done;
+      },
+      () => taken >= sent && burst.length === 0,
+    );
     run.onClose((reason) =>
       finish(() =>
         connection.send({

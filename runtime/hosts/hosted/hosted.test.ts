@@ -47,7 +47,8 @@ export async function handler(input: unknown, ctx: any) {
   'crashing.ts': `
 import { existsSync, writeFileSync } from 'node:fs';
 export const WORKFLOW_NAME = 'crashing';
-export async function handler(input: { mark: string; always?: boolean }, ctx: any) {
+export async function handler(input: { mark: string; always?: boolean; slow?: number }, ctx: any) {
+  if (input.slow) return ctx.step('slow', () => new Promise((resolve) => setTimeout(resolve, input.slow, 'done')));
   const first = await ctx.step('first', () => 'kept');
   await ctx.step('second', async () => {
     if (input.always || !existsSync(input.mark)) { writeFileSync(input.mark, ''); process.exit(7); }
@@ -63,17 +64,18 @@ export const Input = { '~standard': { version: 1, vendor: 'test', validate: (val
 export const concurrencyKey = (input: { id: string }) => input.id;
 export const handler = async (input: { id: string }) => input.id;
 `,
+  'fresh.ts': "export const WORKFLOW_NAME = 'fresh';\nexport const handler = () => 'fresh';\n",
   'broken.ts': "export const WORKFLOW_NAME = 'broken';\nexport const handler = 7;\n",
   'unnamed.ts': "const name = 'x' + 1;\nexport const WORKFLOW_NAME = name;\nexport const handler = () => 1;\n",
 };
 
 test('hosted workflows', async (t) => {
-  const { test: t1, hosts, dir, logged } = await hostedEngine(t, FILES, { residentMs: 30 });
+  const { test: t1, hosts, dir, logged, failStarts } = await hostedEngine(t, FILES, { residentMs: 30 });
 
   await t.test('a broken file and one without a plain name are problems, and the others are served', () => {
     assert.deepEqual(
       hosts.registry.list().map(({ name }) => name),
-      ['checked', 'crashing', 'failing', 'parent', 'steps', 'waiting'],
+      ['checked', 'crashing', 'failing', 'fresh', 'parent', 'steps', 'waiting'],
     );
     const problems = hosts.problems().map(({ file, line, message }) => [file, line, message]);
     assert.equal(problems.length, 2);
@@ -136,6 +138,26 @@ test('hosted workflows', async (t) => {
     assert.equal(good.status, 'completed');
     assert.deepEqual([bad.status, bad.error?.code], ['failed', 'HOST_CRASHED']);
     assert.match(bad.error?.message ?? '', /exit code 7/);
+  });
+
+  await t.test('who shares a process with it gets one of its own, and ends well', async () => {
+    const bad = t1.run('crashing', { mark: dir.at('mark-3'), always: true });
+    const good = await Promise.all([t1.run('crashing', { slow: 900 }), t1.run('crashing', { slow: 900 })]);
+    assert.equal((await bad).error?.code, 'HOST_CRASHED');
+    assert.deepEqual(
+      good.map(({ status, result }) => [status, result]),
+      [
+        ['completed', 'done'],
+        ['completed', 'done'],
+      ],
+    );
+  });
+
+  await t.test('that no process can be started is no crash of the run: it waits until one can', async () => {
+    failStarts(4);
+    const run = await t1.run('fresh');
+    assert.deepEqual([run.status, run.result], ['completed', 'fresh']);
+    assert.equal(logged.filter(({ message }) => message === 'workflow host started').length > 0, true);
   });
 
   await t.test('an input is checked before the run is there, and gives the key', async () => {

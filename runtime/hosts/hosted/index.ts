@@ -10,7 +10,7 @@
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
-import { EngineError, HostCrashedError, type HostedRun, type WorkflowRegistry } from '@centaur/kernel/engine';
+import { EngineError, type HostedRun, HostUnavailableError, type WorkflowRegistry } from '@centaur/kernel/engine';
 import type { Problem } from '../node/locate.ts';
 import { createRegistry } from '../node/registry.ts';
 import { select } from '../node/select.ts';
@@ -24,7 +24,8 @@ import type { HostProcess, HostProgram } from './launch.ts';
 import { type Metadata, MetadataError, onlyWorkflow, readMetadata } from './metadata.ts';
 import { createPool, type Pool } from './pool.ts';
 import { copyProgram } from './program-copy.ts';
-import { readTree, type View, viewsOf, writeView } from './view.ts';
+import { createSlots } from './slots.ts';
+import { readTree, touchView, type View, viewsOf, writeView } from './view.ts';
 
 export { createWorkflowMetrics } from './metrics.ts';
 export { createWorkflowTransactions } from './transactions.ts';
@@ -74,6 +75,8 @@ interface Entry {
   readonly key: string;
   readonly workflow: LoadedWorkflow | undefined;
   readonly problem: Problem | undefined;
+  /** Its problem is that its process did not start, which may be nothing of the file's. */
+  readonly unstarted?: boolean;
   readonly sources: ReadonlyMap<string, string>;
 }
 
@@ -87,6 +90,9 @@ const SERVE_RUNS = 100_000;
 /** Files that are asked for their workflows at a time. */
 const AT_ONCE = 2;
 const LEASE_TOLD_MS = 1000;
+/** Processes that start at a time. */
+const STARTS_MOST = 4;
+const AGAIN_MS = 30_000;
 const VIEWS_KEPT_MS = 30 * 86_400_000;
 
 export async function createHosts(options: HostsOptions): Promise<Hosts> {
@@ -97,7 +103,9 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
   const program = copyProgram(options.stateDir);
   const known = createKnown(path.join(options.stateDir, 'known'), `${program.fingerprint} ${options.place ?? ''}`);
   const registry = createRegistry();
-  const pools = new Map<string, Pool>();
+  const pools = new Map<string, { readonly name: string; readonly pool: Pool }>();
+  const startSlots = createSlots(STARTS_MOST);
+  let again: NodeJS.Timeout | undefined;
   let entries = new Map<string, Entry>();
   let problems: readonly Problem[] = [];
   let closed = false;
@@ -168,6 +176,16 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
     const selected = select(roots, [...entries.values()]);
     report([...unreadable, ...[...entries.values()].flatMap(({ problem }) => problem ?? []), ...selected.duplicates]);
     serveThese(selected.workflows);
+    prunePools();
+    lookAgain();
+  }
+
+  /** What did not start may start later, and no file changes by that. */
+  function lookAgain(): void {
+    clearTimeout(again);
+    if (closed || ![...entries.values()].some(({ unstarted }) => unstarted)) return;
+    again = setTimeout(() => void reload().catch(() => {}), AGAIN_MS);
+    again.unref();
   }
 
   /** Who has a name keeps it; else the first by path has it. No code of the others is run: a name decides about secrets. */
@@ -179,7 +197,7 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
   /** Asks a file for its workflow, in a process for that alone. */
   async function ask(root: string, view: View, before: Entry | undefined): Promise<Entry> {
     const file = path.join(root, view.file);
-    const sources = new Map([...view.files].map(([name, data]) => [path.join(root, name), data.toString()]));
+    const sources = new Map([[file, view.files.get(view.file)?.toString() ?? '']]);
     const entry = { root, file, key: view.key, sources };
     const pool = poolOf(root, view);
     try {
@@ -202,7 +220,8 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
         await asked.stop();
       }
     } catch (error) {
-      if (!(error instanceof MetadataError)) return broken({ file, message: `its process did not start: ${(error as Error).message}` });
+      if (!(error instanceof MetadataError))
+        return { ...broken({ file, message: `its process did not start: ${(error as Error).message}` }), unstarted: true };
       const at = sources.get(file)?.indexOf(error.field.replace(/\[\d+\]$/, '')) ?? -1;
       return broken({ file, ...(at < 0 ? {} : positionAt(sources.get(file) as string, at)), message: error.message });
     }
@@ -223,38 +242,50 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
   }
 
   function poolOf(root: string, view: View): Pool {
-    const there = pools.get(view.key);
-    if (there !== undefined) return there;
+    const { key, name } = view;
+    const there = pools.get(key);
+    if (there !== undefined) return there.pool;
+    // what stays is not the view, which holds all files
     const what = programOf(root, view);
     const pool = createPool({
       async launch(onClose) {
         await makeRoom();
-        const began = performance.now();
-        const process = await options.launch(what, view.name, onClose, 'run');
-        log({
-          level: 'info',
-          message: 'workflow host started',
-          workflow: view.name,
-          version: view.key,
-          ms: Math.round(performance.now() - began),
-        });
-        return process;
+        const leave = await startSlots();
+        try {
+          touchView(what.view);
+          const began = performance.now();
+          const process = await options.launch(what, name, onClose, 'run');
+          log({ level: 'info', message: 'workflow host started', workflow: name, version: key, ms: Math.round(performance.now() - began) });
+          return process;
+        } finally {
+          leave();
+        }
       },
-      isCurrent: () => options.isCurrent?.(view.name) ?? Promise.resolve(true),
+      isCurrent: () => options.isCurrent?.(name) ?? Promise.resolve(true),
       idleMs: options.idleMs ?? IDLE_MS,
       serveMs: SERVE_MS,
       serveRuns: SERVE_RUNS,
-      onEnd: (reason) => log({ level: 'warn', message: 'a workflow host has ended', workflow: view.name, error: reason.message }),
+      onEnd: (reason) => log({ level: 'warn', message: 'a workflow host has ended', workflow: name, error: reason.message }),
     });
-    pools.set(view.key, pool);
+    pools.set(key, { name, pool });
     return pool;
+  }
+
+  /** Of versions that nobody can ask for any more. */
+  function prunePools(): void {
+    for (const [key, { name, pool }] of pools) {
+      if (registry.get(name, key)?.version === key || pool.warm || pool.busy) continue;
+      pools.delete(key);
+      void pool.close();
+    }
   }
 
   /** Who has rested longest makes room; what is at work stays. */
   async function makeRoom(): Promise<void> {
     const most = options.warmMost ?? WARM_MOST;
-    const resting = [...pools.values()].filter((pool) => pool.warm && !pool.busy).sort((a, b) => a.lastUsedAt - b.lastUsedAt);
-    const warm = [...pools.values()].filter((pool) => pool.warm).length;
+    const all = [...pools.values()].map(({ pool }) => pool);
+    const resting = all.filter((pool) => pool.warm && !pool.busy).sort((a, b) => a.lastUsedAt - b.lastUsedAt);
+    const warm = all.filter((pool) => pool.warm).length;
     for (const pool of resting.slice(0, Math.max(0, warm - most + 1))) await pool.trim();
   }
 
@@ -276,8 +307,10 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
             left = true;
           });
           const begin = async (): Promise<unknown> => {
-            const { connection, release } = await pool.acquire().catch((error: Error) => {
-              throw new HostCrashedError(`the process of workflow ${metadata.name} did not start: ${error.message}`, { cause: error });
+            const { connection, release } = await pool.acquire(run.crashes > 1 ? 'alone' : undefined).catch((error: Error) => {
+              throw new HostUnavailableError(`the process of workflow ${metadata.name} did not start: ${error.message}`, pool.delayMs, {
+                cause: error,
+              });
             });
             await Promise.race([connection.settled(ctx.runId), new Promise((later) => setTimeout(later, SETTLED_MS).unref())]);
             // while it started, the run was cancelled or taken over
@@ -294,7 +327,7 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
 
   async function checkInput(pool: Pool, name: string, input: unknown): Promise<{ readonly concurrencyKey: string | null }> {
     const { connection, release } = await pool.acquire().catch((error: Error) => {
-      throw new EngineError('HOST_CRASHED', `the process of workflow ${name} did not start: ${error.message}`, { cause: error });
+      throw new EngineError('HOST_UNAVAILABLE', `the process of workflow ${name} did not start: ${error.message}`, { cause: error });
     });
     try {
       return await askAboutInput(connection, name, input, log);
@@ -306,7 +339,7 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
   function tellLease(): void {
     if (anyRun === undefined) return;
     const until = monotonic(anyRun.leaseHeldUntil);
-    for (const pool of pools.values())
+    for (const { pool } of pools.values())
       for (const connection of pool.connections) if (connection.runs > 0) connection.send({ type: 'host.lease', until });
   }
 
@@ -352,7 +385,8 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
       clearInterval(leaseTimer);
       watcher?.close();
       await last;
-      await Promise.all([...pools.values()].map((pool) => pool.close()));
+      clearTimeout(again);
+      await Promise.all([...pools.values()].map(({ pool }) => pool.close()));
     },
   };
 }
@@ -368,7 +402,7 @@ async function askAboutInput(
     (resolve, reject) => {
       const fail = (why: string) => {
         off();
-        reject(new EngineError('HOST_CRASHED', `the process of workflow ${name} did not check the input: ${why}`));
+        reject(new EngineError('HOST_UNAVAILABLE', `the process of workflow ${name} did not check the input: ${why}`));
       };
       const timer = setTimeout(() => fail(`it took more than ${INPUT_MS} ms`), INPUT_MS);
       const off = connection.attach(id, {

@@ -4,6 +4,7 @@
  */
 import type { Connection } from './connection.ts';
 import type { HostProcess } from './launch.ts';
+import { createSlots } from './slots.ts';
 
 export interface PoolOptions {
   launch(onClose: (reason: Error) => void): Promise<HostProcess>;
@@ -19,8 +20,14 @@ export interface PoolOptions {
 }
 
 export interface Pool {
-  /** The process for a new run. Let go of it by the function that comes with it. */
-  acquire(): Promise<{ readonly connection: Connection; release(): void }>;
+  /**
+   * The process for a new run. Let go of it by the function that comes with it.
+   *
+   * @param alone in a process that nobody else is in: for a run that may be what ends processes
+   */
+  acquire(alone?: 'alone'): Promise<{ readonly connection: Connection; release(): void }>;
+  /** How long to wait before another try, after so many starts in a row that failed; 0 when the last one did not. */
+  readonly delayMs: number;
   /** Those that run now. */
   readonly connections: readonly Connection[];
   readonly lastUsedAt: number;
@@ -41,6 +48,12 @@ interface Member {
 }
 
 const CHECK_MS = 2000;
+/** Processes of one run each, at a time. */
+const ALONE_MOST = 2;
+/** No process is older: what it was given for its requests ends with a day. */
+const OLDEST_MS = 20 * 3_600_000;
+const DELAY_LEAST_MS = 250;
+const DELAY_MOST_MS = 60_000;
 
 export function createPool(options: PoolOptions): Pool {
   const members = new Set<Member>();
@@ -51,10 +64,18 @@ export function createPool(options: PoolOptions): Pool {
   let idle: NodeJS.Timeout | undefined;
   let closed = false;
   let lastUsedAt = performance.now();
+  let failures = 0;
+  const aloneSlots = createSlots(ALONE_MOST);
 
   async function start(): Promise<Member> {
+    const member = await startMember();
+    current = member;
+    return member;
+  }
+
+  async function startMember(): Promise<Member> {
     let member: Member | undefined;
-    const process = await options.launch((reason) => {
+    const process = await launch((reason) => {
       if (member === undefined) return;
       members.delete(member);
       if (current === member) current = undefined;
@@ -72,8 +93,43 @@ export function createPool(options: PoolOptions): Pool {
       throw process.connection.closed;
     }
     members.add(member);
-    current = member;
+    const { connection } = process;
+    setTimeout(() => connection.close(new Error('it has run for a day, and makes room for a fresh one')), OLDEST_MS).unref();
     return member;
+  }
+
+  async function launch(onClose: (reason: Error) => void): Promise<HostProcess> {
+    try {
+      const process = await options.launch(onClose);
+      failures = 0;
+      return process;
+    } catch (error) {
+      failures += 1;
+      throw error;
+    }
+  }
+
+  /** Of a run that a process ended under more than once: so that it takes no other down with it. */
+  async function acquireAlone(): ReturnType<Pool['acquire']> {
+    const leave = await aloneSlots();
+    try {
+      const member = await startMember();
+      member.runs = 1;
+      let released = false;
+      return {
+        connection: member.process.connection,
+        release() {
+          if (released) return;
+          released = true;
+          member.runs = 0;
+          retire(member);
+          leave();
+        },
+      };
+    } catch (error) {
+      leave();
+      throw error;
+    }
   }
 
   function retire(member: Member): void {
@@ -129,8 +185,9 @@ export function createPool(options: PoolOptions): Pool {
   }
 
   return {
-    async acquire() {
+    async acquire(alone) {
       if (closed) throw new Error('the workflow was removed');
+      if (alone !== undefined) return acquireAlone();
       clearTimeout(idle);
       const member = await pick();
       member.runs += 1;
@@ -148,6 +205,9 @@ export function createPool(options: PoolOptions): Pool {
     },
     get connections() {
       return [...members].map(({ process }) => process.connection);
+    },
+    get delayMs() {
+      return failures === 0 ? 0 : Math.min(DELAY_MOST_MS, DELAY_LEAST_MS * 2 ** Math.min(failures, 20));
     },
     get lastUsedAt() {
       return lastUsedAt;

@@ -12,6 +12,8 @@ export interface HostedEngine {
   readonly logged: HostsLogEntry[];
   readonly metrics: unknown[];
   readonly transactions: ReturnType<typeof createWorkflowTransactions>;
+  /** The next so many starts of a process fail. */
+  failStarts(count: number): void;
 }
 
 /** Ends with the test. */
@@ -24,13 +26,17 @@ export async function hostedEngine(
   const state = directory(t);
   const logged: HostsLogEntry[] = [];
   const metrics: unknown[] = [];
+  let failing = 0;
   const log = (entry: HostsLogEntry) => void logged.push(entry);
   const hosts = await createHosts({
     dirs: [dir.dir],
     stateDir: state.dir,
     watch: false,
     log,
-    launch: (program, label, onClose) => launchPlain({ program, label, python: 'python3', memoryMb: 512, log, onClose }),
+    launch: (program, label, onClose, purpose) => {
+      if (purpose === 'run' && failing-- > 0) throw new Error('no process can be started');
+      return launchPlain({ program, label, python: 'python3', memoryMb: 512, log, onClose });
+    },
   });
   const test = await createTestEngine({ registry: hosts.registry, ...options });
   const transactions = createWorkflowTransactions(test.store, (entry) => void logged.push(entry as HostsLogEntry));
@@ -45,5 +51,15 @@ export async function hostedEngine(
     await test[Symbol.asyncDispose]();
     await hosts.close();
   });
-  return { dir, hosts, test, logged, metrics, transactions };
+  return {
+    dir,
+    hosts,
+    test,
+    logged,
+    metrics,
+    transactions,
+    failStarts(count) {
+      failing = count;
+    },
+  };
 }

@@ -7,7 +7,13 @@ import type { TransactionMessage } from '../protocol/messages.ts';
  * Runs `work` in a transaction of the workflow's own, once: what it returned is kept in the same transaction under `key`, and a
  * repeat answers from there.
  */
-export type RunTransaction = (workflow: string, key: string, work: (tx: Queryable) => Promise<unknown>) => Promise<unknown>;
+export type RunTransaction = (
+  workflow: string,
+  key: string,
+  work: (tx: Queryable) => Promise<unknown>,
+  /** Nobody waits for it any more: a connection that broke is not tried again. */
+  isOver: () => boolean,
+) => Promise<unknown>;
 
 export interface TransactionCalls {
   handle(message: TransactionMessage): void;
@@ -16,7 +22,7 @@ export interface TransactionCalls {
 }
 
 interface Parts {
-  readonly ctx: Pick<WorkflowContext, 'runId' | 'step'>;
+  readonly ctx: Pick<WorkflowContext, 'runId' | 'attempt' | 'step'>;
   readonly workflow: string;
   readonly runTransaction: RunTransaction | undefined;
   number(name: string): string;
@@ -37,6 +43,7 @@ export function createTransactionCalls(parts: Parts): TransactionCalls {
   const { ctx, workflow, runTransaction, answer, refuse } = parts;
   const open = new Map<string, Open>();
   let count = 0;
+  let closed = false;
 
   function begin(message: Extract<TransactionMessage, { type: 'ctx.tx.begin' }>): void {
     const { request_id: first } = message;
@@ -45,17 +52,25 @@ export function createTransactionCalls(parts: Parts): TransactionCalls {
     let begun = false;
     const outcome = ctx.step(
       message.step,
-      ({ attempt }) => {
+      ({ attempt, signal }) => {
         if (runTransaction === undefined)
           throw new NonRetryableError('transactions need the workflow to have a schema of its own, and it has none', {
             code: 'NO_WORKFLOW_SCHEMA',
           });
         return runTransaction(
           workflow,
-          `${ctx.runId}/${full}`,
+          // a retry of the run does again what it does again
+          `${ctx.runId}/${ctx.attempt}/${full}`,
           (tx) =>
             new Promise((resolve, reject) => {
               const id = `${full}/${++count}`;
+              const over = () => {
+                open.delete(id);
+                reject(new Error('nobody waits for this transaction any more'));
+              };
+              // the run has left, or the attempt took too long, while the session was waited for
+              if (closed || signal.aborted) return over();
+              signal.addEventListener('abort', over, { once: true });
               const close =
                 <T>(settle: (value: T) => void) =>
                 (value: T) => {
@@ -68,6 +83,7 @@ export function createTransactionCalls(parts: Parts): TransactionCalls {
               answer(step.waiter ?? first, { done: false, retry: again || attempt > 1, tx: id, attempt, checkpoint_name: full });
               step.waiter = undefined;
             }),
+          () => closed || signal.aborted,
         );
       },
       parts.options(message),
@@ -99,6 +115,7 @@ export function createTransactionCalls(parts: Parts): TransactionCalls {
       }
     },
     close() {
+      closed = true;
       for (const { reject } of [...open.values()]) reject(new Error('the run has left its process'));
     },
   };

@@ -42,7 +42,13 @@ test('transactions of hosted workflows', async (t) => {
 
   await t.test('one that was committed is not done again', async () => {
     let calls = 0;
-    const once = () => transactions.run('book', 'run/insert', async () => ++calls);
+    const once = () =>
+      transactions.run(
+        'book',
+        'run/insert',
+        async () => ++calls,
+        () => false,
+      );
     assert.deepEqual([await once(), await once(), calls], [1, 1, 1]);
   });
 

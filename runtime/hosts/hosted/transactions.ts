@@ -3,7 +3,15 @@
  * the same commit, in a table of that schema: a step that is executed again, because its checkpoint did not come to be, answers from there.
  */
 import { createLeaseRoles, type LeaseRoles, type RoleHolder, sessionOptions } from '@centaur/kernel/firewall/roles';
-import { classifyFailure, ensureWorkflowSchema, type Queryable, type Store, type StoreLogEntry } from '@centaur/kernel/store';
+import {
+  classifyFailure,
+  ensureWorkflowSchema,
+  isTransient,
+  type Queryable,
+  sqlState,
+  type Store,
+  type StoreLogEntry,
+} from '@centaur/kernel/store';
 import { NonRetryableError } from '@centaur/sdk';
 import pg from 'pg';
 import type { RunTransaction } from './transaction-calls.ts';
@@ -17,40 +25,55 @@ export interface WorkflowTransactions {
 interface Place {
   readonly pool: pg.Pool;
   readonly holder: RoleHolder;
-  /** Its role is good for a day: one that is used stays so. */
-  keep(): Promise<unknown>;
+  /** Its role is good for a day: one that is used stays so. False when it is gone. */
+  isGood(): Promise<boolean>;
 }
 
 const SESSIONS_MOST = 4;
 const IDLE_MS = 30_000;
 const HOLD_MS = 86_400_000;
-const TRIES = 5;
+/** About a quarter of an hour. */
+const TRIES = 900;
+/** The role may not log in any more. */
+const REFUSED = new Set(['28P01', '28000']);
+/** Longer than runs are kept. */
+const KEPT_DAYS = 90;
 const KEPT = 'centaur_transactions';
 
 export function createWorkflowTransactions(store: Store, log: (entry: StoreLogEntry) => void): WorkflowTransactions {
   const roles = createLeaseRoles(log);
   const places = new Map<string, Promise<Place>>();
 
-  function placeOf(workflow: string): Promise<Place> {
-    const known = places.get(workflow);
-    if (known !== undefined) return known;
-    const made = openPlace(store, roles, workflow);
+  async function placeOf(workflow: string): Promise<Place> {
+    const made = places.get(workflow) ?? openPlace(store, roles, workflow);
     places.set(workflow, made);
     made.catch(() => places.delete(workflow));
-    return made;
+    const place = await made;
+    if (await place.isGood()) return place;
+    await drop(workflow, place);
+    return placeOf(workflow);
+  }
+
+  /** Its role is gone: the next transaction opens another. */
+  async function drop(workflow: string, place: Place): Promise<void> {
+    if ((await places.get(workflow)?.catch(() => undefined)) === place) places.delete(workflow);
+    void place.pool.end().catch(() => {});
   }
 
   return {
-    async run(workflow, key, work) {
-      const { pool, keep } = await placeOf(workflow);
-      await keep();
+    async run(workflow, key, work, isOver) {
       for (let tries = 1; ; tries++) {
+        let place: Place | undefined;
         try {
-          return await once(pool, key, work);
+          place = await placeOf(workflow);
+          return await once(place.pool, key, work);
         } catch (error) {
-          // what was committed is found by its key
-          if (!(error instanceof Broken) || tries === TRIES) throw error instanceof Broken ? error.cause : error;
-          await new Promise((resolve) => setTimeout(resolve, 50 * 2 ** tries));
+          // what was committed is found by its key, so it may be tried until nobody waits
+          const cause = error instanceof Broken ? error.cause : error;
+          const refused = REFUSED.has(sqlState(cause) ?? '');
+          if (refused && place !== undefined) await drop(workflow, place);
+          if (isOver() || tries >= TRIES || !(refused || error instanceof Broken || isTransient(error))) throw cause;
+          await new Promise((resolve) => setTimeout(resolve, Math.min(1000, 25 * 2 ** tries)));
         }
       }
     },
@@ -96,13 +119,20 @@ async function openPlace(store: Store, roles: LeaseRoles, workflow: string): Pro
   await pool.query(
     `create table if not exists ${KEPT} (key text primary key, result json not null, committed_at timestamptz not null default now())`,
   );
+  await pool.query(`delete from ${KEPT} where committed_at < now() - make_interval(days => $1)`, [KEPT_DAYS]);
   return {
     pool,
     holder,
-    async keep() {
-      if (until - Date.now() > HOLD_MS / 2) return;
+    async isGood() {
+      if (until - Date.now() > HOLD_MS / 2) return true;
+      const before = until;
       until = Date.now() + HOLD_MS;
-      await roles.of(holder, base);
+      try {
+        return (await roles.of(holder, base)).user === user;
+      } catch (error) {
+        until = before;
+        throw error;
+      }
     },
   };
 }
@@ -112,9 +142,14 @@ async function once(pool: pg.Pool, key: string, work: (tx: Queryable) => Promise
     throw new Broken('no connection', { cause: error });
   });
   let broken: Error | undefined;
-  const onError = (error: Error): void => {
-    broken = error;
-  };
+  let onError: (error: Error) => void = () => {};
+  const lost = new Promise<never>((_, reject) => {
+    onError = (error) => {
+      broken = error;
+      reject(error);
+    };
+  });
+  lost.catch(() => {});
   client.on('error', onError);
   const query = async (sql: string, params?: readonly unknown[]) => {
     try {
@@ -133,11 +168,12 @@ async function once(pool: pg.Pool, key: string, work: (tx: Queryable) => Promise
       await query('rollback');
       return JSON.parse(known.result) as unknown;
     }
-    const value = (await work({ query })) ?? null;
-    await query(`insert into ${KEPT} (key, result) values ($1, $2)`, [key, JSON.stringify(value)]);
+    const value = (await Promise.race([work({ query }), lost])) ?? null;
+    await keep(query, key, value);
     await query('commit');
     return value;
   } catch (error) {
+    if (error instanceof Broken) throw error;
     if (broken !== undefined) throw new Broken('the connection broke', { cause: error });
     await query('rollback').catch(() => {});
     throw error;
@@ -146,6 +182,17 @@ async function once(pool: pg.Pool, key: string, work: (tx: Queryable) => Promise
     const left = broken ?? (await cleanUp(client));
     client.off('error', onError);
     client.release(left);
+  }
+}
+
+/** Another execution was faster, whose connection broke, or who lost its lease: what it came to holds. */
+async function keep(query: Queryable['query'], key: string, value: unknown): Promise<void> {
+  try {
+    await query(`insert into ${KEPT} (key, result) values ($1, $2)`, [key, JSON.stringify(value)]);
+  } catch (error) {
+    if (sqlState(error) !== '23505') throw error;
+    await query('rollback');
+    throw new Broken('it was done already', { cause: error });
   }
 }
 

@@ -195,6 +195,12 @@ export function writeView(folder: string, { key, files }: View): string {
   return place;
 }
 
+/** It is in use: views that nobody has used for long are removed. */
+export function touchView(place: string): void {
+  const now = new Date();
+  fs.utimesSync(place, now, now);
+}
+
 /** What does not parse is left to the host, which says where. */
 function strip(source: string): string | undefined {
   try {
