@@ -49,3 +49,20 @@ test('what is served is listed, with what is wrong', async () => {
   assert.match(stderr, /error billing: there is no secret STRIPE_WEBHOOK_SECRET in the vault/);
   assert.match(stderr, /error \/workflows\/triage\.ts: WEBHOOKS\[1\]/);
 });
+
+test('a sample has its proof where the webhook wants it', async () => {
+  const auth = {
+    type: 'hmac',
+    secret_ref: 'GITHUB_WEBHOOK_SECRET',
+    header: 'X-Proof',
+    prefix: 'v=',
+    encoding: 'base64',
+    algorithm: 'sha512',
+  };
+  const bearer = { type: 'bearer', secret_ref: 'GITHUB_WEBHOOK_SECRET', header: 'X-Bearer-Token', scheme: '' };
+  t.declare('own', { slug: 'own', auth }, { slug: 'own-bearer', auth: bearer });
+  for (const slug of ['own', 'own-bearer']) {
+    const sent = await place.run(['webhooks', 'send', slug], { env: { GITHUB_WEBHOOK_SECRET: SECRET } });
+    assert.deepEqual([sent.code, sent.stderr], [0, '202 a new run\n'], slug);
+  }
+});

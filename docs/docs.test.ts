@@ -16,7 +16,7 @@ const DOCUMENTS = ['README.md', ...GUIDES];
 let server: ShownServer;
 
 before(async () => {
-  server = await startShownServer();
+  server = await startShownServer({ WORKFLOW_HOSTS: 'in_process' });
 });
 after(() => server[Symbol.asyncDispose]());
 

@@ -28,7 +28,8 @@ export interface ShownServer extends AsyncDisposable {
   local(text: string): string;
 }
 
-export async function startShownServer(): Promise<ShownServer> {
+/** @param more of the server's environment */
+export async function startShownServer(more: Readonly<Record<string, string>> = {}): Promise<ShownServer> {
   // Made by a user as in the README: an empty home, and the command that it shows
   const home = mkdtempSync(path.join(os.tmpdir(), 'centaur-docs-'));
   chmodSync(home, 0o711);
@@ -49,7 +50,7 @@ export async function startShownServer(): Promise<ShownServer> {
   assert.ok(command, 'the README shows how to start a server');
   const server = spawn('bash', ['-c', `exec env ${command.replace(/(WORKFLOW_DIRS=\S+)/, `$1:${workflows}`)}`], {
     cwd: ROOT,
-    env: { ...env, CENTAUR_DEMO: '1' },
+    env: { ...env, CENTAUR_DEMO: '1', ...more },
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
   });
@@ -100,7 +101,8 @@ function writeWorkflows(): string {
       if (WORKFLOW.test(code)) writeFileSync(path.join(folder, `${path.basename(document, '.md')}-${i}.ts`), code);
   for (const document of GUIDES)
     for (const [i, code] of blocksOf(document, 'python').entries())
-      if (/^WORKFLOW_NAME = /m.test(code)) writeFileSync(path.join(folder, `${path.basename(document, '.md').replaceAll('-', '_')}_${i}.py`), code);
+      if (/^WORKFLOW_NAME = /m.test(code))
+        writeFileSync(path.join(folder, `${path.basename(document, '.md').replaceAll('-', '_')}_${i}.py`), code);
   return folder;
 }
 

@@ -21,6 +21,7 @@ Scopes:
   policy.write      publish policy
   approvals.decide  see and decide approvals
   audit.read        read, verify and export the audit log
+  webhooks:forward  hand on deliveries for the edge, and vouch for their sources
   metrics.read      read /metrics`;
 
 export function addKeys(program: Command): void {

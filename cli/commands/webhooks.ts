@@ -1,6 +1,7 @@
 /** Webhooks: which are served, what they brought, and trying them out. */
 import { type Command, Option } from 'commander';
-import type { SampleProvider } from '@centaur/kernel/webhooks/sign';
+import type { WebhookView } from '@centaur/kernel/webhooks';
+import type { SampleOptions, SampleProvider } from '@centaur/kernel/webhooks/sign';
 import { type Api, baseOf, connect, unreachable } from '../api.ts';
 import { examples, readTextFile, wholeNumber, withJson } from '../arguments.ts';
 import { EXIT, UsageError } from '../exit.ts';
@@ -119,7 +120,8 @@ async function sendSample(slug: string, options: SendOptions): Promise<void> {
   const known = options.provider === undefined || secretIsAsked(options) ? await findWebhook(api, slug, options) : undefined;
   const provider = options.provider ?? providerOf(known?.auth, slug);
   const { sampleBody, signSample } = await import('@centaur/kernel/webhooks/sign');
-  const how = { nowSeconds: Date.now() / 1000, ...(options.event === undefined ? {} : { event: options.event }) };
+  const form = provider === known?.auth ? formOf(known.auth_form) : {};
+  const how = { nowSeconds: Date.now() / 1000, ...(options.event === undefined ? {} : { event: options.event }), ...form };
   const body = options.data === undefined ? sampleBody(provider === 'none' ? 'hmac' : provider, how) : await readTextFile(options.data);
   const headers =
     provider === 'none'
@@ -157,6 +159,12 @@ function providerOf(auth: string | undefined, slug: string): Provider {
   const provider = PROVIDERS.find((each) => each === auth);
   if (provider === undefined) throw new UsageError(`--provider: ${slug} verifies by ${auth}; say one of ${PROVIDERS.join(', ')}`);
   return provider;
+}
+
+/** Where the webhook wants its proof, for those who sign. */
+function formOf(form: WebhookView['auth_form']): Pick<SampleOptions, 'hmac' | 'bearer'> {
+  if (form === null) return {};
+  return 'scheme' in form ? { bearer: form } : { hmac: form };
 }
 
 function secretIsAsked({ provider, secretEnv, secretFile }: SendOptions): boolean {

@@ -25,7 +25,7 @@ export function addWorkflows(program: Command): void {
     )
     .argument('[path...]', 'files and folders; default: the folders of WORKFLOW_DIRS')
     .option('--strict', 'exit with 1 for warnings too')
-    .option('--python <command>', 'the Python that will run the workflows', 'python3')
+    .option('--python <command>', 'the Python that will run the workflows; default: WORKFLOW_PYTHON, or as the server has it')
     .action(checkFiles);
   examples(
     withJson(check),
@@ -55,7 +55,7 @@ async function list(options: { readonly json?: true }): Promise<void> {
 interface CheckOptions {
   readonly json?: true;
   readonly strict?: true;
-  readonly python: string;
+  readonly python?: string;
 }
 
 async function checkFiles(given: readonly string[], { json, strict, python }: CheckOptions): Promise<void> {
@@ -63,11 +63,12 @@ async function checkFiles(given: readonly string[], { json, strict, python }: Ch
     import('@centaur/runtime/hosts/check'),
     import('@centaur/kernel/config'),
   ]);
-  const { HOME, WORKFLOW_DIRS } = process.env;
-  const dirs = loadConfig({ HOME, WORKFLOW_DIRS }).workflowDirs;
+  const { HOME, WORKFLOW_DIRS, WORKFLOW_PYTHON } = process.env;
+  const config = loadConfig({ HOME, WORKFLOW_DIRS, WORKFLOW_PYTHON });
+  const dirs = config.workflowDirs;
   const paths = given.length > 0 ? given : dirs;
   if (paths.length === 0) throw new UsageError('nothing to check: name a file or a folder, or set WORKFLOW_DIRS');
-  const checked = await checkWorkflows(paths, { python, dirs });
+  const checked = await checkWorkflows(paths, { python: python ?? config.python, dirs });
   const count = (level: Level) => checked.findings.filter((each) => each.level === level).length;
   const failed = count('error') > 0 || (strict === true && count('warning') > 0);
   process.exitCode = failed ? EXIT.failed : EXIT.ok;

@@ -81,7 +81,10 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
   }
   const settings = config.configFile === undefined ? undefined : readConfigFile(config.configFile);
   const firewallAt = new URL(firewall?.url ?? firewallUrl(config)).host;
-  const shape = threadShape(config, settings?.sandbox ?? {}, { firewall: firewallAt, api: new URL(config.apiUrl).host });
+  const shape = threadShape(config, settings?.sandbox ?? {}, {
+    firewall: firewallAt,
+    api: config.port === 0 ? undefined : new URL(config.apiUrl).host,
+  });
   const sandboxes = openSandboxes(config, settings?.sandbox ?? {}, shape, log);
   stack.defer(() => sandboxes.close());
   const host = await openWorkflows(config, {

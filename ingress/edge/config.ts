@@ -5,8 +5,10 @@
  *   CENTAUR_API_URL           where the API is
  *   CENTAUR_API_KEY           an API key of scope webhooks:forward
  *   CENTAUR_EDGE_SIGNING_KEY  the same as the API's
+ *   CENTAUR_EDGE_SOURCE       `cloudflare` on Workers: CF-Connecting-IP is the sender's address there, and nowhere else
  *   <secret_ref>              each webhook's secret, and while it is rotated the one before as <secret_ref>_PREVIOUS
  */
+import { readSecretText } from '../../kernel/webhooks/secret-text.ts';
 import { parseWebhookSpecs } from '../../kernel/webhooks/spec.ts';
 import type { WebhookAuth } from '../../kernel/webhooks/types.ts';
 import type { EdgeOptions, EdgeWebhook } from './edge.ts';
@@ -57,10 +59,13 @@ function readJson(environment: Environment, problems: string[]): unknown {
 
 function secretsOf(auth: WebhookAuth, environment: Environment, problems: string[]): readonly string[] {
   if (auth.type === 'none') return [];
-  const current = text(environment, auth.secretRef);
-  const previous = text(environment, `${auth.secretRef}_PREVIOUS`);
-  if (current === '') problems.push(`${auth.secretRef}: is missing`);
-  return [current, previous].filter((secret) => secret !== '');
+  if (text(environment, auth.secretRef) === '') problems.push(`${auth.secretRef}: is missing`);
+  return [auth.secretRef, `${auth.secretRef}_PREVIOUS`].flatMap((name) => {
+    if (text(environment, name) === '') return [];
+    const secret = readSecretText(text(environment, name));
+    if (!secret.ok) problems.push(`${name}: ${secret.message}`);
+    return secret.ok ? [secret.text] : [];
+  });
 }
 
 function text(environment: Environment, name: string): string {

@@ -281,3 +281,24 @@ test('on Node: an API that is not there is a 502', async () => {
   assert.ok(options !== undefined);
   assert.equal((await createEdge(options).fetch(new Request(`${HOST}/api/webhooks/github`, await githubDelivery()), null)).status, 502);
 });
+
+test('a Worker believes CF-Connecting-IP on Cloudflare alone', async () => {
+  await using api = await startFakeApi();
+  for (const [source, expected] of [
+    ['cloudflare', '203.0.113.9'],
+    ['', null],
+  ] as const) {
+    // a module of its own each time: a Worker keeps its edge
+    const { default: worker } = (await import(`./worker.ts?${source}`)) as typeof import('./worker.ts');
+    const init = await githubDelivery({ headers: { 'cf-connecting-ip': '203.0.113.9' } });
+    const environment = { ...environmentFor(api.url), CENTAUR_EDGE_SOURCE: source };
+    assert.equal((await worker.fetch(new Request('https://edge/api/webhooks/github', init), environment)).status, 202);
+    assert.equal(await sourceOf(api.arrived.at(-1) as Arrived), expected);
+  }
+});
+
+test('a secret that anybody could guess verifies nothing, and is named', () => {
+  const { options, problems } = readConfig({ ...environmentFor('https://api.internal/'), GITHUB_SECRET: '\n' });
+  assert.deepEqual(options?.webhooks.get('github')?.secrets, []);
+  assert.ok(problems.some((problem) => problem.startsWith('GITHUB_SECRET: is blank')));
+});

@@ -1,5 +1,5 @@
 /** From a request to the API's answer, in the API's own order of refusals. */
-import { readRawBody, refuseHead } from '../../kernel/webhooks/admit.ts';
+import { readRawBody, refuseHead, refuseUntyped } from '../../kernel/webhooks/admit.ts';
 import { buildEnvelope } from '../../kernel/webhooks/envelope.ts';
 import { WEBHOOK_ERRORS, type WebhookErrorCode } from '../../kernel/webhooks/errors.ts';
 import { matchesFilter } from '../../kernel/webhooks/filter.ts';
@@ -52,6 +52,8 @@ export function createEdge(options: EdgeOptions): Edge {
     if (refused !== undefined) return refuse(refused.code, refused.message, refused.headers);
     const rawBody = await readRawBody(request.body, spec);
     if ('status' in rawBody) return refuse(rawBody.code, rawBody.message);
+    const untyped = refuseUntyped(spec, headers, rawBody);
+    if (untyped !== undefined) return refuse(untyped.code, untyped.message);
     if (spec.auth.type !== 'none' && secrets.length === 0) {
       log({ level: 'error', message: 'the secret of a webhook is not configured', slug, secret_ref: spec.auth.secretRef });
       return refuse('WEBHOOK_SECRET_MISSING', 'this webhook cannot verify deliveries right now; send this one again later');

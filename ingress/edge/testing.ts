@@ -31,6 +31,7 @@ export function environmentFor(apiUrl: string): Record<string, string> {
     CENTAUR_API_URL: apiUrl,
     CENTAUR_API_KEY: API_KEY,
     CENTAUR_EDGE_SIGNING_KEY: SIGNING_KEY,
+    CENTAUR_EDGE_SOURCE: 'cloudflare',
     ...SECRETS,
   };
 }

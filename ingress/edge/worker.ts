@@ -9,7 +9,8 @@ let edge: Edge | undefined;
 export default {
   fetch(request: Request, environment: Environment): Promise<Response> {
     edge ??= startEdge(environment);
-    // set by Cloudflare itself, whatever the sender wrote there
-    return edge.fetch(request, request.headers.get('cf-connecting-ip'));
+    // Cloudflare sets it, whatever the sender wrote there; on a workerd of one's own it is the sender's word
+    const isSet = environment['CENTAUR_EDGE_SOURCE'] === 'cloudflare';
+    return edge.fetch(request, isSet ? request.headers.get('cf-connecting-ip') : null);
   },
 };

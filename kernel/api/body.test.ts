@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer, type IncomingMessage } from 'node:http';
+import { type AddressInfo, connect, type Socket } from 'node:net';
 import { test } from 'node:test';
-import { describeFault, readJson } from './body.ts';
+import { describeFault, readIncoming, readJson } from './body.ts';
 
 const limits = { single: 20, many: 40 };
 const send = (body: string | Uint8Array<ArrayBuffer>, headers: Record<string, string> = { 'content-type': 'application/json' }) =>
@@ -96,4 +99,63 @@ test('a fault in a long body is found in linear time', () => {
   assert.match(describeFault(`["${'\\n'.repeat(1_000_000)}`), /too early/);
   // quadratic time would be an hour
   assert.ok(performance.now() - started < 60_000);
+});
+
+/** Hands a request of its own to `work` after sending `head` and `pieces`, and does not end it. */
+async function withIncoming(
+  pieces: readonly string[],
+  work: (incoming: IncomingMessage, socket: Socket) => Promise<void>,
+  head = 'transfer-encoding: chunked',
+) {
+  const server = createServer();
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1');
+  socket.on('error', () => {});
+  try {
+    const arrived = once(server, 'request');
+    socket.write(`POST / HTTP/1.1\r\nhost: x\r\n${head}\r\n\r\n`);
+    const [incoming] = (await arrived) as [IncomingMessage];
+    for (const piece of pieces) socket.write(piece);
+    await work(incoming, socket);
+  } finally {
+    socket.destroy();
+    server.close();
+    server.closeAllConnections();
+  }
+}
+
+test('a body in pieces of one byte takes no more memory than its bytes', async () => {
+  const size = 100_000;
+  const held = { bytes: 0, most: 2 * size };
+  await withIncoming(['1\r\nX\r\n'.repeat(size), '0\r\n\r\n'], async (incoming) => {
+    let views = 0;
+    incoming.on('data', () => (views = Math.max(views, held.bytes)));
+    const body = await readIncoming(incoming, size, { held });
+    assert.deepEqual([body?.length, body?.buffer.byteLength], [size, size], 'one buffer, as large as the limit');
+    assert.ok(views > size / 4, String(views));
+    assert.equal(held.bytes, 0, 'what has been read counts no longer');
+  });
+});
+
+test('a body that finds no memory left, comes too slowly or is over already is refused', async () => {
+  const held = { bytes: 900, most: 1000 };
+  await withIncoming([`c8\r\n${'x'.repeat(200)}\r\n`], async (incoming) => {
+    await assert.rejects(readIncoming(incoming, 10_000, { held }), { code: 'TOO_BUSY', httpStatus: 503 });
+    assert.equal(held.bytes, 900);
+  });
+  await withIncoming(['1\r\nX\r\n'], async (incoming) => {
+    await assert.rejects(readIncoming(incoming, 10_000, { held, withinMs: 20 }), { code: 'TOO_SLOW', httpStatus: 408 });
+    assert.equal(held.bytes, 900);
+  });
+  await withIncoming(
+    ['abc'],
+    async (incoming, socket) => {
+      const closed = new Promise((done) => incoming.once('close', done));
+      incoming.on('error', () => {});
+      socket.destroy();
+      await closed;
+      await assert.rejects(readIncoming(incoming, 100), { code: 'BODY_CUT_OFF' });
+    },
+    'content-length: 10',
+  );
 });

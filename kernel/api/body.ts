@@ -1,5 +1,7 @@
 /** Reading a JSON body: bounded while it arrives, and precise about what is wrong with it. */
 import type { IncomingMessage } from 'node:http';
+import { createByteBuffer } from '../webhooks/byte-buffer.ts';
+import { WebhookError } from '../webhooks/errors.ts';
 import { ApiError } from './errors.ts';
 
 export interface BodyLimits {
@@ -38,43 +40,74 @@ export async function readJson(request: Request, limits: BodyLimits): Promise<un
 async function readBytes(request: Request, limits: BodyLimits): Promise<Uint8Array> {
   const announced = Number(request.headers.get('content-length') ?? 0);
   if (announced > Math.max(limits.single, limits.many)) throw tooLarge(Math.max(limits.single, limits.many));
-  const chunks: Uint8Array[] = [];
-  let size = 0;
+  const buffer = createByteBuffer(Math.max(limits.single, limits.many));
   let limit: number | undefined;
   for await (const chunk of (request.body ?? []) as AsyncIterable<Uint8Array>) {
-    chunks.push(chunk);
-    size += chunk.length;
     if (limit === undefined) {
       const first = chunk.find((byte) => !WHITESPACE.includes(byte));
       if (first !== undefined) limit = first === OPEN_BRACKET ? limits.many : limits.single;
     }
-    if (size > (limit ?? limits.single)) throw tooLarge(limit ?? limits.single);
+    if (!buffer.add(chunk) || buffer.size > (limit ?? limits.single)) throw tooLarge(limit ?? limits.single);
   }
-  return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
+  return buffer.bytes();
+}
+
+/** What bodies that nobody has vouched for yet take of the memory together. */
+export interface Held {
+  bytes: number;
+  readonly most: number;
+}
+
+/** Of the whole process, as its memory is. */
+const HELD: Held = { bytes: 0, most: 64 * 1024 * 1024 };
+
+/** For a whole body: a provider that needs longer sends too slowly on purpose. */
+const BODY_MS = 30_000;
+
+export interface ReadLimits {
+  readonly held?: Held;
+  /** Default 30,000. */
+  readonly withinMs?: number;
 }
 
 /**
  * A body of any kind, straight from the socket: a web stream in between costs as much as all the rest of a small request.
  *
  * @returns undefined when it is over the limit: the rest of it is not read
+ * @throws ApiError BODY_CUT_OFF; WebhookError TOO_BUSY, TOO_SLOW
  */
-export function readIncoming(incoming: IncomingMessage, most: number): Promise<Buffer | undefined> {
+export function readIncoming(
+  incoming: IncomingMessage,
+  most: number,
+  { held = HELD, withinMs = BODY_MS }: ReadLimits = {},
+): Promise<Uint8Array | undefined> {
   return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let size = 0;
+    const buffer = createByteBuffer(most);
+    let counted = 0;
     const settle = (answer: () => void) => {
+      clearTimeout(limit);
+      held.bytes -= counted;
       incoming.off('data', take).off('end', end).off('error', cut).off('close', cut);
       answer();
     };
     const take = (chunk: Buffer) => {
-      chunks.push(chunk);
-      size += chunk.length;
-      if (size > most) settle(() => resolve(undefined));
+      if (!buffer.add(chunk)) return settle(() => resolve(undefined));
+      held.bytes += buffer.capacity - counted;
+      counted = buffer.capacity;
+      if (held.bytes > held.most) settle(() => reject(unread('TOO_BUSY', 'too much is being sent at once; send this one again later')));
     };
-    const end = () => settle(() => resolve(chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks)));
+    const end = () => settle(() => resolve(buffer.bytes()));
     const cut = () => settle(() => reject(new ApiError('BODY_CUT_OFF', 'the connection ended before the body did')));
+    const limit = setTimeout(() => settle(() => reject(unread('TOO_SLOW', 'the body took too long'))), withinMs);
+    // nothing more is heard of a request that has ended
+    if (incoming.destroyed) return cut();
     incoming.on('data', take).on('end', end).on('error', cut).on('close', cut);
   });
+}
+
+/** What is left of the body is not read, so the connection cannot be used again. */
+function unread(code: 'TOO_BUSY' | 'TOO_SLOW', message: string): WebhookError {
+  return new WebhookError(code, message, { headers: { connection: 'close', 'retry-after': '5' } });
 }
 
 const OPEN_BRACKET = 0x5b;

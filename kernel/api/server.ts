@@ -159,7 +159,8 @@ export function createApi(options: ApiOptions): Api {
     // Workflows run in this process too: the globals they see stay Node's own
     overrideGlobalObjects: false,
     // Longer than load balancers keep a line open, or they send a request into a line that is just being closed
-    serverOptions: { keepAliveTimeout: 75_000 },
+    // A head is short; a body may be a large upload on a slow line, and has Node's five minutes
+    serverOptions: { keepAliveTimeout: 75_000, headersTimeout: 30_000, requestTimeout: 300_000 },
   }) as import('node:http').Server;
 
   return {

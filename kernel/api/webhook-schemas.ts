@@ -28,6 +28,19 @@ const WebhookSchema = named(
     source: z.string().nullable().describe('The file of the workflow'),
     provider: z.string().nullable(),
     auth: z.string().describe('How a delivery proves who sent it'),
+    auth_form: z
+      .union([
+        z.strictObject({
+          header: z.string(),
+          prefix: z.string(),
+          encoding: z.enum(['hex', 'base64']),
+          algorithm: z.enum(['sha1', 'sha256', 'sha512']),
+          timestampHeader: z.string().optional(),
+        }),
+        z.strictObject({ header: z.string(), scheme: z.string() }),
+      ])
+      .nullable()
+      .describe('Where the proof stands and in which form, for `hmac` and `bearer`'),
     secret_ref: z.string().nullable().describe('Name of the secret that verifies: in the vault, else in the API’s environment'),
     secret_problem: z.string().nullable().describe('Why it does not verify anything now'),
     methods: z.array(z.string()),

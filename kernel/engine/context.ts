@@ -42,8 +42,8 @@ export interface ContextHost {
 /** Errors thrown into a handler, by the call that threw them: a retry of the run repeats that call. */
 export const thrownBy = new WeakMap<object, { readonly seq: number; readonly name: string }>();
 
-/** No timer is set beyond: the calendar of those who read it ends. */
-export const FAR_MS = 100 * 366 * 86_400_000;
+/** No timer is set beyond: later times cannot be written as everybody reads them. */
+export const LATEST_MS = Date.UTC(9999, 11, 31);
 
 const NO_RETRY: ResolvedRetry = resolveRetry(undefined, 'retry');
 
@@ -279,8 +279,8 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
     },
     sleepUntil: (name, when) => {
       const at = when instanceof Date ? when.getTime() : Date.parse(when);
-      if (!Number.isFinite(at) || at > host.now() + FAR_MS)
-        throw new EngineError('INVALID_REQUEST', `sleepUntil "${name}": ${String(when)} is not a time within a hundred years`);
+      if (!Number.isFinite(at) || at > LATEST_MS)
+        throw new EngineError('INVALID_REQUEST', `sleepUntil "${name}": ${String(when)} is not a time before the year 10000`);
       return sleepUntilMs(name, () => at);
     },
 

@@ -1,7 +1,7 @@
 /** Starting runs: requests are checked whole before anything is written. */
 import { createHash } from 'node:crypto';
 import { canonicalJson, isUuid, uuidv7 } from '../store/index.ts';
-import { FAR_MS } from './context.ts';
+import { LATEST_MS } from './context.ts';
 import type { Core } from './core.ts';
 import { roomForRuns, workflowFor } from './core.ts';
 import { EngineError } from './errors.ts';
@@ -106,7 +106,7 @@ function parseTime(field: string, text: unknown): number {
     typeof text === 'string' && /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)$/.test(text)
       ? Date.parse(text)
       : Number.NaN;
-  if (!Number.isFinite(ms) || ms > Date.now() + FAR_MS)
+  if (!Number.isFinite(ms) || ms > LATEST_MS)
     throw new EngineError('INVALID_REQUEST', `${field}: expected an RFC 3339 time with a zone, such as 2026-01-31T09:00:00Z`);
   return ms;
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { readRawBody, refuseHead } from './admit.ts';
+import { readRawBody, refuseHead, refuseUntyped } from './admit.ts';
 import type { WebhookSpec } from './types.ts';
 
 const SPEC: WebhookSpec = {
@@ -55,4 +55,14 @@ test('a body is read to its limit and not beyond', async () => {
   assert.equal('status' in over.body && over.body.status, 413);
   assert.deepEqual([over.cancelled, over.left], [true, 2]);
   assert.deepEqual(await readRawBody(null, SPEC), new Uint8Array(0));
+});
+
+test('a body says what it is, where not everything is taken', () => {
+  const statusOfBody = (type: string | undefined, size: number, spec = SPEC) =>
+    refuseUntyped(spec, new Headers(type === undefined ? {} : { 'content-type': type }), new Uint8Array(size))?.status ?? 0;
+  assert.equal(statusOfBody(undefined, 1), 415);
+  assert.equal(statusOfBody('', 1), 415);
+  assert.equal(statusOfBody(undefined, 0), 0);
+  assert.equal(statusOfBody('application/json', 1), 0);
+  assert.equal(statusOfBody(undefined, 1, { ...SPEC, allowedContentTypes: null }), 0);
 });

@@ -1,5 +1,6 @@
 /** What a delivery is refused for before its signature is looked at: its method, its media type and its size. */
-import { type Bytes, concat } from './encoding.ts';
+import { createByteBuffer } from './byte-buffer.ts';
+import type { Bytes } from './encoding.ts';
 import type { WebhookSpec } from './types.ts';
 
 export interface Refusal {
@@ -9,7 +10,7 @@ export interface Refusal {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** By the head of the request alone. A delivery without a Content-Type passes, as one without a body has none. */
+/** By the head of the request alone. A delivery without a Content-Type passes here: it may have no body. See `refuseUntyped`. */
 export function refuseHead(spec: WebhookSpec, method: string, headers: Headers): Refusal | undefined {
   if (!spec.allowedMethods.includes(method.toUpperCase())) {
     const allow = spec.allowedMethods.join(', ');
@@ -24,17 +25,20 @@ export function refuseHead(spec: WebhookSpec, method: string, headers: Headers):
   return Number(headers.get('content-length') ?? 0) > spec.maxBodyBytes ? tooLarge(spec) : undefined;
 }
 
+/** A body that does not say what it is, where the webhook takes some types alone. */
+export function refuseUntyped({ allowedContentTypes }: WebhookSpec, headers: Headers, rawBody: Bytes): Refusal | undefined {
+  if (allowedContentTypes === null || rawBody.length === 0 || mediaType(headers) !== '') return undefined;
+  return unsupported(`the body has no Content-Type; this webhook takes ${allowedContentTypes.join(', ')}`);
+}
+
 /** The raw body, read no further than its limit. */
 export async function readRawBody(body: ReadableStream<Bytes> | null, spec: WebhookSpec): Promise<Uint8Array<ArrayBuffer> | Refusal> {
-  const chunks: Bytes[] = [];
-  let size = 0;
+  const buffer = createByteBuffer(spec.maxBodyBytes);
   const reader = body?.getReader();
   for (;;) {
     const part = await reader?.read();
-    if (part === undefined || part.done) return concat(...chunks);
-    chunks.push(part.value);
-    size += part.value.length;
-    if (size > spec.maxBodyBytes) {
+    if (part === undefined || part.done) return buffer.bytes();
+    if (!buffer.add(part.value)) {
       // not awaited: whoever sends too much does not decide when we answer
       reader?.cancel().catch(() => {});
       return tooLarge(spec);

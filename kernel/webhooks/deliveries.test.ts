@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { createTestDatabase, type TestDatabase } from '../../test/support/database.ts';
 import { connectStore, type Store, uuidv7 } from '../store/index.ts';
 import { ensurePartitions, partitionName, uuidAt, WEEK_MS, weekStart } from '../store/partitions.ts';
@@ -90,4 +91,20 @@ test('weeks that are past their retention are dropped, and nothing else', async 
     ['new', 1],
   ] as const)
     assert.equal((await deliveries.list({ slug })).items.length, left, slug);
+});
+
+test('closing does not wait for a database that is away', async () => {
+  const away: Store = {
+    ...store,
+    now: store.now,
+    connect: () => Promise.reject(Object.assign(new Error('refused'), { code: 'ECONNREFUSED' })),
+  };
+  const stuck = await createDeliveries({ store: away, log: () => {}, retentionDays: 30, closeMs: 20 });
+  const added = stuck.add(row()).then(
+    () => 'added',
+    () => 'refused',
+  );
+  const closed = await Promise.race([stuck.close().then(() => true), delay(2000, false, { ref: false })]);
+  assert.equal(closed, true);
+  void added;
 });

@@ -129,6 +129,10 @@ const SENSITIVE = [
   'Cf-Access-Jwt-Assertion',
   'ApiKey',
   'X-Access-Key',
+  'X-Functions-Key',
+  'Key',
+  'X-Authentication',
+  'X-Session-Id',
 ];
 
 const HARMLESS = [

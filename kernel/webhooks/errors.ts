@@ -13,6 +13,10 @@ export const WEBHOOK_ERRORS = {
   RATE_LIMITED: 429,
   /** The signature is missing, wrong, too old or given twice. */
   BAD_SIGNATURE: 401,
+  /** The body did not come to its end in time. */
+  TOO_SLOW: 408,
+  /** So many bodies are being sent at once that there is no memory for another. */
+  TOO_BUSY: 503,
   /** The body is not what its content type says. */
   MALFORMED_BODY: 400,
   /** The secret to verify with is not there. The log names it. */

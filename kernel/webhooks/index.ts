@@ -19,6 +19,7 @@ import { type Redelivered, redeliver } from './redeliver.ts';
 import { createRegistry, type WebhookProblem } from './registry.ts';
 import { createSecrets, SecretProblem } from './secrets.ts';
 import { createSources } from './source.ts';
+import type { HmacAuth, WebhookAuth } from './types.ts';
 
 export type { DeliveryFilter, DeliveryView } from './deliveries.ts';
 export { WEBHOOK_ERRORS, WebhookError, type WebhookErrorCode } from './errors.ts';
@@ -29,6 +30,11 @@ export { parseWebhookSpecs } from './spec.ts';
 export * from './sign.ts';
 export type * from './types.ts';
 
+/** Nothing of it is secret. */
+export type AuthForm =
+  | Pick<HmacAuth, 'header' | 'prefix' | 'encoding' | 'algorithm' | 'timestampHeader'>
+  | { readonly header: string; readonly scheme: string };
+
 /** A webhook that is served, as it is shown. */
 export interface WebhookView {
   readonly slug: string;
@@ -37,6 +43,8 @@ export interface WebhookView {
   readonly provider: string | null;
   /** The type of its auth. */
   readonly auth: string;
+  /** Where its proof stands and in which form; null where its type says all. */
+  readonly auth_form: AuthForm | null;
   readonly secret_ref: string | null;
   /** Why its secret does not verify anything now; null when it does. */
   readonly secret_problem: string | null;
@@ -79,10 +87,10 @@ export async function createWebhooks(options: WebhooksOptions): Promise<Webhooks
   const now = options.now ?? store.now;
   const secrets = await createSecrets({ store, installation, environment, log });
   const deliveries = await createDeliveries({ store, log, retentionDays: options.retentionDays ?? 30 });
-  const limits = createLimits(() => performance.now());
+  const [floods, limits] = [createLimits(() => performance.now()), createLimits(() => performance.now())];
   const sources = createSources(options.trustedProxies ?? []);
-  const registry = createRegistry({ workflows, log, onChange: limits.keep });
-  const parts = { engine, store, registry, secrets, limits, sources, deliveries, now };
+  const registry = createRegistry({ workflows, log, onChange: (slugs) => [floods, limits].forEach((each) => each.keep(slugs)) });
+  const parts = { engine, store, registry, secrets, floods, limits, sources, deliveries, now };
 
   async function secretProblem(ref: string | null): Promise<string | null> {
     if (ref === null) return null;
@@ -109,6 +117,7 @@ export async function createWebhooks(options: WebhooksOptions): Promise<Webhooks
             source,
             provider,
             auth: auth.type,
+            auth_form: formOf(auth),
             secret_ref,
             secret_problem,
             methods: allowedMethods,
@@ -125,4 +134,11 @@ export async function createWebhooks(options: WebhooksOptions): Promise<Webhooks
       await deliveries.close();
     },
   };
+}
+
+function formOf(auth: WebhookAuth): AuthForm | null {
+  if (auth.type === 'bearer') return { header: auth.header, scheme: auth.scheme };
+  if (auth.type !== 'hmac') return null;
+  const { header, prefix, encoding, algorithm, timestampHeader } = auth;
+  return { header, prefix, encoding, algorithm, ...(timestampHeader === undefined ? {} : { timestampHeader }) };
 }

@@ -5,8 +5,8 @@ export interface Rate {
   readonly periodSeconds: number;
 }
 
-/** Where a declaration says nothing: far above what a provider sends, and below what verifying costs a process. */
-export const DEFAULT_RATE: Rate = { limit: 5000, periodSeconds: 1 };
+/** Of deliveries whose signature is still to be checked: far above what a provider sends, and below what checking costs a process. */
+export const FLOOD_RATE: Rate = { limit: 5000, periodSeconds: 1 };
 
 export interface Limits {
   /** Seconds to wait, when this one is too many; else 0, and it counts. */

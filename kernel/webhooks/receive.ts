@@ -1,18 +1,18 @@
 /**
- * From a request to a run, in the order in which it costs more and more: the slug, the head, the rate, the body, the signature,
- * what the body says, the run. Nothing is written before the signature holds; the run and its delivery are committed before
+ * From a request to a run, in the order in which it costs more and more: the slug, the head, the body, the signature, the rate,
+ * what the body says, the run. The declared rate is spent by what is signed alone, or anybody could spend it for the provider. Nothing is written before the signature holds; the run and its delivery are committed before
  * the answer.
  */
 import { type Engine, EngineError } from '../engine/index.ts';
 import { type Store, uuidv7 } from '../store/index.ts';
-import { mediaType, refuseHead } from './admit.ts';
+import { mediaType, type Refusal, refuseHead, refuseUntyped, tooLarge } from './admit.ts';
 import type { Deliveries } from './deliveries.ts';
 import { sha256Hex } from './encoding.ts';
 import { buildEnvelope } from './envelope.ts';
 import { WebhookError } from './errors.ts';
 import { matchesFilter } from './filter.ts';
 import { FORWARD_HEADER, verifyForward } from './forward.ts';
-import { DEFAULT_RATE, type Limits } from './limits.ts';
+import { FLOOD_RATE, type Limits, type Rate } from './limits.ts';
 import type { ServedWebhook, WebhookRegistry } from './registry.ts';
 import { SecretProblem, type WebhookSecrets } from './secrets.ts';
 import type { Sources } from './source.ts';
@@ -47,6 +47,9 @@ export interface ReceiverParts {
   readonly store: Store;
   readonly registry: WebhookRegistry;
   readonly secrets: WebhookSecrets;
+  /** Of what is looked at at all. */
+  readonly floods: Limits;
+  /** Of what is signed, as it is declared. */
   readonly limits: Limits;
   readonly sources: Sources;
   readonly deliveries: Deliveries;
@@ -63,21 +66,18 @@ export async function receive(parts: ReceiverParts, incoming: Incoming): Promise
   const served = parts.registry.get(slug);
   if (served === undefined) throw notFound(slug);
   const { spec } = served;
-  const refusal = refuseHead(spec, method, headers);
-  if (refusal !== undefined) throw new WebhookError(refusal.code, refusal.message, { headers: refusal.headers });
-  const wait = parts.limits.take(slug, spec.rateLimit ?? DEFAULT_RATE);
-  if (wait > 0)
-    throw new WebhookError('RATE_LIMITED', 'too many deliveries; send this one again later', {
-      headers: { 'retry-after': String(Math.ceil(wait)) },
-    });
+  refuse(refuseHead(spec, method, headers));
+  spend(parts.floods, slug, FLOOD_RATE);
   const isForwarded = headers.has(FORWARD_HEADER);
   if (isForwarded) await incoming.authoriseForward();
   const rawBody = await incoming.readBody(spec.maxBodyBytes);
-  if (rawBody === undefined || rawBody.length > spec.maxBodyBytes) throw tooLarge(spec);
+  if (rawBody === undefined || rawBody.length > spec.maxBodyBytes) return refuse(tooLarge(spec));
+  refuse(refuseUntyped(spec, headers, rawBody));
   const sourceIp = isForwarded
     ? await forwardedSource(parts, incoming, rawBody)
     : parts.sources.addressOf(incoming.peer, headers.get('x-forwarded-for'));
   await verify(parts, spec, headers, rawBody);
+  if (spec.rateLimit !== null) spend(parts.limits, slug, spec.rateLimit);
 
   const { pathname: path, searchParams: query } = incoming.url;
   const built = await buildEnvelope(spec, { method, path, query, headers, rawBody, sourceIp });
@@ -86,8 +86,8 @@ export async function receive(parts: ReceiverParts, incoming: Incoming): Promise
   const challenge = challengeOf(spec, envelope);
   if (challenge !== undefined) return { outcome: 'challenge', challenge };
   if (spec.filter !== null && !matchesFilter(spec.filter, envelope)) return { outcome: 'filtered' };
-  const triggerKey = await triggerKeyFor(spec, { headers, body: envelope.webhook.body, sha256 });
-  const run = await start(parts.engine, served, envelope, { triggerKey, sha256, traceId: incoming.traceId });
+  const triggerKey = await triggerKeyFor(spec, { headers, search: incoming.url.search, body: envelope.webhook.body, sha256 });
+  const run = await start(parts.engine, served, envelope, { triggerKey, traceId: incoming.traceId });
   const deliveryId = uuidv7(parts.store.now());
   await parts.deliveries.add({
     deliveryId,
@@ -109,9 +109,18 @@ export async function receive(parts: ReceiverParts, incoming: Incoming): Promise
   return { outcome: run.created ? 'created' : 'known', runId: run.run_id, deliveryId };
 }
 
-function tooLarge({ maxBodyBytes }: WebhookSpec): WebhookError {
-  // what is left of the body is not read, so the connection cannot be used again
-  return new WebhookError('TOO_LARGE', `the body is over the limit of ${maxBodyBytes} bytes`, { headers: { connection: 'close' } });
+function refuse(refusal: Refusal): never;
+function refuse(refusal: Refusal | undefined): void;
+function refuse(refusal: Refusal | undefined): void {
+  if (refusal !== undefined) throw new WebhookError(refusal.code, refusal.message, { headers: refusal.headers });
+}
+
+function spend(limits: Limits, slug: string, rate: Rate): void {
+  const wait = limits.take(slug, rate);
+  if (wait === 0) return;
+  throw new WebhookError('RATE_LIMITED', 'too many deliveries; send this one again later', {
+    headers: { 'retry-after': String(Math.ceil(wait)) },
+  });
 }
 
 /** The edge saw the sender's address; what it says counts when it is signed, and not because the header is there. */
@@ -159,20 +168,22 @@ async function start(
   engine: Engine,
   { workflow, spec }: ServedWebhook,
   envelope: Envelope,
-  { triggerKey, sha256, traceId }: { readonly triggerKey: string; readonly sha256: string; readonly traceId: string | undefined },
+  { triggerKey, traceId }: { readonly triggerKey: string; readonly traceId: string | undefined },
 ) {
   try {
     return await engine.start({
       workflow_name: workflow,
       input: envelope,
       trigger_key: triggerKey,
-      // another source address or other headers are the same delivery; another body is not
-      trigger_identity: sha256,
+      // the key alone says what is the same delivery: another body under it finds the first run, too
+      trigger_identity: triggerKey,
       trace_id: traceId,
     });
   } catch (error) {
     // its file was taken away just now
     if (error instanceof EngineError && error.code === 'UNKNOWN_WORKFLOW') throw notFound(spec.slug);
+    if (error instanceof EngineError && error.code === 'TOO_LARGE')
+      throw new WebhookError('TOO_LARGE', 'the delivery, as JSON with its headers, is more than a run takes: 1 MiB', { cause: error });
     throw error;
   }
 }

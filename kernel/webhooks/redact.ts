@@ -2,15 +2,17 @@
 import type { WebhookAuth } from './types.ts';
 
 /** Anywhere in the name. A provider's signature counts: with it a delivery could be played back. */
-const PARTS = /secret|token|signature|hmac|api[-_]?key|access[-_]?key|authorization|cookie|passw|credential|jwt/;
+const PARTS = /secret|token|signature|hmac|api[-_]?key|access[-_]?key|authorization|authentication|session|cookie|passw|credential|jwt/;
 /** A word of the name by itself. */
 const WORDS = /(?:^|[-_.])(?:auth|sig|pwd)(?:$|[-_.])/;
+/** Of keys all but those that name a thing: which event, or which try. */
+const KEYS = /(?:^|(?<!idempotency|event)[-_])key$/;
 /** Ours: the edge's word for a delivery. */
 const OURS = 'x-centaur-edge';
 
 export function isSensitiveName(name: string): boolean {
   const lower = name.toLowerCase();
-  return PARTS.test(lower) || WORDS.test(lower) || lower === OURS;
+  return PARTS.test(lower) || WORDS.test(lower) || KEYS.test(lower) || lower === OURS;
 }
 
 /** In lower case, without what is sensitive and without the header that this webhook's proof stands in. */
@@ -21,7 +23,7 @@ export function safeHeaders(headers: Headers, auth: WebhookAuth): Record<string,
 
 /** One value as it is, several as a list. */
 export function safeQuery(query: URLSearchParams): Record<string, string | string[]> {
-  const names = [...new Set(query.keys())].filter((name) => !isSensitiveName(name) && name.toLowerCase() !== 'key');
+  const names = [...new Set(query.keys())].filter((name) => !isSensitiveName(name));
   return Object.fromEntries(
     names.map((name) => {
       const values = query.getAll(name);

@@ -71,18 +71,32 @@ test('a slug that is served is not taken by a file that comes later, whatever it
   t.change('a', hook('one', { auth: 'none' }));
   assert.equal(t.owner('one'), 'm');
   assert.equal(t.registry.get('one')?.spec.auth.type, 'github');
-  assert.deepEqual(t.registry.problems(), [{ workflow: 'a', file: '/w/a.ts', message: 'the slug "one" is served by the workflow m' }]);
+  assert.deepEqual(t.registry.problems(), [{ workflow: 'a', file: '/w/a.ts', message: 'the slug "one" is held by the workflow m' }]);
   t.change('m', hook('other'));
   assert.equal(t.owner('one'), 'a', 'given up, it is free');
 });
 
-test('of two that are there at the start, the first by name has it', () => {
+test('a slug is held while its declaration is refused: nobody is served, and no other workflow', () => {
+  const t = start(['m', hook('one')]);
+  t.change('a', hook('one', { auth: 'none' }));
+  t.change('m', hook('one', { auth: 'oops' }));
+  assert.equal(t.owner('one'), undefined);
+  assert.equal(t.registry.problems().length, 2);
+  t.change('m', hook('one', { auth: { type: 'github', secret_ref: 'CENTAUR_MASTER_KEY' } }));
+  assert.equal(t.owner('one'), undefined);
+  t.change('m', hook('one'));
+  assert.equal(t.owner('one'), 'm');
+});
+
+test('of two that are there at the start neither is served, until one gives it up', () => {
   const t = start(['z', hook('one')], ['b', hook('one')]);
-  assert.equal(t.owner('one'), 'b');
+  assert.equal(t.owner('one'), undefined);
   assert.deepEqual(
     t.registry.problems().map(({ workflow }) => workflow),
-    ['z'],
+    ['b', 'z'],
   );
+  t.change('b');
+  assert.equal(t.owner('one'), 'z');
 });
 
 test('what is not understood, reserved, or verified by a key of ours is refused and told once; the others are served', () => {

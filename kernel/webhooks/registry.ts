@@ -1,6 +1,7 @@
 /**
  * Which slug leads to which workflow. A file that comes later never takes a slug that is served: the workflow that has it keeps
- * it, and the newcomer has a problem. Where two come at once, the first by name has it.
+ * it, and the newcomer has a problem; it does so while its own declaration is refused, and then nobody is served. Where two come
+ * at once, neither is: every process decides alike, whatever it saw before.
  */
 import type { RegisteredWorkflow, WorkflowRegistry } from '../engine/index.ts';
 import type { StoreLogEntry } from '../store/index.ts';
@@ -44,10 +45,11 @@ const PATHS_OF_THE_API = new Set(['deliveries']);
 export function createRegistry({ workflows, log, onChange }: RegistryOptions): WebhookRegistry {
   let served: ReadonlyMap<string, ServedWebhook> = new Map();
   let problems: readonly WebhookProblem[] = [];
+  let holders: ReadonlyMap<string, string> = new Map();
 
   function update(): void {
     const before = { served, problems };
-    ({ served, problems } = settle(workflows.list(), served));
+    ({ served, problems, holders } = settle(workflows.list(), holders));
     tell(before.served, before.problems);
     onChange(new Set(served.keys()));
   }
@@ -80,34 +82,45 @@ export function createRegistry({ workflows, log, onChange }: RegistryOptions): W
   };
 }
 
-function settle(workflows: readonly RegisteredWorkflow[], before: ReadonlyMap<string, ServedWebhook>) {
+/** @param before the workflow that holds each slug */
+function settle(workflows: readonly RegisteredWorkflow[], before: ReadonlyMap<string, string>) {
   const served = new Map<string, ServedWebhook>();
+  const holders = new Map<string, string>();
   const problems: WebhookProblem[] = [];
   const claims = workflows.toSorted((a, b) => (a.name < b.name ? -1 : 1)).flatMap((each) => claimsOf(each, problems));
-  const [holders, newcomers] = [[] as Claim[], [] as Claim[]];
-  for (const claim of claims) (before.get(claim.spec.slug)?.workflow === claim.workflow ? holders : newcomers).push(claim);
-  for (const claim of [...holders, ...newcomers]) {
-    const holder = served.get(claim.spec.slug);
-    if (holder === undefined) served.set(claim.spec.slug, claim);
-    else problems.push(problemOf(claim, `the slug "${claim.spec.slug}" is served by the workflow ${holder.workflow}`));
+  for (const [slug, claimants] of Map.groupBy(claims, (claim) => claim.slug)) {
+    const holder = claimants.find(({ workflow }) => workflow === before.get(slug)) ?? (claimants.length === 1 ? claimants[0] : undefined);
+    if (holder !== undefined) holders.set(slug, holder.workflow);
+    if (holder?.spec !== undefined) served.set(slug, { spec: holder.spec, workflow: holder.workflow, source: holder.source });
+    const names = claimants.map(({ workflow }) => workflow).join(', ');
+    const message =
+      holder === undefined
+        ? `the slug "${slug}" is declared by several workflows at once (${names}), and served by none of them`
+        : `the slug "${slug}" is held by the workflow ${holder.workflow}`;
+    for (const claim of claimants) if (claim !== holder) problems.push(problemOf(claim, message));
   }
-  return { served, problems };
+  return { served, problems, holders };
 }
 
-type Claim = ServedWebhook;
+interface Claim {
+  readonly slug: string;
+  readonly workflow: string;
+  readonly source: string | null;
+  /** Undefined when the declaration is refused. */
+  readonly spec: WebhookSpec | undefined;
+}
 
 function claimsOf({ name, webhooks = [], ...workflow }: RegisteredWorkflow, problems: WebhookProblem[]): Claim[] {
   const source = workflow.source ?? null;
   if (webhooks.length === 0) return [];
   const parsed = parseWebhookSpecs(webhooks);
   for (const { field, message } of parsed.problems) problems.push(problemOf({ workflow: name, source }, `${field}: ${message}`));
-  return parsed.specs.flatMap((spec) => {
-    const claim = { spec, workflow: name, source };
+  const understood = parsed.specs.map((spec): Claim => {
     const refusal = refusalOf(spec);
-    if (refusal === undefined) return [claim];
-    problems.push(problemOf(claim, refusal));
-    return [];
+    if (refusal !== undefined) problems.push(problemOf({ workflow: name, source }, refusal));
+    return { slug: spec.slug, workflow: name, source, spec: refusal === undefined ? spec : undefined };
   });
+  return [...understood, ...parsed.refused.map((slug): Claim => ({ slug, workflow: name, source, spec: undefined }))];
 }
 
 function refusalOf({ slug, auth }: WebhookSpec): string | undefined {

@@ -54,6 +54,8 @@ test('a value that its source replaced counts for the time of grace', async () =
   environment.TURNING_NOW = SECOND;
   assert.deepEqual(await secrets.get('TURNING'), [FIRST], 'it is not asked for each delivery');
   pass(61_000);
+  assert.deepEqual(await secrets.get('TURNING'), [FIRST], 'nobody waits for the source');
+  await eventually(async () => (await secrets.get('TURNING')).length === 2);
   assert.deepEqual(await secrets.get('TURNING'), [SECOND, FIRST]);
   pass(300_000);
   assert.deepEqual(await secrets.get('TURNING'), [SECOND, FIRST]);
@@ -70,6 +72,7 @@ test('a source that is away for an hour is a problem, and not before', async () 
   delete environment['AWAY_NOW'];
   pass(61_000);
   assert.deepEqual(await secrets.get('AWAY'), [FIRST]);
+  await eventually(async () => logs.length > 0);
   assert.match(logs[0]?.message ?? '', /a source of a secret does not answer/);
   pass(HOUR_MS - 61_000);
   assert.deepEqual(await secrets.get('AWAY'), [FIRST]);
@@ -78,6 +81,14 @@ test('a source that is away for an hour is a problem, and not before', async () 
   environment['AWAY_NOW'] = SECOND;
   pass(61_000);
   assert.deepEqual(await secrets.get('AWAY'), [SECOND]);
+  secrets.close();
+});
+
+test('a variable that anybody could guess is a problem, and one with a line break is read without', async () => {
+  const { secrets } = await start({ BLANK: '\n', BARE: 'whsec_', LINE: `${FIRST}\n` });
+  await assert.rejects(secrets.get('BLANK'), { name: 'SecretProblem', message: /variable BLANK .* is blank/ });
+  await assert.rejects(secrets.get('BARE'), { name: 'SecretProblem', message: /variable BARE .* is shorter than 8/ });
+  assert.deepEqual(await secrets.get('LINE'), [FIRST]);
   secrets.close();
 });
 

@@ -3,6 +3,7 @@
  * anew when the database says that something changed; after a rotation the value before counts for its time of grace.
  */
 import type { Store, StoreLogEntry } from '../store/index.ts';
+import { readSecretText } from './secret-text.ts';
 import { type Installation, openWebhookSecret, VaultError, type WebhookValue } from '../vault/index.ts';
 
 export interface WebhookSecrets {
@@ -34,6 +35,8 @@ export interface SecretsOptions {
 /** Notifications may be lost: so long a value is believed without one. */
 const SEALED_MS = 10_000;
 const FETCHED_MS = 60_000;
+/** For so long after that, what is in memory verifies while its source is asked: it may take its time. */
+const FETCHED_STALE_MS = 300_000;
 /** Leases make notifications, too; a source elsewhere is not asked for each of them. */
 const FETCHED_LEAST_MS = 5000;
 /** How long a fetched value is used on while its source does not answer. */
@@ -77,6 +80,19 @@ export async function createSecrets({
     return entry;
   }
 
+  /** Whether deliveries need not wait for a source that is being asked. */
+  function isUsable({ kept, at, values }: Entry): boolean {
+    const now = store.now();
+    return kept === 'fetched' && clock() - at < FETCHED_STALE_MS && values.some(({ until }) => until > now);
+  }
+
+  /** A source that does not answer is in the log already; so is a database that is away. */
+  function refresh(ref: string): void {
+    readOnce(ref).catch((error: unknown) =>
+      log({ level: 'warn', message: 'a secret could not be read anew', secret: ref, error: (error as Error).message }),
+    );
+  }
+
   async function read(ref: string): Promise<Entry> {
     const before = entries.get(ref);
     const seen = generation;
@@ -99,7 +115,11 @@ export async function createSecrets({
     const kept = installation && (await openKept(installation, ref, before));
     if (kept !== undefined) return kept;
     const text = environment[ref];
-    if (text !== undefined && text !== '') return { values: [{ text, until: Number.POSITIVE_INFINITY }], kept: 'sealed' };
+    if (text !== undefined && text !== '') {
+      const read = readSecretText(text);
+      if (!read.ok) return new SecretProblem(ref, `the variable ${ref} of the API's environment ${read.message}`);
+      return { values: [{ text: read.text, until: Number.POSITIVE_INFINITY }], kept: 'sealed' };
+    }
     return new SecretProblem(ref, `there is no secret ${ref} in the vault, and no variable ${ref} in the environment of the API`);
   }
 
@@ -126,7 +146,8 @@ export async function createSecrets({
   return {
     async get(ref) {
       let entry = entries.get(ref);
-      if (entry === undefined || !isFresh(entry)) entry = await readOnce(ref);
+      if (entry !== undefined && !isFresh(entry) && isUsable(entry)) refresh(ref);
+      else if (entry === undefined || !isFresh(entry)) entry = await readOnce(ref);
       if (entry.problem !== undefined) throw entry.problem;
       const now = store.now();
       const live = entry.values.filter(({ until }) => until > now);

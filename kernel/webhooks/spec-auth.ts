@@ -8,7 +8,8 @@ import { DEFAULT_TOLERANCE_SECONDS, type HmacAuth, type WebhookAuth } from './ty
 export const HEADER_NAME: Rule = { pattern: /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}$/, expected: 'the name of a header' };
 /** As the vault's names and those of environment variables. */
 const SECRET_REF: Rule = { pattern: /^[A-Za-z_][A-Za-z0-9_]{0,127}$/, expected: 'the name of a secret, such as GITHUB_WEBHOOK_SECRET' };
-const PREFIX: Rule = { pattern: /^[\x20-\x7e]{0,64}$/, expected: 'up to 64 characters' };
+/** A comma stands between two headers of one name. */
+const PREFIX: Rule = { pattern: /^[\x20-\x2b\x2d-\x7e]{0,64}$/, expected: 'up to 64 characters, none of them a comma' };
 const SCHEME: Rule = { pattern: /^[!#$%&'*+.^_`|~0-9A-Za-z-]{0,32}$/, expected: 'a word such as Bearer' };
 
 /** Undefined when there is a problem. */

@@ -56,7 +56,7 @@ test('reads the example of the documentation, in Python spelling and in TypeScri
 });
 
 test('nothing declared is nothing served', () => {
-  for (const declared of [undefined, null, []]) assert.deepEqual(parseWebhookSpecs(declared), { specs: [], problems: [] });
+  for (const declared of [undefined, null, []]) assert.deepEqual(parseWebhookSpecs(declared), { specs: [], problems: [], refused: [] });
 });
 
 test('reads the auth shapes of both generations', () => {
@@ -152,6 +152,7 @@ test('never makes an auth that it does not understand public', () => {
     { type: 'hmac', secret_ref: 'S', header: 'x', signature_header: 'y' },
     { type: 'hmac', secret_ref: 'S', tolerance_seconds: 60 },
     { type: 'hmac', secret_ref: 'S', prefix: 7 },
+    { type: 'hmac', secret_ref: 'S', prefix: 'v1,' },
     { type: 'stripe', secret_ref: 'S', tolerance_seconds: 0 },
     { type: 'stripe', secret_ref: 'S', tolerance_seconds: -1 },
     { type: 'stripe', secret_ref: 'S', tolerance_seconds: '300' },
@@ -220,17 +221,18 @@ test('reads trigger keys of every kind', () => {
 test('reads limits within bounds', () => {
   const spec = one({
     ...NONE,
-    max_body_bytes: 16 * 1024 * 1024,
+    max_body_bytes: 1024 * 1024,
     rate_limit: { limit: 100, period_seconds: 60 },
     enabled: false,
     allowed_content_types: ['*/*'],
   });
-  assert.equal(spec.maxBodyBytes, 16 * 1024 * 1024);
+  assert.equal(spec.maxBodyBytes, 1024 * 1024);
   assert.deepEqual(spec.rateLimit, { limit: 100, periodSeconds: 60 });
   assert.equal(spec.enabled, false);
   assert.equal(spec.allowedContentTypes, null);
   const wrong = [
-    { max_body_bytes: 16 * 1024 * 1024 + 1 },
+    { max_body_bytes: 1024 * 1024 + 1 },
+    { allowed_methods: ['POST', 'head'] },
     { max_body_bytes: 0 },
     { max_body_bytes: '1' },
     { rate_limit: 5 },

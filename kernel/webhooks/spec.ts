@@ -11,22 +11,26 @@ import { DEFAULT_MAX_BODY_BYTES, LARGEST_MAX_BODY_BYTES, type TriggerKey, type W
 export interface ParsedSpecs {
   readonly specs: readonly WebhookSpec[];
   readonly problems: readonly Problem[];
+  /** Slugs of declarations that were refused: who made them wants them still. */
+  readonly refused: readonly string[];
 }
 
 /** @param declared a webhook, a list of them, or nothing. @param field its name in the file, with which the problems' paths begin */
 export function parseWebhookSpecs(declared: unknown, field = 'WEBHOOKS'): ParsedSpecs {
-  if (declared === undefined || declared === null) return { specs: [], problems: [] };
+  if (declared === undefined || declared === null) return { specs: [], problems: [], refused: [] };
   const problems: Problem[] = [];
   const specs = new Map<string, WebhookSpec>();
+  const refused = new Set<string>();
   const each = Array.isArray(declared) ? declared.map((item, i) => [item, `${field}[${i}]`] as const) : [[declared, field] as const];
   for (const [item, path] of each) {
-    const { spec, problems: found } = readSpec(item, path);
+    const { slug, spec, problems: found } = readSpec(item, path);
     problems.push(...found);
+    if (spec === undefined && slug !== '') refused.add(slug);
     if (spec === undefined) continue;
     if (specs.has(spec.slug)) problems.push({ field: `${path}.slug`, message: `${spec.slug} is declared twice; the first is served` });
     else specs.set(spec.slug, spec);
   }
-  return { specs: [...specs.values()], problems };
+  return { specs: [...specs.values()], problems, refused: [...refused].filter((slug) => !specs.has(slug)) };
 }
 
 const SLUG = { pattern: /^[a-z0-9][a-z0-9._-]{0,127}$/, expected: '1 to 128 of a-z, 0-9, ".", "_" and "-", a letter or digit first' };
@@ -36,11 +40,19 @@ const PROVIDER = { pattern: /^[\x20-\x7e]{0,64}$/, expected: 'up to 64 character
 const STATIC = { pattern: /^(?=.*\S)[^\0]{1,256}$/s, expected: 'a text of 1 to 256 characters' };
 const PATH = { pattern: /^.{1,200}$/, expected: 'a path such as "issue.number"' };
 
-function readSpec(declared: unknown, field: string): { readonly spec: WebhookSpec | undefined; readonly problems: readonly Problem[] } {
+interface ReadSpec {
+  /** Empty when there is none that could be one. */
+  readonly slug: string;
+  readonly spec: WebhookSpec | undefined;
+  readonly problems: readonly Problem[];
+}
+
+function readSpec(declared: unknown, field: string): ReadSpec {
   const problems: Problem[] = [];
   // the first generation took a slug by itself, and served it to everybody: here its auth is missing
   const shape = typeof declared === 'string' ? { slug: declared } : declared;
-  if (!isRecord(shape)) return { spec: undefined, problems: [{ field, message: 'expected a webhook: an object with slug and auth' }] };
+  if (!isRecord(shape))
+    return { slug: '', spec: undefined, problems: [{ field, message: 'expected a webhook: an object with slug and auth' }] };
   const fields = readFields(shape, field, problems);
   const slug = fields.requiredText('slug', SLUG);
   if (RESERVED.includes(slug)) fields.refuse('slug', `${slug} is reserved`);
@@ -59,13 +71,16 @@ function readSpec(declared: unknown, field: string): { readonly spec: WebhookSpe
     enabled: readEnabled(fields),
   };
   fields.end();
-  return { spec: auth === undefined || problems.length > 0 ? undefined : spec, problems };
+  return { slug, spec: auth === undefined || problems.length > 0 ? undefined : spec, problems };
 }
 
 function readMethods(fields: Fields): readonly string[] {
   const methods = fields.take('allowed_methods', 'methods') ?? ['POST'];
   if (Array.isArray(methods) && methods.length > 0 && methods.every((each) => typeof each === 'string' && /^[A-Za-z]{1,20}$/.test(each))) {
-    return [...new Set(methods.map((each: string) => each.toUpperCase()))];
+    const upper = methods.map((each: string) => each.toUpperCase());
+    // who asks for a head alone sends nothing, and asks again when it likes
+    if (upper.includes('HEAD')) fields.refuse('allowed_methods', 'HEAD is never a delivery');
+    return [...new Set(upper)];
   }
   fields.refuse('allowed_methods', 'expected a list of methods such as ["POST"]');
   return [];

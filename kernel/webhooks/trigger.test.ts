@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { parsePath, valueAt } from './path.ts';
 import { triggerKeyFor } from './trigger.ts';
-import type { TriggerKey } from './types.ts';
+import type { TriggerKey, WebhookAuth } from './types.ts';
 
 const SHA = 'a'.repeat(64);
 
-function keyFor(triggerKey: TriggerKey, headers: Record<string, string> = {}, body: unknown = {}): Promise<string> {
-  return triggerKeyFor({ slug: 'hook', triggerKey }, { headers: new Headers(headers), body, sha256: SHA });
+function keyFor(triggerKey: TriggerKey, headers: Record<string, string> = {}, body: unknown = {}, more: object = {}): Promise<string> {
+  const spec = { slug: 'hook', auth: { type: 'none' } as WebhookAuth, triggerKey, ...more };
+  return triggerKeyFor(spec, { headers: new Headers(headers), search: '', body, sha256: SHA, ...more });
 }
 
 test('a header, a fixed text, a member or the raw body makes two deliveries the same', async () => {
@@ -21,7 +23,7 @@ test('a header, a fixed text, a member or the raw body makes two deliveries the 
 test('the raw body stands in for a header or member that is missing, empty or no single value', async () => {
   assert.equal(await keyFor({ type: 'header', header: 'x-id' }), `webhook:hook:${SHA}`);
   assert.equal(await keyFor({ type: 'header', header: 'x-id' }, { 'x-id': '' }), `webhook:hook:${SHA}`);
-  for (const body of [{}, { id: null }, { id: '' }, { id: {} }, { id: ['x'] }, 'text', null, 7]) {
+  for (const body of [{}, { id: 2 ** 53 }, { id: 1.5 }, { id: null }, { id: '' }, { id: {} }, { id: ['x'] }, 'text', null, 7]) {
     assert.equal(await keyFor({ type: 'json_path', path: 'id' }, {}, body), `webhook:hook:${SHA}`, JSON.stringify(body));
   }
 });
@@ -31,8 +33,8 @@ test('a key is never longer than the engine takes, and long ones stay apart', as
   assert.match(long, /^webhook:hook:x-id:sha256:[0-9a-f]{64}$/);
   assert.notEqual(long, await keyFor({ type: 'header', header: 'x-id' }, { 'x-id': 'b'.repeat(5001) }));
   const most = await triggerKeyFor(
-    { slug: 's'.repeat(128), triggerKey: { type: 'json_path', path: 'p'.repeat(200) } },
-    { headers: new Headers(), body: { ['p'.repeat(200)]: 'x'.repeat(5000) }, sha256: SHA },
+    { slug: 's'.repeat(128), auth: { type: 'none' }, triggerKey: { type: 'json_path', path: 'p'.repeat(200) } },
+    { headers: new Headers(), search: '', body: { ['p'.repeat(200)]: 'x'.repeat(5000) }, sha256: SHA },
   );
   assert.ok(most.length <= 512, String(most.length));
 });
@@ -61,4 +63,25 @@ test('reads paths with dots, indices and quoted names, and no member that every 
     assert.equal(valueAt(body, path), value, path);
   }
   for (const path of ['', '$', '.', '.a', 'a.', 'a..b', 'a[', 'a[x]', 'a]', '[]', "['a]"]) assert.equal(parsePath(path), undefined, path);
+});
+
+test('without a body the query makes the difference', async () => {
+  const nothing = createHash('sha256').update('').digest('hex');
+  const byQuery = (search: string, sha256: string) => keyFor({ type: 'body' }, {}, {}, { search, sha256 });
+  assert.notEqual(await byQuery('?a=1', nothing), await byQuery('?a=2', nothing));
+  assert.equal(await byQuery('?a=1', nothing), await byQuery('?a=1', nothing));
+  assert.equal(await byQuery('', nothing), `webhook:hook:${nothing}`);
+  assert.equal(await byQuery('?a=1', SHA), await byQuery('?a=2', SHA));
+  assert.equal(
+    await keyFor({ type: 'header', header: 'x-id' }, {}, {}, { search: '?a=1', sha256: nothing }),
+    await byQuery('?a=1', nothing),
+  );
+});
+
+test('the header of the proof stands in the key as its hash, whatever it is called', async () => {
+  const auth = { type: 'hmac', secretRef: 'S', header: 'x-digest', prefix: '', encoding: 'hex', algorithm: 'sha256' };
+  assert.match(
+    await keyFor({ type: 'header', header: 'x-digest' }, { 'x-digest': 'hunter2' }, {}, { auth }),
+    /^webhook:hook:x-digest:sha256:/,
+  );
 });

@@ -7,7 +7,8 @@ export const DEFAULT_TOLERANCE_SECONDS = 300;
 
 export const DEFAULT_MAX_BODY_BYTES = 1024 * 1024;
 
-export const LARGEST_MAX_BODY_BYTES = 16 * 1024 * 1024;
+/** As a run's input may have. */
+export const LARGEST_MAX_BODY_BYTES = 1024 * 1024;
 
 /** How a delivery proves who sent it. Header names are in lower case; a `secretRef` names a secret and never is one. */
 export type WebhookAuth =

@@ -65,7 +65,12 @@ export function createOutside(options: OutsideOptions): Outside & { close(): Pro
     return { agent, placeholders: lease.placeholders, until: Date.now() + (LEASE_SECONDS * 1000) / 2 };
   }
 
-  async function post(url: string, secret: string, body: unknown, { workflow, traceId }: OutsideCaller): Promise<{ status: number; body: unknown }> {
+  async function post(
+    url: string,
+    secret: string,
+    body: unknown,
+    { workflow, traceId }: OutsideCaller,
+  ): Promise<{ status: number; body: unknown }> {
     const way = await wayFor(workflow, secret);
     const placeholder = way.placeholders[secret];
     const answer = await fetch(url, {

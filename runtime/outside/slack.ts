@@ -34,7 +34,8 @@ export function readAnswer(method: string, { status, body }: { readonly status: 
   const answer = typeof body === 'object' && body !== null ? (body as Record<string, unknown>) : {};
   if (status === 200 && answer['ok'] === true && typeof answer['channel'] === 'string' && typeof answer['ts'] === 'string')
     return { channel: answer['channel'], ts: answer['ts'] };
-  const error = typeof answer['error'] === 'string' ? answer['error'] : typeof answer['code'] === 'string' ? answer['code'] : `status_${status}`;
+  const error =
+    typeof answer['error'] === 'string' ? answer['error'] : typeof answer['code'] === 'string' ? answer['code'] : `status_${status}`;
   const code = `SLACK_${error.toUpperCase()}`;
   const said = typeof answer['message'] === 'string' ? `: ${answer['message']}` : '';
   const message = `Slack refused ${method} with "${error}"${said}`;

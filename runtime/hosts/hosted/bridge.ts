@@ -147,9 +147,8 @@ export function serveRun(
     function receive(message: RunMessage, size: number): void {
       burst.push(message);
       burstSize += size;
-      if (burstSize > BURST_MOST) return void connection.close(new Error('it sent more of one run than is kept, without coming to rest'));
-      if (burst.length > OPEN_MOST)
-        return void connection.close(new Error(`it sent ${OPEN_MOST} messages of one run without coming to rest`));
+      if (burstSize > BURST_MOST) return connection.close(new Error('it sent more of one run than is kept, without coming to rest'));
+      if (burst.length > OPEN_MOST) return connection.close(new Error(`it sent ${OPEN_MOST} messages of one run without coming to rest`));
       const last = message.type === 'workflow.result' || message.type === 'workflow.error';
       if (message.rest !== true && !last) return;
       const whole = burst;
@@ -201,7 +200,7 @@ export function serveRun(
 
     function call(message: CallMessage | TransactionMessage): void {
       open += 1;
-      if (open > OPEN_MOST) return void connection.close(new Error(`it has more than ${OPEN_MOST} calls of one run open`));
+      if (open > OPEN_MOST) return connection.close(new Error(`it has more than ${OPEN_MOST} calls of one run open`));
       try {
         perform(message);
       } catch (error) {
@@ -394,7 +393,7 @@ export function serveRun(
         ...(message.priority == null ? {} : { priority: message.priority }),
         ...(message.concurrency_key == null ? {} : { concurrencyKey: message.concurrency_key }),
         ...(message.run_at == null ? {} : { runAt: message.run_at }),
-      } as Parameters<WorkflowContext['startWorkflow']>[1]);
+      });
       ours.add(childId);
       return { workflow_name: child, run_id: childId, task_id: childId, created: true };
     }

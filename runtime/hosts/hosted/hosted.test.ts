@@ -79,7 +79,7 @@ test('hosted workflows', async (t) => {
     );
     const problems = hosts.problems().map(({ file, line, message }) => [file, line, message]);
     assert.equal(problems.length, 2);
-    assert.deepEqual(problems.map(([file]) => file).sort(), [dir.at('broken.ts'), dir.at('unnamed.ts')]);
+    assert.deepEqual(new Set(problems.map(([file]) => file)), new Set([dir.at('broken.ts'), dir.at('unnamed.ts')]));
     assert.match(JSON.stringify(problems), /handler must be a function/);
     assert.match(JSON.stringify(problems), /text written in place/);
   });
@@ -154,7 +154,7 @@ test('hosted workflows', async (t) => {
   });
 
   await t.test('that no process can be started is no crash of the run: it waits until one can', async () => {
-    failStarts(4);
+    failStarts(2);
     const run = await t1.run('fresh');
     assert.deepEqual([run.status, run.result], ['completed', 'fresh']);
     assert.equal(logged.filter(({ message }) => message === 'workflow host started').length > 0, true);
@@ -185,7 +185,7 @@ test('hosted workflows', async (t) => {
     await hosts.reload();
     const next = await t1.engine.start({ workflow_name: 'waiting', input: { id: 'w3' } });
     for (const id of ['w2', 'w3']) await t1.engine.emitEvent({ event_type: 'go', correlation_id: id });
-    assert.equal((await t1.ended(runId)).result instanceof Array && ((await t1.ended(runId)).result as unknown[])[2], 'after');
+    assert.equal(((await t1.ended(runId)).result as unknown[])[2], 'after');
     assert.equal(((await t1.ended(next.run_id)).result as unknown[])[2], 'changed');
   });
 

@@ -294,7 +294,7 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
       ...metadata,
       version: view.key,
       source,
-      webhooks: metadata.webhooks as readonly object[],
+      webhooks: metadata.webhooks,
       handler: () => {
         throw new Error('its code is in another process');
       },

@@ -45,7 +45,7 @@ export function readMetadata(found: HostWorkflow, name: string): Metadata {
     retry: found.retry == null ? undefined : checked('RETRY', () => readRetry(found.retry)),
     schedules: found.schedule == null ? undefined : readSchedules(found.schedule),
     webhooks: Array.isArray(found.webhooks) ? found.webhooks.map((each) => each?.spec) : [],
-    hasInput: found.has_input === true || found.has_concurrency_key === true,
+    hasInput: found.has_input || found.has_concurrency_key,
   };
 }
 

@@ -116,7 +116,7 @@ export function createTransactionCalls(parts: Parts): TransactionCalls {
     },
     close() {
       closed = true;
-      for (const { reject } of [...open.values()]) reject(new Error('the run has left its process'));
+      for (const { reject } of open.values()) reject(new Error('the run has left its process'));
     },
   };
 }

@@ -209,5 +209,5 @@ async function cleanUp(client: pg.PoolClient): Promise<Error | undefined> {
 /** Whole numbers as numbers, as in transactions in process. */
 function typeParser(oid: number, format?: 'text' | 'binary'): (text: string) => unknown {
   if (oid === 20) return Number;
-  return pg.types.getTypeParser(oid, format as 'text') as (text: string) => unknown;
+  return pg.types.getTypeParser(oid, format) as (text: string) => unknown;
 }

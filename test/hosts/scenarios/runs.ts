@@ -3,7 +3,7 @@ import { deepEqual, equal, match, ok } from 'node:assert/strict';
 import { setTimeout } from 'node:timers/promises';
 import { type Scenario, effectsOf, ping, playCase, playStory, errorOf, resultOf } from '../lab.ts';
 import { play } from '../play.ts';
-import { cutStory, newStory } from '../story.ts';
+import { newStory } from '../story.ts';
 
 export const runScenarios: readonly Scenario[] = [
   {

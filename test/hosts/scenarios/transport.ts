@@ -1,5 +1,5 @@
 /** Lines, however they are cut; and the end of them. */
-import { deepEqual, equal, ok } from 'node:assert/strict';
+import { deepEqual, equal } from 'node:assert/strict';
 import { setTimeout } from 'node:timers/promises';
 import { type Scenario, ping, playCase, playStory, errorOf, resultOf } from '../lab.ts';
 import { type Play, play } from '../play.ts';
