@@ -145,6 +145,9 @@ export function createExecutor(core: Core, waits: Waits): Executor {
         return frame.live;
       },
       historyLength: history.length,
+      get nextIsSettled() {
+        return frame.nextIsSettled;
+      },
       patches: history.flatMap((row) => (row?.kind === 'p' ? [{ seq: row.seq, id: row.name }] : [])),
       get leaseHeldUntil() {
         return core.leaseHeldUntil;

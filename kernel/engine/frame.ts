@@ -190,6 +190,11 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
       passPatches();
       return nextOrd > lastRecordedOrd && nextSeq >= history.length;
     },
+    /** The next call has its outcome in the history. */
+    get nextIsSettled() {
+      passPatches();
+      return history[nextSeq]?.ord != null;
+    },
     /** What a replay that stands still is waiting for, for its report. */
     get replayState() {
       const next = outcomes.get(nextOrd);
@@ -226,7 +231,7 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
     const seq = nextSeq++;
     const full = numbered(name);
     const recorded = history[seq];
-    if (recorded !== undefined && (!isSameKind(recorded.kind, kind) || recorded.name !== full)) {
+    if (recorded !== undefined && (!isSameKind(recorded.kind, kind, frame.rest !== undefined) || recorded.name !== full)) {
       mismatch(seq, recorded, { kind: kindName(kind), name: full });
       return undefined;
     }
@@ -575,9 +580,10 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
 
 type WriteBody = Write extends infer W ? (W extends Write ? Omit<W, 'group' | 'bytes' | 'settle'> : never) : never;
 
-/** In another process a transaction is a step: a run may have begun here and go on there. */
-function isSameKind(one: string, other: string): boolean {
-  return one === other || ((one === 's' || one === 't') && (other === 's' || other === 't'));
+/** In another process a transaction is a step, and so is a start under a key: a run may have begun here and go on there. */
+function isSameKind(one: string, other: string, hosted: boolean): boolean {
+  const steps = hosted ? 'stc' : 'st';
+  return one === other || (steps.includes(one) && steps.includes(other));
 }
 
 /** Runs `next` when all pending promise reactions have run: a microtask queues a tick, and ticks wait for microtasks. */

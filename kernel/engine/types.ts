@@ -49,6 +49,8 @@ export interface HostedRun {
   /** Its history is behind it: from here on it makes history. Once true, it stays so. */
   readonly live: boolean;
   readonly historyLength: number;
+  /** The next call has an outcome in the history: what it asks for does not matter. */
+  readonly nextIsSettled: boolean;
   readonly patches: readonly { readonly seq: number; readonly id: string }[];
   /** Until when, by `performance.now()`, this worker surely owns the run. */
   readonly leaseHeldUntil: number;

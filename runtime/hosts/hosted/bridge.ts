@@ -368,10 +368,15 @@ export function serveRun(
           settle?.reject(new NonRetryableError(`the handler ended before step "${name}" did`, { code: 'STEP_ABANDONED' }));
     }
 
-    /** The id of another's run may be known: its result is not for everybody. */
-    function ofOurs<T extends { readonly run_id: string }>(run: T): T {
-      if (ours.has(run.run_id)) return run;
-      throw Object.assign(new Error(`run ${run.run_id} was not started by this run, which alone may wait for it`), { code: 'NOT_A_CHILD' });
+    /**
+     * The id of another's run may be known: its result is not for everybody. A wait that has its outcome in the history gets
+     * that, whatever it asks for; a host that only passes by need not know any more what it was.
+     */
+    function ofOurs<T extends { readonly run_id: string }>(wanted: T): T {
+      if (ours.has(wanted.run_id) || run.nextIsSettled) return wanted;
+      throw Object.assign(new Error(`run ${wanted.run_id} was not started by this run, which alone may wait for it`), {
+        code: 'NOT_A_CHILD',
+      });
     }
 
     async function startChild(message: Extract<CallMessage, { type: 'ctx.workflow.start' }>): Promise<unknown> {
