@@ -15,8 +15,6 @@ export interface PoolOptions {
   /** Whether what it was started with is still what it may use. Asked when a run begins on one that is at rest, not too often. */
   isCurrent(): Promise<boolean>;
   onEnd(reason: Error): void;
-  /** When it has not been used for long, or is used again. */
-  onIdle?(): void;
 }
 
 export interface Pool {
@@ -41,6 +39,8 @@ export interface Pool {
 interface Member {
   readonly process: HostProcess;
   readonly startedAt: number;
+  /** Ends it when it is too old. */
+  readonly oldest: NodeJS.Timeout;
   checkedAt: number;
   runs: number;
   served: number;
@@ -82,19 +82,21 @@ export function createPool(options: PoolOptions): Pool {
       if (!member.retired) options.onEnd(reason);
       stop(member);
     });
-    member = { process, startedAt: performance.now(), checkedAt: performance.now(), runs: 0, served: 0, retired: false };
+    const { connection } = process;
+    const oldest = setTimeout(() => connection.close(new Error('it has run for a day, and makes room for a fresh one')), OLDEST_MS).unref();
+    member = { process, startedAt: performance.now(), oldest, checkedAt: performance.now(), runs: 0, served: 0, retired: false };
     if (closed) {
+      clearTimeout(oldest);
       await process.stop();
       throw new Error('the workflow was removed');
     }
     // it may have ended between its start and here
     if (process.connection.closed !== undefined) {
+      clearTimeout(oldest);
       await process.stop();
       throw process.connection.closed;
     }
     members.add(member);
-    const { connection } = process;
-    setTimeout(() => connection.close(new Error('it has run for a day, and makes room for a fresh one')), OLDEST_MS).unref();
     return member;
   }
 
@@ -140,7 +142,8 @@ export function createPool(options: PoolOptions): Pool {
     stop(member);
   }
 
-  function stop({ process }: Member): void {
+  function stop({ process, oldest }: Member): void {
+    clearTimeout(oldest);
     const ended = process
       .stop()
       .catch(() => {})
