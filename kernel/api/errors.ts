@@ -6,6 +6,7 @@ import { isTransient } from '../store/index.ts';
 import { ThreadError } from '../threads/index.ts';
 import { VaultError, type VaultErrorCode } from '../vault/index.ts';
 import { WebhookError } from '../webhooks/index.ts';
+import type { Reply } from './reply.ts';
 import type { Log } from './services.ts';
 
 /** Codes of this room with their HTTP status; those of the engine are in `ENGINE_ERRORS`, of other rooms below. */
@@ -87,7 +88,7 @@ export class ApiError extends Error {
 }
 
 /** An error as an answer. What is not known is logged under an id, and only the id is told. */
-export function errorResponse(error: unknown, log: Log, context: Readonly<Record<string, unknown>>): Response {
+export function refusal(error: unknown, log: Log, context: Readonly<Record<string, unknown>>): Reply {
   if (error instanceof ApiError) return answer(API_ERRORS[error.code], error.code, error.message, error.details, error.headers);
   // ROW_REJECTED quotes Postgres: that is for our log, not for the client
   if (error instanceof EngineError && error.code !== 'ROW_REJECTED')
@@ -118,15 +119,8 @@ export function errorResponse(error: unknown, log: Log, context: Readonly<Record
   return answer(500, 'INTERNAL', `something went wrong on our side; the log has it under ${errorId}`, { error_id: errorId }, {});
 }
 
-function answer(status: number, code: string, message: string, details: unknown, headers: Readonly<Record<string, string>>): Response {
-  return jsonResponse(status, { code, message, ...(details === undefined ? {} : { details }) }, headers);
+function answer(status: number, code: string, message: string, details: unknown, headers: Readonly<Record<string, string>>): Reply {
+  return { status, body: { code, message, ...(details === undefined ? {} : { details }) }, headers };
 }
 
 const retryLater = (status: number): Record<string, string> => (status === 503 ? { 'retry-after': '1' } : {});
-
-export function jsonResponse(status: number, body: unknown, headers: Readonly<Record<string, string>> = {}): Response {
-  return new Response(JSON.stringify(body), {
-    status,
-    headers: { 'content-type': 'application/json', 'cache-control': 'no-store', 'x-content-type-options': 'nosniff', ...headers },
-  });
-}

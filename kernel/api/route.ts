@@ -1,6 +1,7 @@
 /** What a route is: one entry of the table that drives routing, keys, validation and the documents alike. */
 import type { IncomingMessage } from 'node:http';
 import type { z } from 'zod';
+import type { Reply } from './reply.ts';
 import type { Access, Caller } from './scopes.ts';
 import type { Services } from './services.ts';
 
@@ -21,8 +22,8 @@ export interface Call<Params = unknown, Query = unknown, Body = unknown> {
   readonly hangUp: (() => void) | undefined;
 }
 
-/** A status and what is sent as JSON; a `Response` for anything else. */
-export type Answer = { readonly status: number; readonly body: unknown } | Response;
+/** A `Response` for what is not JSON. */
+export type Answer = Reply | Response;
 
 export interface ResponseDoc {
   readonly description: string;
@@ -84,4 +85,4 @@ export function route<Params extends z.ZodType, Query extends z.ZodType, Body ex
 /** Who a change is by, in the audit log. */
 export const actorOf = ({ keyId }: Caller): string => `key:${keyId}`;
 
-export const ok = (body: unknown): Answer => ({ status: 200, body });
+export const ok = (body: unknown): Reply => ({ status: 200, body });

@@ -7,11 +7,12 @@ import { z } from 'zod';
 import type { Engine, WorkflowRegistry } from '../engine/index.ts';
 import type { Store } from '../store/index.ts';
 import { type BodyLimits, readJson } from './body.ts';
-import { ApiError, errorResponse, jsonResponse } from './errors.ts';
+import { ApiError, refusal } from './errors.ts';
 import { createKeys } from './keys.ts';
 import { createMetrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
-import type { Route } from './route.ts';
+import { send } from './reply.ts';
+import type { Answer, Route } from './route.ts';
 import { ROUTES } from './routes/index.ts';
 import { authorise, authoriseThread, type Caller } from './scopes.ts';
 import type { FileProblem, Log, Services, Trust } from './services.ts';
@@ -94,44 +95,45 @@ export function createApi(options: ApiOptions): Api {
   for (const [pattern, methods] of methodsByPath(ROUTES)) {
     const message = (method: string) => `${method} is not allowed here; use ${methods}`;
     for (const path of bothPaths(pattern))
-      app.all(path, (c) => refuse(new ApiError('METHOD_NOT_ALLOWED', message(c.req.method), { headers: { allow: methods } })));
+      app.all(path, (c) => refuse(c, new ApiError('METHOD_NOT_ALLOWED', message(c.req.method), { headers: { allow: methods } })));
   }
-  app.notFound((c) => refuse(new ApiError('NOT_FOUND', `there is no ${c.req.path}; /openapi.json lists what there is`)));
-  app.onError((error) => errorResponse(error, log, {}));
-  const refuse = (error: ApiError) => errorResponse(error, log, {});
+  app.notFound((c) => refuse(c, new ApiError('NOT_FOUND', `there is no ${c.req.path}; /openapi.json lists what there is`)));
+  app.onError((error, c) => refuse(c, error));
+  const refuse = (c: Context, error: Error) => send(refusal(error, log, {}), socketOf(c).outgoing);
 
   async function serve(route: Route, c: Context): Promise<Response> {
     const started = performance.now();
     const traceId = traceIdOf(c.req.raw.headers);
-    let response: Response;
+    let reply: Answer;
     try {
-      response = await answer(route, c, traceId);
+      reply = await answer(route, c, traceId);
     } catch (error) {
-      response = errorResponse(error, log, { route: route.id, ...(traceId === undefined ? {} : { trace_id: traceId }) });
+      reply = refusal(error, log, { route: route.id, ...(traceId === undefined ? {} : { trace_id: traceId }) });
     }
+    const response = reply instanceof Response ? reply : send(reply, socketOf(c).outgoing);
     const ms = performance.now() - started;
-    services.metrics.request(route.path, route.method, response.status, ms / 1000);
+    services.metrics.request(route.path, route.method, reply.status, ms / 1000);
     log({
       level: 'debug',
       message: 'request',
       method: c.req.method,
       path: c.req.path,
-      status: response.status,
+      status: reply.status,
       ms: Math.round(ms * 10) / 10,
     });
     return response;
   }
 
-  async function answer(route: Route, c: Context, traceId: string | undefined): Promise<Response> {
+  async function answer(route: Route, c: Context, traceId: string | undefined): Promise<Answer> {
     const request = c.req.raw;
-    const { incoming, outgoing } = (c.env ?? {}) as { readonly incoming?: IncomingMessage; readonly outgoing?: ServerResponse };
+    const { incoming, outgoing } = socketOf(c);
     // First of all, so that nobody without a key makes us read a body or look into the database for a run
     const caller = route.access === 'public' ? NOBODY : await services.keys.authenticate(request.headers);
     if (route.access !== 'public') authorise(caller, route.access);
     const params = route.params && parse(route.params, c.req.param(), 'path');
     const query = route.raw ? {} : parse(route.query ?? NO_QUERY, queryOf(c), 'query');
     if (route.access !== 'public') authoriseThread(caller, route.access, params, query);
-    const result = await route.handle(
+    return route.handle(
       {
         params,
         query,
@@ -144,7 +146,6 @@ export function createApi(options: ApiOptions): Api {
       },
       services,
     );
-    return result instanceof Response ? result : jsonResponse(result.status, result.body);
   }
 
   async function readBody(route: Route, schema: z.ZodType, request: Request): Promise<unknown> {
@@ -192,6 +193,11 @@ export function createApi(options: ApiOptions): Api {
       clearInterval(idle);
     },
   };
+}
+
+/** Nothing for a request that was handed over without one. */
+function socketOf(c: Context): { readonly incoming?: IncomingMessage; readonly outgoing?: ServerResponse } {
+  return (c.env ?? {}) as { incoming?: IncomingMessage; outgoing?: ServerResponse };
 }
 
 /** With and without `/api`, and with Hono's form of parameters. */
