@@ -75,7 +75,8 @@ if (mode === 'in_process') {
   await engine.work();
   // from a start without any process to the first step's commit
   for (let i = 0; i < Number(samples); i++) {
-    await new Promise((resolve) => setTimeout(resolve, 600));
+    // long enough for a sandbox to be made ahead, where there are any
+    await new Promise((resolve) => setTimeout(resolve, 2000));
     const began = performance.now();
     const { run_id: runId } = await engine.start({ workflow_name: 'steps', input: { steps: 1 } });
     for await (const event of engine.tailRun(runId)) if (event.event === 'step.completed') break;
@@ -108,7 +109,9 @@ async function report(engine: Awaited<ReturnType<typeof createEngine>>, working 
   const seconds = await many();
   const figures = {
     'steps/s': (Number(runs) * Number(steps)) / seconds,
-    ...(coldStarts.length === 0 ? {} : { 'cold start to first step, ms': quantile(coldStarts, 0.5) }),
+    ...(coldStarts.length === 0
+      ? {}
+      : { 'cold start to first step, ms': quantile(coldStarts.slice(1), 0.5), 'first start, ms': coldStarts[0] ?? 0 }),
   };
   console.log(JSON.stringify(figures));
   if (!working) await engine.drain(1000);

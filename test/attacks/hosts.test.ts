@@ -71,7 +71,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 const OURS: Readonly<Record<string, string>> = {
   'its secret, by its own placeholder': `return (await ask(t.placeholder)) === 200`,
   'its lease, from its own address': `return (await tunnel(t.authority, t.token)) === 200`,
-  'its source': `return text('/workflows/' + t.file).includes('WORKFLOW_NAME')`,
+  'its source': `return text('/host/workflows/' + t.file).includes('WORKFLOW_NAME')`,
   'its marks in its home and in /tmp': `return text('/tmp/mark') + text(process.env.HOME + '/mark') === 'markmark'`,
   'its environment': `return pids().some((pid) => text('/proc/' + pid + '/environ').includes(t.token))`,
 };
@@ -80,22 +80,22 @@ const IN_NODE: Readonly<Record<string, string>> = {
   ...OURS,
   'its placeholder in the environment, arguments or files of anything that is visible': `
     const seen = [...pids().flatMap((pid) => ['environ', 'cmdline'].map((name) => text('/proc/' + pid + '/' + name))),
-      ...['/opt/host/socket', '/workflows', '/home', '/tmp', '/run', '/var', '/root', '/workspace', '/dev/shm'].flatMap((folder) => below(folder, 4)).map(text)];
+      ...['/host', '/home', '/tmp', '/run', '/var', '/root', '/workspace', '/dev/shm'].flatMap((folder) => below(folder, 4)).map(text)];
     return t.needles.some((needle) => seen.some((each) => each.includes(needle)))`,
   'the environment of the server': `return Object.entries(process.env).some(([name, value]) => /DATABASE|MASTER|POSTGRES|ANTHROPIC|^CENTAUR_(?!HOST_SOCKET$)/.test(name) || t.needles.includes(value))`,
   'its process by number': `return attempt(() => process.kill(t.pid, 0)) && text('/proc/' + t.pid + '/environ').includes(t.token)`,
   'its memory': `return attempt(() => fs.closeSync(fs.openSync('/proc/' + t.pid + '/mem', 'r'))) && text('/proc/' + t.pid + '/environ').includes(t.token)`,
-  'its root folder': `return attempt(() => fs.readdirSync('/proc/' + t.pid + '/root/workflows').includes(t.file) || (() => { throw 0; })())`,
+  'its root folder': `return attempt(() => fs.readdirSync('/proc/' + t.pid + '/root/host/workflows').includes(t.file) || (() => { throw 0; })())`,
   'views of any workflow, where the server keeps them': `return attempt(() => fs.readdirSync(t.views))`,
   'files that the server keeps': `return attempt(() => fs.readdirSync(t.state)) || attempt(() => fs.readdirSync('/proc/1/root' + t.state))`,
-  'the folder of its socket': `return attempt(() => fs.readdirSync(t.sockets)) || below('/opt/host/socket', 1).some((file) => file !== '/opt/host/socket/s')`,
+  'the folder of its socket': `return attempt(() => fs.readdirSync(t.sockets)) || below('/host', 1).some((file) => file !== '/host/socket' && !file.startsWith('/host/workflows'))`,
   'a second connection to its own socket': `return connects({ path: process.env.CENTAUR_HOST_SOCKET })`,
-  'a socket in place of its own': `return attempt(() => fs.unlinkSync('/opt/host/socket/s')) || attempt(() => fs.writeFileSync('/opt/host/socket/x', ''))`,
-  'its own file': `return attempt(() => fs.appendFileSync(process.env.WORKFLOW_FILE, ' ')) || attempt(() => fs.chmodSync(process.env.WORKFLOW_FILE, 0o777)) || attempt(() => fs.writeFileSync('/workflows/more.mjs', ''))`,
-  'the host program': `return ['/opt/host/runtime/hosts/program/main.ts', '/opt/host/sdk/src/index.ts', '/opt/centaur/bin/node'].some((file) => attempt(() => fs.closeSync(fs.openSync(file, 'r+'))))`,
+  'a socket in place of its own': `return attempt(() => fs.unlinkSync('/host/socket')) || attempt(() => fs.writeFileSync('/host/x', ''))`,
+  'its own file': `return attempt(() => fs.appendFileSync(process.env.WORKFLOW_FILE, ' ')) || attempt(() => fs.chmodSync(process.env.WORKFLOW_FILE, 0o777)) || attempt(() => fs.writeFileSync('/host/workflows/more.mjs', ''))`,
+  'the host program': `return ['/opt/host/runtime/hosts/program/main.js', '/opt/host/sdk/src/index.js', '/opt/centaur/bin/node'].some((file) => attempt(() => fs.closeSync(fs.openSync(file, 'r+'))))`,
   'packages that others share': `return fs.existsSync('/node_modules') && ['/node_modules/x', '/node_modules/.bin/x'].some((file) => attempt(() => fs.writeFileSync(file, '')))`,
   'a link in its view that leads out': `fs.symlinkSync(t.state, '/tmp/link-' + ctx.runId); return attempt(() => fs.readdirSync('/tmp/link-' + ctx.runId))`,
-  'namespaces of its own, to mount over what is there': `return child.spawnSync('unshare', ['-rm', 'mount', '-t', 'tmpfs', 'x', '/workflows'], { timeout: 3000 }).status === 0`,
+  'namespaces of its own, to mount over what is there': `return child.spawnSync('unshare', ['-rm', 'mount', '-t', 'tmpfs', 'x', '/host/workflows'], { timeout: 3000 }).status === 0`,
   'a port of this machine': `for (const port of t.ports) if (await connects({ port, host: '127.0.0.1' })) return true; return false`,
   'this machine by way of another relay': `
     const listening = text('/proc/net/tcp').split('\\n').filter((row) => row.trim().split(/\\s+/)[3] === '0A').map((row) => Number.parseInt(row.trim().split(/\\s+/)[1].split(':')[1], 16));
@@ -108,7 +108,7 @@ const IN_NODE: Readonly<Record<string, string>> = {
 const IN_PYTHON: Readonly<Record<string, string>> = {
   'its secret, by its own placeholder': `return ask(t["placeholder"]) == 200`,
   'its lease, from its own address': `return tunnel(t["authority"], t["token"]) == 200`,
-  'its source': `return "WORKFLOW_NAME" in text("/workflows/" + t["file"])`,
+  'its source': `return "WORKFLOW_NAME" in text("/host/workflows/" + t["file"])`,
   'its marks in its home and in /tmp': `return text("/tmp/mark") + text(os.environ["HOME"] + "/mark") == "markmark"`,
   'its environment': `return any(t["token"] in text("/proc/%d/environ" % pid) for pid in pids)`,
   'its memory, by process_vm_readv': `
@@ -124,7 +124,7 @@ return libc.process_vm_readv(t["pid"], ctypes.byref(ours), 1, ctypes.byref(their
   'the folder of its socket': `return attempt(lambda: os.listdir(t["sockets"]))`,
   'a second connection to its own socket': `return connects(socket.AF_UNIX, os.environ["CENTAUR_HOST_SOCKET"])`,
   'files that the server keeps': `return attempt(lambda: os.listdir(t["state"])) or attempt(lambda: os.listdir(t["views"]))`,
-  'its own file': `return attempt(lambda: open(os.environ["WORKFLOW_FILE"], "a")) or attempt(lambda: open("/workflows/more.py", "w"))`,
+  'its own file': `return attempt(lambda: open(os.environ["WORKFLOW_FILE"], "a")) or attempt(lambda: open("/host/workflows/more.py", "w"))`,
   'the host program': `return attempt(lambda: open("/opt/host/runtime/hosts/python/workflow-host", "a"))`,
   'a port of this machine': `return any(connects(socket.AF_INET, ("127.0.0.1", port)) for port in t["ports"])`,
   'the internet': `return connects(socket.AF_INET, ("1.1.1.1", 443)) or connects(socket.AF_INET, ("169.254.169.254", 80))`,

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
-import type { SandboxBackend, SandboxLimits, SandboxProcess, SandboxSpec } from '../../sandbox/types.ts';
+import type { Sandbox, SandboxBackend, SandboxLimits, SandboxProcess, SandboxSpec } from '../../sandbox/types.ts';
 import { type Connection, connectionOf, createConnection } from './connection.ts';
 import { STRIPPED } from './view.ts';
 
@@ -38,19 +38,40 @@ export interface LaunchOptions {
   onClose(reason: Error): void;
 }
 
-export interface SandboxedOptions extends LaunchOptions {
+/** What a sandbox for hosts is like, whichever workflow's it becomes. */
+export interface HostShape {
   readonly backend: SandboxBackend;
-  /** Belongs to this process: its socket is in there. */
+  /** Belongs to this process: a folder of each sandbox is in there. */
   readonly socketDir: string;
   readonly limits: SandboxLimits;
   readonly relays: SandboxSpec['relays'];
   readonly labels: Readonly<Record<string, string>>;
+  readonly programs: string;
+  readonly nodeModules: string | undefined;
+  readonly python: string;
+}
+
+/** A sandbox that is nobody's yet. */
+export interface EmptyHost {
+  readonly sandbox: Sandbox;
+  /** Of this machine; the sandbox sees it, and cannot write to it. */
+  readonly folder: string;
+  /** Its process will connect here. */
+  readonly socket: Promise<net.Socket>;
+  closeListener(): void;
+  isAlive(): Promise<boolean>;
+  /** Ends it, with all that is in it. */
+  stop(): Promise<void>;
+}
+
+export interface SandboxedOptions extends LaunchOptions {
+  readonly host: EmptyHost;
   /** What it gets instead of keys, when its address is known. */
   access(source: string | null): Promise<{ readonly env: Readonly<Record<string, string>>; readonly caPem: string | undefined }>;
 }
 
 /** As a sandbox sees them. */
-const INSIDE = { programs: '/opt/host', socket: '/opt/host-socket', view: '/workflows', modules: '/node_modules' };
+const INSIDE = { programs: '/opt/host', own: '/host', socket: '/host/socket', view: '/host/workflows', modules: '/node_modules' };
 /** A sandbox whose worker and whose machine's next worker are gone ends by itself. */
 const LIFETIME_SECONDS = 26 * 3600;
 const START_MS = 30_000;
@@ -65,35 +86,44 @@ function argvOf({ language }: HostProgram, programs: string, node: string, pytho
     : [node, `--max-old-space-size=${Math.max(64, Math.floor(memoryMb * 0.75))}`, '--no-warnings', `${hosts}/program/main.js`];
 }
 
-export async function launchSandboxed(options: SandboxedOptions): Promise<HostProcess> {
-  const { program, backend, label } = options;
-  if (program.language === 'python') compileHost(program.programs, options.python);
+export async function prepareHost({ backend, socketDir, programs, nodeModules, python, ...shape }: HostShape): Promise<EmptyHost> {
   const id = `w-${randomBytes(8).toString('hex')}`;
-  const folder = path.join(options.socketDir, id.slice(2, 10));
+  const folder = path.join(socketDir, id.slice(2, 10));
   fs.mkdirSync(folder, { recursive: true, mode: 0o711 });
   fs.chmodSync(folder, 0o711);
-  const listener = await listenOnce(path.join(folder, 's'));
+  const listener = await listenOnce(path.join(folder, path.basename(INSIDE.socket)));
   const undo: (() => unknown)[] = [() => fs.rmSync(folder, { recursive: true, force: true }), () => listener.close()];
-  const cleanUp = async (): Promise<void> => {
+  const stop = async (): Promise<void> => {
     for (const each of undo.splice(0).toReversed()) await each();
   };
   try {
     undo.push(() => backend.stop(id).catch(() => {}));
     const sandbox = await backend.ensure({
+      ...shape,
       id,
-      labels: { ...options.labels, maxLifetime: String(LIFETIME_SECONDS) },
-      limits: options.limits,
+      labels: { ...shape.labels, maxLifetime: String(LIFETIME_SECONDS) },
       mounts: [
-        { source: program.view, target: INSIDE.view },
-        { source: program.programs, target: INSIDE.programs },
-        { source: folder, target: INSIDE.socket },
-        ...(program.nodeModules === undefined || program.language === 'python'
-          ? []
-          : [{ source: program.nodeModules, target: INSIDE.modules }]),
-        ...(program.language === 'python' ? pythonMounts(options.python) : []),
+        { source: programs, target: INSIDE.programs },
+        { source: folder, target: INSIDE.own },
+        ...(nodeModules === undefined ? [] : [{ source: nodeModules, target: INSIDE.modules }]),
+        ...pythonMounts(python),
       ],
-      relays: options.relays,
     });
+    const isAlive = async () => (await backend.open(id)) !== undefined;
+    return { sandbox, folder, socket: listener.socket, closeListener: listener.close, isAlive, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** Whatever happens, the sandbox is used up. */
+export async function launchSandboxed(options: SandboxedOptions): Promise<HostProcess> {
+  const { program, label, host } = options;
+  const { sandbox } = host;
+  try {
+    if (program.language === 'python') compileHost(program.programs, options.python);
+    linkTree(program.view, path.join(host.folder, path.basename(INSIDE.view)));
     const { env, caPem } = await options.access(sandbox.source);
     const caFile = `${sandbox.home}/.centaur/ca.pem`;
     if (caPem !== undefined) await sandbox.writeFile(caFile, caPem);
@@ -105,20 +135,20 @@ export async function launchSandboxed(options: SandboxedOptions): Promise<HostPr
         ...common(INSIDE.view, program.file),
         PATH: '/opt/centaur/bin:/usr/local/bin:/usr/bin:/bin',
         HOME: sandbox.home,
-        CENTAUR_HOST_SOCKET: `${INSIDE.socket}/s`,
+        CENTAUR_HOST_SOCKET: INSIDE.socket,
         ...env,
         ...(caPem === undefined ? {} : trustOf(caFile)),
       },
     });
     const words = readWords(process, options);
     const socket = await Promise.race([
-      listener.socket,
+      host.socket,
       words.ended.then((why) => {
         throw new Error(why);
       }),
       late(`it did not connect within ${START_MS} ms`),
     ]);
-    listener.close();
+    host.closeListener();
     const connection = connectionOf(socket, {
       onClose: options.onClose,
       onWarning: (text) => options.log({ level: 'warn', message: 'a workflow host says', workflow: label, text }),
@@ -131,12 +161,28 @@ export async function launchSandboxed(options: SandboxedOptions): Promise<HostPr
       async stop() {
         connection.close(new Error('it was stopped'));
         socket.destroy();
-        await cleanUp();
+        await host.stop();
       },
     };
   } catch (error) {
-    await cleanUp();
+    await host.stop();
     throw error;
+  }
+}
+
+/** Files are never changed once they are in a view: so they are shared, where the file system can. */
+function linkTree(from: string, to: string): void {
+  fs.mkdirSync(to, { mode: 0o755 });
+  for (const entry of fs.readdirSync(from, { withFileTypes: true })) {
+    const [source, target] = [path.join(from, entry.name), path.join(to, entry.name)];
+    if (entry.isDirectory()) linkTree(source, target);
+    else if (entry.isFile()) {
+      try {
+        fs.linkSync(source, target);
+      } catch {
+        fs.copyFileSync(source, target);
+      }
+    }
   }
 }
 

@@ -9,7 +9,8 @@ import { type Installation, revokeLease } from '@centaur/kernel/vault';
 import { readProcess } from '../../sandbox/local/processes.ts';
 import type { SandboxBackend, SandboxLimits } from '../../sandbox/types.ts';
 import { closeHostAccess, type HostAccess, isCurrent, namesOnly, openHostAccess, principalOfWorkflow } from './access.ts';
-import { type HostProcess, type HostProgram, type LaunchOptions, launchSandboxed } from './launch.ts';
+import { type HostProcess, type HostProgram, type LaunchOptions, launchSandboxed, prepareHost } from './launch.ts';
+import { createSpares } from './spares.ts';
 
 export interface SandboxedLauncherOptions {
   readonly backend: SandboxBackend;
@@ -33,6 +34,13 @@ export interface SandboxedLauncher {
   close(): Promise<void>;
 }
 
+interface Shape {
+  readonly programs: string;
+  readonly nodeModules: string | undefined;
+  /** Without a network. */
+  readonly ask: boolean;
+}
+
 /** Ports of the relays, inside. */
 const FIREWALL_PORT = 3128;
 const POSTGRES_PORT = 5432;
@@ -49,6 +57,28 @@ export function createSandboxedLauncher(options: SandboxedLauncherOptions): Sand
   const owner = `${hostname()}:${process.pid}:${readProcess(process.pid)?.started ?? 0}`;
   /** By workflow: what its latest process was given. */
   const given = new Map<string, HostAccess>();
+  const spares = createSpares({
+    log,
+    prepare: ({ programs, nodeModules, ask }: Shape) =>
+      prepareHost({
+        backend,
+        socketDir,
+        programs,
+        nodeModules,
+        python: options.python,
+        limits: options.limits,
+        labels: { [LABEL]: 'host', [OWNER]: owner },
+        relays: ask
+          ? []
+          : [
+              { port: FIREWALL_PORT, to: options.firewall },
+              { port: POSTGRES_PORT, to: options.postgres },
+            ],
+      }),
+    keyOf: (shape) => JSON.stringify(shape),
+    // asking is rare, and nobody waits for it
+    isKept: ({ ask }) => !ask,
+  });
   const timer = setInterval(() => void sweep(), SWEEP_MS);
   timer.unref();
   void sweep();
@@ -62,6 +92,7 @@ export function createSandboxedLauncher(options: SandboxedLauncherOptions): Sand
       );
     };
     try {
+      const shape = { programs: program.programs, nodeModules: program.nodeModules, ask: purpose === 'ask' };
       const host = await launchSandboxed({
         program,
         label: workflow,
@@ -69,17 +100,7 @@ export function createSandboxedLauncher(options: SandboxedLauncherOptions): Sand
         memoryMb: options.limits.memoryMb,
         log,
         onClose,
-        backend,
-        socketDir,
-        limits: options.limits,
-        labels: { [LABEL]: workflow, [OWNER]: owner },
-        relays:
-          purpose === 'ask'
-            ? []
-            : [
-                { port: FIREWALL_PORT, to: options.firewall },
-                { port: POSTGRES_PORT, to: options.postgres },
-              ],
+        host: await spares.take(shape),
         async access(source) {
           if (installation === undefined) return { env: {}, caPem: undefined };
           if (purpose === 'ask') return { env: await namesOnly(installation, workflow), caPem: undefined };
@@ -108,11 +129,11 @@ export function createSandboxedLauncher(options: SandboxedLauncherOptions): Sand
   async function sweep(): Promise<void> {
     try {
       for (const { id, labels, source } of await backend.list()) {
-        const { [LABEL]: workflow, [OWNER]: whose } = labels;
-        if (workflow === undefined || whose === undefined || whose === owner || isRunning(whose)) continue;
+        const { [LABEL]: ours, [OWNER]: whose } = labels;
+        if (ours === undefined || whose === undefined || whose === owner || isRunning(whose)) continue;
         await backend.stop(id);
-        if (installation !== undefined && source !== null) await endLeases(installation, workflow, source);
-        log({ level: 'info', message: 'ended the sandbox of a workflow whose worker is gone', workflow, sandbox: id });
+        if (installation !== undefined && source !== null) await endLeases(installation, source);
+        log({ level: 'info', message: 'ended a sandbox for workflows whose worker is gone', sandbox: id });
       }
     } catch (error) {
       log({ level: 'warn', message: 'looking for sandboxes that nobody has failed; trying again', error: (error as Error).message });
@@ -127,6 +148,7 @@ export function createSandboxedLauncher(options: SandboxedLauncherOptions): Sand
     },
     async close() {
       clearInterval(timer);
+      await spares.close();
       fs.rmSync(socketDir, { recursive: true, force: true });
     },
   };
@@ -148,10 +170,11 @@ function isRunning(owner: string): boolean {
   return host !== hostname() || readProcess(Number(pid))?.started === Number(started);
 }
 
-async function endLeases(installation: Installation, workflow: string, source: string): Promise<void> {
+/** An address is one sandbox's at a time. */
+async function endLeases(installation: Installation, source: string): Promise<void> {
   const { rows } = await installation.store.query<{ lease_id: string }>(
-    `select lease_id from leases where principal = $1 and source = $2::inet and revoked_at is null and expires_at > now()`,
-    [principalOfWorkflow(workflow), source],
+    `select lease_id from leases where principal like $1 and source = $2::inet and revoked_at is null and expires_at > now()`,
+    [principalOfWorkflow('%'), source],
   );
   for (const { lease_id: leaseId } of rows) await revokeLease(installation, ACTOR, leaseId, 'its worker is gone');
 }
