@@ -7,10 +7,10 @@ import {
   type AgentResult,
   ChildRunError,
   type RunAgentOptions,
-  type RunAgentsResult,
   type StartedAgent,
   type WorkflowContext,
 } from '@centaur/sdk';
+import { type AgentCalls, checkAgentOptions, composeAgentCalls } from '@centaur/sdk/agent-calls';
 import { EngineError } from './errors.ts';
 
 /** What the platform's threads are asked for. */
@@ -25,12 +25,6 @@ export interface AgentRequest extends AgentOptions {
 
 export type StartAgent = (request: AgentRequest) => Promise<StartedAgent>;
 
-type AgentCalls = Pick<WorkflowContext, 'startAgent' | 'waitForAgent' | 'runAgent' | 'agentTurn' | 'runAgents'>;
-
-const AGENTS_MOST = 32;
-const CONCURRENCY = 4;
-const CONCURRENCY_MOST = 16;
-
 export function agentCalls(
   { runId, traceId }: { readonly runId: string; readonly traceId: string | null },
   context: Pick<WorkflowContext, 'step' | 'waitForWorkflow'>,
@@ -40,7 +34,7 @@ export function agentCalls(
 
   async function startAgent(name: string, options: AgentOptions): Promise<StartedAgent> {
     if (start === undefined) throw new EngineError('INVALID_REQUEST', `"${name}": this process runs no agents`);
-    checkOptions(name, options);
+    checkAgentOptions(name, options, EngineError);
     const n = (counts.get(name) ?? 0) + 1;
     counts.set(name, n);
     const numbered = n === 1 ? name : `${name}#${n}`;
@@ -80,47 +74,5 @@ export function agentCalls(
     }
   }
 
-  async function runAgent(name: string, { timeout, ...options }: RunAgentOptions): Promise<AgentResult> {
-    const agent = await startAgent(name, options);
-    return waitForAgent(`${name}.wait`, agent, timeout === undefined ? {} : { timeout });
-  }
-
-  async function runAgents(
-    agents: readonly (RunAgentOptions & { readonly name: string })[],
-    { maxConcurrency = CONCURRENCY }: { readonly maxConcurrency?: number } = {},
-  ): Promise<RunAgentsResult> {
-    if (agents.length > AGENTS_MOST)
-      throw new EngineError('INVALID_REQUEST', `runAgents: ${AGENTS_MOST} are the most, got ${agents.length}`);
-    if (!Number.isInteger(maxConcurrency) || maxConcurrency < 1 || maxConcurrency > CONCURRENCY_MOST)
-      throw new EngineError('INVALID_REQUEST', `maxConcurrency: expected a whole number from 1 to ${CONCURRENCY_MOST}`);
-    if (new Set(agents.map(({ name }) => name)).size < agents.length)
-      throw new EngineError('INVALID_REQUEST', 'runAgents: two agents have the same name');
-    const results: RunAgentsResult['results'][number][] = [];
-    let next = 0;
-    const work = async () => {
-      while (next < agents.length) {
-        const index = next++;
-        const { name, ...options } = agents[index] as (typeof agents)[number];
-        const result = await runAgent(name, options);
-        results[index] = { index, name, ok: result.status === 'completed', ...result };
-      }
-    };
-    await Promise.all(Array.from({ length: Math.min(maxConcurrency, agents.length) }, work));
-    const succeeded = results.filter(({ ok }) => ok).length;
-    return { results, succeeded, failed: results.length - succeeded };
-  }
-
-  return {
-    startAgent,
-    waitForAgent,
-    runAgent,
-    agentTurn: (text, { name = 'agent_turn', ...options } = {}) => runAgent(name, { threadKey: `workflow:${runId}`, ...options, text }),
-    runAgents,
-  };
-}
-
-function checkOptions(name: string, options: AgentOptions): void {
-  const { text, parts } = options ?? {};
-  if ((typeof text !== 'string' || text === '') && (parts === undefined || parts.length === 0))
-    throw new EngineError('INVALID_REQUEST', `"${name}": expected text or parts`);
+  return composeAgentCalls(runId, { startAgent, waitForAgent }, EngineError);
 }

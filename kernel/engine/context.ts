@@ -11,12 +11,13 @@ import {
   WaitTimeoutError,
   type WorkflowContext,
 } from '@centaur/sdk';
+import { describeError } from '@centaur/sdk/values';
 import { agentCalls, type StartAgent } from './agents.ts';
 import { type Outside, outsideCalls } from './outside.ts';
 import { EngineError } from './errors.ts';
 import type { StartRow } from './flush.ts';
 import type { Call, Frame, Outcome } from './frame.ts';
-import { fromJson, toJson, toStoredError } from './json.ts';
+import { fromJson, toJson } from './json.ts';
 import { nextDelay, type ResolvedRetry, resolveRetry } from './retry.ts';
 import type { StartRequest, StoredError } from './types.ts';
 
@@ -106,7 +107,7 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
       if (json !== undefined) frame.settle(call, { status: 'o', outcome: json, attempts: attempt });
     } catch (error) {
       if (frame.closed) return;
-      const stored = toStoredError(error);
+      const stored = describeError(error);
       const delayMs = nextDelay(retry, attempt, stored, Math.random);
       if (delayMs === null) frame.settle(call, { status: 'e', outcome: JSON.stringify(stored), attempts: attempt });
       else {
@@ -216,7 +217,7 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
               frame.settle(call, { status: 'o', outcome: JSON.stringify({ run_id: row.runId, workflow_name: workflow }), attempts: 1 });
             });
           })
-          .catch((error: unknown) => frame.settle(call, { status: 'e', outcome: JSON.stringify(toStoredError(error)), attempts: 1 }))
+          .catch((error: unknown) => frame.settle(call, { status: 'e', outcome: JSON.stringify(describeError(error)), attempts: 1 }))
           .finally(() => {
             frame.executing -= 1;
             frame.check();

@@ -1,5 +1,6 @@
 /** Running a run: from its claimed row, through its handler, to its end. */
 import { RunCancelledError, type TransactionClient } from '@centaur/sdk';
+import { describeError } from '@centaur/sdk/values';
 import { classifyFailure, type Queryable, sqlState } from '../store/index.ts';
 import { type ContextHost, createContext, never, thrownBy } from './context.ts';
 import type { Core } from './core.ts';
@@ -7,7 +8,7 @@ import { pushWrite, workflowFor } from './core.ts';
 import { EngineError, HOST_CRASHES_MAX, HostCrashedError, HostUnavailableError } from './errors.ts';
 import { FencedError, type Of, type StartRow, type Write } from './flush.ts';
 import { type Call, createFrame, type Frame, type FrameHost, type FrameRun, type HistoryRow, type Mismatch } from './frame.ts';
-import { toJson, toStoredError } from './json.ts';
+import { toJson } from './json.ts';
 import { nextDelay, resolveRetry } from './retry.ts';
 import { rewindForRetry } from './rewind.ts';
 import { prepareStart } from './start.ts';
@@ -192,7 +193,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
         `update workflow_runs set status = 's', owner = null, recoveries = recoveries + $4::int, error = $3::json,
            (wake_at, held_until) = (select at, at from (select now() + make_interval(secs => $5)) h(at))
          where run_id = $1 and owner = $2`,
-        [run.runId, workerId, JSON.stringify(toStoredError(error)), crashed, delayMs / 1000],
+        [run.runId, workerId, JSON.stringify(describeError(error)), crashed, delayMs / 1000],
       ),
     );
     drop(frame);
@@ -203,7 +204,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
   async function end(frame: Frame, error: unknown, final: boolean): Promise<void> {
     const { run } = frame;
     const source = failedStep(error);
-    const stored: StoredError = { ...toStoredError(error), ...(source === undefined ? {} : { step: source.name, step_seq: source.seq }) };
+    const stored: StoredError = { ...describeError(error), ...(source === undefined ? {} : { step: source.name, step_seq: source.seq }) };
     const policy = workflowFor(core, run.workflow, run.version)?.retry;
     const delayMs =
       policy === undefined || final || (error instanceof EngineError && !(error instanceof HostCrashedError))

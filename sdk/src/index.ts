@@ -3,6 +3,9 @@
  *
  * It promises names and types that stay put, and it imports nothing of the platform, so that a workflow file
  * type-checks and its pure parts run on Node 20, Node 24 and Deno alike. It never talks to Postgres.
+ *
+ * Two files are not for authors, and have paths of their own: `values.ts` and `agent-calls.ts` are what the engine and the
+ * host program, which may import nothing else of ours, have in common.
  */
 export { CentaurApiError, createClient } from './client.ts';
 export type * from './agents.ts';

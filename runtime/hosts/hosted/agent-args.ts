@@ -1,5 +1,6 @@
 /** What a host says about an agent's turn, in every spelling that workflow files use. */
 import type { AgentOptions } from '@centaur/sdk';
+import { refused } from './fields.ts';
 
 const HARNESSES: Readonly<Record<string, string>> = { 'claude-code': 'claude', claude_code: 'claude', 'pi-mono': 'pi', openai: 'codex' };
 const EFFORTS: Readonly<Record<string, AgentOptions['effort']>> = {
@@ -62,8 +63,4 @@ function recordOf(args: Readonly<Record<string, unknown>>, name: string): Readon
   if (value === undefined || (typeof value === 'object' && !Array.isArray(value)))
     return value as Readonly<Record<string, unknown>> | undefined;
   throw refused(name, 'expected an object');
-}
-
-function refused(field: string, problem: string): Error {
-  return Object.assign(new Error(`${field}: ${problem}`), { code: 'INVALID_REQUEST' });
 }

@@ -3,18 +3,24 @@
  * their outcomes go back as answers. All that is durable stays where it is, in the engine; here is nothing but the passing on.
  */
 import { HostCrashedError, type HostedRun } from '@centaur/kernel/engine';
-import {
-  type AgentResult,
-  ChildRunError,
-  NonRetryableError,
-  StepError,
-  type StepOptions,
-  WaitTimeoutError,
-  type WorkflowContext,
-} from '@centaur/sdk';
+import { type AgentResult, ChildRunError, NonRetryableError, StepError, WaitTimeoutError, type WorkflowContext } from '@centaur/sdk';
 import { agentOptions } from './agent-args.ts';
-import { type Connection, plainText, type RunMessage } from './connection.ts';
-import type { CallMessage, HostErrorInfo, HostRetry, ResponseError, TransactionMessage } from '../protocol/messages.ts';
+import type { Connection, RunMessage } from './connection.ts';
+import {
+  childOptions,
+  finite,
+  plainFields,
+  plainMetric,
+  plainText,
+  slackMessage,
+  slackOptions,
+  startedAgent,
+  stepOptions,
+  text,
+  thrown,
+  timeoutOf,
+} from './fields.ts';
+import type { CallMessage, HostRetry, ResponseError, TransactionMessage } from '../protocol/messages.ts';
 import { createTransactionCalls, type RunTransaction } from './transaction-calls.ts';
 
 export interface Outsiders {
@@ -40,7 +46,6 @@ export interface Outsiders {
 const OPEN_MOST = 10_000;
 /** Characters of one burst, which takes several times as much memory. */
 const BURST_MOST = 12 * 1024 * 1024;
-const NAME_MOST = 256;
 /** Failures that are remembered, for the error that the handler may make of one. */
 const FAILURES_MOST = 1000;
 /** Characters of what comes with a line of the log. */
@@ -93,8 +98,6 @@ export function serveRun(
       number,
       answer,
       refuse,
-      options: stepOptions,
-      thrown: (error) => thrown(error as HostErrorInfo),
     });
     const detach = connection.attach(runId, {
       message: receive,
@@ -181,14 +184,7 @@ export function serveRun(
         case 'ctx.log':
           return log(message);
         case 'ctx.metric':
-          if (run.live)
-            outsiders.metric({
-              workflow: workflow.name,
-              kind: plainText(message.kind),
-              name: plainText(message.name),
-              value: typeof message.value === 'number' ? message.value : Number.NaN,
-              labels: plainLabels(message.labels),
-            });
+          if (run.live) outsiders.metric({ workflow: workflow.name, ...plainMetric(message) });
           return;
         case 'ctx.patch':
           ctx.patched(text(message.id, 'id'));
@@ -289,11 +285,9 @@ export function serveRun(
           );
         }
         case 'ctx.update_slack': {
-          const { channel, ts, text: says, blocks } = message.message;
-          const name = message.step ?? `update_slack_${plainText(channel)}`;
+          const name = message.step ?? `update_slack_${plainText(message.message['channel'])}`;
           number(name);
-          const update = { channel: text(channel, 'channel'), ts: text(ts, 'ts'), text: plainText(says) };
-          return answerWith(id, ctx.updateSlack(Array.isArray(blocks) ? { ...update, blocks } : update, { name }));
+          return answerWith(id, ctx.updateSlack(slackMessage(message.message), { name }));
         }
         case 'ctx.tx.begin':
         case 'ctx.tx.query':
@@ -394,10 +388,7 @@ export function serveRun(
       const { run_id: childId } = await ctx.startWorkflow(name, {
         workflow: child,
         input: message.input,
-        ...(message.queue == null ? {} : { queue: message.queue }),
-        ...(message.priority == null ? {} : { priority: message.priority }),
-        ...(message.concurrency_key == null ? {} : { concurrencyKey: message.concurrency_key }),
-        ...(message.run_at == null ? {} : { runAt: message.run_at }),
+        ...childOptions(message),
       });
       ours.add(childId);
       return { workflow_name: child, run_id: childId, task_id: childId, created: true };
@@ -495,7 +486,7 @@ export function serveRun(
       logs.count += 1;
       if (logs.count > LOGS_MOST) return;
       const say = level === 'debug' || level === 'warn' || level === 'error' ? ctx.log[level] : ctx.log.info;
-      say(plainText(message).slice(0, FIELDS_MOST), plainFields(fields));
+      say(plainText(message).slice(0, FIELDS_MOST), plainFields(fields, FIELDS_MOST));
     }
   });
 }
@@ -508,56 +499,6 @@ export function monotonic(at: number): number | null {
   return Number(process.hrtime.bigint() / 1000n) / 1000 + (at - performance.now());
 }
 
-function stepOptions({ retry, timeout_ms: timeoutMs }: { readonly retry?: HostRetry; readonly timeout_ms?: number }): StepOptions {
-  return {
-    ...(retry == null
-      ? {}
-      : {
-          retry: {
-            ...(retry.max_attempts == null ? {} : { maxAttempts: retry.max_attempts }),
-            ...(retry.delay_ms == null ? {} : { delay: retry.delay_ms }),
-            ...(retry.backoff == null ? {} : { backoff: retry.backoff }),
-            ...(retry.factor == null ? {} : { factor: retry.factor }),
-            ...(retry.jitter == null ? {} : { jitter: retry.jitter }),
-            ...(retry.max_delay_ms == null ? {} : { maxDelay: retry.max_delay_ms }),
-            ...(retry.non_retryable == null ? {} : { nonRetryable: retry.non_retryable }),
-          },
-        }),
-    ...(timeoutMs == null ? {} : { timeout: finite(timeoutMs, 'timeout_ms') }),
-  };
-}
-
-function timeoutOf(seconds: unknown): { readonly timeout?: number } {
-  return seconds == null ? {} : { timeout: finite(seconds, 'timeout_seconds') * 1000 };
-}
-
-function startedAgent(value: unknown): Parameters<WorkflowContext['waitForAgent']>[1] {
-  const { execution_id: execution, thread_key: thread, run_id: run } = (value ?? {}) as Record<string, unknown>;
-  return {
-    execution_id: text(execution, 'agent.execution_id'),
-    thread_key: text(thread, 'agent.thread_key'),
-    run_id: text(run, 'agent.run_id'),
-  };
-}
-
-function slackOptions(args: Readonly<Record<string, unknown>>) {
-  const { thread_ts: thread, reply_broadcast: broadcast, blocks, unfurl_links: links, unfurl_media: media } = args;
-  return {
-    ...(typeof thread === 'string' ? { threadTs: thread } : {}),
-    ...(typeof broadcast === 'boolean' ? { replyBroadcast: broadcast } : {}),
-    ...(Array.isArray(blocks) ? { blocks: blocks as readonly unknown[] } : {}),
-    ...(typeof links === 'boolean' ? { unfurlLinks: links } : {}),
-    ...(typeof media === 'boolean' ? { unfurlMedia: media } : {}),
-  };
-}
-
-/** What a step's function, or the handler, threw: its name and code decide about retries. */
-function thrown(info: HostErrorInfo | undefined): Error {
-  const { name = 'Error', code = 'ERROR', message = '' } = (info ?? {}) as Partial<HostErrorInfo>;
-  if (info?.non_retryable === true) return new NonRetryableError(plainText(message), { code: plainText(code) });
-  return Object.assign(new Error(plainText(message)), { name: plainText(name).slice(0, 128), code: plainText(code).slice(0, 128) });
-}
-
 function infoOf(error: Error): ResponseError {
   const code = (error as { code?: unknown }).code;
   const base = { code: typeof code === 'string' ? code : 'ERROR', message: error.message };
@@ -567,31 +508,4 @@ function infoOf(error: Error): ResponseError {
   if (error instanceof ChildRunError) return { name: 'ChildRunError', ...base, child_run_id: error.childRunId };
   if (error.name === 'RunCancelledError') return { name: 'RunCancelledError', ...base };
   return { name: 'WorkflowError', ...base };
-}
-
-/** Fields of a log line, where they are not too much for one. */
-function plainFields(fields: unknown): Readonly<Record<string, unknown>> {
-  if (typeof fields !== 'object' || fields === null) return {};
-  try {
-    return JSON.stringify(fields).length <= FIELDS_MOST ? (fields as Record<string, unknown>) : { fields_dropped: 'too long' };
-  } catch {
-    return { fields_dropped: 'too deep' };
-  }
-}
-
-function plainLabels(labels: unknown): Readonly<Record<string, string>> {
-  if (typeof labels !== 'object' || labels === null) return {};
-  return Object.fromEntries(Object.entries(labels).map(([name, value]) => [name, plainText(value)]));
-}
-
-function text(value: unknown, field: string, most = NAME_MOST): string {
-  if (typeof value === 'string' && value !== '' && value.length <= most) return value;
-  if (typeof value === 'string' && value !== '')
-    throw Object.assign(new Error(`${field}: at most ${most} characters`), { code: 'INVALID_REQUEST' });
-  throw Object.assign(new Error(`${field}: expected text`), { code: 'INVALID_REQUEST' });
-}
-
-function finite(value: unknown, field: string): number {
-  if (typeof value === 'number' && Number.isFinite(value) && value >= 0) return value;
-  throw Object.assign(new Error(`${field}: expected a number of at least 0`), { code: 'INVALID_REQUEST' });
 }

@@ -6,6 +6,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Duplex, Readable, Writable } from 'node:stream';
+import { plainText } from './fields.ts';
 import type { Discovery, FromHost, ToHost } from '../protocol/messages.ts';
 
 /** What a host sends about one run. */
@@ -267,9 +268,4 @@ function createLines(onLine: (line: string) => void, fail: (why: string) => void
 /** A line over one socket. */
 export function connectionOf(socket: Duplex, options: Omit<ConnectionOptions, 'input' | 'output'>): Connection {
   return createConnection({ ...options, input: socket, output: socket });
-}
-
-/** Of a value that should be text: what a host sends may be anything, and to make text of an object runs what is in it. */
-export function plainText(value: unknown): string {
-  return typeof value === 'string' ? value : typeof value === 'number' || typeof value === 'boolean' ? String(value) : '';
 }

@@ -1,6 +1,7 @@
 /** Transactions of a hosted run: the handler's statements come one by one as messages, and its last word decides about all of them. */
 import type { Queryable } from '@centaur/kernel/store';
-import { NonRetryableError, type StepOptions, type WorkflowContext } from '@centaur/sdk';
+import { NonRetryableError, type WorkflowContext } from '@centaur/sdk';
+import { stepOptions, thrown } from './fields.ts';
 import type { TransactionMessage } from '../protocol/messages.ts';
 
 /**
@@ -28,8 +29,6 @@ interface Parts {
   number(name: string): string;
   answer(requestId: string, value: unknown): void;
   refuse(requestId: string, error: Error): void;
-  options(limits: Extract<TransactionMessage, { type: 'ctx.tx.begin' }>): StepOptions;
-  thrown(error: unknown): Error;
 }
 
 interface Open {
@@ -86,7 +85,7 @@ export function createTransactionCalls(parts: Parts): TransactionCalls {
           () => closed || signal.aborted,
         );
       },
-      parts.options(message),
+      stepOptions(message),
     );
     outcome.then(
       (value) => answer(step.waiter ?? first, begun ? value : { done: true, value, checkpoint_name: full }),
@@ -111,7 +110,7 @@ export function createTransactionCalls(parts: Parts): TransactionCalls {
           return found.resolve(message.value ?? null);
         case 'ctx.tx.rollback':
           found.step.waiter = message.request_id;
-          return found.reject(parts.thrown(message.error));
+          return found.reject(thrown(message.error));
       }
     },
     close() {
