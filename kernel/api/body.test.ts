@@ -137,6 +137,28 @@ test('a body in pieces of one byte takes no more memory than its bytes', async (
   });
 });
 
+test('bodies share the memory of the process', async () => {
+  const size = 40 * 1024 * 1024;
+  const most = size + 1;
+  // two of these are more than the process holds
+  const piece = `${size.toString(16)}\r\n${'x'.repeat(size)}\r\n`;
+  const end = '0\r\n\r\n';
+  await withIncoming([piece], async (incoming, socket) => {
+    let arrived = 0;
+    const first = readIncoming(incoming, most);
+    await new Promise<void>((done) =>
+      incoming.on('data', (chunk: Buffer) => {
+        arrived += chunk.length;
+        if (arrived === size) done();
+      }),
+    );
+    await withIncoming([piece], (second) => assert.rejects(readIncoming(second, most), { code: 'TOO_BUSY' }));
+    socket.write(end);
+    assert.equal((await first)?.length, size, 'the one that was there first is read');
+  });
+  await withIncoming([piece, end], async (incoming) => assert.equal((await readIncoming(incoming, most))?.length, size));
+});
+
 test('a body that finds no memory left, comes too slowly or is over already is refused', async () => {
   const held = { bytes: 900, most: 1000 };
   await withIncoming([`c8\r\n${'x'.repeat(200)}\r\n`], async (incoming) => {

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
+import { once } from 'node:events';
+import net from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { createTestDatabase } from '../../test/support/database.ts';
 import { eventually } from '../../test/support/wait.ts';
 import * as binary from './binary.ts';
@@ -127,6 +130,30 @@ test('a poisoned row fails alone; the rest of its batch is committed', async () 
   );
   assert.equal((await store.query('select 1 from numbers')).rowCount, 4);
   await writer.close();
+  await store.close();
+});
+
+test('a writer closes though its server has frozen, and takes nothing more', async () => {
+  await using database = await createTestDatabase();
+  const { hostname, port } = new URL(database.url);
+  const sockets: net.Socket[] = [];
+  const proxy = net.createServer((client) => {
+    const server = net.connect(Number(port), hostname);
+    sockets.push(client, server);
+    client.pipe(server).pipe(client);
+    for (const each of [client, server]) each.on('error', () => undefined);
+  });
+  await once(proxy.listen(0, '127.0.0.1'), 'listening');
+  const through = new URL(database.url);
+  through.port = String((proxy.address() as net.AddressInfo).port);
+  const { store, writer, insert } = await writerOn(through.href);
+  await insert(1);
+  for (const socket of sockets) socket.unpipe().pause();
+  const closed = await Promise.race([writer.close().then(() => true), delay(10_000, false, { ref: false })]);
+  assert.equal(closed, true);
+  await assert.rejects(insert(2), /closed/);
+  for (const socket of sockets) socket.destroy();
+  proxy.close();
   await store.close();
 });
 

@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream';
 import type pg from 'pg';
 import { classifyFailure } from './errors.ts';
 import type { StoreLogEntry } from './store.ts';
@@ -47,6 +48,7 @@ export interface Writer<Write extends PendingWrite> {
   close(): Promise<void>;
 }
 
+const END_MS = 1000;
 const RETRY_MS = [10, 50, 100, 250, 500, 1000];
 
 export function createWriter<Write extends PendingWrite>(options: WriterOptions<Write>): Writer<Write> {
@@ -63,8 +65,8 @@ export function createWriter<Write extends PendingWrite>(options: WriterOptions<
   let waiters: (() => void)[] = [];
 
   function push(write: Write): void {
-    if (fatal !== undefined) {
-      write.settle(fatal);
+    if (fatal !== undefined || closed) {
+      write.settle(fatal ?? new Error('the writer is closed'));
       return;
     }
     queue.push(write);
@@ -213,9 +215,17 @@ export function createWriter<Write extends PendingWrite>(options: WriterOptions<
     },
     async close() {
       closed = true;
-      await client?.end().catch(() => {});
+      if (client !== undefined) await end(client);
     },
   };
+}
+
+/** A server that does not answer any more would keep whoever closes for ever. */
+async function end(client: pg.Client): Promise<void> {
+  const { connection } = client as unknown as { readonly connection?: { readonly stream: Duplex } };
+  const late = setTimeout(() => connection?.stream.destroy(), END_MS);
+  await client.end().catch(() => {});
+  clearTimeout(late);
 }
 
 function delay(attempt: number): Promise<void> {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
+import { setImmediate, setTimeout as delay } from 'node:timers/promises';
 import { createTestDatabase, type TestDatabase } from '../../test/support/database.ts';
 import { connectStore, type Store, uuidv7 } from '../store/index.ts';
 import { ensurePartitions, partitionName, uuidAt, WEEK_MS, weekStart } from '../store/partitions.ts';
@@ -93,18 +93,63 @@ test('weeks that are past their retention are dropped, and nothing else', async 
     assert.equal((await deliveries.list({ slug })).items.length, left, slug);
 });
 
+test('weeks that are past their retention are dropped at the start, too', async () => {
+  const old = store.now() - 60 * 86_400_000;
+  const week = partitionName('webhook_deliveries', weekStart(old));
+  await ensurePartitions(store, ['webhook_deliveries'], old);
+  await deliveries.add(row({ deliveryId: uuidAt(old), slug: 'before-the-start' }));
+  const isThereAfterAStart = async (retentionDays: number) => {
+    await (await createDeliveries({ store, log: () => {}, retentionDays })).close();
+    const { rows } = await store.query<{ there: boolean }>('select to_regclass($1) is not null as there', [week]);
+    return rows[0]?.there;
+  };
+  assert.equal(await isThereAfterAStart(90), true, 'as long as it is kept');
+  assert.equal((await deliveries.list({ slug: 'before-the-start' })).items.length, 1);
+  assert.equal(await isThereAfterAStart(30), false);
+  assert.equal((await deliveries.list({ slug: 'before-the-start' })).items.length, 0);
+});
+
+test('old weeks that cannot be dropped keep nothing from starting', async () => {
+  const logs: string[] = [];
+  const failing: Store = {
+    ...store,
+    now: store.now,
+    query: (sql, values) => (sql.includes('pg_inherits') ? Promise.reject(new Error('no catalogue')) : store.query(sql, values)),
+  };
+  const started = await createDeliveries({ store: failing, log: ({ message }) => logs.push(message), retentionDays: 30 });
+  assert.deepEqual(logs, ['tidying up the deliveries failed; trying again']);
+  await started.close();
+});
+
+test('closing waits for what is being committed', async () => {
+  const closing = await createDeliveries({ store, log: () => {}, retentionDays: 30 });
+  let isCommitted = false;
+  const added = closing.add(row({ slug: 'last' })).then(() => (isCommitted = true));
+  // its write is with the writer
+  await setImmediate();
+  await closing.close();
+  assert.equal(isCommitted, true);
+  await added;
+  assert.equal((await deliveries.list({ slug: 'last' })).items.length, 1);
+});
+
 test('closing does not wait for a database that is away', async () => {
+  const tried = Promise.withResolvers<void>();
   const away: Store = {
     ...store,
     now: store.now,
-    connect: () => Promise.reject(Object.assign(new Error('refused'), { code: 'ECONNREFUSED' })),
+    connect() {
+      tried.resolve();
+      return Promise.reject(Object.assign(new Error('refused'), { code: 'ECONNREFUSED' }));
+    },
   };
   const stuck = await createDeliveries({ store: away, log: () => {}, retentionDays: 30, closeMs: 20 });
   const added = stuck.add(row()).then(
     () => 'added',
     () => 'refused',
   );
+  await tried.promise;
   const closed = await Promise.race([stuck.close().then(() => true), delay(2000, false, { ref: false })]);
   assert.equal(closed, true);
-  void added;
+  assert.equal(await Promise.race([added, delay(2000, 'waiting', { ref: false })]), 'refused', 'nobody is told that it was accepted');
 });

@@ -146,7 +146,9 @@ export async function createDeliveries({ store, log, retentionDays, closeMs = CL
     async close() {
       clearInterval(upkeep);
       // a database that is away would keep the process from ending; nobody has been told that these were accepted
-      await Promise.race([writer.idle(), delay(closeMs)]);
+      const limit = new AbortController();
+      await Promise.race([writer.idle(), delay(closeMs, undefined, { signal: limit.signal }).catch(() => {})]);
+      limit.abort();
       await writer.close();
     },
   };

@@ -4,15 +4,26 @@ import { after, before, test } from 'node:test';
 import { GITHUB, SECRET, type SendOptions, startTestWebhooks, type TestWebhooks } from '../../test/support/webhooks.ts';
 import { eventually } from '../../test/support/wait.ts';
 import { rotateSecret, putSecret } from '../vault/index.ts';
-import { EDGE_SECRET } from './receive.ts';
+import { createDeliveries } from './deliveries.ts';
+import { EDGE_SECRET, receive, type ReceiverParts } from './receive.ts';
 import { signForward, FORWARD_HEADER } from './forward.ts';
+import { createLimits, FLOOD_RATE } from './limits.ts';
+import { createSources } from './source.ts';
+import { parseWebhookSpecs } from './spec.ts';
+import type { WebhookSpec } from './types.ts';
 
 const BODY = JSON.stringify({ action: 'opened', issue: { number: 7 } });
 
 let t: TestWebhooks;
 
 before(async () => {
-  const environment = { ONLY_HERE: 'from-the-environment', STRIPE: 'not-this', [EDGE_SECRET]: 'the-edges-own-key' };
+  const environment = {
+    ONLY_HERE: 'from-the-environment',
+    only_Here: 'by-another-name',
+    BLANK: '',
+    STRIPE: 'not-this',
+    [EDGE_SECRET]: 'the-edges-own-key',
+  };
   t = await startTestWebhooks({ environment, trustedProxies: ['127.0.0.0/8'] });
 });
 
@@ -74,7 +85,7 @@ test('a signed delivery starts a run with its envelope, and its repetition finds
 test('what is refused says why with its own status, and leaves nothing behind', async () => {
   const strict = { allowed_content_types: ['application/json', 'text/plain'], max_body_bytes: 1000 };
   t.declare('triage', named('strict', strict), named('off', { enabled: false }));
-  t.declare('unset', named('unset', by('NOBODY_SET_THIS')));
+  t.declare('unset', named('unset', by('NOBODY_SET_THIS')), named('blank', by('BLANK')));
   const sign = (body: string) => `sha256=${createHmac('sha256', SECRET).update(body).digest('hex')}`;
   const refused: readonly (readonly [number, string, string, string, SendOptions?])[] = [
     [404, 'WEBHOOK_NOT_FOUND', 'nobody', BODY],
@@ -91,6 +102,8 @@ test('what is refused says why with its own status, and leaves nothing behind', 
     [401, 'BAD_SIGNATURE', 'strict', BODY, { headers: { 'x-hub-signature-256': `${sign(BODY)}, ${sign(BODY)}` } }],
     [400, 'MALFORMED_BODY', 'strict', '{"a": '],
     [503, 'WEBHOOK_SECRET_MISSING', 'unset', BODY],
+    [503, 'WEBHOOK_SECRET_MISSING', 'unset', BODY, { secret: '' }],
+    [503, 'WEBHOOK_SECRET_MISSING', 'blank', BODY, { secret: '' }],
   ];
   const more = await added(async () => {
     for (const [status, code, slug, body, options] of refused) {
@@ -101,7 +114,8 @@ test('what is refused says why with its own status, and leaves nothing behind', 
         `${slug} ${JSON.stringify(options)} ${JSON.stringify(answer.body)}`,
       );
       if (status === 405) assert.equal(answer.headers.get('allow'), 'POST');
-      assert.doesNotMatch(JSON.stringify(answer.body), /NOBODY_SET_THIS|GITHUB_WEBHOOK_SECRET|whsec/);
+      if (status === 503) assert.equal(answer.headers.get('retry-after'), '30');
+      assert.doesNotMatch(JSON.stringify([answer.body, ...answer.headers]), /NOBODY_SET_THIS|BLANK|GITHUB_WEBHOOK_SECRET|whsec/);
     }
   });
   assert.deepEqual(more, NOTHING);
@@ -115,6 +129,73 @@ test('what comes too often is refused, and nothing that is not signed counts', a
   const late = await t.send('scarce', BODY);
   assert.deepEqual([late.status, late.body.code], [429, 'RATE_LIMITED']);
   assert.ok(Number(late.headers.get('retry-after')) >= 50);
+});
+
+/** A webhook by itself, with clocks that stand still; `asked` is what a delivery had read. */
+async function receiverOf(declared: object) {
+  const { engine, store } = t.api.t;
+  const spec = parseWebhookSpecs(declared).specs[0] as WebhookSpec;
+  const served = { spec, workflow: 'triage', source: null };
+  const asked: string[] = [];
+  const parts: ReceiverParts = {
+    engine,
+    store,
+    registry: { get: () => served, list: () => [served], problems: () => [], close() {} },
+    secrets: {
+      async get(ref) {
+        asked.push(ref);
+        return [SECRET];
+      },
+      close() {},
+    },
+    floods: createLimits(() => 0),
+    limits: createLimits(() => 0),
+    sources: createSources([]),
+    deliveries: await createDeliveries({ store, log: () => {}, retentionDays: 30 }),
+    now: store.now,
+  };
+  const deliver = (body: Uint8Array | undefined, headers: Record<string, string> = {}) =>
+    receive(parts, {
+      slug: spec.slug,
+      method: 'POST',
+      url: new URL(`http://api/webhooks/${spec.slug}`),
+      headers: new Headers({ 'content-type': 'application/json', ...headers }),
+      peer: undefined,
+      traceId: undefined,
+      async readBody(most) {
+        asked.push(`body of ${most}`);
+        return body;
+      },
+      authoriseForward: () => Promise.reject(new Error('nobody asked')),
+    });
+  return { parts, spec, asked, deliver, [Symbol.asyncDispose]: () => parts.deliveries.close() };
+}
+
+test('a flood is refused before its bodies are read, and leaves the declared rate to what is signed', async () => {
+  await using flooded = await receiverOf(named('flooded', { rate_limit: { limit: 1, period_seconds: 60 } }));
+  const { parts, spec, asked, deliver } = flooded;
+  for (let i = 0; i < FLOOD_RATE.limit; i++) await assert.rejects(deliver(Buffer.from(BODY)), { code: 'BAD_SIGNATURE' });
+  assert.equal(asked.length, 2 * FLOOD_RATE.limit);
+  await assert.rejects(deliver(Buffer.from(BODY)), { code: 'RATE_LIMITED' });
+  assert.equal(asked.length, 2 * FLOOD_RATE.limit, 'neither the body nor the secret was asked for');
+  assert.equal(parts.limits.take(spec.slug, spec.rateLimit ?? FLOOD_RATE), 0);
+});
+
+test('no more of a body is asked for than its webhook takes, and more than that is never verified', async () => {
+  for (const [declared, most] of [
+    [{ max_body_bytes: 1000 }, 1000],
+    [{}, 1024 * 1024],
+  ] as const) {
+    await using sized = await receiverOf(named('sized', declared));
+    const { asked, deliver } = sized;
+    await assert.rejects(deliver(Buffer.alloc(most)), { code: 'BAD_SIGNATURE' });
+    assert.deepEqual(asked.splice(0), [`body of ${most}`, 'GITHUB_WEBHOOK_SECRET']);
+    const message = `the body is over the limit of ${most} bytes`;
+    for (const body of [undefined, Buffer.alloc(most + 1)]) await assert.rejects(deliver(body), { code: 'TOO_LARGE', message });
+    assert.deepEqual(asked.splice(0), [`body of ${most}`, `body of ${most}`]);
+    await assert.rejects(deliver(Buffer.alloc(1), { 'content-length': `${most + 1}` }), { code: 'TOO_LARGE', message });
+    assert.deepEqual(asked, [], 'one that announces it is not read at all');
+  }
 });
 
 test('what would not fit into a run’s input is refused, and says so', async () => {
@@ -181,9 +262,11 @@ test('after a rotation both values verify, until the time of grace is over', asy
 });
 
 test('a secret is looked for in the vault, then in the environment; one of another type verifies nothing', async () => {
-  t.declare('refs', named('env', by('ONLY_HERE')), named('other', by('STRIPE')));
+  t.declare('refs', named('env', by('ONLY_HERE')), named('case', by('only_Here')), named('other', by('STRIPE')));
   await putSecret(t.installation, 'test', 'STRIPE', { value: 'sk_live_0123456789abc', hosts: ['api.stripe.com'] });
   assert.equal((await t.send('env', BODY, { secret: 'from-the-environment' })).status, 202);
+  assert.equal((await t.send('case', BODY, { secret: 'by-another-name' })).status, 202, 'the name is taken as it is written');
+  assert.equal((await t.send('case', BODY, { secret: 'from-the-environment' })).status, 401);
   for (const secret of ['sk_live_0123456789abc', 'not-this']) assert.equal((await t.send('other', BODY, { secret })).status, 503);
   const { items } = (await t.api.call('GET', '/webhooks')).body;
   const problemOf = (slug: string) => items.find((each: { slug: string }) => each.slug === slug).secret_problem;

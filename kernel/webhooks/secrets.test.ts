@@ -64,6 +64,36 @@ test('a value that its source replaced counts for the time of grace', async () =
   secrets.close();
 });
 
+test('what has not been asked for in five minutes is read before it verifies', async () => {
+  await putSecret(installation, 'test', 'QUIET', { type: 'webhook', source: { type: 'env', variable: 'QUIET_NOW' } });
+  const environment = { QUIET_NOW: FIRST };
+  const { secrets, pass } = await start(environment);
+  assert.deepEqual(await secrets.get('QUIET'), [FIRST]);
+  environment.QUIET_NOW = SECOND;
+  pass(300_000);
+  assert.equal((await secrets.get('QUIET'))[0], SECOND);
+  secrets.close();
+});
+
+test('a secret of the vault that was removed verifies nothing more, and deliveries at once ask for it once', async () => {
+  await putSecret(installation, 'test', 'REMOVED', { type: 'webhook', value: FIRST });
+  let asked = 0;
+  const environment = {
+    get REMOVED() {
+      asked += 1;
+      return undefined;
+    },
+  };
+  const { secrets, pass } = await start(environment as unknown as Record<string, string>);
+  assert.deepEqual(await secrets.get('REMOVED'), [FIRST]);
+  await removeSecret(installation, 'test', 'REMOVED');
+  pass(10_000);
+  const outcomes = await Promise.allSettled(Array.from({ length: 20 }, () => secrets.get('REMOVED')));
+  assert.ok(outcomes.every(({ status }) => status === 'rejected'));
+  assert.equal(asked, 1);
+  secrets.close();
+});
+
 test('a source that is away for an hour is a problem, and not before', async () => {
   await putSecret(installation, 'test', 'AWAY', { type: 'webhook', source: { type: 'env', variable: 'AWAY_NOW' } });
   const environment: Record<string, string> = { AWAY_NOW: FIRST };
