@@ -168,9 +168,9 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
           );
       await Promise.all([core.writer.close(), core.starts.close()]);
     },
-    async start(request) {
+    async start(request, beside) {
       const row = await prepareStart(core, request, null);
-      const [started] = await commitStarts(core, [row], executor.startHere);
+      const [started] = await commitStarts(core, [row], executor.startHere, beside);
       return started as NonNullable<typeof started>;
     },
     async startMany(requests) {

@@ -9,6 +9,7 @@
  */
 import type pg from 'pg';
 import { binary, lookUp, statementName } from '../store/index.ts';
+import type { Beside, Companion } from './types.ts';
 
 /** Reading guide: `ord` null is a row that is written before its outcome is known. */
 export interface StepRow {
@@ -60,7 +61,7 @@ export type Write = WriteBase &
     | { readonly type: 'wait'; readonly runId: string; readonly seq: number; readonly eventType: string; readonly correlationId: string }
     | { readonly type: 'watch'; readonly runId: string }
     /** `refused` is set when the trigger key was taken, or the parent run has ended. */
-    | { readonly type: 'start'; readonly row: StartRow; refused?: boolean }
+    | { readonly type: 'start'; readonly row: StartRow; readonly beside?: Beside | undefined; refused?: boolean }
     | { readonly type: 'park'; readonly runId: string; readonly status: 's' | 'w'; readonly wakeAt: number | null }
     /** `watched` is set when some run waits for this one. */
     | {
@@ -96,7 +97,7 @@ type Kind =
   | 'unwait'
   | 'notify';
 
-const { int2Array, int4Array, uuidArray, textArray, jsonArray, charArray, timestampArray } = binary;
+const { int2Array, int4Array, uuidArray, textArray, jsonArray, charArray, timestampArray, byteaArray } = binary;
 
 /** The CTEs of each kind; `$` stands for the next parameter. */
 const FRAGMENTS: Record<Kind, string> = {
@@ -143,7 +144,7 @@ const FRAGMENTS: Record<Kind, string> = {
   notify: `note as (select pg_notify('centaur_work', '') from me)`,
 };
 
-function startFragment(kinds: ReadonlySet<Kind>): string {
+function startFragment(kinds: ReadonlySet<Kind>, isReferred: boolean): string {
   return `started as (insert into workflow_runs (run_id, workflow_name, workflow_version, status, owner, queue, priority,
       concurrency_key, wake_at, parent_run_id, trace_id, trigger_key, input, started_at, turn)
     select u.run_id, u.workflow, u.version, u.status, case when u.status = 'r' then me.worker_id end, u.queue, u.priority, u.key,
@@ -155,7 +156,7 @@ function startFragment(kinds: ReadonlySet<Kind>): string {
     cross join me left join workflow_queues q on q.name = u.queue
     where true ${kinds.has('trigger') ? 'and (u.trigger_key is null or u.run_id in (select run_id from claimed))' : ''}
       ${kinds.has('parent') ? 'and (u.parent is null or u.parent in (select run_id from parent))' : ''}
-    ${kinds.has('trigger') || kinds.has('parent') ? 'returning run_id' : ''})`;
+    ${isReferred || kinds.has('trigger') || kinds.has('parent') ? 'returning run_id' : ''})`;
 }
 
 /** Order of the CTEs, and so of their parameters. */
@@ -178,16 +179,18 @@ const ORDER: readonly Kind[] = [
 const statements = new Map<string, string>();
 
 /** @param fenced false for a process that is no worker: it only starts runs, which needs no lease */
-function statementFor(kinds: ReadonlySet<Kind>, fenced: boolean): string {
-  const id = `${fenced} ${ORDER.filter((kind) => kinds.has(kind)).join(' ')}`;
+function statementFor(kinds: ReadonlySet<Kind>, companions: readonly Companion[], fenced: boolean): string {
+  const id = `${fenced} ${ORDER.filter((kind) => kinds.has(kind)).join(' ')} ${companions.map(({ sql: each }) => each).join(' ')}`;
   let sql = statements.get(id);
   if (sql === undefined) {
     const me = fenced
       ? 'me as materialized (select worker_id from workers where worker_id = $ and not dead for key share)'
       : 'me as materialized (select $::int as worker_id)';
-    const ctes = ORDER.filter((kind) => kinds.has(kind)).map((kind) => (kind === 'start' ? startFragment(kinds) : FRAGMENTS[kind]));
+    const ctes = ORDER.filter((kind) => kinds.has(kind)).map((kind) =>
+      kind === 'start' ? startFragment(kinds, companions.length > 0) : FRAGMENTS[kind],
+    );
     let parameter = 0;
-    sql = `with ${[me, ...ctes].join(',\n')}
+    sql = `with ${[me, ...ctes, ...companions.map(({ sql: each }) => each)].join(',\n')}
 select (select count(*)::int from me) as alive
   ${kinds.has('notify') ? ', (select count(*) from note) as notified' : ''}
   ${kinds.has('trigger') || kinds.has('parent') ? ', (select array_agg(run_id) from started) as started' : ''}
@@ -249,8 +252,10 @@ export async function flush(client: pg.Client, workerId: number | null, batch: r
     if (waiting.length > 0) add('unwait', [uuidArray(waiting.map((w) => w.runId))]);
   }
 
-  const text = statementFor(kinds, workerId !== null);
-  const values = [workerId, ...ORDER.flatMap((kind) => params.get(kind) ?? [])];
+  const companions = companionsOf(by.start);
+  const text = statementFor(kinds, [...companions.keys()], workerId !== null);
+  const besides = [...companions].flatMap(([companion, rows]) => companion.params(rows));
+  const values = [workerId, ...ORDER.flatMap((kind) => params.get(kind) ?? []), ...besides];
   const { rows } = await client.query<{ alive: number; started?: string[] | null; watched?: string[] | null }>({
     name: statementName(text),
     text,
@@ -266,6 +271,20 @@ export async function flush(client: pg.Client, workerId: number | null, batch: r
     const watched = new Set(row.watched);
     for (const write of by.finish) write.watched = watched.has(write.runId);
   }
+}
+
+function companionsOf(starts: readonly Of<'start'>[]): Map<Companion, { readonly runId: string; readonly row: unknown }[]> {
+  const found = new Map<Companion, { readonly runId: string; readonly row: unknown }[]>();
+  for (const {
+    row: { runId },
+    beside,
+  } of starts) {
+    if (beside === undefined) continue;
+    const rows = found.get(beside.companion);
+    if (rows === undefined) found.set(beside.companion, [{ runId, row: beside.row }]);
+    else rows.push({ runId, row: beside.row });
+  }
+  return found;
 }
 
 /** The writes of one kind. */
@@ -348,7 +367,7 @@ function addStarts(rows: readonly StartRow[], add: (kind: Kind, values: unknown[
       textArray(triggered.map((row) => row.workflow)),
       textArray(triggered.map((row) => row.triggerKey)),
       uuidArray(triggered.map((row) => row.runId)),
-      triggered.map((row) => row.inputHash),
+      byteaArray(triggered.map((row) => row.inputHash)),
     ]);
   }
   const keys = new Map<string, { queue: string; key: string; runs: number }>();

@@ -9,7 +9,7 @@ import { FencedError, type Of, type StartRow } from './flush.ts';
 import { toJson } from './json.ts';
 import { checkQueueName } from './queues.ts';
 import { readRun, statusName } from './reads.ts';
-import type { RunId, StartedRun, StartRequest } from './types.ts';
+import type { Beside, RunId, StartedRun, StartRequest } from './types.ts';
 
 /** @throws EngineError naming the field */
 export async function prepareStart(
@@ -118,8 +118,17 @@ function parseTraceId(text: string): string {
   return parts.slice(1).join('-');
 }
 
-/** Writes prepared starts; answers when they are committed. */
-export async function commitStarts(core: Core, rows: readonly StartRow[], begin: (row: StartRow) => void): Promise<StartedRun[]> {
+/**
+ * Writes prepared starts; answers when they are committed.
+ *
+ * @param beside of each of them
+ */
+export async function commitStarts(
+  core: Core,
+  rows: readonly StartRow[],
+  begin: (row: StartRow) => void,
+  beside?: Beside,
+): Promise<StartedRun[]> {
   if (core.draining || core.closed) throw new EngineError('DRAINING', 'this process is shutting down; try another one');
   await core.starts.room();
   const refused: StartRow[] = [];
@@ -130,6 +139,7 @@ export async function commitStarts(core: Core, rows: readonly StartRow[], begin:
         const write: Of<'start'> = {
           type: 'start',
           row,
+          beside,
           group: row.runId,
           bytes: 200 + row.input.length,
           settle(error) {

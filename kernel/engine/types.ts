@@ -89,6 +89,23 @@ export interface StartRequest {
   readonly trace_id?: string | undefined;
 }
 
+/** Rows of somebody else that are written with the runs that they are about, in the same statement. */
+export interface Companion<Row = unknown> {
+  /**
+   * A CTE that writes, from arrays: `name as (insert …)`. `$` stands for the next parameter; `started (run_id)` has the runs that this
+   * statement starts: of a run that its trigger key knows already, nothing is to be written.
+   */
+  readonly sql: string;
+  // a method and not a property: the rows of one companion are of one kind, which the engine does not know
+  params(rows: readonly { readonly runId: string; readonly row: Row }[]): readonly unknown[];
+}
+
+/** A row of a companion. */
+export interface Beside {
+  readonly companion: Companion;
+  readonly row: unknown;
+}
+
 export interface StartedRun {
   readonly run_id: RunId;
   readonly workflow_name: string;
@@ -256,7 +273,8 @@ export interface Engine {
   /** Stops claiming, lets running steps finish for up to `graceMs`, hands the rest back, and closes. */
   drain(graceMs?: number): Promise<void>;
 
-  start(request: StartRequest): Promise<StartedRun>;
+  /** @param beside is there exactly when the run was started just now */
+  start(request: StartRequest, beside?: Beside): Promise<StartedRun>;
   /** Many starts in one call: one entry per request, in order. One bad request refuses all, naming its index. */
   startMany(requests: readonly StartRequest[]): Promise<StartedRun[]>;
   /** @throws EngineError RUN_NOT_FOUND */

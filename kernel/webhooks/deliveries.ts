@@ -1,5 +1,6 @@
 /** Deliveries: one row for each that was accepted, committed before it is answered. */
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Companion } from '../engine/index.ts';
 import {
   isUuid,
   type Queryable,
@@ -63,7 +64,7 @@ export interface DeliveryFilter {
 }
 
 export interface Deliveries {
-  /** Resolves when it is committed. */
+  /** Of a delivery whose run was there before. Resolves when it is committed. */
   add(row: DeliveryRow): Promise<void>;
   /** @throws WebhookError DELIVERY_NOT_FOUND */
   get(deliveryId: string): Promise<DeliveryView>;
@@ -194,39 +195,48 @@ interface Write extends PendingWrite {
   readonly row: DeliveryRow;
 }
 
-const INSERT = `insert into ${TABLE} (delivery_id, slug, workflow_name, received_at, trigger_key, run_id, created, method, source_ip,
-    content_type, body_sha256, body_bytes, provider, event, redelivery_of)
-  select delivery_id, slug, workflow_name, received_at, trigger_key, run_id, created = 1, method, source_ip::inet,
+const COLUMNS = `delivery_id, slug, workflow_name, received_at, trigger_key, run_id, created, method, source_ip, content_type, body_sha256,
+    body_bytes, provider, event, redelivery_of`;
+
+/** `$` is the next parameter, or the number of it. */
+const inserting = (place: (n: number) => string): string => {
+  const types = 'uuid text text timestamptz text uuid int2 text text text bytea int4 text text uuid'.split(' ');
+  return `insert into ${TABLE} (${COLUMNS})
+  select delivery_id, slug, workflow_name, received_at, trigger_key, u.run_id, created = 1, method, source_ip::inet,
     content_type, body_sha256, body_bytes, provider, event, redelivery_of
-  from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::uuid[], $7::int2[], $8::text[], $9::text[],
-    $10::text[], $11::bytea[], $12::int4[], $13::text[], $14::text[], $15::uuid[])
-    as u(delivery_id, slug, workflow_name, received_at, trigger_key, run_id, created, method, source_ip, content_type, body_sha256,
-      body_bytes, provider, event, redelivery_of)`;
+  from unnest(${types.map((type, i) => `${place(i + 1)}::${type}[]`).join(', ')}) as u(${COLUMNS})`;
+};
+const INSERT = inserting((n) => `$${n}`);
+
+/** With the run that it starts: both are there, or neither. */
+export const DELIVERY: Companion<Omit<DeliveryRow, 'runId' | 'created'>> = {
+  sql: `delivery as (${inserting(() => '$')} join started on started.run_id = u.run_id)`,
+  params: (rows) => columnsOf(rows.map(({ runId, row }) => ({ ...row, runId, created: true }))),
+};
 
 async function insert(client: Awaited<ReturnType<Store['connect']>>, batch: readonly Write[]): Promise<void> {
-  const column = <T>(of: (row: DeliveryRow) => T) => batch.map(({ row }) => of(row));
+  await client.query({ name: statementName(INSERT), text: INSERT, values: columnsOf(batch.map(({ row }) => row)) });
+}
+
+function columnsOf(rows: readonly DeliveryRow[]): unknown[] {
   const { uuidArray, textArray, timestampArray, int2Array, int4Array, byteaArray } = binary;
-  await client.query({
-    name: statementName(INSERT),
-    text: INSERT,
-    values: [
-      uuidArray(column((row) => row.deliveryId)),
-      textArray(column((row) => row.slug)),
-      textArray(column((row) => row.workflow)),
-      timestampArray(column((row) => row.receivedAt)),
-      textArray(column((row) => row.triggerKey)),
-      uuidArray(column((row) => row.runId)),
-      int2Array(column((row) => (row.created ? 1 : 0))),
-      textArray(column((row) => row.method)),
-      textArray(column((row) => row.sourceIp)),
-      textArray(column((row) => row.contentType)),
-      byteaArray(column((row) => row.bodySha256)),
-      int4Array(column((row) => row.bodyBytes)),
-      textArray(column((row) => row.provider)),
-      textArray(column((row) => row.event)),
-      uuidArray(column((row) => row.redeliveryOf)),
-    ],
-  });
+  return [
+    uuidArray(rows.map((row) => row.deliveryId)),
+    textArray(rows.map((row) => row.slug)),
+    textArray(rows.map((row) => row.workflow)),
+    timestampArray(rows.map((row) => row.receivedAt)),
+    textArray(rows.map((row) => row.triggerKey)),
+    uuidArray(rows.map((row) => row.runId)),
+    int2Array(rows.map((row) => (row.created ? 1 : 0))),
+    textArray(rows.map((row) => row.method)),
+    textArray(rows.map((row) => row.sourceIp)),
+    textArray(rows.map((row) => row.contentType)),
+    byteaArray(rows.map((row) => row.bodySha256)),
+    int4Array(rows.map((row) => row.bodyBytes)),
+    textArray(rows.map((row) => row.provider)),
+    textArray(rows.map((row) => row.event)),
+    uuidArray(rows.map((row) => row.redeliveryOf)),
+  ];
 }
 
 interface Stored extends Omit<DeliveryView, 'received_at' | 'body_sha256'> {

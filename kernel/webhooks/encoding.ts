@@ -1,5 +1,7 @@
 /** Bytes, texts and MACs, with nothing but what every JavaScript runtime has; Node's own hashes where they are there. */
 
+import type { KeyObject } from 'node:crypto';
+
 export type Bytes = Uint8Array;
 
 export type HashName = 'sha1' | 'sha256' | 'sha512';
@@ -61,10 +63,25 @@ const LARGE_BYTES = 64 * 1024;
 /** @param key at least one byte: an empty key is refused, since anybody has it */
 export async function hmac(hash: HashName, key: Bytes, message: Bytes): Promise<Bytes> {
   if (key.length === 0) throw new RangeError('an empty key signs nothing');
-  if (native !== undefined && message.length < LARGE_BYTES) return native.createHmac(hash, key).update(message).digest();
+  if (native !== undefined && message.length < LARGE_BYTES) return native.createHmac(hash, keyObject(native, key)).update(message).digest();
   const algorithm = { name: 'HMAC', hash: WEB_NAMES[hash] };
   const imported = await crypto.subtle.importKey('raw', key, algorithm, false, ['sign']);
   return new Uint8Array(await crypto.subtle.sign('HMAC', imported, message));
+}
+
+/** To make Node's own form of a key takes five times as long as the MAC itself, and there are few keys. */
+const keys = new Map<string, KeyObject>();
+const KEYS_MOST = 256;
+
+function keyObject({ createSecretKey }: NonNullable<typeof native>, key: Bytes): KeyObject {
+  const name = Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1');
+  let object = keys.get(name);
+  if (object === undefined) {
+    // those of secrets that were rotated go, too
+    if (keys.size >= KEYS_MOST) keys.clear();
+    keys.set(name, (object = createSecretKey(key)));
+  }
+  return object;
 }
 
 export async function sha256(bytes: Bytes): Promise<Bytes> {
@@ -73,6 +90,7 @@ export async function sha256(bytes: Bytes): Promise<Bytes> {
 }
 
 export async function sha256Hex(bytes: Bytes): Promise<string> {
+  if (native !== undefined && bytes.length < LARGE_BYTES) return native.createHash('sha256').update(bytes).digest('hex');
   return toHex(await sha256(bytes));
 }
 

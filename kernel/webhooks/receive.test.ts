@@ -297,3 +297,24 @@ test('the edge says where a delivery came from, with a key for that and its own 
 function hashOf(body: string): string {
   return createHash('sha256').update(body).digest('hex');
 }
+
+test('a run and its delivery are written together: where one cannot be, neither is', async () => {
+  t.declare('together', named('together'));
+  const more = await added(async () => {
+    await t.installation.store.query(`alter table webhook_deliveries add constraint no_more check (slug <> 'together') not valid`);
+    try {
+      assert.equal((await t.send('together', BODY, { headers: { 'x-github-delivery': 'w1' } })).status, 500);
+    } finally {
+      await t.installation.store.query('alter table webhook_deliveries drop constraint no_more');
+    }
+  });
+  assert.deepEqual(more, NOTHING);
+  const later = await added(async () => {
+    const all = await Promise.all(
+      Array.from({ length: 40 }, (_, i) => t.send('together', BODY, { headers: { 'x-github-delivery': `w${Math.floor(i / 4)}` } })),
+    );
+    assert.equal(all.filter(({ status }) => status === 202).length, 10);
+    assert.equal(all.filter(({ status }) => status === 200).length, 30);
+  });
+  assert.deepEqual(later, { runs: 10, deliveries: 40, triggers: 10 });
+});

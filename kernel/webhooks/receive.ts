@@ -3,10 +3,10 @@
  * what the body says, the run. The declared rate is spent by what is signed alone, or anybody could spend it for the provider. Nothing is written before the signature holds; the run and its delivery are committed before
  * the answer.
  */
-import { type Engine, EngineError } from '../engine/index.ts';
+import { type Beside, type Engine, EngineError } from '../engine/index.ts';
 import { type Store, uuidv7 } from '../store/index.ts';
 import { mediaType, type Refusal, refuseHead, refuseUntyped, tooLarge } from './admit.ts';
-import type { Deliveries } from './deliveries.ts';
+import { type Deliveries, DELIVERY } from './deliveries.ts';
 import { sha256Hex } from './encoding.ts';
 import { buildEnvelope } from './envelope.ts';
 import { WebhookError } from './errors.ts';
@@ -87,16 +87,12 @@ export async function receive(parts: ReceiverParts, incoming: Incoming): Promise
   if (challenge !== undefined) return { outcome: 'challenge', challenge };
   if (spec.filter !== null && !matchesFilter(spec.filter, envelope)) return { outcome: 'filtered' };
   const triggerKey = await triggerKeyFor(spec, { headers, search: incoming.url.search, body: envelope.webhook.body, sha256 });
-  const run = await start(parts.engine, served, envelope, { triggerKey, traceId: incoming.traceId });
-  const deliveryId = uuidv7(parts.store.now());
-  await parts.deliveries.add({
-    deliveryId,
+  const delivery = {
+    deliveryId: uuidv7(receivedAt),
     slug,
     workflow: served.workflow,
     receivedAt,
     triggerKey,
-    runId: run.run_id,
-    created: run.created,
     method: envelope.webhook.method,
     sourceIp,
     contentType: mediaType(headers).slice(0, 200) || null,
@@ -105,8 +101,11 @@ export async function receive(parts: ReceiverParts, incoming: Incoming): Promise
     provider: spec.provider,
     event: eventOf(envelope),
     redeliveryOf: null,
-  });
-  return { outcome: run.created ? 'created' : 'known', runId: run.run_id, deliveryId };
+  };
+  const beside = { companion: DELIVERY, row: delivery };
+  const run = await start(parts.engine, served, envelope, { triggerKey, traceId: incoming.traceId, beside });
+  if (!run.created) await parts.deliveries.add({ ...delivery, runId: run.run_id, created: false });
+  return { outcome: run.created ? 'created' : 'known', runId: run.run_id, deliveryId: delivery.deliveryId };
 }
 
 function refuse(refusal: Refusal): never;
@@ -168,17 +167,12 @@ async function start(
   engine: Engine,
   { workflow, spec }: ServedWebhook,
   envelope: Envelope,
-  { triggerKey, traceId }: { readonly triggerKey: string; readonly traceId: string | undefined },
+  { triggerKey, traceId, beside }: { readonly triggerKey: string; readonly traceId: string | undefined; readonly beside: Beside },
 ) {
   try {
-    return await engine.start({
-      workflow_name: workflow,
-      input: envelope,
-      trigger_key: triggerKey,
-      // the key alone says what is the same delivery: another body under it finds the first run, too
-      trigger_identity: triggerKey,
-      trace_id: traceId,
-    });
+    // the key alone says what is the same delivery: another body under it finds the first run, too
+    const request = { workflow_name: workflow, input: envelope, trigger_key: triggerKey, trigger_identity: triggerKey, trace_id: traceId };
+    return await engine.start(request, beside);
   } catch (error) {
     // its file was taken away just now
     if (error instanceof EngineError && error.code === 'UNKNOWN_WORKFLOW') throw notFound(spec.slug);
