@@ -157,6 +157,27 @@ test('a writer closes though its server has frozen, and takes nothing more', asy
   await store.close();
 });
 
+test('a connection that comes up after a writer was closed is ended', async () => {
+  const connecting = Promise.withResolvers<void>();
+  const ended = Promise.withResolvers<void>();
+  const writer = createWriter<PendingWrite>({
+    async connect() {
+      await connecting.promise;
+      return { end: async () => ended.resolve() } as never;
+    },
+    flush: async () => undefined,
+    committed: async () => false,
+    isFatal: () => false,
+    log: () => undefined,
+  });
+  const settled = new Promise<Error | undefined>((settle) => writer.push({ group: 'a', bytes: 1, settle }));
+  await new Promise<void>((resolve) => setImmediate(resolve));
+  await writer.close();
+  connecting.resolve();
+  await ended.promise;
+  assert.match(String(await settled), /closed/);
+});
+
 test('what one group pushed together shares a statement, wherever the batch is full', async () => {
   const batches: string[][] = [];
   const writer = createWriter<PendingWrite>({

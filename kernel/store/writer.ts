@@ -183,7 +183,11 @@ export function createWriter<Write extends PendingWrite>(options: WriterOptions<
   }
 
   async function open(): Promise<pg.Client> {
-    return options.connect();
+    const opened = await options.connect();
+    if (!closed) return opened;
+    // closed while it connected: nobody else would end it
+    await end(opened);
+    throw new Error('the writer is closed');
   }
 
   function drop(): void {

@@ -6,6 +6,8 @@ export type Body = { readonly ok: true; readonly body: unknown } | { readonly ok
 /** Deeper than any provider nests, shallower than what a later reader's stack or Postgres would refuse. */
 const DEEPEST = 100;
 
+const decoder = new TextDecoder('utf-8', { fatal: true });
+
 /**
  * Nothing becomes `{}`; JSON what it says; a form an object, whose `payload`, if that is JSON, is the body itself, as
  * GitHub sends it; all else text.
@@ -14,7 +16,7 @@ export function parseBody(type: string, rawBody: Bytes): Body {
   if (rawBody.length === 0) return { ok: true, body: {} };
   let text: string;
   try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(rawBody);
+    text = decoder.decode(rawBody);
   } catch {
     return { ok: false, message: 'the body is not valid UTF-8' };
   }

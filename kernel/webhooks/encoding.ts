@@ -8,8 +8,10 @@ export type HashName = 'sha1' | 'sha256' | 'sha512';
 
 const WEB_NAMES = { sha1: 'SHA-1', sha256: 'SHA-256', sha512: 'SHA-512' } as const;
 
+const encoder = new TextEncoder();
+
 export function utf8(text: string): Uint8Array<ArrayBuffer> {
-  return new TextEncoder().encode(text);
+  return encoder.encode(text);
 }
 
 export function concat(...parts: readonly Bytes[]): Uint8Array<ArrayBuffer> {

@@ -30,7 +30,9 @@ const SEEN_LONGEST = 100;
 /** In lower case, without what is sensitive and without the header that this webhook's proof stands in. */
 export function safeHeaders(headers: Headers, auth: WebhookAuth): Record<string, string> {
   const proof = 'header' in auth ? auth.header : undefined;
-  return Object.fromEntries([...headers].filter(([name]) => name !== proof && !isSensitiveName(name)));
+  const kept: [name: string, value: string][] = [];
+  for (const entry of headers) if (entry[0] !== proof && !isSensitiveName(entry[0])) kept.push(entry);
+  return Object.fromEntries(kept);
 }
 
 /** One value as it is, several as a list. */

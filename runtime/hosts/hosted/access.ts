@@ -53,10 +53,15 @@ export async function namesOnly(installation: Installation, workflow: string): P
   return Object.fromEntries(secrets.map((name) => [name, 'not-while-it-is-asked']));
 }
 
-/** Whether another process of it would get the same. */
+/** Whether another process of it would get the same, and what this one has still counts: a grant that went and came back ended its lease. */
 export async function isCurrent(installation: Installation, workflow: string, access: HostAccess): Promise<boolean> {
   const now = await grantsOf(installation.store, principalOfWorkflow(workflow));
-  return JSON.stringify([...now].sort()) === JSON.stringify([...access.secrets].sort());
+  if (JSON.stringify([...now].sort()) !== JSON.stringify([...access.secrets].sort())) return false;
+  const { rowCount } = await installation.store.query(
+    'select 1 from leases where lease_id = $1 and revoked_at is null and expires_at > now()',
+    [access.leaseId],
+  );
+  return rowCount === 1;
 }
 
 export async function closeHostAccess(installation: Installation, { leaseId }: HostAccess): Promise<void> {

@@ -97,3 +97,38 @@ test('none is made for what is only asked, and a shape that nobody wants any mor
   assert.equal(made[2]?.stopped, true);
   await spares.close();
 });
+
+test('a spare that fails after it was taken leaves the next one where it is', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const made: { stopped: boolean }[] = [];
+  const waiting: PromiseWithResolvers<void>[] = [];
+  const spares = createSpares<string, { stop(): Promise<void>; isAlive(): Promise<boolean> }>({
+    async prepare() {
+      const gate = Promise.withResolvers<void>();
+      waiting.push(gate);
+      await gate.promise;
+      const each = { stopped: false, isAlive: async () => true, stop: async () => void (each.stopped = true) };
+      made.push(each);
+      return each;
+    },
+    keyOf: (shape) => shape,
+    isKept: () => true,
+    log: () => {},
+  });
+  const soon = () => new Promise<void>((resolve) => setImmediate(resolve));
+  const first = spares.take('a');
+  await soon();
+  waiting[0]?.resolve();
+  await first;
+  t.mock.timers.tick(1000);
+  const second = spares.take('a');
+  t.mock.timers.tick(1000);
+  assert.equal(waiting.length, 3, 'one is being taken, and one made ahead');
+  waiting[2]?.resolve();
+  waiting[1]?.reject(new Error('no room'));
+  await soon();
+  waiting[3]?.resolve();
+  await second;
+  await spares.close();
+  assert.equal(made.filter(({ stopped }) => stopped).length, 1, 'the one that was made ahead ends');
+});

@@ -53,7 +53,8 @@ export function createSpares<Shape, Spare extends { stop(): Promise<void>; isAli
     const spare = prepare(shape).catch((error: Error) => {
       log({ level: 'warn', message: 'a sandbox could not be made ahead; it is made when it is needed', error: error.message });
       clearTimeout(end);
-      kept.delete(key);
+      // somebody may have taken it already, and another may stand here
+      if (kept.get(key)?.spare === spare) kept.delete(key);
       return undefined;
     });
     const end = setTimeout(() => void discard(key), KEPT_MS).unref();
