@@ -39,7 +39,7 @@ export const QUICK: Sizes = {
   steps: 200,
   samples: 8,
   sleepers: 2000,
-  sleepSeconds: 6,
+  sleepSeconds: 15,
   longRun: 2000,
   idleSeconds: 3,
 };
