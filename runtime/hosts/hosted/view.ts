@@ -52,10 +52,10 @@ export function readTree(root: string): Tree {
   const directories: string[] = [];
   const problems: { file: string; message: string }[] = [];
   const visited = new Set<string>();
-  const realRoot = fs.realpathSync(root);
+  const realRoot = fs.realpathSync.native(root);
   let bytes = 0;
   const visit = (directory: string): void => {
-    const real = fs.realpathSync(directory);
+    const real = fs.realpathSync.native(directory);
     // a link that leads back up
     if (visited.has(real)) return;
     visited.add(real);
@@ -65,7 +65,7 @@ export function readTree(root: string): Tree {
       const full = path.join(directory, name);
       try {
         // links are followed within the folder: a ConfigMap of Kubernetes mounts each file as one. What is elsewhere may be the server's own
-        const real = fs.realpathSync(full);
+        const real = fs.realpathSync.native(full);
         if (!real.startsWith(realRoot + path.sep)) throw new Error(`it is a link to ${real}, outside of the folder: copy what it needs`);
         const stat = fs.statSync(full);
         if (stat.isDirectory()) visit(full);
