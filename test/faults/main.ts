@@ -3,7 +3,8 @@
  * records every step they execute. At the end the database and the witness must agree:
  *
  *  1. every acknowledged start and event is there, and every run completed;
- *  2. no step executed again after the execution that counted;
+ *  2. no step began again after the execution that counted. What counts is when its function began: a process that is
+ *     paused between that and its call of the witness makes the call when it wakes up, and nobody can take that back;
  *  3. the work inside transaction steps happened exactly once;
  *  4. nothing is left owned by a dead worker, parked without reason, or waiting.
  *
@@ -21,11 +22,12 @@ import { createEngine, type Engine } from '../../kernel/engine/index.ts';
 import { startEmbeddedPostgres } from '../../kernel/store/embedded/index.ts';
 import { connectStore, migrate } from '../../kernel/store/index.ts';
 import { createRegistry } from '../support/registry.ts';
-import { defineWorkload } from './workload.ts';
+import { defineWorkload, type Testimony } from './workload.ts';
 
 const { values } = parseArgs({ options: { kills: { type: 'string', default: '200' }, seed: { type: 'string' } } });
 const KILLS = Number(values.kills);
 const SEED = Number(values.seed ?? Math.floor(Math.random() * 1e6));
+const PAUSES = 10;
 const LEASE_MS = 1500;
 const random = seeded(SEED);
 const between = (low: number, high: number) => low + random() * (high - low);
@@ -35,10 +37,9 @@ console.log(`seed ${SEED}; repeat with: npm run test:faults -- --kills ${KILLS} 
 const folder = mkdtempSync(join(tmpdir(), 'centaur-faults-'));
 const server = await startEmbeddedPostgres({ dataDir: join(folder, 'postgres'), throwaway: true });
 await migrate(server.url);
-const witness: { run: string; step: string; id: string }[] = [];
+const witness: Testimony[] = [];
 const listener = createServer((request, response) => {
-  const [run, ...rest] = decodeURIComponent((request.url ?? '').slice(1)).split(' ');
-  witness.push({ run: run as string, step: rest.slice(0, -1).join(' '), id: rest.at(-1) as string });
+  witness.push(JSON.parse(decodeURIComponent((request.url ?? '').slice(1))) as Testimony);
   response.end();
 });
 await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
@@ -151,7 +152,7 @@ async function killing(): Promise<void> {
 
 /** Paused past its lease, a worker wakes up in a world that has gone on without it. */
 async function pausing(): Promise<void> {
-  for (let round = 0; round < 3; round++) {
+  for (let round = 0; round < PAUSES; round++) {
     await startSome(10);
     await pause(between(5, 60));
     const [victim] = workers;
@@ -204,11 +205,15 @@ async function verify(): Promise<string[]> {
     `select run_id, name, outcome::text from workflow_steps where kind = 's'`,
   );
   const counted = new Map(steps.map((step) => [`${step.run_id} ${step.name}`, JSON.parse(step.outcome) as string]));
-  const last = new Map<string, string>();
-  for (const { run, step, id } of witness) last.set(`${run} ${step}`, id);
+  const executions = Map.groupBy(witness, ({ run, step }) => `${run} ${step}`);
   for (const [key, id] of counted) {
-    if (!last.has(key)) problems.push(`${key} has a checkpoint, but nobody executed it`);
-    else if (last.get(key) !== id) problems.push(`${key} was executed again after it had completed`);
+    const began = (executions.get(key) ?? []).toSorted((a, b) => a.began - b.began);
+    const last = began.at(-1);
+    if (last === undefined) problems.push(`${key} has a checkpoint, but nobody executed it`);
+    else if (last.id !== id) {
+      const after = last.began - (began.find((execution) => execution.id === id)?.began ?? Number.NaN);
+      problems.push(`${key} began again ${after} us after the execution that counted`);
+    }
   }
   const { rows: payments } = await admin.query<{ n: number; runs: number }>(
     'select count(*)::int as n, count(distinct run_id)::int as runs from fault_payments',

@@ -7,10 +7,20 @@ import { randomUUID } from 'node:crypto';
 import { request } from 'node:http';
 import type { MemoryRegistry } from '../support/registry.ts';
 
-/** Resolves once the witness has the line: an outside system that was really called. */
-function witnessed(port: number, line: string): Promise<void> {
+/** What a step tells the witness as it begins. */
+export interface Testimony {
+  readonly run: string;
+  readonly step: string;
+  readonly id: string;
+  /** When its function began, in microseconds of the clock that all processes of the machine share. */
+  readonly began: number;
+}
+
+/** Resolves once the witness has it: an outside system that was really called. */
+function witnessed(port: number, testimony: Testimony): Promise<void> {
   return new Promise((resolve, reject) => {
-    const call = request({ port, host: '127.0.0.1', method: 'POST', path: `/${encodeURIComponent(line)}` }, (response) => {
+    const path = `/${encodeURIComponent(JSON.stringify(testimony))}`;
+    const call = request({ port, host: '127.0.0.1', method: 'POST', path }, (response) => {
       response.resume();
       response.on('end', resolve);
     });
@@ -24,8 +34,9 @@ export const STEPS_PER_RUN = 8;
 export function defineWorkload(registry: MemoryRegistry, witnessPort: string): void {
   const port = Number(witnessPort);
   const execute = (runId: string, step: string, ms: number) => async () => {
+    const began = Number(process.hrtime.bigint() / 1000n);
     const id = randomUUID();
-    await witnessed(port, `${runId} ${step} ${id}`);
+    await witnessed(port, { run: runId, step, id, began });
     await new Promise((resolve) => setTimeout(resolve, Math.random() * ms));
     return id;
   };
