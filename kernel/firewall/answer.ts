@@ -4,7 +4,7 @@ import zlib from 'node:zlib';
 import { comesInLines, createLineReader, createPieceSearch, type Hit, type Scanner, type ScanStream } from './scanner/index.ts';
 import { RefusedError } from './target.ts';
 
-/** Not sent on: they are about one connection, or would lead a client around the firewall. */
+/** Not sent on: they are about one connection, would lead a client around the firewall, or are the firewall's own word. */
 const DROPPED = new Set([
   'connection',
   'keep-alive',
@@ -17,6 +17,7 @@ const DROPPED = new Set([
   'upgrade',
   'alt-svc',
   'public-key-pins',
+  'x-centaur-refused',
 ]);
 
 /** They tell of the body as it came, which the client does not get. */

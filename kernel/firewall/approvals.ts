@@ -1,6 +1,6 @@
 /** Approvals of requests: what is approved is one request, down to its body, and it is used once. */
 import type { AuditLog } from '../audit/index.ts';
-import { askApproval, decisionOn } from '../policy/index.ts';
+import { askApproval, decisionOn, takeApproval } from '../policy/index.ts';
 import type { Store } from '../store/index.ts';
 import type { Approvals } from './gate.ts';
 
@@ -13,16 +13,7 @@ const DENIED_SECONDS = 3600;
 
 export function createApprovals(store: Store, audit: AuditLog): Approvals {
   return {
-    async take(digest) {
-      const { rows } = await store.query<{ approval_id: string }>(
-        `update approvals set state = 'consumed', consumed_at = now() where approval_id = (
-           select approval_id from approvals where digest = $1 and state = 'approved' and decided_at > now() - make_interval(secs => $2)
-           order by approval_id limit 1 for update skip locked)
-         returning approval_id`,
-        [digest, USE_SECONDS],
-      );
-      return rows[0]?.approval_id;
-    },
+    take: (digest) => takeApproval(store, digest, USE_SECONDS),
     async ask({ digest, gate, rule, egress, channel }) {
       const summary = {
         method: egress.method,

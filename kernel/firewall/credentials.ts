@@ -13,11 +13,14 @@ import {
   type ServiceAccount,
   serviceAccountAssertion,
   signAws,
+  VALUE_MOST,
   type Values,
 } from '../vault/index.ts';
 import type { LiveLease } from './lease-book.ts';
+import type { Refreshed, Refreshes, Token } from './refresh.ts';
 import { type Found, type HeaderLines, inHeader, type OutgoingRequest, substitute } from './substitute.ts';
-import { authorityText, parseAuthority, RefusedError } from './target.ts';
+import { authorityText, RefusedError } from './target.ts';
+import { askEndpoint } from './token-endpoint.ts';
 import type { Upstreams } from './upstream.ts';
 
 export interface Applied {
@@ -49,28 +52,19 @@ export interface CredentialsOptions {
   readonly values: Values;
   readonly upstreams: () => Upstreams;
   readonly now: () => number;
-  /** Keeps a refresh token that was rotated; only one process at a time is inside. */
-  readonly rotate: (
-    secret: string,
-    mint: (value: string) => Promise<{ readonly token: Token; readonly value: string | undefined }>,
-  ) => Promise<Token>;
+  /** Exchanges a refresh token, and keeps the one that it is rotated to: see `refresh.ts`. */
+  readonly refresh: Refreshes['refresh'];
   /** Each token is recorded before it is asked for. */
   readonly record: (secret: string, url: string, lease: LiveLease) => Promise<void>;
 }
 
-export interface Token {
-  readonly text: string;
-  readonly expiresAt: number;
-}
-
 const RENEW_MS = 60_000;
-const TOKEN_MS = 20_000;
 /** A token that was replaced may still be echoed. */
 const ECHO_MS = 3_600_000;
 
 export function createCredentials(options: CredentialsOptions): Credentials {
   const { values } = options;
-  const tokens = new Map<string, { readonly version: string; readonly token: Promise<Token> }>();
+  const tokens = new Map<string, { readonly version: string; readonly minting: Promise<Refreshed> }>();
   let minted: { readonly name: string; readonly value: string; readonly until: number }[] = [];
   let revision = 0;
 
@@ -93,17 +87,21 @@ export function createCredentials(options: CredentialsOptions): Credentials {
   }
 
   async function currentToken(secret: HeldSecret, lease: LiveLease): Promise<Token> {
+    // by whichever process: a provider may end the one before when it gives another
+    const kept = secret.type === 'brokered_token' ? keptToken(secret) : undefined;
+    if (kept !== undefined) return kept;
     const known = tokens.get(secret.name);
-    if (known !== undefined && (known.version === secret.version || secret.type === 'brokered_token')) {
-      const token = await known.token;
-      if (token.expiresAt - RENEW_MS > options.now()) return token;
+    if (known?.version === secret.version) {
+      const { token } = await known.minting;
+      if (isGood(token)) return token;
     }
     // whoever asked while it was away may have made it
     if (tokens.get(secret.name) !== known) return currentToken(secret, lease);
-    const token = mint(secret, lease);
-    tokens.set(secret.name, { version: secret.version, token });
+    const entry = { version: secret.version, minting: mint(secret, lease) };
+    tokens.set(secret.name, entry);
     try {
-      const made = await token;
+      const { token: made, version } = await entry.minting;
+      if (tokens.get(secret.name) === entry) tokens.set(secret.name, { ...entry, version });
       minted = [
         ...minted.filter(({ until }) => until > options.now()),
         { name: secret.name, value: made.text, until: options.now() + ECHO_MS },
@@ -111,53 +109,58 @@ export function createCredentials(options: CredentialsOptions): Credentials {
       revision += 1;
       return made;
     } catch (error) {
-      tokens.delete(secret.name);
+      // of another value, maybe, for which somebody has asked since
+      if (tokens.get(secret.name) === entry) tokens.delete(secret.name);
       throw error;
     }
   }
 
-  async function mint(secret: HeldSecret, lease: LiveLease): Promise<Token> {
-    const { url, form } = tokenRequest(secret, options.now());
-    await options.record(secret.name, url, lease);
-    if (secret.type !== 'brokered_token') return (await askToken(url, form)).token;
-    return options.rotate(secret.name, async (value) => {
-      const { token, refreshToken } = await askToken(url, tokenRequest({ ...secret, value }, options.now()).form);
-      const rotated =
-        refreshToken === undefined || !value.startsWith('{')
-          ? refreshToken
-          : JSON.stringify({ ...(JSON.parse(value) as object), refresh_token: refreshToken });
-      return { token, value: rotated };
+  const isGood = ({ expiresAt }: Token): boolean => expiresAt - RENEW_MS > options.now();
+
+  /** One that is in the value, as `nextValue` puts it there. */
+  function keptToken(secret: HeldSecret): Token | undefined {
+    const { access_token: access, access_token_ends_at: endsAt } = readParts(secret);
+    const text = textOf(access);
+    if (text === undefined || typeof endsAt !== 'number') return undefined;
+    const token = { text, expiresAt: endsAt };
+    return isGood(token) ? token : undefined;
+  }
+
+  async function mint(secret: HeldSecret, lease: LiveLease): Promise<Refreshed> {
+    if (secret.type !== 'brokered_token') return { token: (await askToken(secret, lease)).token, version: secret.version };
+    // of the secret as it is when it is this one's turn: what was read before may be another value, for another place
+    return options.refresh(secret, {
+      kept: keptToken,
+      async ask(held, unless) {
+        const { token, refreshToken } = await askToken(held, lease, unless);
+        const spent = refreshToken !== undefined && refreshToken !== refreshTokenOf(held);
+        return { token, value: nextValue(held, token, refreshToken), spent };
+      },
     });
   }
 
+  /** With the access token in it, for all processes. Undefined: the one before is still right. */
+  function nextValue(held: HeldSecret, token: Token, rotated: string | undefined): string | undefined {
+    const { access_token: _, access_token_ends_at: __, ...before } = readParts(held);
+    const next = { ...before, refresh_token: rotated ?? refreshTokenOf(held) };
+    const whole = JSON.stringify({ ...next, access_token: token.text, access_token_ends_at: token.expiresAt });
+    // what comes from a source is changed there
+    if (held.isSealed && isGood(token) && whole.length <= VALUE_MOST) return whole;
+    return rotated === undefined ? undefined : JSON.stringify(next);
+  }
+
   async function askToken(
-    url: string,
-    form: Readonly<Record<string, string>>,
+    secret: HeldSecret,
+    lease: LiveLease,
+    unless?: AbortSignal,
   ): Promise<{ token: Token; refreshToken: string | undefined }> {
-    const parsed = new URL(url);
-    const target = parseAuthority(parsed.host, parsed.protocol === 'http:' ? 'http' : 'https', 'default');
-    const { statusCode, body } = await options
-      .upstreams()
-      .pool(target)
-      .request({
-        path: `${parsed.pathname}${parsed.search}`,
-        method: 'POST',
-        headers: { host: authorityText(target), 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json' },
-        body: new URLSearchParams(form).toString(),
-        headersTimeout: TOKEN_MS,
-        bodyTimeout: TOKEN_MS,
-      });
-    const answer = (await body.json().catch(() => ({}))) as {
-      access_token?: unknown;
-      id_token?: unknown;
-      refresh_token?: unknown;
-      expires_in?: unknown;
-      error?: unknown;
-    };
+    const { url, form } = tokenRequest(secret, options.now());
+    await options.record(secret.name, url, lease);
+    const { status, fields: answer } = await askEndpoint(options.upstreams(), url, form, { unsent: unless });
     const text = answer.access_token ?? answer.id_token;
-    if (statusCode !== 200 || typeof text !== 'string' || text === '')
+    if (status !== 200 || typeof text !== 'string' || text === '')
       throw new RefusedError(502, 'TOKEN_REFUSED', 'no token was given for a secret', {
-        status: statusCode,
+        status,
         error: typeof answer.error === 'string' ? answer.error.slice(0, 100) : undefined,
       });
     const seconds = Number(answer.expires_in);
@@ -349,6 +352,11 @@ function tokenRequest(secret: HeldSecret, nowMs: number): { readonly url: string
         `${secret.name}: the grant ${grant} is not one of client_credentials, refresh_token, password, jwt_bearer`,
       );
   }
+}
+
+/** As it is sent to the provider. */
+function refreshTokenOf(secret: HeldSecret): string {
+  return textOf(readParts(secret)['refresh_token']) ?? textOf(secret.options['refresh_token']) ?? secret.value;
 }
 
 /** A value that is a JSON object has parts; any other is one part. */

@@ -1,8 +1,9 @@
 /**
  * One request, from its first line to the last byte of its answer.
  *
- * The order is the promise: read and limit; lease; placeholders and where they stand; policy; approval; use; the audit
- * entry, durable; only then the credential; dial; search the answer; the outcome. Whatever fails on the way refuses.
+ * The order is the promise: read and limit; lease, and what was declared for it; placeholders and where they stand; policy;
+ * approval; use; the audit entry, durable; only then the credential; dial; search the answer; the outcome. Whatever fails on
+ * the way refuses.
  */
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
@@ -11,6 +12,7 @@ import type { StoreLogEntry } from '../store/index.ts';
 import type { Target } from '../vault/index.ts';
 import { type BodyIn, ENCODINGS, openBody, readHead } from './answer.ts';
 import type { Credentials } from './credentials.ts';
+import { refuseUndeclared } from './declared.ts';
 import type { Gate, Verdict } from './gate.ts';
 import type { LeaseBook, LiveLease } from './lease-book.ts';
 import type { FirewallMetrics } from './metrics.ts';
@@ -164,6 +166,7 @@ export async function prepare(
   if (lease.busy > tunnelsPerLease) throw new RefusedError(429, 'TOO_MANY_REQUESTS', `the lease has ${tunnelsPerLease} requests under way`);
   await parts.leases.check(lease);
   const body = await readBody(request, parts.rules().limits.bufferedBody);
+  refuseUndeclared(lease, target, method, path.path);
   const outgoing: OutgoingRequest = { method, target, path, headers, body: body.whole };
   if (body.whole !== undefined && body.whole.length > 0) refuseSecrets(parts.scanner(), body.whole, 'body');
   const token = parts.credentials.tokenAnswer(outgoing, lease);
@@ -175,6 +178,7 @@ export async function prepare(
   const found = sorted.used;
   const verdict = await judge(parts, channel, outgoing, sorted, body.length, isGone);
   refuseGone(isGone);
+  if (verdict.approval !== undefined) await parts.leases.checkNow(lease);
   // a name that leads to an address of our own is refused before anything is spent on it
   await parts.upstreams().check(target);
   await parts.leases.consume(lease);

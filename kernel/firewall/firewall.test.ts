@@ -35,6 +35,19 @@ test('a client with a placeholder calls a service that takes only the real key',
   assert.ok(!JSON.stringify(entries).includes(KEY));
 });
 
+test('a service does not speak as the firewall', async () => {
+  await using service = await startService((_, response) => {
+    response.writeHead(403, { 'X-Centaur-Refused': 'HOST_NOT_DECLARED', 'x-other': 'kept' });
+    response.end('{}');
+  });
+  await using t = await createTestFirewall({ config: { allow_cidrs: ['127.0.0.1'], ca_pems: [service.caPem] } });
+  await t.secret('API_KEY', { value: KEY, hosts: [`localhost:${service.port}`] });
+  const lease = await t.lease(['API_KEY']);
+  const headers = { 'x-api-key': lease.placeholders['API_KEY'] };
+  const answer = await callThrough(t, lease.token, `https://localhost:${service.port}/`, { headers });
+  assert.deepEqual([answer.status, answer.headers['x-other'], answer.headers['x-centaur-refused']], [403, 'kept', undefined]);
+});
+
 test('a secret is used at once, also where nobody has told the firewall of it yet', async () => {
   await using service = await startService((request, response) => response.end(request.headers['x-api-key'] === KEY ? 'ok' : 'no'));
   await using t = await createTestFirewall({ config: { allow_cidrs: ['127.0.0.1'], ca_pems: [service.caPem] } });

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { type ActivePolicy, type Decision, decideCounted, type EgressRequest, policyTime } from '../policy/index.ts';
 import { canonicalJson } from '../store/index.ts';
+import { opens } from '../vault/index.ts';
 import type { Channel } from './exchange.ts';
 import type { EgressRules } from './rules.ts';
 import type { Found, OutgoingRequest } from './substitute.ts';
@@ -63,7 +64,8 @@ export function createGate(options: GateOptions): Gate {
       const rules = options.rules();
       const { path } = outgoing.path;
       const secrets = [...new Set([...found.map((each) => each.secret), ...options.injected(channel, outgoing)])].sort();
-      const listed = rules.isListed(target, outgoing.method, path);
+      const listed =
+        rules.isListed(target, outgoing.method, path) || (lease.egress !== undefined && opens(lease.egress, target, outgoing.method, path));
       const request: EgressRequest = {
         kind: 'egress',
         principal: lease.principal,

@@ -14,19 +14,21 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { activePolicy, type ActivePolicy, takeLimit } from '../policy/index.ts';
 import type { Store, StoreLogEntry } from '../store/index.ts';
-import { createValues, matchesHost, type MasterKey, openInstallation, rotateSecret, type Target } from '../vault/index.ts';
+import { createValues, matchesHost, type MasterKey, openInstallation, type Target } from '../vault/index.ts';
 import { createApprovals } from './approvals.ts';
 import { openAuthority } from './ca.ts';
-import { createCredentials, type Token } from './credentials.ts';
+import { createCredentials } from './credentials.ts';
 import type { Parts } from './exchange.ts';
 import { createGate } from './gate.ts';
 import { createLeaseBook, type LiveLease } from './lease-book.ts';
 import { createFirewallMetrics } from './metrics.ts';
 import { createPostgresListener } from './postgres.ts';
+import { createRefreshes, type Refreshes } from './refresh.ts';
 import { type EgressConfig, type EgressRules, readRules } from './rules.ts';
 import { createScanner, type Scanner, SHORTEST_SECRET } from './scanner/index.ts';
 import { createFirewallServer } from './server.ts';
 import { RefusedError } from './target.ts';
+import { ASK_MS } from './token-endpoint.ts';
 import { createUpstreams, type Upstreams } from './upstream.ts';
 
 export { parseCidr } from './addresses.ts';
@@ -115,7 +117,7 @@ export async function startFirewall(options: FirewallOptions): Promise<Firewall>
     values,
     upstreams: currentUpstreams,
     now: () => store.now(),
-    rotate: rotateToken,
+    refresh: (...asked) => refreshes.refresh(...asked),
     record: async (secret, url, lease) => {
       await audit.write({
         action: 'egress.token',
@@ -134,6 +136,7 @@ export async function startFirewall(options: FirewallOptions): Promise<Firewall>
     ...(options.anchor === undefined ? {} : { seal: { anchor: options.anchor } }),
   });
   const { audit } = installation;
+  const refreshes: Refreshes = createRefreshes({ store, audit, master, values, log });
   const authority = await openAuthority(store, master);
   const parts: Parts = {
     audit,
@@ -182,24 +185,6 @@ export async function startFirewall(options: FirewallOptions): Promise<Firewall>
     return either((each) => rules.mentions(each));
   }
 
-  /** Only one process at a time exchanges a refresh token that may be used once. */
-  async function rotateToken(
-    name: string,
-    mint: (value: string) => Promise<{ readonly token: Token; readonly value: string | undefined }>,
-  ): Promise<Token> {
-    const client = await store.connect('rotation');
-    try {
-      await client.query('select pg_advisory_lock(7226012, hashtext($1))', [name]);
-      await values.refresh();
-      const { token, value } = await mint(values.get(name).value);
-      if (value !== undefined) await rotateSecret({ store, audit, master }, 'system', name, value);
-      await values.refresh();
-      return token;
-    } finally {
-      await client.end().catch(() => undefined);
-    }
-  }
-
   async function loadConfig(): Promise<void> {
     const { rows } = await store.query<{ version: number; config: string }>(
       'select version, config from firewall_configs order by version desc limit 1',
@@ -213,8 +198,8 @@ export async function startFirewall(options: FirewallOptions): Promise<Firewall>
       configProblem = undefined;
       const before = upstreams;
       upstreams = undefined;
-      // what is under way ends as it began
-      if (before !== undefined) setTimeout(() => void before.close(), next.limits.idleMs).unref();
+      // what is under way ends as it began; a token that was asked for is lost when its answer is cut off
+      if (before !== undefined) setTimeout(() => void before.close(), Math.max(next.limits.idleMs, ASK_MS)).unref();
     } catch (error) {
       configProblem = `configuration ${row.version}: ${(error as Error).message}`;
       log({
@@ -317,6 +302,8 @@ export async function startFirewall(options: FirewallOptions): Promise<Firewall>
     postgresPort: postgres?.port,
     caPem: authority.caPem,
     async close() {
+      // what providers were asked for comes to its end, whoever it was for
+      const refreshed = refreshes.close();
       clearInterval(timer);
       unlisten();
       await reloading;
@@ -324,6 +311,7 @@ export async function startFirewall(options: FirewallOptions): Promise<Firewall>
       await server.close();
       await listener?.close();
       await page?.close();
+      await refreshed;
       await upstreams?.close();
       values.close();
       await store.query('delete from firewall_processes where process_id = $1', [processId]).catch(() => undefined);

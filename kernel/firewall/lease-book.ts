@@ -4,7 +4,7 @@
  */
 import { BlockList, isIP } from 'node:net';
 import type { Store, StoreLogEntry } from '../store/index.ts';
-import { hashToken } from '../vault/index.ts';
+import { hashToken, type Opening, readOpenings } from '../vault/index.ts';
 import { parseCidr, unwrap } from './addresses.ts';
 import { RefusedError } from './target.ts';
 
@@ -21,6 +21,8 @@ export interface LiveLease {
   /** Secret by placeholder. */
   readonly placeholders: ReadonlyMap<string, string>;
   readonly source: BlockList | undefined;
+  /** What alone it reaches, for its whole life. */
+  readonly egress: readonly Opening[] | undefined;
   revoked: boolean;
   /** Moment of the last answer from Postgres, on the monotonic clock. */
   checkedAt: number;
@@ -38,6 +40,8 @@ export interface LeaseBook {
   byPlaceholder(words: readonly string[], peer: string): Promise<LiveLease | undefined>;
   /** Before each use: that it is neither revoked nor over. @throws RefusedError 407, 503 */
   check(lease: LiveLease): Promise<void>;
+  /** The same, as it is now: after a person was waited for. @throws RefusedError 407, 503 */
+  checkNow(lease: LiveLease): Promise<void>;
   /** Takes one of a limited number of uses. @throws RefusedError 407 */
   consume(lease: LiveLease): Promise<void>;
   /** The leases whose placeholders these are. */
@@ -55,7 +59,7 @@ const ANSWER_MS = 3000;
 const UNKNOWN_MOST = 10_000;
 const UNKNOWN_MS = 5_000;
 
-const SELECT = `select l.lease_id, l.kind, l.principal, l.run_id, l.step, l.thread_key, l.trace_id, l.max_uses, l.expires_at, l.revoked_at, l.source::text as source,
+const SELECT = `select l.lease_id, l.kind, l.principal, l.run_id, l.step, l.thread_key, l.trace_id, l.max_uses, l.expires_at, l.revoked_at, l.source::text as source, l.egress,
     array(select s.placeholder from lease_secrets s where s.lease_id = l.lease_id order by s.secret) as placeholders,
     array(select s.secret from lease_secrets s where s.lease_id = l.lease_id order by s.secret) as secrets
   from leases l`;
@@ -72,6 +76,7 @@ interface Row {
   readonly expires_at: number;
   readonly revoked_at: number | null;
   readonly source: string | null;
+  readonly egress: string | null;
   readonly placeholders: readonly string[];
   readonly secrets: readonly string[];
 }
@@ -96,6 +101,7 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
   timer.unref();
 
   async function load(where: string, value: unknown, peer: string): Promise<LiveLease | undefined> {
+    const asked = performance.now();
     const { rows } = await ask(() => store.query<Row>(`${SELECT} where ${where}`, [value]));
     const [row] = rows;
     if (row === undefined) return undefined;
@@ -113,8 +119,9 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
       expiresAt: row.expires_at,
       placeholders: new Map(row.placeholders.map((placeholder, i) => [placeholder, row.secrets[i] as string])),
       source: row.source === null ? undefined : sourceList(row.source),
+      egress: openingsOf(row),
       revoked: row.revoked_at !== null,
-      checkedAt: performance.now(),
+      checkedAt: asked,
       usedAt: performance.now(),
       busy: 0,
       open: new Set(),
@@ -166,15 +173,15 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
     const asked = performance.now();
     for (const lease of byId.values()) if (lease.open.size === 0 && asked - lease.usedAt > FORGET_MS) forget(lease);
     if (byId.size === 0) return;
+    // those that come while Postgres answers are not in its answer
+    const known = [...byId.values()];
     const { rows } = await store.query<{ lease_id: string; expires_at: number; revoked_at: number | null }>(
       'select lease_id, expires_at, revoked_at from leases where lease_id = any($1::uuid[])',
-      [[...byId.keys()]],
+      [known.map(({ leaseId }) => leaseId)],
     );
     const found = new Map(rows.map((row) => [row.lease_id, row]));
-    for (const lease of byId.values()) {
+    for (const lease of known) {
       const row = found.get(lease.leaseId);
-      // a lease that came meanwhile was not asked about
-      if (row === undefined && lease.checkedAt > asked) continue;
       lease.checkedAt = Math.max(lease.checkedAt, asked);
       if (row === undefined || row.revoked_at !== null) end(lease);
       else (lease as { expiresAt: number }).expiresAt = row.expires_at;
@@ -228,6 +235,13 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
       return undefined;
     },
     check,
+    async checkNow(lease) {
+      const { rows } = await ask(() =>
+        store.query<{ revoked: boolean }>('select revoked_at is not null as revoked from leases where lease_id = $1', [lease.leaseId]),
+      );
+      if (rows[0]?.revoked !== false) throw refusal('LEASE_REVOKED', 'the lease was revoked', lease);
+      await check(lease);
+    },
     async consume(lease) {
       if (lease.maxUses === null) return;
       const { rowCount } = await ask(() =>
@@ -266,6 +280,20 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
 
 function refusal(code: string, message: string, lease?: LiveLease): RefusedError {
   return new RefusedError(407, code, message, lease === undefined ? undefined : { lease_id: lease.leaseId, principal: lease.principal });
+}
+
+/** @throws RefusedError 407 for what cannot be read: it may be a limit */
+function openingsOf({ egress, lease_id: leaseId, principal }: Row): Opening[] | undefined {
+  if (egress === null) return undefined;
+  try {
+    return readOpenings(egress);
+  } catch (error) {
+    throw new RefusedError(407, 'LEASE_BROKEN', 'what the lease may reach cannot be read, so it reaches nothing', {
+      lease_id: leaseId,
+      principal,
+      cause: (error as Error).message,
+    });
+  }
 }
 
 function sourceList(source: string): BlockList {

@@ -51,6 +51,7 @@ async function admit(parts: Parts, channel: Door['channel'], secret: HeldSecret,
   };
   const found = [{ secret: secret.name, placeholder: '', place: 'password' }];
   const verdict = await parts.gate.decide({ channel, outgoing, found, bytes: 0, isGone });
+  if (verdict.approval !== undefined) await parts.leases.checkNow(lease);
   const address = await parts.upstreams().resolve(target);
   const grant = secret.options['role'];
   if (typeof grant !== 'string' || grant === '')

@@ -6,6 +6,7 @@
  */
 import type pg from 'pg';
 import { describeUrl, findWorkflowSchema, type Store, WORKFLOW_ROLE } from '../store/index.ts';
+import { undeclared } from './declared.ts';
 import type { Parts } from './exchange.ts';
 import type { LiveLease } from './lease-book.ts';
 import { LEASE_ROLE_PREFIX, type LeaseRole, sessionOptions } from './lease-roles.ts';
@@ -97,7 +98,9 @@ export async function endLongTransactions(store: Store, ms: number): Promise<num
 }
 
 /** The lease of a step or a single call is for what was asked of it, and that is no database. */
-function workflowOf({ principal, kind }: LiveLease): string {
+function workflowOf(lease: LiveLease): string {
+  const { principal, kind, egress } = lease;
+  if (egress !== undefined) throw undeclared(lease, 'database');
   const name = /^workflow:(.+)$/.exec(principal)?.[1];
   if (name === undefined || kind !== 'run')
     throw new RefusedError(403, 'NOT_A_WORKFLOW', 'only the process of a workflow has a schema of its own');

@@ -1,6 +1,6 @@
 /** The egress part of the configuration: what is open without a secret, which addresses and ports, how much, how long. */
 import { X509Certificate } from 'node:crypto';
-import { type HostPattern, matchesHost, matchesPath, parseHostPattern, type Target } from '../vault/index.ts';
+import { mentions, type Opening, opens, parseHostPattern, type Target } from '../vault/index.ts';
 import { type AddressRules, createAddressRules, parseCidr } from './addresses.ts';
 
 /** As it is stored, in the words of `centaur.yaml`. */
@@ -38,12 +38,6 @@ const LIMITS: Limits = {
   idleMs: 300_000,
   approvalMs: 55_000,
 };
-
-interface Opening {
-  readonly pattern: HostPattern;
-  readonly methods: readonly string[];
-  readonly paths: readonly string[];
-}
 
 export interface EgressRules {
   readonly addresses: AddressRules;
@@ -88,14 +82,8 @@ export function readRules(config: EgressConfig): EgressRules {
     caPems: config.ca_pems ?? [],
     scan: { action: config.scan?.action ?? 'redact' },
     limits: { ...LIMITS, ...config.limits },
-    isListed: (target, method, path) =>
-      openings.some(
-        (opening) =>
-          matchesHost(opening.pattern, target) &&
-          (opening.methods.length === 0 || opening.methods.includes(method)) &&
-          (opening.paths.length === 0 || opening.paths.some((pattern) => matchesPath(pattern, path))),
-      ),
-    mentions: (target) => openings.some((opening) => matchesHost(opening.pattern, target)),
+    isListed: (target, method, path) => opens(openings, target, method, path),
+    mentions: (target) => mentions(openings, target),
     isPortOpen: ({ port }) => ports === undefined || ports.has(port),
   };
 }

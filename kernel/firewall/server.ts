@@ -9,6 +9,7 @@ import tls from 'node:tls';
 import type { Duplex } from 'node:stream';
 import { canonicalHost, type Target } from '../vault/index.ts';
 import type { Authority, Leaf } from './ca.ts';
+import { refuseUndeclaredHost } from './declared.ts';
 import { type Channel, type ClientResponse, exchange, type Parts } from './exchange.ts';
 import { recordRefusal } from './records.ts';
 import { refuseRaw, sendRefusal, toRefusal } from './refusals.ts';
@@ -387,7 +388,10 @@ export function createFirewallServer({ parts, authority, reaches, status }: Serv
     const whose = { lease_id: lease.leaseId, principal: lease.principal };
     if (!parts.rules().isPortOpen(target))
       throw new RefusedError(403, 'PORT_DENIED', `the configuration does not open port ${target.port}`, whose);
-    if (!reaches(lease, target)) throw new RefusedError(403, 'HOST_DENIED', 'nothing on this host is open to the lease', whose);
+    refuseUndeclaredHost(lease, target);
+    // what is declared is open, as if it were configured
+    if (lease.egress === undefined && !reaches(lease, target))
+      throw new RefusedError(403, 'HOST_DENIED', 'nothing on this host is open to the lease', whose);
   }
 
   return {

@@ -1,0 +1,60 @@
+/** Leases that come, and are looked at, at the same time. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { createTestFirewall, type TestFirewall } from '../../test/support/firewall.ts';
+import type { Store } from '../store/index.ts';
+import { createLeaseBook } from './lease-book.ts';
+
+let t: TestFirewall;
+before(async () => {
+  t = await createTestFirewall();
+  await t.secret('USED', { value: 'the-value-of-it', hosts: ['api.example.com'] });
+});
+after(async () => {
+  await t?.[Symbol.asyncDispose]();
+});
+
+/** A promise, and what fulfils it. */
+function gate() {
+  let open: () => void = () => undefined;
+  const opened = new Promise<void>((resolve) => (open = resolve));
+  return { open, opened };
+}
+
+test('a lease that is learned about while the others are looked at is not taken for one that is gone', async (c) => {
+  const [earlier, late] = [await t.lease(['USED']), await t.lease(['USED'])];
+  const [learned, looking, looked] = [gate(), gate(), gate()];
+  let held = false;
+  const store: Store = {
+    ...t.store,
+    async query(text: string, values?: unknown[]) {
+      const answer = await t.store.query(text, values);
+      if (held && text.includes('= any($1::uuid[])')) {
+        held = false;
+        looking.open();
+        await looked.opened;
+      }
+      return answer;
+    },
+  } as Store;
+  let learns = 0;
+  const book = createLeaseBook({ store, log: () => undefined, learn: async () => void ((learns += 1) === 2 && (await learned.opened)) });
+  c.after(() => book.close());
+  await book.byToken(earlier.token, '127.0.0.1');
+
+  // its row is read, and then the others are asked about, and only then it is one of them
+  const coming = book.byToken(late.token, '127.0.0.1');
+  while (learns < 2) await new Promise(setImmediate);
+  held = true;
+  const look = book.refresh();
+  await looking.opened;
+  learned.open();
+  const lease = await coming;
+  let cut = 0;
+  lease.open.add(() => (cut += 1));
+  looked.open();
+  await look;
+
+  assert.equal(cut, 0);
+  await book.check(lease);
+});
