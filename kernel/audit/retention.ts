@@ -10,11 +10,14 @@ const REFERENCES = [
   ['principal_roles', 'audit_id'],
   ['grants', 'audit_id'],
   ['grants', 'revoked_audit_id'],
+  ['grant_refusals', 'audit_id'],
   ['leases', 'audit_id'],
   ['policy_versions', 'audit_id'],
   ['approvals', 'audit_id'],
   ['approvals', 'decided_audit_id'],
   ['firewall_configs', 'audit_id'],
+  ['oauth_apps', 'audit_id'],
+  ['oauth_connections', 'audit_id'],
 ] as const;
 
 /**

@@ -28,8 +28,13 @@ test('an empty environment gives the defaults', () => {
     port: 8080,
     host: '127.0.0.1',
     apiUrl: 'http://127.0.0.1:8080',
+    publicUrl: 'http://127.0.0.1:8080',
     apiKey: undefined,
     workflowDirs: [],
+    toolDirs: [],
+    overlays: undefined,
+    overlayLock: '/home/ann/.centaur/centaur.lock',
+    skillDirs: [],
     workflowHosts: 'sandbox',
     python: existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3',
     toolApiUrl: undefined,
@@ -52,7 +57,7 @@ test('an empty environment gives the defaults', () => {
 
 test('every variable reaches its field', (t) => {
   const cwd = folder(t);
-  for (const name of ['flows', 'more']) mkdirSync(join(cwd, name));
+  for (const name of ['flows', 'more', 'kits']) mkdirSync(join(cwd, name));
   writeFileSync(join(cwd, 'own.yaml'), '');
   const config = loadConfig(
     {
@@ -63,6 +68,8 @@ test('every variable reaches its field', (t) => {
       CENTAUR_API_URL: 'https://centaur.example/',
       CENTAUR_API_KEY: 'a-key-of-16-char',
       WORKFLOW_DIRS: `flows:${join(cwd, 'more')}`,
+      TOOL_DIRS: `kits:${join(cwd, 'flows')}`,
+      CENTAUR_SKILL_DIRS: 'more:kits',
       WORKFLOW_HOSTS: 'process',
       WORKFLOW_PYTHON: '/opt/py/bin/python',
       WORKFLOW_TOOL_API_URL: 'https://tools.example.com/',
@@ -84,6 +91,7 @@ test('every variable reaches its field', (t) => {
       CENTAUR_HARNESS_DIR: 'more',
       CENTAUR_DEMO: '1',
       CENTAUR_LOG_LEVEL: 'debug',
+      CENTAUR_PUBLIC_URL: 'https://people.example/',
     },
     cwd,
   );
@@ -93,8 +101,13 @@ test('every variable reaches its field', (t) => {
     port: 9000,
     host: '0.0.0.0',
     apiUrl: 'https://centaur.example',
+    publicUrl: 'https://people.example',
     apiKey: 'a-key-of-16-char',
     workflowDirs: [join(cwd, 'flows'), join(cwd, 'more')],
+    toolDirs: [join(cwd, 'kits'), join(cwd, 'flows')],
+    overlays: undefined,
+    overlayLock: join(cwd, 'centaur.lock'),
+    skillDirs: [join(cwd, 'more'), join(cwd, 'kits')],
     workflowHosts: 'process',
     python: '/opt/py/bin/python',
     toolApiUrl: 'https://tools.example.com',
@@ -121,11 +134,23 @@ test('workflows/ in the working directory is found, and an empty variable is an 
   assert.deepEqual(loadConfig({ WORKFLOW_DIRS: '', PORT: '' }, cwd).workflowDirs, [join(cwd, 'workflows')]);
 });
 
+test('tools/ in the working directory is found like workflows/, and each of them alone', (t) => {
+  const cwd = folder(t);
+  mkdirSync(join(cwd, 'tools'));
+  const { toolDirs, workflowDirs } = loadConfig({ TOOL_DIRS: '' }, cwd);
+  assert.deepEqual([toolDirs, workflowDirs], [[join(cwd, 'tools')], []]);
+  mkdirSync(join(cwd, 'own'));
+  assert.deepEqual(loadConfig({ TOOL_DIRS: 'own' }, cwd).toolDirs, [join(cwd, 'own')]);
+});
+
 test('a workflow folder that is not there, or is no folder, is named', (t) => {
   const cwd = folder(t);
   writeFileSync(join(cwd, 'file.ts'), '');
   assert.throws(() => loadConfig({ WORKFLOW_DIRS: `gone:${cwd}` }, cwd), /WORKFLOW_DIRS: "gone" is not a folder/);
   assert.throws(() => loadConfig({ WORKFLOW_DIRS: 'file.ts' }, cwd), /WORKFLOW_DIRS: "file\.ts" is not a folder/);
+  assert.throws(() => loadConfig({ TOOL_DIRS: `gone:${cwd}` }, cwd), /TOOL_DIRS: "gone" is not a folder/);
+  assert.throws(() => loadConfig({ TOOL_DIRS: 'file.ts' }, cwd), /TOOL_DIRS: "file\.ts" is not a folder/);
+  assert.throws(() => loadConfig({ CENTAUR_SKILL_DIRS: 'gone' }, cwd), /CENTAUR_SKILL_DIRS: "gone" is not a folder/);
   assert.throws(() => loadConfig({ CENTAUR_HARNESS_DIR: 'gone' }, cwd), /CENTAUR_HARNESS_DIR: "gone" is not a folder/);
 });
 

@@ -36,7 +36,15 @@ egress:
     scan: { action: 'block' },
     limits: { answerMs: 1000, bufferedBody: 2048 },
   });
-  assert.deepEqual(parseConfig('', 'centaur.yaml'), { egress: {}, agents: {}, sandbox: {}, workflows: {}, api: {} });
+  assert.deepEqual(parseConfig('', 'centaur.yaml'), {
+    egress: {},
+    agents: {},
+    sandbox: {},
+    workflows: {},
+    tools: {},
+    api: {},
+    overlays: { entries: [], frozen: false },
+  });
 });
 
 test('a file says which agents there are, where their models are, and what their sandboxes may use', () => {
@@ -65,6 +73,34 @@ sandbox: {isolation: namespaces+seccomp, memory_mb: 1024, most: 20, warm: 2}
     'line 4: agents.harnesses.pi.approvals: pi has no way to ask before it runs a tool',
   ]);
   assert.match(problems('sandbox: {memory_mb: 1}')[0] ?? '', /^line 1: sandbox\.memory_mb: /);
+});
+
+test('a file says what the processes of tools may use, and what they have in their environment', () => {
+  const { tools } = parseConfig(
+    'tools: {built_in: false, memory_mb: 256, processes: 64, memory_most_mb: 1024, processes_most: 512, disk_mb: 100, cpus: 0.5, idle_minutes: 5, warm: 8, env: {CRM_URL: "https://crm.example"}}',
+    'centaur.yaml',
+  );
+  assert.deepEqual(tools, {
+    built_in: false,
+    memory_mb: 256,
+    processes: 64,
+    memory_most_mb: 1024,
+    processes_most: 512,
+    disk_mb: 100,
+    cpus: 0.5,
+    idle_minutes: 5,
+    warm: 8,
+    env: { CRM_URL: 'https://crm.example' },
+  });
+  for (const [wrong, said] of [
+    ['dirs: [x]', /^line 2: tools\.dirs: unknown key/],
+    ['memory_mb: 1', /^line 2: tools\.memory_mb: /],
+    ['built_in: "no"', /^line 2: tools\.built_in: /],
+    ['warm: 0', /^line 2: tools\.warm: /],
+    ['env: {crm-url: x}', /^line 2: tools\.env\.crm-url: /],
+    ['env: {CRM_URL: 7}', /^line 2: tools\.env\.CRM_URL: /],
+  ] as const)
+    assert.match(problems(`tools:\n  ${wrong}`)[0] ?? '', said, wrong);
 });
 
 test('a file says which proxies are believed', () => {

@@ -7,6 +7,7 @@ import { isIP } from 'node:net';
 import { dirname, resolve } from 'node:path';
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
 import { z } from 'zod';
+import { OVERLAY, type OverlayEntry, readOverlays } from './overlays.ts';
 
 const text = z.string().min(1).max(1000);
 const ms = (most: number) => z.int().min(1).max(most);
@@ -82,6 +83,22 @@ const WORKFLOWS = z.strictObject({
   warm: z.int().min(1).max(1000).optional(),
 });
 
+const TOOLS = z.strictObject({
+  /** Whether the tools that come with the platform are there. */
+  built_in: z.boolean().optional(),
+  memory_mb: z.int().min(64).max(1_048_576).optional(),
+  processes: z.int().min(16).max(32_768).optional(),
+  /** As much as a tool gets that asks for more. */
+  memory_most_mb: z.int().min(64).max(1_048_576).optional(),
+  processes_most: z.int().min(16).max(32_768).optional(),
+  disk_mb: z.int().min(16).max(1_048_576).optional(),
+  cpus: z.number().min(0.1).max(256).optional(),
+  idle_minutes: z.number().min(0.1).max(1440).optional(),
+  warm: z.int().min(1).max(1000).optional(),
+  /** What every tool's process has in its environment: addresses, and nothing that is secret. */
+  env: z.record(z.string().regex(/^[A-Z][A-Z0-9_]{0,99}$/, 'expected a name in capitals'), z.string().max(4000)).optional(),
+});
+
 const SANDBOX = z.strictObject({
   isolation: z.enum(['namespaces+seccomp', 'namespaces', 'none']).optional(),
   memory_mb: z.int().min(128).max(1_048_576).optional(),
@@ -97,12 +114,20 @@ const API = z.strictObject({
   trusted_proxies: z.array(z.string().refine(isRange, 'expected an address, or a range such as 10.0.0.0/8')).max(100).optional(),
 });
 
+/** A list, or one that is held still: `{frozen: true, sources: [...]}`. */
+const OVERLAYS = z.preprocess(
+  (given) => (Array.isArray(given) ? { sources: given as unknown[] } : given),
+  z.strictObject({ frozen: z.boolean().optional(), sources: z.array(OVERLAY).max(100).optional() }),
+);
+
 const FILE = z.strictObject({
   egress: EGRESS.optional(),
   agents: AGENTS.optional(),
   sandbox: SANDBOX.optional(),
   workflows: WORKFLOWS.optional(),
+  tools: TOOLS.optional(),
   api: API.optional(),
+  overlays: OVERLAYS.optional(),
 });
 
 /** As the firewall takes it: see `EgressConfig` there. */
@@ -119,7 +144,16 @@ export type AgentSettings = z.output<typeof AGENTS>;
 export type SandboxSettings = z.output<typeof SANDBOX>;
 /** Of each workflow's process. */
 export type WorkflowSettings = z.output<typeof WORKFLOWS>;
+/** Of each tool's process. */
+export type ToolSettings = z.output<typeof TOOLS>;
 export type ApiSettings = z.output<typeof API>;
+
+export interface OverlaySettings {
+  /** In order: what comes later shadows what comes earlier. */
+  readonly entries: readonly OverlayEntry[];
+  /** Whether a ref that the lock file does not know is refused, and not locked. */
+  readonly frozen: boolean;
+}
 
 export interface FileSettings {
   readonly egress: EgressSettings;
@@ -127,6 +161,8 @@ export interface FileSettings {
   readonly sandbox: SandboxSettings;
   readonly api: ApiSettings;
   readonly workflows: WorkflowSettings;
+  readonly tools: ToolSettings;
+  readonly overlays: OverlaySettings;
 }
 
 export class ConfigFileError extends Error {
@@ -168,20 +204,34 @@ export function parseConfig(source: string, file: string): FileSettings {
       document.errors.map((error) => `line ${lines.linePos(error.pos[0]).line}: ${error.message}`),
     );
   const lineOf = (path: readonly PropertyKey[]): string => {
-    const offset = offsetOf(document.contents, path);
+    const offset = offsetOf(document.contents, asWritten(path));
     return offset === undefined ? '' : `line ${lines.linePos(offset).line}: `;
   };
-  const parsed = FILE.safeParse(document.toJS() ?? {});
+  const given: unknown = document.toJS() ?? {};
+  const listed = Array.isArray((given as { readonly overlays?: unknown }).overlays);
+  // what was a list has no "sources" for whoever wrote it
+  const asWritten = (path: readonly PropertyKey[]): readonly PropertyKey[] =>
+    listed && path[0] === 'overlays' && path[1] === 'sources' ? ['overlays', ...path.slice(2)] : path;
+  const parsed = FILE.safeParse(given);
   if (!parsed.success) {
     throw new ConfigFileError(
       file,
       parsed.error.issues.flatMap((issue) =>
         issue.code === 'unrecognized_keys'
-          ? issue.keys.map((key) => `${lineOf([...issue.path, key])}${[...issue.path, key].join('.')}: unknown key`)
-          : [`${lineOf(issue.path)}${issue.path.join('.')}: ${issue.message}`],
+          ? issue.keys.map((key) => `${lineOf([...issue.path, key])}${asWritten([...issue.path, key]).join('.')}: unknown key`)
+          : [`${lineOf(issue.path)}${asWritten(issue.path).join('.')}: ${issue.message}`],
       ),
     );
   }
+  const { entries, wrong } = readOverlays(parsed.data.overlays?.sources ?? [], dirname(resolve(file)));
+  if (wrong.size > 0)
+    throw new ConfigFileError(
+      file,
+      [...wrong].map(([i, why]) => {
+        const at = asWritten(['overlays', 'sources', i]);
+        return `${lineOf(['overlays', 'sources', i])}${at.join('.')}: ${why}`;
+      }),
+    );
   const { ca_files: files, limits, ...egress } = parsed.data.egress ?? {};
   const caPems = (files ?? []).map((name, i) => {
     try {
@@ -203,7 +253,9 @@ export function parseConfig(source: string, file: string): FileSettings {
     agents: parsed.data.agents ?? {},
     sandbox: parsed.data.sandbox ?? {},
     workflows: parsed.data.workflows ?? {},
+    tools: parsed.data.tools ?? {},
     api: parsed.data.api ?? {},
+    overlays: { entries, frozen: parsed.data.overlays?.frozen ?? false },
   };
 }
 

@@ -6,8 +6,9 @@
  */
 import { existsSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
+import { type OverlayEntry, parseOverlayList } from './overlays.ts';
 
 /** Digits only: Number() alone would take a blank for 0 and "0x50" for 80. */
 function whole(least: number, most: number) {
@@ -47,11 +48,15 @@ const ENVIRONMENT = z.object({
   PORT: whole(0, 65_535).prefault('8080'),
   HOST: z.string().min(1).default('127.0.0.1'),
   CENTAUR_API_URL: z.url({ protocol: /^https?$/, error: 'expected an address such as http://127.0.0.1:8080' }).optional(),
+  CENTAUR_PUBLIC_URL: z.url({ protocol: /^https?$/, error: 'expected an address such as https://centaur.example.com' }).optional(),
   CENTAUR_API_KEY: z
     .string()
     .regex(/^[\x21-\x7e]{16,512}$/, 'expected at least 16 characters without spaces')
     .optional(),
   WORKFLOW_DIRS: z.string().optional(),
+  TOOL_DIRS: z.string().optional(),
+  CENTAUR_OVERLAYS: z.string().optional(),
+  CENTAUR_SKILL_DIRS: z.string().optional(),
   WORKFLOW_HOSTS: z.enum(WORKFLOW_HOSTS, `expected one of ${WORKFLOW_HOSTS.join(', ')}`).default('sandbox'),
   WORKFLOW_PYTHON: z.string().min(1).optional(),
   WORKFLOW_TOOL_API_URL: z.url({ protocol: /^https?$/, error: 'expected an address such as https://tools.example.com' }).optional(),
@@ -83,12 +88,22 @@ export interface Config {
   readonly port: number;
   readonly host: string;
   readonly apiUrl: string;
+  /** Where people's browsers reach the API: providers send them back there. */
+  readonly publicUrl: string;
   readonly apiKey: string | undefined;
   readonly workflowDirs: readonly string[];
+  /** Of tools; those that come with the platform are not among them. */
+  readonly toolDirs: readonly string[];
+  /** Undefined: those of centaur.yaml. */
+  readonly overlays: readonly OverlayEntry[] | undefined;
+  /** Which commit of each overlay is served; it need not be there. */
+  readonly overlayLock: string;
+  /** Folders of skills, which agents are given. */
+  readonly skillDirs: readonly string[];
   /** `sandbox`: each workflow in a process and a sandbox of its own. `process`: without the sandbox. `in_process`: in the worker itself, Python in processes. */
   readonly workflowHosts: (typeof WORKFLOW_HOSTS)[number];
   readonly python: string;
-  /** Where `ctx.callTool` sends its calls. */
+  /** Where `ctx.callTool` sends its calls; undefined: to the tools of this process. */
   readonly toolApiUrl: string | undefined;
   readonly slackApiUrl: string;
   /** The master key itself, or where it is: see `readMasterKey` in the vault. Not for logs. */
@@ -135,7 +150,11 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
   const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== undefined && value !== ''));
   const parsed = ENVIRONMENT.safeParse(given);
   const problems = parsed.success ? [] : parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
-  const dirs = workflowDirs(given.WORKFLOW_DIRS, cwd, problems);
+  const dirs = codeDirs('WORKFLOW_DIRS', given.WORKFLOW_DIRS, 'workflows', cwd, problems);
+  const toolDirs = codeDirs('TOOL_DIRS', given.TOOL_DIRS, 'tools', cwd, problems);
+  const overlays = given.CENTAUR_OVERLAYS === undefined ? undefined : parseOverlayList(given.CENTAUR_OVERLAYS, cwd);
+  problems.push(...(overlays?.problems ?? []).map((problem) => `CENTAUR_OVERLAYS: ${problem}`));
+  const skillDirs = codeDirs('CENTAUR_SKILL_DIRS', given.CENTAUR_SKILL_DIRS, undefined, cwd, problems);
   const harnessDir = given.CENTAUR_HARNESS_DIR === undefined ? undefined : resolve(cwd, given.CENTAUR_HARNESS_DIR);
   if (harnessDir !== undefined && !isFolder(harnessDir))
     problems.push(`CENTAUR_HARNESS_DIR: "${given.CENTAUR_HARNESS_DIR}" is not a folder`);
@@ -147,6 +166,7 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
   if (!parsed.success || problems.length > 0) throw new ConfigError(problems);
   const values = parsed.data;
   const home = resolve(cwd, values.CENTAUR_HOME ?? join(given.HOME ?? homedir(), '.centaur'));
+  const apiUrl = (values.CENTAUR_API_URL ?? `http://127.0.0.1:${values.PORT}`).replace(/\/$/, '');
   return {
     databaseUrl: values.DATABASE_URL,
     home,
@@ -168,9 +188,14 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
     auditRetentionDays: values.CENTAUR_AUDIT_RETENTION_DAYS,
     port: values.PORT,
     host: values.HOST,
-    apiUrl: (values.CENTAUR_API_URL ?? `http://127.0.0.1:${values.PORT}`).replace(/\/$/, ''),
+    apiUrl,
+    publicUrl: (values.CENTAUR_PUBLIC_URL ?? apiUrl).replace(/\/$/, ''),
     apiKey: values.CENTAUR_API_KEY,
     workflowDirs: dirs,
+    toolDirs,
+    overlays: overlays?.entries,
+    overlayLock: join(hasConfig ? dirname(configFile) : home, 'centaur.lock'),
+    skillDirs,
     workflowHosts: values.WORKFLOW_HOSTS,
     python: values.WORKFLOW_PYTHON ?? (existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3'),
     toolApiUrl: values.WORKFLOW_TOOL_API_URL?.replace(/\/$/, ''),
@@ -190,14 +215,15 @@ function isFolder(dir: string): boolean {
   return existsSync(dir) && statSync(dir).isDirectory();
 }
 
-function workflowDirs(dirs: string | undefined, cwd: string, problems: string[]): string[] {
-  if (dirs === undefined) return existsSync(join(cwd, 'workflows')) ? [join(cwd, 'workflows')] : [];
+/** Separated by colons; when nothing is said, the folder of that name, if one is named and it is here. */
+function codeDirs(variable: string, dirs: string | undefined, folder: string | undefined, cwd: string, problems: string[]): string[] {
+  if (dirs === undefined) return folder !== undefined && isFolder(join(cwd, folder)) ? [join(cwd, folder)] : [];
   return dirs
     .split(':')
     .filter(Boolean)
     .map((entry) => {
       const dir = resolve(cwd, entry);
-      if (!isFolder(dir)) problems.push(`WORKFLOW_DIRS: "${entry}" is not a folder`);
+      if (!isFolder(dir)) problems.push(`${variable}: "${entry}" is not a folder`);
       return dir;
     });
 }
@@ -208,9 +234,12 @@ export {
   ConfigFileError,
   type EgressSettings,
   type FileSettings,
+  type OverlaySettings,
   type SandboxSettings,
+  type ToolSettings,
   type WorkflowSettings,
   parseConfig,
   readConfigFile,
 } from './file.ts';
+export { type FolderOverlay, type GitOverlay, type OverlayEntry, parseOverlayList } from './overlays.ts';
 export { type Imported, importIronProxy, renderImport } from './iron-proxy.ts';

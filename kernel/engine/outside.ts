@@ -38,12 +38,12 @@ export function outsideCalls(
   }
 
   return {
-    callTool: ((tool, method, args = {}, { name = `tool_${tool}_${method}` } = {}) =>
+    callTool: (tool: string, method: string, args: unknown = {}, { name = `tool_${tool}_${method}` }: { readonly name?: string } = {}) =>
       ask(
         name,
         'this process has no tools: WORKFLOW_TOOL_API_URL says where they are',
         outside.callTool && ((caller) => outside.callTool!({ tool, method, args }, caller)),
-      )) as WorkflowContext['callTool'],
+      ),
     postToSlack: (channel, text, { name = `post_slack_${channel}`, ...options } = {}) =>
       ask(name, NO_SLACK, outside.postToSlack && ((caller) => outside.postToSlack!({ ...options, channel, text }, caller))),
     updateSlack: (message, { name = `update_slack_${message.channel}` } = {}) =>

@@ -1,6 +1,6 @@
 /** Starting runs: requests are checked whole before anything is written. */
 import { createHash } from 'node:crypto';
-import { canonicalJson, isUuid, uuidv7 } from '../store/index.ts';
+import { canonicalJson, isUuid, nearNames, uuidv7 } from '../store/index.ts';
 import { LATEST_MS } from './context.ts';
 import type { Core } from './core.ts';
 import { roomForRuns, workflowFor } from './core.ts';
@@ -71,7 +71,7 @@ function canStartHere(core: Core, queue: string, key: string | null): boolean {
 
 export function unknownWorkflow(core: Core, name: string): EngineError {
   const known = core.registry.list().map((workflow) => workflow.name);
-  const near = known.filter((other) => distance(other, name) <= 2);
+  const near = nearNames(name, known);
   const hint =
     near.length > 0
       ? `; did you mean ${near.join(' or ')}?`
@@ -79,19 +79,6 @@ export function unknownWorkflow(core: Core, name: string): EngineError {
         ? `; known are ${known.slice(0, 20).join(', ')}`
         : '; no workflow is loaded: check WORKFLOW_DIRS';
   return new EngineError('UNKNOWN_WORKFLOW', `workflow_name: no workflow is named "${name}"${hint}`);
-}
-
-/** How many letters to change to get from one word to the other. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      next.push(Math.min((next[j - 1] as number) + 1, (row[j] as number) + 1, (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1)));
-    }
-    row = next;
-  }
-  return row[b.length] as number;
 }
 
 function checkText(field: string, value: unknown, most: number): void {

@@ -113,7 +113,7 @@ export interface Question {
   readonly runId?: string | undefined;
   /** How long a person has. */
   readonly seconds: number;
-  /** A question that was answered is asked again: never, or when a denial is older than this many seconds. */
+  /** A question that was answered is asked again: never, or when the answer is older than this many seconds. */
   readonly askAgainAfter: number | 'never';
 }
 
@@ -160,8 +160,8 @@ export async function askApproval({ store, audit }: Parts, question: Question): 
 export async function findApproval(store: Queryable, digest: Buffer, askAgainAfter: Question['askAgainAfter']): Promise<Asked | undefined> {
   const { rows } = await store.query<AskedRow>(
     `select approval_id, ${STATE} as state, reason, gate, expires_at from approvals where digest = $1
-       and ($2::float8 is null or (state in ('pending', 'approved') and expires_at > now())
-         or (state = 'denied' and decided_at > now() - make_interval(secs => $2)))
+       and ($2::float8 is null or (state = 'pending' and expires_at > now())
+         or (state in ('approved', 'denied') and decided_at > now() - make_interval(secs => $2)))
      order by approval_id desc limit 1`,
     [digest, askAgainAfter === 'never' ? null : askAgainAfter],
   );
@@ -224,6 +224,35 @@ export async function withdrawApprovals(store: Queryable, of: { readonly digest:
   const open = `update approvals set expires_at = now() where state = 'pending' and expires_at > now()`;
   if ('digest' in of) await store.query(`${open} and digest = $1`, [of.digest]);
   else await store.query(`${open} and run_id = $1 and lease_id is null`, [of.runId]);
+}
+
+/** The oldest approval for exactly this that was given in the last `seconds`, and that nobody has used or is using. Who uses it takes it. */
+export async function givenApproval(on: Queryable, digest: Buffer, seconds: number): Promise<string | undefined> {
+  const { rows } = await on.query<{ approval_id: string }>(
+    `select approval_id from approvals where digest = $1 and state = 'approved' and decided_at > now() - make_interval(secs => $2)
+     order by approval_id limit 1 for update skip locked`,
+    [digest, seconds],
+  );
+  return rows[0]?.approval_id;
+}
+
+/** Takes an approval of exactly this, given in the last `seconds`; undefined when there is none. Answers its id. */
+export async function takeApproval(store: Queryable, digest: Buffer, seconds: number): Promise<string | undefined> {
+  const { rows } = await store.query<{ approval_id: string }>(
+    `update approvals set state = 'consumed', consumed_at = now() where approval_id = (
+       select approval_id from approvals where digest = $1 and state = 'approved' and decided_at > now() - make_interval(secs => $2)
+       order by approval_id limit 1 for update skip locked)
+     returning approval_id`,
+    [digest, seconds],
+  );
+  return rows[0]?.approval_id;
+}
+
+/** Gives back an approval that was taken for what was then not done: its time runs on. */
+export async function returnApproval(store: Queryable, approvalId: string): Promise<void> {
+  await store.query(`update approvals set state = 'approved', consumed_at = null where approval_id = $1 and state = 'consumed'`, [
+    approvalId,
+  ]);
 }
 
 /** Takes an approval that was given; false when somebody else has used it. */

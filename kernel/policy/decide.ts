@@ -138,6 +138,7 @@ function variablesOf(request: PolicyRequest): object {
     ...(request.run === undefined ? {} : { id: request.run }),
     ...(request.workflow === undefined ? {} : { workflow: request.workflow }),
     ...(request.thread === undefined ? {} : { thread: request.thread }),
+    ...(request.kind === 'egress' || request.user === undefined ? {} : { user: request.user }),
   };
   const agent = request.agent ?? {};
   if (request.kind === 'tool')

@@ -86,6 +86,7 @@ const VARIABLES = {
   },
   tool: {
     ...CALLER,
+    run: { ...CALLER.run, user: 'string' },
     tool: { name: 'string', risk: 'string' },
     integration: { id: 'string', tenant: 'string', env: 'string' },
   },

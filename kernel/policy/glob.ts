@@ -7,7 +7,7 @@ export type Matcher = (text: string) => boolean;
 
 /** Names of tools, agents and principals: `*` stands for any characters. */
 export function nameMatcher(pattern: string): Matcher {
-  return matcher(pattern.replaceAll(/\*+/g, '**'));
+  return globMatcher(pattern.replaceAll(/\*+/g, '**'));
 }
 
 /**
@@ -17,7 +17,7 @@ export function nameMatcher(pattern: string): Matcher {
 export function pathMatcher(pattern: string): Matcher {
   const folder = /^([^*]*)\/\*{1,2}$/.exec(pattern)?.[1];
   if (folder !== undefined) return (path) => path === folder || path.startsWith(`${folder}/`);
-  return matcher(pattern);
+  return globMatcher(pattern);
 }
 
 /** A host, `*.` before a domain for one or more labels, or `*` for every host. */
@@ -28,7 +28,8 @@ export function hostMatcher(pattern: string): Matcher {
   return (host) => host.length > suffix.length && host.endsWith(suffix);
 }
 
-function matcher(pattern: string): Matcher {
+/** `*` stands for anything but a slash, `**` for anything, wherever they are. */
+export function globMatcher(pattern: string): Matcher {
   if (pattern === '**') return () => true;
   if (!pattern.includes('*')) return (text) => text === pattern;
   const prefix = /^([^*]+)\*\*$/.exec(pattern)?.[1];

@@ -31,7 +31,7 @@ const EGRESS = {
   credentialed: 'boolean',
   listed: 'boolean',
 } as const;
-const TOOL = { ...CALLER, tool: 'name', args: 'any', integration: 'name' } as const;
+const TOOL = { ...CALLER, user: 'string', tool: 'name', args: 'any', integration: 'name' } as const;
 
 /** These may be written as a text: the id or the name. */
 const NAMES: Readonly<Record<string, readonly string[]>> = {

@@ -17,6 +17,9 @@ export {
   findApproval,
   getApproval,
   listApprovals,
+  givenApproval,
+  returnApproval,
+  takeApproval,
   withdrawApprovals,
 } from './approvals.ts';
 export {
@@ -32,6 +35,7 @@ export { type CompiledPolicy, compilePolicy, type PolicySchemas, type TestOutcom
 export type { Problem } from './document.ts';
 export { PolicyError, type PolicyErrorCode } from './errors.ts';
 export type { JsonSchema } from './expression.ts';
+export { globMatcher } from './glob.ts';
 export { decideCounted, pruneLimits, takeLimit } from './limits.ts';
 export type { Gate, Rule } from './parse.ts';
 export {

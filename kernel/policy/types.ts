@@ -46,6 +46,8 @@ export interface EgressRequest extends Caller {
 
 export interface ToolRequest extends Caller {
   readonly kind: 'tool';
+  /** Whose turn it is that asks, where that is one user's alone. */
+  readonly user?: string;
   readonly tool: { readonly name: string; readonly risk: string };
   /** JSON that fits the tool's schema: whoever dispatches has checked that. */
   readonly args: unknown;

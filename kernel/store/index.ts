@@ -5,12 +5,14 @@
  * group-commit writer whose promise resolves only after the commit. It never interprets a row: statements live with
  * the code that owns the table.
  */
+export { type AgainOptions, untilStored } from './again.ts';
 export * as binary from './binary.ts';
 export { canonicalJson } from './canonical.ts';
 export { classifyFailure, isTransient, sqlState, StoreError, type StoreErrorCode } from './errors.ts';
 export { isUuid, uuidv7 } from './ids.ts';
 export type { Listener } from './listen.ts';
 export { migrate } from './migrate.ts';
+export { nearNames } from './near.ts';
 export {
   ensureWorkflowSchema,
   findWorkflowSchema,

@@ -170,6 +170,14 @@ test('globs of paths: a star stays within a segment, at the end it stands for al
   }
 });
 
+test('no path makes a pattern slow, whoever wrote either', () => {
+  const began = performance.now();
+  assert.equal(matchesPath('/*a*a*a*a*a*b/*', `/${'a'.repeat(8000)}`), false);
+  assert.equal(matchesPath('/**a/**a/**a*b', `/${'a/'.repeat(4000)}`), false);
+  const ms = performance.now() - began;
+  assert.ok(ms < 1000, `${Math.round(ms)} ms`);
+});
+
 test('a binding that says nothing of places counts in any header, and nowhere else', () => {
   assert.deepEqual(parseBinding({ hosts: ['a.example'] }).places, { headers: 'any', query: [], path: false, body: false });
   assert.deepEqual(parseBinding({ hosts: ['a.example'], match_body: true }).places, { headers: [], query: [], path: false, body: true });

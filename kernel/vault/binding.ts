@@ -4,6 +4,7 @@
  */
 import { isIP } from 'node:net';
 import { domainToASCII } from 'node:url';
+import { globMatcher } from '../policy/index.ts';
 import { VaultError } from './errors.ts';
 
 export interface HostPattern {
@@ -81,19 +82,24 @@ export function parseBinding(request: BindingRequest): Binding {
   const nowhere = places.headers.length === 0 && places.query.length === 0 && !places.path && !places.body;
   return {
     hosts: request.hosts.map(parseHostPattern),
-    methods: (request.methods ?? []).map((method) => {
-      if (!/^[A-Za-z]{1,20}$/.test(method)) throw invalid('methods', `${JSON.stringify(method)} is no method`);
-      return method.toUpperCase();
-    }),
-    paths: (request.paths ?? []).map((path) => {
-      if (!path.startsWith('/') || /[?#\\]|\/\.{1,2}(\/|$)/.test(path))
-        throw invalid('paths', `${JSON.stringify(path)}: expected a path such as /v1/*`);
-      return path;
-    }),
+    methods: (request.methods ?? []).map(parseMethod),
+    paths: (request.paths ?? []).map(parsePathPattern),
     // said nothing: any header, which is where keys go
     places: nowhere && request.inject === undefined ? { ...places, headers: 'any' } : places,
     ...(request.inject === undefined ? {} : { inject: parseInjection(request.inject) }),
   };
+}
+
+export function parseMethod(method: string): string {
+  if (!/^[A-Za-z]{1,20}$/.test(method)) throw invalid('methods', `${JSON.stringify(method)} is no method`);
+  return method.toUpperCase();
+}
+
+/** As it is: paths have case. */
+export function parsePathPattern(path: string): string {
+  if (!path.startsWith('/') || /[?#\\]|\/\.{1,2}(\/|$)/.test(path))
+    throw invalid('paths', `${JSON.stringify(path)}: expected a path such as /v1/*`);
+  return path;
 }
 
 function parseInjection({ header, format = '{value}' }: { readonly header: string; readonly format?: string | undefined }) {
@@ -151,22 +157,21 @@ export function matchesPath(pattern: string, path: string): boolean {
   const [base] = pattern.split(/\/\*{1,2}$/) as [string];
   if (base !== pattern && !base.includes('*')) return path === base || path.startsWith(`${base}/`);
   if (!pattern.includes('*')) return pattern === path;
-  return globExpression(pattern).test(path);
+  return matcherOf(pattern)(path);
 }
 
-const globs = new Map<string, RegExp>();
+const matchers = new Map<string, (path: string) => boolean>();
 
-function globExpression(pattern: string): RegExp {
-  let expression = globs.get(pattern);
-  if (expression === undefined) {
+function matcherOf(pattern: string): (path: string) => boolean {
+  let matcher = matchers.get(pattern);
+  if (matcher === undefined) {
     const [base] = pattern.split(/\/\*{1,2}$/) as [string];
-    const source = base
-      .split(/(\*\*|\*)/)
-      .map((part) => (part === '**' ? '.*' : part === '*' ? '[^/]*' : part.replaceAll(/[.+?^${}()|[\]\\]/g, '\\$&')));
-    if (globs.size > 1000) globs.clear();
-    globs.set(pattern, (expression = new RegExp(`^${source.join('')}${base === pattern ? '' : '(?:/.*)?'}$`, 's')));
+    const itself = globMatcher(base);
+    const below = base === pattern ? undefined : globMatcher(`${base}/**`);
+    if (matchers.size > 1000) matchers.clear();
+    matchers.set(pattern, (matcher = (path) => itself(path) || below?.(path) === true));
   }
-  return expression;
+  return matcher;
 }
 
 function invalid(field: string, message: string): VaultError {

@@ -13,7 +13,7 @@
  */
 import { createHmac, hkdfSync, timingSafeEqual } from 'node:crypto';
 import type { AuditLog } from '../audit/index.ts';
-import { canonicalJson, type Store, type StoreLogEntry } from '../store/index.ts';
+import { canonicalJson, type Queryable, type Store, type StoreLogEntry } from '../store/index.ts';
 import { type Binding, parseHostPattern } from './binding.ts';
 import { type MasterKey } from './envelope.ts';
 import { VaultError } from './errors.ts';
@@ -43,7 +43,7 @@ export interface DescriptionRow {
 export const DESCRIPTIONS_SEALED = 'descriptions sealed';
 
 /** Undefined before the installation was opened for the first time. @throws VaultError MASTER_KEY_UNKNOWN, SEAL_BROKEN */
-export async function descriptionKey(store: Store, master: MasterKey): Promise<Buffer | undefined> {
+export async function descriptionKey(store: Queryable, master: MasterKey): Promise<Buffer | undefined> {
   const key = await openInstallKey(store, master, 'audit.mac');
   return key === undefined ? undefined : derive(key.secret);
 }

@@ -2,7 +2,8 @@
  * The vault: secrets sealed at rest, who may use them, and leases on them.
  *
  * It promises that a value goes in through `putSecret` and comes out only through `createValues`, which the firewall
- * alone calls, and through `openWebhookSecret`, by which the API verifies webhooks with secrets that are sent nowhere; that
+ * alone calls, through `openWebhookSecret`, by which the API verifies webhooks with secrets that are sent nowhere, and through
+ * `openConnected`, by which the API takes back the tokens of an account that it had connected itself; that
  * nothing is given to a principal without a grant; and that every change has its audit entry in the same transaction. A lease
  * hands out placeholders. It never talks to the services that secrets are for.
  */
@@ -11,6 +12,7 @@ export {
   type Binding,
   type BindingRequest,
   canonicalHost,
+  formatHostPattern,
   type HostPattern,
   matchesHost,
   matchesPath,
@@ -19,10 +21,43 @@ export {
   type Places,
   type Target,
 } from './binding.ts';
+export {
+  breakConnection,
+  type Connected,
+  clientIsRefused,
+  connectionOf,
+  findReconnect,
+  isOverForGood,
+  keepExchanged,
+  lockTokens,
+  noteClient,
+  openConnected,
+  type OpenedTokens,
+  readConnected,
+  reconnectCommand,
+} from './connected.ts';
 export { changedSecrets } from './description.ts';
-export { localMasterKey, type MasterKey } from './envelope.ts';
+export { localMasterKey, type MasterKey, open, seal, type Sealed } from './envelope.ts';
 export { VaultError, type VaultErrorCode } from './errors.ts';
-export { addGrant, checkPrincipal, grantsOf, type GrantView, listGrants, removeGrant, setRoles } from './grants.ts';
+export {
+  addGrant,
+  addGrantIn,
+  checkPrincipal,
+  declareGrants,
+  type DeclaredGrant,
+  grantsOf,
+  type GrantView,
+  isUserOfRun,
+  listGrants,
+  ownSecretName,
+  ownSecrets,
+  principalOfThread,
+  removeGrant,
+  setRoles,
+  usableGrants,
+  userOfRun,
+} from './grants.ts';
+export { allowGrant, listRefusals, refuseGrant, type RefusalView } from './refused-grants.ts';
 export { GOOGLE_TOKEN_URL, type ServiceAccount, serviceAccountAssertion } from './google.ts';
 export { installKey, openInstallKey, publicPart } from './install-keys.ts';
 export { type Installation, type InstallationOptions, openInstallation } from './installation.ts';
@@ -40,21 +75,27 @@ export {
   revokeLease,
   revokeThreadLeases,
 } from './leases.ts';
+export { mentions, type Opening, type OpeningRequest, opens, readOpenings, type StoredOpening } from './openings.ts';
 export { PLACEHOLDER_PREFIX } from './placeholders.ts';
 export { ensureMasterKeyFile, readMasterKey } from './master.ts';
 export { rewrapAll, type RewrapReport, wrappedElsewhere } from './rewrap.ts';
 export { rotateDue, type RotationReport } from './rotation.ts';
 export {
+  checkName,
   getSecret,
   listSecrets,
+  prepareSecret,
   putSecret,
   removeSecret,
+  removeSecretIn,
   retireVersions,
   rotateSecret,
+  rotateSecretIn,
   SECRET_TYPES,
   type SecretRequest,
   type SecretType,
   type SecretView,
+  VALUE_MOST,
 } from './secrets.ts';
 export { isOwnVariable, SOURCE_TYPES, type Source } from './sources.ts';
 export { createValues, type HeldSecret, type Values } from './values.ts';

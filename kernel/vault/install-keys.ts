@@ -23,7 +23,7 @@ export async function installKey(store: Store, master: MasterKey, name: string, 
 }
 
 /** Undefined before it was made. @throws VaultError MASTER_KEY_UNKNOWN, SEAL_BROKEN */
-export async function openInstallKey(store: Store, master: MasterKey, name: string): Promise<InstallKey | undefined> {
+export async function openInstallKey(store: Queryable, master: MasterKey, name: string): Promise<InstallKey | undefined> {
   const { rows } = await store.query<{ public: string; ciphertext: Buffer; wrapped_key: Buffer; kek_id: string }>(
     'select public, ciphertext, wrapped_key, kek_id from install_keys where name = $1',
     [name],

@@ -5,14 +5,17 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import type { AuditLog } from '../audit/index.ts';
-import { type Store, uuidv7 } from '../store/index.ts';
+import { canonicalJson, type Store, uuidv7 } from '../store/index.ts';
 import { VaultError } from './errors.ts';
 import { checkPrincipal, grantedSecrets } from './grants.ts';
+import { canonicalOpenings, type OpeningRequest, type StoredOpening } from './openings.ts';
 import { makePlaceholder, type Shape } from './placeholders.ts';
 import { tellFirewalls } from './secrets.ts';
 
 export interface LeaseRequest {
   readonly principal: string;
+  /** A user whose grants count besides: of a tool's process that serves the calls of that user alone. */
+  readonly onBehalfOf?: string | undefined;
   readonly secrets: readonly string[];
   readonly ttlSeconds: number;
   /** `run`: as long as it lasts; `call`: one request; `step`: the requests of one step. */
@@ -24,6 +27,8 @@ export interface LeaseRequest {
   readonly traceId?: string | undefined;
   /** An address or CIDR from which alone it works. */
   readonly source?: string | undefined;
+  /** What alone it reaches, besides the databases among its secrets; empty: nothing. Undefined: what policy and bindings allow. */
+  readonly egress?: readonly OpeningRequest[] | undefined;
 }
 
 export interface CreatedLease {
@@ -40,11 +45,13 @@ export interface LeaseView {
   readonly lease_id: string;
   readonly kind: 'run' | 'call' | 'step';
   readonly principal: string;
+  readonly on_behalf_of: string | null;
   readonly secrets: readonly string[];
   readonly run_id: string | null;
   readonly step: string | null;
   readonly thread_key: string | null;
   readonly source: string | null;
+  readonly egress: readonly StoredOpening[] | null;
   readonly max_uses: number | null;
   readonly used: number;
   readonly status: 'active' | 'used' | 'expired' | 'revoked';
@@ -60,17 +67,19 @@ export function hashToken(token: string): Buffer {
   return createHash('sha256').update(token).digest();
 }
 
-/** @throws VaultError SECRET_NOT_FOUND, NOT_GRANTED naming the secrets */
+/** @throws VaultError SECRET_NOT_FOUND, NOT_GRANTED naming the secrets, INVALID_SECRET naming the field */
 export async function createLease(
   { store, audit }: { readonly store: Store; readonly audit: AuditLog },
   actor: string,
   request: LeaseRequest,
 ): Promise<CreatedLease> {
   checkPrincipal(request.principal);
+  if (request.onBehalfOf !== undefined) checkPrincipal(request.onBehalfOf);
   const secrets = [...new Set(request.secrets)].sort();
   if (!(request.ttlSeconds > 0 && request.ttlSeconds <= LEASE_SECONDS_MOST))
     throw new VaultError('INVALID_SECRET', `ttlSeconds: expected more than 0 and at most ${LEASE_SECONDS_MOST}`);
   if (secrets.length > SECRETS_MOST) throw new VaultError('INVALID_SECRET', `secrets: ${SECRETS_MOST} are the most of one lease`);
+  const egress = request.egress === undefined ? undefined : canonicalOpenings(request.egress);
   const kind = request.kind ?? 'run';
   const maxUses = request.maxUses ?? (kind === 'call' ? 1 : null);
   const token = randomBytes(32).toString('base64url');
@@ -88,7 +97,9 @@ export async function createLease(
     const [unsent] = rows.filter(({ type }) => type === 'webhook');
     if (unsent !== undefined)
       throw new VaultError('INVALID_SECRET', `secrets: ${unsent.name} verifies webhooks: it is sent nowhere, and nobody leases it`);
-    const granted = await grantedSecrets(tx, request.principal, secrets);
+    const holders = [request.principal, ...(request.onBehalfOf === undefined ? [] : [request.onBehalfOf])];
+    const granted = new Set<string>();
+    for (const holder of holders) for (const name of await grantedSecrets(tx, holder, secrets)) granted.add(name);
     const refused = secrets.filter((name) => !granted.has(name));
     if (refused.length > 0) {
       throw new VaultError(
@@ -109,17 +120,20 @@ export async function createLease(
       traceId: request.traceId,
       details: {
         principal: request.principal,
+        on_behalf_of: request.onBehalfOf,
         kind,
         secrets,
         ttl_seconds: request.ttlSeconds,
         max_uses: maxUses,
         step: request.step,
         source: request.source,
+        egress,
       },
     });
     const { rows: made } = await tx.query<{ expires_at: number }>(
-      `insert into leases (lease_id, token_hash, kind, principal, run_id, step, thread_key, trace_id, source, max_uses, expires_at, audit_id)
-       values ($1, $2, $3, $4, $5, $6, $7, $8, $9::inet, $10, now() + make_interval(secs => $11), $12) returning expires_at`,
+      `insert into leases (lease_id, token_hash, kind, principal, run_id, step, thread_key, trace_id, source, max_uses, expires_at, audit_id, egress,
+         on_behalf_of)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9::inet, $10, now() + make_interval(secs => $11), $12, $13, $14) returning expires_at`,
       [
         leaseId,
         hashToken(token),
@@ -133,6 +147,8 @@ export async function createLease(
         maxUses,
         request.ttlSeconds,
         auditId,
+        egress === undefined ? null : canonicalJson(egress),
+        request.onBehalfOf ?? null,
       ],
     );
     const placeholders = Object.fromEntries(rows.map(({ name, shape }) => [name, makePlaceholder(JSON.parse(shape) as Shape)]));
@@ -271,11 +287,14 @@ interface Row {
   readonly lease_id: string;
   readonly kind: 'run' | 'call' | 'step';
   readonly principal: string;
+  readonly on_behalf_of: string | null;
   readonly secrets: readonly string[];
   readonly run_id: string | null;
   readonly step: string | null;
   readonly thread_key: string | null;
   readonly address: string | null;
+  /** JSON, as text. */
+  readonly egress: string | null;
   readonly max_uses: number | null;
   readonly used: number;
   readonly created_at: number;
@@ -290,11 +309,13 @@ function toView(row: Row): LeaseView {
     lease_id: row.lease_id,
     kind: row.kind,
     principal: row.principal,
+    on_behalf_of: row.on_behalf_of,
     secrets: row.secrets,
     run_id: row.run_id,
     step: row.step,
     thread_key: row.thread_key,
     source: row.address,
+    egress: row.egress === null ? null : (JSON.parse(row.egress) as readonly StoredOpening[]),
     max_uses: row.max_uses,
     used: row.used,
     status:

@@ -24,6 +24,8 @@ const TABLES: readonly Table[] = [
   { table: 'install_keys', id: 'name' },
   { table: 'secret_versions', id: `name || ' ' || version` },
   { table: 'audit_subjects', id: 'subject' },
+  { table: 'oauth_apps', id: 'name' },
+  { table: 'oauth_connections', id: 'connection_id::text' },
 ];
 
 /** Small, so that a key service that is slow holds no lock for long, and little is done twice. */

@@ -44,7 +44,7 @@ export interface SecretView {
 }
 
 export const GRACE_SECONDS = 3600;
-const VALUE_MOST = 32 * 1024;
+export const VALUE_MOST = 32 * 1024;
 /** Shorter values cannot be told from other text in an answer. */
 const VALUE_LEAST = 12;
 
@@ -53,12 +53,24 @@ export function aboutVersion(name: string, version: number): string {
 }
 
 /** Makes a secret, or describes it anew; a value given becomes its next version. */
-export async function putSecret(
-  { store, audit, master }: { readonly store: Store; readonly audit: AuditLog; readonly master: MasterKey },
-  actor: string,
+export async function putSecret(parts: SecretParts, actor: string, name: string, request: SecretRequest): Promise<SecretView> {
+  const write = await prepareSecret(parts, name, request);
+  await parts.store.transaction((tx) => write(tx, actor));
+  return getSecret(parts.store, name);
+}
+
+interface SecretParts {
+  readonly store: Store;
+  readonly audit: AuditLog;
+  readonly master: MasterKey;
+}
+
+/** Checks all of it that can be checked without a lock. What it answers writes it, in a transaction of the caller's. */
+export async function prepareSecret(
+  { store, audit, master }: SecretParts,
   name: string,
   request: SecretRequest,
-): Promise<SecretView> {
+): Promise<(tx: Queryable, actor: string) => Promise<void>> {
   checkName(name);
   const type = request.type ?? 'http';
   const binding = type === 'webhook' ? bindingOfWebhook(request) : parseBinding({ ...request, hosts: request.hosts ?? [] });
@@ -75,7 +87,7 @@ export async function putSecret(
   const key = await descriptionKey(store, master);
   if (key === undefined) throw new VaultError('SEAL_BROKEN', 'the installation has no keys: open it first');
   const mac = macOfDescription(key, { name, type, source, binding, options });
-  await store.transaction(async (tx) => {
+  return async (tx, actor) => {
     const { rows } = await tx.query<DescriptionRow & { removed: boolean; versions: number; sealed: boolean }>(
       `select s.name, s.removed_at is not null as removed, s.source ->> 'type' = 'sealed' as sealed, s.type, s.source, s.binding, s.options, s.mac,
          (select count(*)::int from secret_versions v where v.name = s.name) as versions
@@ -121,8 +133,7 @@ export async function putSecret(
     // what was sealed here before it came from a source is used by nobody any more
     if (source.type !== 'sealed') await destroyVersions(tx, name);
     await tellFirewalls(tx);
-  });
-  return getSecret(store, name);
+  };
 }
 
 const PLACE_FIELDS = ['hosts', 'methods', 'paths', 'match_headers', 'match_query', 'match_path', 'match_body', 'inject'] as const;
@@ -148,8 +159,12 @@ function refuseNewPlaces(
   if (added !== undefined)
     throw new VaultError('INVALID_SECRET', `value: ${added.host} is a new place for this secret; give its value again`);
   const options = JSON.parse(known.options) as Record<string, unknown>;
-  if (known.type !== next.type || !same(options['token_url'], next.options['token_url']))
-    throw new VaultError('INVALID_SECRET', 'value: its type or token_url is another one; give its value again');
+  const moved = ['token_url', 'revoke_url', 'connection'].find((option) => !same(options[option], next.options[option]));
+  if (known.type !== next.type || moved !== undefined)
+    throw new VaultError(
+      'INVALID_SECRET',
+      `value: its ${moved === undefined ? 'type' : `option ${moved}`} is another one; give its value again`,
+    );
 }
 
 /** A new value; the one before is still recognised, and still blanked in answers, for the time of grace. */
@@ -160,27 +175,59 @@ export async function rotateSecret(
   value: string,
   graceSeconds?: number,
 ): Promise<SecretView> {
-  checkValue(value);
-  await store.transaction(async (tx) => {
-    const { rows } = await tx.query<{ source: string; rotation: string | null }>(
-      'select source, rotation from secrets where name = $1 and removed_at is null for update',
-      [name],
-    );
-    const [row] = rows;
-    if (row === undefined) throw notFound(name);
-    if ((JSON.parse(row.source) as Source).type !== 'sealed')
-      throw new VaultError('INVALID_SECRET', `${name} comes from a source: change it there, and it is fetched anew`);
-    const rotation = row.rotation === null ? null : (JSON.parse(row.rotation) as { grace_seconds: number });
-    const grace = graceSeconds ?? rotation?.grace_seconds ?? GRACE_SECONDS;
-    await audit.append(tx, { action: 'secret.rotate', actor, resource: `secret:${name}`, details: { grace_seconds: grace } });
-    await addVersion(tx, master, name, value, grace);
-    await tx.query('update secrets set updated_at = now() where name = $1', [name]);
-    await tellFirewalls(tx);
-  });
+  await store.transaction((tx) => rotateSecretIn(tx, { audit, master }, actor, name, value, { graceSeconds }));
   return getSecret(store, name);
 }
 
-/** @param at when it begins; the database's time when nothing is said */
+/** A value that was exchanged for another one: as `HeldSecret` tells it from others, and whose account it is of. */
+export interface Exchanged {
+  readonly version: string;
+  readonly connection: string | undefined;
+}
+
+/**
+ * @param exchanged only this value is replaced: what somebody has set, removed or connected anew since is not overwritten
+ * @returns the version that it has now; undefined when `exchanged` is not the present one any more, and nothing was stored
+ */
+export async function rotateSecretIn(
+  tx: Queryable,
+  { audit, master }: Pick<SecretParts, 'audit' | 'master'>,
+  actor: string,
+  name: string,
+  value: string,
+  { graceSeconds, exchanged }: { readonly graceSeconds?: number | undefined; readonly exchanged?: Exchanged } = {},
+): Promise<string | undefined> {
+  checkValue(value);
+  const { rows } = await tx.query<{ source: string; rotation: string | null; connection: string | null }>(
+    `select source, rotation, options ->> 'connection' as connection from secrets where name = $1 and removed_at is null for update`,
+    [name],
+  );
+  const [row] = rows;
+  if (row === undefined && exchanged !== undefined) return undefined;
+  if (row === undefined) throw notFound(name);
+  if ((JSON.parse(row.source) as Source).type !== 'sealed')
+    throw new VaultError('INVALID_SECRET', `${name} comes from a source: change it there, and it is fetched anew`);
+  if (exchanged !== undefined) {
+    // by a statement of its own, under the lock of the row: numbers are used once, also by a secret that was removed and set again
+    const { rows: active } = await tx.query<{ version: string }>(
+      `select 'v' || version as version from secret_versions where name = $1 and state = 'active'`,
+      [name],
+    );
+    if (active[0]?.version !== exchanged.version || row.connection !== (exchanged.connection ?? null)) return undefined;
+  }
+  const rotation = row.rotation === null ? null : (JSON.parse(row.rotation) as { grace_seconds: number });
+  const grace = graceSeconds ?? rotation?.grace_seconds ?? GRACE_SECONDS;
+  await audit.append(tx, { action: 'secret.rotate', actor, resource: `secret:${name}`, details: { grace_seconds: grace } });
+  const version = await addVersion(tx, master, name, value, grace);
+  await tx.query('update secrets set updated_at = now() where name = $1', [name]);
+  await tellFirewalls(tx);
+  return version;
+}
+
+/**
+ * @param at when it begins; the database's time when nothing is said
+ * @returns the version, as `HeldSecret` tells it from others
+ */
 export async function addVersion(
   tx: Queryable,
   master: MasterKey,
@@ -188,7 +235,7 @@ export async function addVersion(
   value: string,
   graceSeconds: number,
   at: Date | null = null,
-): Promise<void> {
+): Promise<string> {
   const { rows } = await tx.query<{ version: number }>(
     'select coalesce(max(version), 0)::int + 1 as version from secret_versions where name = $1',
     [name],
@@ -205,6 +252,7 @@ export async function addVersion(
      values ($1, $2, 'active', $3, $4, $5, coalesce($6::timestamptz, now()))`,
     [name, version, sealed.ciphertext, sealed.wrappedKey, sealed.kekId, at],
   );
+  return `v${version}`;
 }
 
 async function destroyVersions(tx: Queryable, name: string): Promise<void> {
@@ -217,19 +265,21 @@ export async function removeSecret(
   actor: string,
   name: string,
 ): Promise<void> {
-  await store.transaction(async (tx) => {
-    const { rowCount } = await tx.query('update secrets set removed_at = now() where name = $1 and removed_at is null', [name]);
-    if (rowCount === 0) throw notFound(name);
-    const auditId = await audit.append(tx, { action: 'secret.remove', actor, resource: `secret:${name}` });
-    await tx.query('update secrets set audit_id = $2 where name = $1', [name, auditId]);
-    await destroyVersions(tx, name);
-    await tx.query('update grants set revoked_at = now(), revoked_audit_id = $2 where secret = $1 and revoked_at is null', [name, auditId]);
-    await tx.query(
-      `update leases l set revoked_at = now() from lease_secrets s where s.secret = $1 and l.lease_id = s.lease_id and l.revoked_at is null`,
-      [name],
-    );
-    await tellFirewalls(tx);
-  });
+  await store.transaction((tx) => removeSecretIn(tx, audit, actor, name));
+}
+
+export async function removeSecretIn(tx: Queryable, audit: AuditLog, actor: string, name: string): Promise<void> {
+  const { rowCount } = await tx.query('update secrets set removed_at = now() where name = $1 and removed_at is null', [name]);
+  if (rowCount === 0) throw notFound(name);
+  const auditId = await audit.append(tx, { action: 'secret.remove', actor, resource: `secret:${name}` });
+  await tx.query('update secrets set audit_id = $2 where name = $1', [name, auditId]);
+  await destroyVersions(tx, name);
+  await tx.query('update grants set revoked_at = now(), revoked_audit_id = $2 where secret = $1 and revoked_at is null', [name, auditId]);
+  await tx.query(
+    `update leases l set revoked_at = now() from lease_secrets s where s.secret = $1 and l.lease_id = s.lease_id and l.revoked_at is null`,
+    [name],
+  );
+  await tellFirewalls(tx);
 }
 
 /** Destroys versions whose grace is over. Answers how many. */
@@ -320,7 +370,7 @@ export function parseGenerate(options: Readonly<Record<string, unknown>>): Shape
   return { prefix, length };
 }
 
-function checkName(name: string): void {
+export function checkName(name: string): void {
   if (!/^[A-Za-z_][A-Za-z0-9_]{0,127}$/.test(name))
     throw new VaultError(
       'INVALID_SECRET',

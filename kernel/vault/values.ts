@@ -18,11 +18,15 @@ export interface HeldSecret {
   /** Tells values apart without telling them: changes with each of them. */
   readonly version: string;
   readonly value: string;
+  /** It is kept here, and not fetched from a source. */
+  readonly isSealed: boolean;
 }
+
+type Described = Omit<HeldSecret, 'value' | 'version' | 'isSealed'>;
 
 export interface Values {
   /** What is known of a secret without its value. @throws VaultError SECRET_NOT_FOUND, SEAL_BROKEN */
-  describe(name: string): Omit<HeldSecret, 'value' | 'version'>;
+  describe(name: string): Described;
   /** @throws VaultError SECRET_NOT_FOUND, SOURCE_FAILED, SEAL_BROKEN when the row is not as the vault wrote it */
   get(name: string): HeldSecret;
   /** Every value that an answer might echo: present ones, and those in their time of grace. */
@@ -49,7 +53,7 @@ interface Row extends DescriptionRow {
 }
 
 interface Entry {
-  held: Omit<HeldSecret, 'value' | 'version'>;
+  held: Described;
   readonly source: Source;
   value: { readonly text: string; readonly version: string; readonly at: number } | undefined;
   problem: VaultError | undefined;
@@ -221,7 +225,7 @@ export async function createValues(options: ValuesOptions): Promise<Values> {
       if (entry === undefined) throw new VaultError('SECRET_NOT_FOUND', `there is no secret ${JSON.stringify(name)}`);
       if (entry.refused !== undefined) throw entry.refused;
       if (entry.value === undefined) throw entry.problem ?? new VaultError('SOURCE_FAILED', `secret ${name} has no value`);
-      return { ...entry.held, value: entry.value.text, version: entry.value.version };
+      return { ...entry.held, value: entry.value.text, version: entry.value.version, isSealed: entry.source.type === 'sealed' };
     },
     known() {
       const now = performance.now();

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { test } from 'node:test';
+import { eventually } from '../../test/support/wait.ts';
 import { createTestDatabase } from '../../test/support/database.ts';
 import { verifyLog } from '../audit/index.ts';
 import { connectStore, type Store } from '../store/index.ts';
@@ -556,13 +557,42 @@ test('a lease is renewed while it lives, never shortened, and revoked once', asy
   await assert.rejects(revokeLease(vault.parts, 'user:admin', '0199a000-0000-7000-8000-000000000001'), { code: 'LEASE_NOT_FOUND' });
 });
 
+test('what a lease reaches is written with it in one form, told in its entry, shown, and kept when it is renewed', async () => {
+  await using vault = await openVault();
+  const egress = [{ host: 'http://B.test' }, { host: '*.A.test', methods: ['get'], paths: ['/v1/*'] }];
+  const { leaseId } = await vault.lease([], { egress });
+  const written = [
+    { host: '*.a.test', methods: ['GET'], paths: ['/v1/*'] },
+    { host: 'http://b.test:80', methods: [], paths: [] },
+  ];
+  const shown = async () => (await listLeases(vault.store)).items.map((each) => each.egress);
+  assert.deepEqual(await shown(), [written]);
+  assert.equal(await renewLease(vault.parts, 'user:admin', leaseId, 3600), true);
+  const { rows } = await vault.store.query<{ egress: string }>('select egress from leases');
+  assert.equal(rows[0]?.egress, JSON.stringify(written));
+  await vault.lease([], { egress: [] });
+  await vault.lease([]);
+  assert.deepEqual(await shown(), [null, [], written]);
+  const { rows: entries } = await vault.store.query<{ entry: string }>(
+    `select entry from audit_log where action = 'lease.create' order by audit_id`,
+  );
+  const told = entries.map(({ entry }) => (JSON.parse(entry) as { details: { egress?: unknown } }).details.egress);
+  assert.deepEqual(told, [written, [], undefined]);
+  const before = await vault.dump();
+  await assert.rejects(vault.lease([], { egress: [{ host: 'b.test' }, { host: '*' }] }), {
+    code: 'INVALID_SECRET',
+    message: /^egress\[1\]/,
+  });
+  assert.equal(await vault.dump(), before);
+});
+
 test('of two processes that make a key of the installation at once, both have the one that is kept', async () => {
   await using vault = await openVault();
   let made = 0;
   const make = async () => {
-    made += 1;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    return { public: `public ${made}`, secret: randomBytes(32) };
+    const nth = (made += 1);
+    await eventually(() => made === 2, { what: 'the other to be at it, too' });
+    return { public: `public ${nth}`, secret: randomBytes(32) };
   };
   const keys = await Promise.all([1, 2].map(() => installKey(vault.store, vault.master, 'test.key', make)));
   assert.equal(made, 2);

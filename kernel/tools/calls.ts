@@ -1,0 +1,604 @@
+/**
+ * One call, in order: is the tool known and ready, do the arguments fit, does the policy allow it, was it made before; then the intent is
+ * committed to the audit log, and only then is the tool's process asked. Nothing of the arguments or the result is in the log: their
+ * digest is.
+ */
+import { createHash, randomUUID } from 'node:crypto';
+import { activePolicy, type Decision, decideCounted, policyTime, returnApproval, takeLimit, type ToolRequest } from '../policy/index.ts';
+import { canonicalJson, isTransient, isUuid, type Queryable, type StoreLogEntry } from '../store/index.ts';
+import type { Installation } from '../vault/index.ts';
+import { type ApprovalRequest, approvalOf, approvalRequired, takeFor, type Waiting } from './approvals.ts';
+import { TOOL_ERRORS, ToolError, type ToolErrorCode } from './errors.ts';
+import type { KnownCall, Ledger } from './ledger.ts';
+import { type AttachFile, attachments, keepResult } from './results.ts';
+import { type Checker, compileSchema, withDefaults } from './schema.ts';
+import type { Dispatch, DispatchResult, MethodDeclaration, OwnSecrets, ServedTool, ToolCaller, ToolRunner } from './types.ts';
+
+export interface CallRequest {
+  readonly tool: string;
+  readonly method: string;
+  /** A JSON object. */
+  readonly args: unknown;
+  /** Within those of the caller's principal. A call that comes again under its key is answered, not made. */
+  readonly idempotencyKey?: string | undefined;
+  /** Aborts when the caller has gone. A call under a key goes on, once it was begun: whoever comes again gets its answer. */
+  readonly signal?: AbortSignal | undefined;
+  /** How long the call is held while a person decides. Default 55 s; Infinity for as long as it takes. */
+  readonly waitMs?: number | undefined;
+  onProgress?(message: string, done: number | undefined, total: number | undefined): void;
+  /** A person was asked. */
+  onWaits?(waiting: Waiting): void;
+}
+
+export interface CallAnswer {
+  readonly callId: string;
+  /** JSON. */
+  readonly result: unknown;
+  /** It was made before, under the same key. */
+  readonly repeated: boolean;
+}
+
+export interface CallParts {
+  readonly installation: Installation;
+  readonly runner: ToolRunner;
+  readonly ledger: Ledger;
+  readonly attach: AttachFile | undefined;
+  readonly log: (entry: StoreLogEntry) => void;
+  /** Aborts when the process stops: nobody waits for a person any more then. */
+  readonly closing: AbortSignal;
+  /**
+   * Whether the tool has what it needs to be called for the user.
+   *
+   * @returns what the user has of their own
+   * @throws ToolError TOOL_NOT_READY
+   */
+  ready(tool: ServedTool, user: string | undefined): Promise<OwnSecrets | undefined>;
+}
+
+const WAIT_MS = 55_000;
+/** A runner that does not answer after its time is up is answered for. */
+const LATE_MS = 5000;
+/** Until it is looked again whether a call like this one has used what was approved. */
+const USED_MS = 100;
+const KEY_LONGEST = 512;
+
+/** A call that has been looked at, and may be made. */
+interface Prepared {
+  readonly callId: string;
+  readonly caller: ToolCaller;
+  /** Whose turn it was when the call came. */
+  readonly user: string | undefined;
+  readonly tool: ServedTool;
+  readonly method: MethodDeclaration;
+  readonly args: Readonly<Record<string, unknown>>;
+  readonly own: OwnSecrets | undefined;
+  readonly key: string | undefined;
+  /** Whose keys these are: those of one user of a thread are not another's. Principals have no spaces in them. */
+  readonly keysOf: string;
+  /** Of tool, method and arguments, as they came. */
+  readonly digest: Buffer;
+  readonly waitMs: number;
+  readonly onProgress: Dispatch['onProgress'];
+  readonly onWaits: (waiting: Waiting) => void;
+}
+
+/** What the policy said to a call that may be made: for its intent. */
+type Verdict = Readonly<Record<string, unknown>>;
+
+/** That the call is made is recorded. */
+interface Intent {
+  readonly id: string;
+  /** What a person approved, and is used for it. */
+  readonly approvalId?: string;
+}
+
+interface Open {
+  readonly digest: Buffer;
+  readonly answer: Promise<CallAnswer>;
+  /** How many wait for it. */
+  waiting: number;
+  readonly left: AbortController;
+  readonly listeners: Set<Pick<CallRequest, 'onProgress' | 'onWaits'>>;
+}
+
+export function createCalls(parts: CallParts) {
+  const { installation, runner, ledger, log } = parts;
+  const { store, audit } = installation;
+  const checkers = new WeakMap<MethodDeclaration, Checker>();
+  /** Calls under a key that this process makes. */
+  const open = new Map<string, Open>();
+
+  return {
+    /** @throws ToolError */
+    async call(caller: ToolCaller, request: CallRequest): Promise<CallAnswer> {
+      if (parts.closing.aborted) throw gone();
+      const prepared = await prepare(caller, request);
+      const signal = request.signal === undefined ? parts.closing : AbortSignal.any([request.signal, parts.closing]);
+      return prepared.key === undefined ? make(prepared, signal, signal) : join(prepared, prepared.key, request, signal);
+    },
+  };
+
+  async function prepare(caller: ToolCaller, request: CallRequest): Promise<Prepared> {
+    const tool = runner.get(request.tool);
+    if (tool === undefined) throw new ToolError('TOOL_NOT_FOUND', `there is no tool ${quote(request.tool)}`);
+    const method = tool.methods.find(({ name }) => name === request.method);
+    if (method === undefined) {
+      const known = tool.methods.map(({ name }) => name).join(', ');
+      throw new ToolError('TOOL_METHOD_NOT_FOUND', `${tool.name} has no method ${quote(request.method)}; it has ${known.slice(0, 1000)}`);
+    }
+    const key = request.idempotencyKey;
+    if (key !== undefined && (key.length === 0 || key.length > KEY_LONGEST || /[^\x21-\x7e]/.test(key)))
+      throw refusedArguments(`idempotency key: expected 1 to ${KEY_LONGEST} printable characters`, []);
+    const args = checkArguments(method, request.args);
+    const user = await caller.user?.();
+    const own = await parts.ready(tool, user);
+    return {
+      callId: randomUUID(),
+      caller,
+      user,
+      keysOf: user === undefined ? caller.principal : `${caller.principal} user:${user}`,
+      tool,
+      method,
+      args,
+      own,
+      key,
+      digest: digestOf({ tool: tool.name, method: method.name, args: request.args }),
+      waitMs: request.waitMs ?? WAIT_MS,
+      onProgress: request.onProgress,
+      onWaits: (waiting) => request.onWaits?.(waiting),
+    };
+  }
+
+  /** Compiled once for each version of a tool. */
+  function checkArguments(method: MethodDeclaration, given: unknown): Readonly<Record<string, unknown>> {
+    if (typeof given !== 'object' || given === null || Array.isArray(given))
+      throw refusedArguments('arguments: expected a JSON object', [{ path: '', message: 'expected an object' }]);
+    let check = checkers.get(method);
+    if (check === undefined) checkers.set(method, (check = compileSchema(method.input)));
+    const first = check(given);
+    const [issue] = first;
+    if (issue === undefined) return withDefaults(method.input, given as Readonly<Record<string, unknown>>);
+    const more = first.length > 1 ? ` (and ${first.length - 1} more)` : '';
+    throw refusedArguments(`arguments${issue.path === '' ? '' : ` ${issue.path}`}: ${issue.message}${more}`, first);
+  }
+
+  // ---- under a key
+
+  /** One of many at once makes the call; the others get its answer. */
+  async function join(call: Prepared, key: string, request: CallRequest, signal: AbortSignal): Promise<CallAnswer> {
+    const place = `${call.keysOf}\0${key}`;
+    let known = open.get(place);
+    // all who waited for it have left, and it is being given up: this caller's call is one of its own, after it
+    while (known?.left.signal.aborted === true) {
+      await known.answer.catch(() => {});
+      known = open.get(place) === known ? undefined : open.get(place);
+    }
+    const isFirst = known === undefined;
+    if (known !== undefined && !known.digest.equals(call.digest)) throw mismatch();
+    if (known === undefined) {
+      const left = new AbortController();
+      const listeners: Open['listeners'] = new Set();
+      const heard: Prepared = {
+        ...call,
+        onProgress: (...progress) => listeners.forEach((each) => each.onProgress?.(...progress)),
+        onWaits: (waiting) => listeners.forEach((each) => each.onWaits?.(waiting)),
+      };
+      const answer = onceUnder(heard, key, left.signal).finally(() => open.delete(place));
+      // each of those who wait hears of it below
+      answer.catch(() => {});
+      open.set(place, (known = { digest: call.digest, answer, waiting: 0, left, listeners }));
+    }
+    const mine = known;
+    mine.waiting += 1;
+    mine.listeners.add(request);
+    try {
+      const answer = await orGone(mine.answer, signal);
+      return isFirst ? answer : { ...answer, repeated: true };
+    } finally {
+      mine.waiting -= 1;
+      mine.listeners.delete(request);
+      if (mine.waiting === 0) mine.left.abort();
+    }
+  }
+
+  async function onceUnder(call: Prepared, key: string, left: AbortSignal): Promise<CallAnswer> {
+    const known: KnownCall = { principal: call.keysOf, key, callId: call.callId };
+    for (;;) {
+      if (left.aborted) throw gone();
+      const begun = await ledger.begin({
+        ...known,
+        tool: call.tool.name,
+        method: call.method.name,
+        digest: call.digest,
+        repeatable: isRepeatable(call.method),
+      });
+      if (begun.state === 'mine') break;
+      if (begun.state === 'mismatch') throw mismatch();
+      if (begun.state === 'completed') return { callId: begun.callId, result: begun.result, repeated: true };
+      if (begun.state === 'failed') throw readError(begun.error);
+      if (begun.state === 'unknown') throw unknown(begun.callId);
+      await ledger.changed(left);
+    }
+    // what was begun is not taken back by a caller that goes away: its answer is for whoever comes again
+    return make(call, left, new AbortController().signal, known);
+  }
+
+  // ---- deciding, recording and making
+
+  /**
+   * @param waiting aborts when nobody waits for a decision any more
+   * @param signal aborts what has been begun
+   */
+  async function make(call: Prepared, waiting: AbortSignal, signal: AbortSignal, row?: KnownCall): Promise<CallAnswer> {
+    let intent: Intent;
+    try {
+      const { verdict, ask } = await decide(call, waiting);
+      if (waiting.aborted) throw gone();
+      await checkUser(call);
+      intent = ask === undefined ? { id: await record(call, verdict, row) } : await recordApproved(call, verdict, row, ask);
+    } catch (error) {
+      if (row !== undefined)
+        void ledger.settle(async (tx) => void (await ledger.forget(tx, row))).catch((cause: Error) => complain(call, cause));
+      throw error;
+    }
+    const started = performance.now();
+    const outcome = await answerOf(call, signal);
+    const ms = Math.round(performance.now() - started);
+    await settle(call, intent, outcome, ms, row);
+    if (outcome.ok) return { callId: call.callId, result: outcome.result, repeated: false };
+    // whoever comes again under the key hears the same
+    throw row !== undefined && outcome.unsure && !outcome.error.retryable ? unknown(call.callId) : outcome.error;
+  }
+
+  /** A call waits for a person, and for others under its key: what was a user's turn may be another's by now. */
+  async function checkUser({ caller, user }: Prepared): Promise<void> {
+    if (user === undefined || (await caller.user?.()) === user) return;
+    throw new ToolError('TOOL_CANCELLED', `this was the turn of ${user} alone when the call was made, and is not any more; make it again`, {
+      retryable: true,
+    });
+  }
+
+  /** @throws ToolError POLICY_DENIED, POLICY_FAILED */
+  async function decide(call: Prepared, waiting: AbortSignal): Promise<{ readonly verdict: Verdict; readonly ask?: ApprovalRequest }> {
+    const { caller, user, tool, method, args } = call;
+    const { facts, decision, shadow, request } = await judge(call);
+    const beside = shadowOf(decision, shadow, request);
+    const { effect, gate, exhausted } = await decideCounted(decision, (...limit) => takeLimit(store, ...limit));
+    const verdict: Verdict = {
+      ...facts,
+      ...(exhausted.length === 0 ? {} : { exhausted }),
+      ...(beside === undefined ? {} : { shadow: beside }),
+    };
+    if (effect === 'allow') return { verdict };
+    // what was approved for one user is not approved for another
+    const asUser = user === undefined ? {} : { user, own: [...(call.own?.secrets.values() ?? [])].toSorted() };
+    const ask: ApprovalRequest = {
+      digest: digestOf({
+        kind: 'tool',
+        principal: caller.principal,
+        tool: tool.name,
+        method: method.name,
+        risk: method.risk,
+        args,
+        ...asUser,
+      }),
+      gate,
+      rule: facts.rule,
+      caller,
+      user,
+      tool: tool.name,
+      method: method.name,
+      risk: method.risk,
+      args,
+      facts: verdict,
+      until: performance.now() + call.waitMs,
+      signal: waiting,
+      onWaits: call.onWaits,
+    };
+    return { verdict, ask };
+  }
+
+  /** What the policy says now, without counting it. @throws ToolError POLICY_DENIED, POLICY_FAILED */
+  async function judge(call: Prepared) {
+    const { caller, user, tool, method, args } = call;
+    const request: ToolRequest = {
+      kind: 'tool',
+      principal: caller.principal,
+      ...(caller.runId === undefined ? {} : { run: caller.runId }),
+      ...(caller.workflow === undefined ? {} : { workflow: caller.workflow }),
+      ...(caller.threadKey === undefined ? {} : { thread: caller.threadKey }),
+      ...(user === undefined ? {} : { user }),
+      tool: { name: `${tool.name}.${method.name}`, risk: method.risk },
+      args,
+      now: policyTime(store.now()),
+    };
+    const { version, policy, shadow } = await activePolicy(store);
+    let decision: Decision;
+    try {
+      decision = policy.decide(request);
+    } catch {
+      await deny(call, { policy: version, reason: 'POLICY_FAILED' });
+      throw new ToolError('POLICY_FAILED', 'the policy could not decide, so the call is refused');
+    }
+    const rule = decision.rule ?? 'default';
+    const facts = {
+      policy: version,
+      rule,
+      // which conditions failed; what they say of it may quote the arguments
+      ...(decision.errors.length === 0 ? {} : { failed_rules: decision.errors.map((each) => each.rule) }),
+    };
+    if (decision.effect === 'deny') {
+      await deny(call, facts);
+      throw new ToolError('POLICY_DENIED', decision.message ?? 'the policy does not allow this call', { details: { rule } });
+    }
+    return { facts, decision, shadow, request };
+  }
+
+  /** When a person has approved. A call like this one may use what was approved: then a person is asked once more. */
+  async function recordApproved(call: Prepared, verdict: Verdict, row: KnownCall | undefined, ask: ApprovalRequest): Promise<Intent> {
+    for (;;) {
+      const approvalId = await approve(call, ask);
+      if (ask.signal.aborted) throw gone();
+      // a person takes time
+      await checkUser(call);
+      const { facts } = await judge(call);
+      const intent = await store.transaction(async (tx) => {
+        const taken = await takeFor(tx, ask.digest);
+        return taken === undefined
+          ? undefined
+          : { id: await write(tx, call, { ...verdict, ...facts, approval_id: taken }, row), approvalId: taken };
+      });
+      if (intent !== undefined) return intent;
+      if (performance.now() >= ask.until) throw approvalRequired(approvalId, ask.gate);
+      await new Promise((resolve) => setTimeout(resolve, USED_MS));
+    }
+  }
+
+  /** @throws ToolError APPROVAL_DENIED, APPROVAL_REQUIRED */
+  async function approve(call: Prepared, ask: ApprovalRequest): Promise<string> {
+    const decided = await approvalOf(installation, ask);
+    if (!('denied' in decided)) return decided.approvalId;
+    await deny(call, { ...ask.facts, approval_id: decided.approvalId });
+    const reason = decided.denied === null ? '' : `: ${decided.denied}`;
+    throw new ToolError('APPROVAL_DENIED', `a person denied this call${reason}`, { details: { approval_id: decided.approvalId } });
+  }
+
+  /** Committed when it answers: without it there is no call. */
+  async function record(call: Prepared, verdict: Verdict, row: KnownCall | undefined): Promise<string> {
+    return row === undefined ? audit.write(intentOf(call, verdict)) : store.transaction((tx) => write(tx, call, verdict, row));
+  }
+
+  async function write(tx: Queryable, call: Prepared, verdict: Verdict, row: KnownCall | undefined): Promise<string> {
+    if (row !== undefined) await ledger.start(tx, row);
+    return audit.append(tx, intentOf(call, verdict));
+  }
+
+  async function deny(call: Prepared, about: object): Promise<void> {
+    await audit.write({ ...entryOf(call), action: 'tool.deny', decision: 'deny', details: { ...detailsOf(call), ...about } });
+  }
+
+  async function answerOf(call: Prepared, signal: AbortSignal): Promise<Outcome> {
+    const { caller, tool, method, args } = call;
+    const late = new AbortController();
+    const timer = setTimeout(() => late.abort(new DOMException('the time of the call is up', 'TimeoutError')), method.timeoutMs);
+    let hard: NodeJS.Timeout | undefined;
+    const unanswered = new Promise<DispatchResult>((resolve) => {
+      const code = 'TOOL_TIMEOUT';
+      hard = setTimeout(
+        () => resolve({ ok: false, code, message: 'no answer', retryable: true, started: true }),
+        method.timeoutMs + LATE_MS,
+      );
+    });
+    const dispatch: Dispatch = {
+      callId: call.callId,
+      tool,
+      method,
+      args,
+      idempotencyKey: call.key === undefined ? call.callId : uuidOf(`${call.keysOf}\0${call.key}`),
+      caller,
+      own: call.own,
+      signal: AbortSignal.any([signal, late.signal]),
+      onProgress: (message, done, total) => call.onProgress?.(message.slice(0, 1000), finite(done), finite(total)),
+      attach: attachments(parts.attach, caller.threadKey),
+    };
+    try {
+      const told = await Promise.race([runner.dispatch(dispatch), unanswered]);
+      if (told.ok) return await kept(call, told.value);
+      return failed(call, told, late.signal.aborted, signal.aborted);
+    } catch (error) {
+      // what the tool does wrong is an answer: this is a fault of ours
+      complain(call, error as Error);
+      const told = { ok: false, code: 'TOOL_FAILED', message: 'the tool could not be asked', retryable: true, started: true } as const;
+      return failed(call, told, false, false);
+    } finally {
+      clearTimeout(timer);
+      clearTimeout(hard);
+    }
+  }
+
+  /** The call was made: whatever happens to its result, it must not look as if it could be made again. */
+  async function kept(call: Prepared, value: unknown): Promise<Outcome> {
+    const { caller, tool, method } = call;
+    try {
+      return { ok: true, ...(await keepResult(value, `${tool.name}.${method.name}`, parts.attach, caller.threadKey)) };
+    } catch (error) {
+      if (error instanceof ToolError) return { ok: false, error, code: error.code, unsure: false };
+      complain(call, error as Error);
+      const retryable = isRepeatable(method);
+      const details = { call_id: call.callId, retryable, started: true };
+      const made = new ToolError('TOOL_FAILED', 'the call was made, and its result could not be kept', { details, retryable });
+      return { ok: false, error: made, code: 'TOOL_FAILED', unsure: !retryable };
+    }
+  }
+
+  /** Its entry, and what is stored under its key, in one commit. */
+  async function settle(call: Prepared, intent: Intent, outcome: Outcome, ms: number, row: KnownCall | undefined): Promise<void> {
+    // what was approved is for a call that is made
+    const unused = outcome.ok || outcome.error.details?.['started'] !== false ? undefined : intent.approvalId;
+    const entry = {
+      ...entryOf(call),
+      action: 'tool.outcome',
+      intentId: intent.id,
+      details: {
+        call_id: call.callId,
+        ok: outcome.ok,
+        ...(outcome.ok ? { bytes: outcome.bytes, attachment_id: outcome.attachmentId } : { code: outcome.code }),
+        ms,
+        approval_returned: unused,
+      },
+    };
+    const warn = (cause: Error) => complain(call, cause);
+    if (row === undefined && unused !== undefined) {
+      const returned = store.transaction(async (tx) => {
+        await returnApproval(tx, unused);
+        await audit.append(tx, entry);
+      });
+      await returned.catch(warn);
+      return;
+    }
+    if (row === undefined) {
+      // nobody waits for what only reads; of what changes something, the answer comes after its entry
+      if (call.method.risk === 'read') void audit.writeSoon(entry).catch(warn);
+      else await audit.write(entry).catch(warn);
+      return;
+    }
+    const settled = ledger.settle(async (tx, isAgain) => {
+      const changed = outcome.ok
+        ? await ledger.complete(tx, row, outcome.result)
+        : outcome.error.retryable
+          ? await ledger.forget(tx, row)
+          : await ledger.fail(tx, row, writeError(outcome.unsure ? unknown(call.callId) : outcome.error));
+      // the try before had committed, and its answer was lost
+      if (!changed && isAgain) return;
+      if (unused !== undefined) await returnApproval(tx, unused);
+      await audit.append(tx, entry);
+    });
+    await settled.catch(warn);
+  }
+
+  function complain(call: Prepared, error: Error): void {
+    const level = isTransient(error) ? 'warn' : 'error';
+    log({
+      level,
+      message: 'a tool call met a fault of the platform',
+      tool: call.tool.name,
+      method: call.method.name,
+      call_id: call.callId,
+      error: error.message,
+    });
+  }
+}
+
+type Outcome =
+  | { readonly ok: true; readonly result: unknown; readonly bytes: number; readonly attachmentId?: string }
+  | { readonly ok: false; readonly error: ToolError; readonly code: string; readonly unsure: boolean };
+
+/** What the tool's process said, as the caller hears it, and whether the same key may make the call again. */
+function failed(call: Prepared, told: Extract<DispatchResult, { readonly ok: false }>, isLate: boolean, isGone: boolean): Outcome {
+  const { tool, method } = call;
+  const code = isLate ? 'TOOL_TIMEOUT' : /^[A-Z][A-Z0-9_]{0,63}$/.test(told.code) ? told.code : 'TOOL_FAILED';
+  const isOurs = code.startsWith('TOOL_');
+  // how far the method had come is known when it says so itself, or has not seen the call; else it is made again only where that does no harm
+  const repeatable = told.retryable && (!told.started || !isOurs || isRepeatable(method));
+  const unsure = told.started && isOurs && !isRepeatable(method) && code !== 'TOOL_FAILED';
+  const retryable = repeatable;
+  const said = told.message.toWellFormed().slice(0, 4000);
+  const details = { call_id: call.callId, tool_code: code, retryable, started: told.started };
+  const refuse = (as: ToolErrorCode, message: string) =>
+    ({ ok: false, code, unsure, error: new ToolError(as, message, { details, retryable }) }) as const;
+  if (isLate) return refuse('TOOL_TIMEOUT', `${tool.name}.${method.name} took longer than ${method.timeoutMs / 1000} s`);
+  if (isGone) return refuse('TOOL_CANCELLED', 'the caller went away');
+  if (code === 'TOOL_TIMEOUT' || code === 'TOOL_CANCELLED') return refuse(code, said);
+  return refuse(told.retryable || isOurs ? 'TOOL_FAILED' : 'TOOL_REFUSED', said);
+}
+
+const isRepeatable = ({ risk, idempotent }: MethodDeclaration): boolean => idempotent || risk === 'read';
+
+function entryOf({ caller, tool, method }: Prepared) {
+  const trace = caller.traceId?.replaceAll('-', '').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+  return {
+    actor: caller.principal,
+    resource: `tool:${tool.name}.${method.name}`,
+    threadKey: caller.threadKey,
+    ...(caller.runId !== undefined && isUuid(caller.runId) ? { runId: caller.runId } : {}),
+    ...(trace !== undefined && isUuid(trace) ? { traceId: trace } : {}),
+  };
+}
+
+function intentOf(call: Prepared, verdict: Verdict) {
+  return { ...entryOf(call), action: 'tool.call', decision: 'allow' as const, details: { ...detailsOf(call), ...verdict } };
+}
+
+function detailsOf({ callId, user, tool, method, own, digest, key }: Prepared): object {
+  const { name, version } = tool;
+  return {
+    call_id: callId,
+    tool: name,
+    method: method.name,
+    version,
+    risk: method.risk,
+    digest: digest.toString('hex'),
+    keyed: key !== undefined,
+    ...(user === undefined ? {} : { user }),
+    ...(own === undefined ? {} : { on_behalf_of: `user:${own.user}` }),
+  };
+}
+
+/** What rules and versions in shadow would have said: recorded, without effect. */
+function shadowOf(decision: Decision, beside: Awaited<ReturnType<typeof activePolicy>>['shadow'], request: ToolRequest): unknown {
+  const rules = decision.shadow.length > 0 ? { rules: decision.shadow } : {};
+  if (beside === undefined) return decision.shadow.length > 0 ? rules : undefined;
+  try {
+    const { effect, rule } = beside.policy.decide(request);
+    return { ...rules, version: beside.version, effect, rule };
+  } catch {
+    return { ...rules, version: beside.version, failed: true };
+  }
+}
+
+/** Rejects when whoever waits has gone; the answer is for the others. */
+async function orGone<T>(answer: Promise<T>, signal: AbortSignal): Promise<T> {
+  if (signal.aborted) throw gone();
+  let leave = () => {};
+  const left = new Promise<never>((_, reject) => signal.addEventListener('abort', (leave = () => reject(gone()))));
+  try {
+    return await Promise.race([answer, left]);
+  } finally {
+    signal.removeEventListener('abort', leave);
+  }
+}
+
+const gone = () => new ToolError('TOOL_CANCELLED', 'the caller went away', { retryable: true });
+
+const mismatch = () => new ToolError('IDEMPOTENCY_PAYLOAD_MISMATCH', 'the idempotency key was used for another call');
+
+function unknown(callId: string): ToolError {
+  const message =
+    'this call was begun and had no answer, so nobody knows whether it was done: look, and make it under another key if it was not';
+  return new ToolError('TOOL_CALL_UNKNOWN', message, { details: { call_id: callId } });
+}
+
+function refusedArguments(message: string, issues: readonly object[]): ToolError {
+  return new ToolError('INVALID_ARGUMENTS', message, { details: { issues } });
+}
+
+function writeError({ code, message, details }: ToolError): object {
+  return { code, message, details };
+}
+
+function readError(stored: unknown): ToolError {
+  const { code, message, details } = stored as { code: string; message: string; details?: Record<string, unknown> };
+  return new ToolError(code in TOOL_ERRORS ? (code as ToolErrorCode) : 'TOOL_FAILED', message, { details });
+}
+
+function digestOf(value: unknown): Buffer {
+  return createHash('sha256').update(canonicalJson(value)).digest();
+}
+
+function uuidOf(text: string): string {
+  const hex = createHash('sha256').update(text).digest('hex');
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-a${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
+}
+
+const quote = (name: string): string => JSON.stringify(name.slice(0, 100));
+const finite = (value: number | undefined): number | undefined => (Number.isFinite(value) ? value : undefined);
