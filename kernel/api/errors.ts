@@ -1,9 +1,11 @@
 /** What a request is refused with. Nothing of the inside reaches the answer: no stack, no SQL, no key. */
 import { randomUUID } from 'node:crypto';
 import { EngineError } from '../engine/index.ts';
+import { OAuthError } from '../oauth/index.ts';
 import { PolicyError, type PolicyErrorCode } from '../policy/index.ts';
 import { isTransient } from '../store/index.ts';
 import { ThreadError } from '../threads/index.ts';
+import { ToolError } from '../tools/index.ts';
 import { VaultError, type VaultErrorCode } from '../vault/index.ts';
 import { WebhookError } from '../webhooks/index.ts';
 import type { Reply } from './reply.ts';
@@ -47,6 +49,10 @@ export const API_ERRORS = {
   THREADS_UNAVAILABLE: 503,
   /** The process was started without webhooks. */
   WEBHOOKS_UNAVAILABLE: 503,
+  /** The process was started without tools. */
+  TOOLS_UNAVAILABLE: 503,
+  /** The process was started without the master key, so it connects no accounts. */
+  ACCOUNTS_UNAVAILABLE: 503,
 } as const;
 
 export const VAULT_ERRORS: Readonly<Record<VaultErrorCode, number>> = {
@@ -95,6 +101,8 @@ export function refusal(error: unknown, log: Log, context: Readonly<Record<strin
     return answer(error.httpStatus, error.code, error.message, error.details, retryLater(error.httpStatus));
   if (error instanceof WebhookError) return answer(error.httpStatus, error.code, error.message, undefined, error.headers);
   if (error instanceof ThreadError) return answer(error.httpStatus, error.code, error.message, error.details, {});
+  if (error instanceof OAuthError) return answer(error.httpStatus, error.code, error.message, error.details, {});
+  if (error instanceof ToolError) return answer(error.httpStatus, error.code, error.message, error.details, {});
   if (error instanceof VaultError) return answer(VAULT_ERRORS[error.code], error.code, error.message, error.details, {});
   if (error instanceof PolicyError)
     return answer(

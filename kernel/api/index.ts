@@ -1,8 +1,8 @@
 /**
  * The HTTP API: routes and keys, and nothing else.
  *
- * It promises that every route but three asks for an API key, or for a provider's signature where webhooks arrive, that a
- * request is checked whole before anything happens, and that a refusal says what is wrong in words and in a stable `code`,
+ * It promises that every route but three asks for an API key, for a provider's signature where webhooks arrive, or
+ * for the state of an account that is being connected, that a request is checked whole before anything happens, and that a refusal says what is wrong in words and in a stable `code`,
  * without a stack, SQL or a key in it. Every route is a thin call into the engine, the vault, the policy or the audit log; a
  * secret's value goes in and never comes out. It never holds state that matters: any API process answers for any run.
  *

@@ -23,7 +23,7 @@ const SCOPES = [
   'approvals.decide',
   'audit.read',
 ];
-const PUBLIC = ['/healthz', '/openapi.json', '/readyz', '/webhooks/{slug}'];
+const PUBLIC = ['/healthz', '/oauth/callback/{name}', '/openapi.json', '/readyz', '/webhooks/{slug}'];
 
 test('every route but those for anybody refuses whoever has no key, a wrong one or a revoked one', async () => {
   await using api = await startTestApi({ idle: true });
@@ -87,8 +87,21 @@ test('a key without a scope for a route is told which one it needs', async () =>
     ],
     'events.emit': ['emitEvent'],
     'metrics.read': ['metrics'],
-    'secrets.read': ['listSecrets', 'getSecret', 'listGrants'],
-    'secrets.write': ['putSecret', 'rotateSecret', 'removeSecret', 'addGrant', 'removeGrant', 'setRoles'],
+    'secrets.read': ['listSecrets', 'getSecret', 'listGrants', 'listRefusals', 'listOAuthApps', 'listConnections', 'getConnection'],
+    'secrets.write': [
+      'putSecret',
+      'rotateSecret',
+      'removeSecret',
+      'addGrant',
+      'removeGrant',
+      'refuseGrant',
+      'allowGrant',
+      'setRoles',
+      'putOAuthApp',
+      'removeOAuthApp',
+      'connectAccount',
+      'revokeConnection',
+    ],
     'leases.create': ['createLease', 'listLeases', 'revokeLease'],
     'policy.read': ['getPolicy', 'listPolicyVersions', 'getPolicyVersion', 'checkPolicy', 'explainDecision', 'backtestPolicy'],
     'policy.write': ['publishPolicy', 'shadowPolicy', 'endShadow', 'rollbackPolicy'],

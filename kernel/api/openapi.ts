@@ -1,6 +1,8 @@
 /** The OpenAPI 3.1 document, made from the routes and the schemas that they check with. */
 import { ENGINE_ERRORS } from '../engine/index.ts';
 import { z } from 'zod';
+import { OAUTH_ERRORS } from '../oauth/index.ts';
+import { TOOL_ERRORS } from '../tools/index.ts';
 import { WEBHOOK_ERRORS } from '../webhooks/index.ts';
 import { API_ERRORS, POLICY_ERRORS, VAULT_ERRORS } from './errors.ts';
 import type { Route } from './route.ts';
@@ -88,9 +90,15 @@ function operation(route: Route, shared: Json): Json {
 /** Any of these scopes opens the route; `admin` always does. */
 export function scopesOf(route: Route): string[] {
   if (route.access === 'public') return [];
-  const { scope, perWorkflow } = route.access;
+  const { scope, perWorkflow, perTool } = route.access;
   return [
-    ...new Set([scope, ...(scope === 'workflows.read' ? ['workflows:*'] : []), ...(perWorkflow ? ['workflows:<name>'] : []), 'admin']),
+    ...new Set([
+      scope,
+      ...(scope === 'workflows.read' ? ['workflows:*'] : []),
+      ...(perWorkflow ? ['workflows:<name>'] : []),
+      ...(perTool ? ['tools:<name>'] : []),
+      'admin',
+    ]),
   ];
 }
 
@@ -103,9 +111,15 @@ export function errorsByStatus(route: Route): Map<number, string[]> {
     ...(route.errors ?? []),
     'INTERNAL',
   ];
-  const statuses = { ...ENGINE_ERRORS, ...VAULT_ERRORS, ...POLICY_ERRORS, ...WEBHOOK_ERRORS, ...API_ERRORS } as Readonly<
-    Record<string, number>
-  >;
+  const statuses = {
+    ...ENGINE_ERRORS,
+    ...VAULT_ERRORS,
+    ...POLICY_ERRORS,
+    ...WEBHOOK_ERRORS,
+    ...TOOL_ERRORS,
+    ...OAUTH_ERRORS,
+    ...API_ERRORS,
+  } as Readonly<Record<string, number>>;
   const grouped = new Map<number, string[]>();
   for (const code of codes) {
     const status = statuses[code] ?? 500;

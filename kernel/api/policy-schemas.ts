@@ -39,7 +39,10 @@ export const RequestSchema = named(
       bytes: z.number().min(0).optional(),
       secrets: z.array(name).max(200).optional(),
       credentialed: z.boolean().optional().describe('It uses a secret that is bound to the host'),
-      listed: z.boolean().optional().describe('The host is open in the egress configuration'),
+      listed: z
+        .boolean()
+        .optional()
+        .describe('The host is open in the egress configuration, or declared by the tool that sends the request'),
       lease: z.strictObject({ id: name, kind: name.optional() }).optional(),
       tool: z.strictObject({ name, risk: name.optional() }).optional(),
       args: z.unknown().optional(),

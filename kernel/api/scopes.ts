@@ -3,7 +3,7 @@
  *
  * `workflows:*` starts, reads, cancels, retries and forks any run; `workflows:<name>` the same for one workflow.
  * `workflows.read` only reads. `leases.create` makes, sees and ends the leases of the key itself, whose principal is
- * `key:<id>`. `webhooks:forward` lets the edge say where a delivery came from. Nothing else is included in anything: who may write secrets, say, does not read the audit log.
+ * `key:<id>`. `tools:*` lists and calls any tool, `tools:<name>` one of them; what a call may do is up to the policy. `webhooks:forward` lets the edge say where a delivery came from. Nothing else is included in anything: who may write secrets, say, does not read the audit log.
  */
 import { ApiError } from './errors.ts';
 
@@ -24,40 +24,52 @@ const PLAIN = [
   'audit.read',
   'metrics.read',
   'webhooks:forward',
+  'tools:*',
 ] as const;
 
-/** Besides these, there is `workflows:<name>` for each workflow. */
+/** Besides these, there is `workflows:<name>` for each workflow, and `tools:<name>` for each tool. */
 type Scope = (typeof PLAIN)[number];
 
-/** What a route asks for. `perWorkflow`: a key for single workflows passes as well, and the handler narrows what it reaches. */
 /**
+ * What a route asks for. `perWorkflow`, `perTool`: a key for single workflows or tools passes as well, and the handler narrows what it
+ * reaches.
+ *
  * `ofThread`: the token of a sandbox passes too, for its own thread: the one that the path or the query `named`, or the one
  * that the handler finds.
  */
-export type Access = 'public' | { readonly scope: Scope; readonly perWorkflow?: true; readonly ofThread?: 'named' | 'found' };
+export type Access =
+  | 'public'
+  | { readonly scope: Scope; readonly perWorkflow?: true; readonly perTool?: true; readonly ofThread?: 'named' | 'found' };
 
 export interface Caller {
   readonly keyId: string;
   readonly scopes: readonly string[];
   /** Of a sandbox's token: the only thread that it may read. */
   readonly thread?: string;
+  /** Of a sandbox's token: the only tools that its persona leaves it; undefined: all. */
+  readonly tools?: readonly string[];
 }
 
 export const SCOPE_PATTERN = new RegExp(
-  `^(?:${PLAIN.map((scope) => scope.replaceAll(/[.*]/g, '\\$&')).join('|')}|workflows:[A-Za-z0-9_.-]{1,128})$`,
+  `^(?:${PLAIN.map((scope) => scope.replaceAll(/[.*]/g, '\\$&')).join('|')}|workflows:[A-Za-z0-9_.-]{1,128}|tools:[a-z0-9][a-z0-9_-]{0,63})$`,
 );
 
 /** For whoever mistyped one. */
-export const SCOPES_TEXT = `${PLAIN.join(', ')} or workflows:<name>`;
+export const SCOPES_TEXT = `${PLAIN.join(', ')}, workflows:<name> or tools:<name>`;
 
 /** @throws ApiError FORBIDDEN naming the scope */
 export function authorise(caller: Caller, access: Exclude<Access, 'public'>): void {
   if (caller.thread !== undefined) {
     if (access.ofThread !== undefined) return;
-    throw new ApiError('FORBIDDEN', 'the token of a sandbox reads its own thread, and may do nothing else');
+    throw new ApiError('FORBIDDEN', 'the token of a sandbox reads its own thread and calls tools, and may do nothing else');
   }
-  if (has(caller, access.scope) || (access.perWorkflow && singleWorkflows(caller).length > 0)) return;
-  throw forbidden([...implying(access.scope), ...(access.perWorkflow ? ['workflows:<name>'] : [])]);
+  if (has(caller, access.scope)) return;
+  if ((access.perWorkflow && single(caller, 'workflows').length > 0) || (access.perTool && single(caller, 'tools').length > 0)) return;
+  throw forbidden([
+    ...implying(access.scope),
+    ...(access.perWorkflow ? ['workflows:<name>'] : []),
+    ...(access.perTool ? ['tools:<name>'] : []),
+  ]);
 }
 
 /** @throws ApiError FORBIDDEN when a sandbox asks for another thread than its own */
@@ -80,7 +92,20 @@ export function authoriseRead(caller: Caller, workflow: string): void {
 }
 
 export function readableWorkflows(caller: Caller): 'all' | readonly string[] {
-  return has(caller, 'workflows.read') ? 'all' : singleWorkflows(caller);
+  return has(caller, 'workflows.read') ? 'all' : single(caller, 'workflows');
+}
+
+/** A sandbox may see all that its persona leaves it: what its calls may do is up to the policy. */
+export function reachesTool(caller: Caller, tool: string): boolean {
+  if (caller.thread !== undefined) return caller.tools === undefined || caller.tools.includes(tool);
+  return has(caller, 'tools:*') || caller.scopes.includes(`tools:${tool}`);
+}
+
+/** @throws ApiError FORBIDDEN unless the caller may see and call this tool */
+export function authoriseTool(caller: Caller, tool: string): void {
+  if (reachesTool(caller, tool)) return;
+  if (caller.thread !== undefined) throw new ApiError('FORBIDDEN', `the persona of this thread may not call ${JSON.stringify(tool)}`);
+  throw forbidden([`tools:${tool}`, 'tools:*']);
 }
 
 /** For a route that gives more to keys with a second scope. @throws ApiError FORBIDDEN naming it */
@@ -106,10 +131,11 @@ function implying(scope: string): string[] {
   return [...new Set([scope, ...(scope === 'workflows.read' ? ['workflows:*'] : []), 'admin'])];
 }
 
-function singleWorkflows(caller: Caller): string[] {
+/** Names of which the key has each. */
+function single(caller: Caller, kind: 'workflows' | 'tools'): string[] {
   return caller.scopes
-    .filter((scope) => scope.startsWith('workflows:') && scope !== 'workflows:*')
-    .map((scope) => scope.slice('workflows:'.length));
+    .filter((scope) => scope.startsWith(`${kind}:`) && scope !== `${kind}:*`)
+    .map((scope) => scope.slice(kind.length + 1));
 }
 
 function forbidden(needed: readonly string[]): ApiError {

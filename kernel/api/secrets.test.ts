@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CA_PEM, startTestApi, type TestApi } from '../../test/support/api.ts';
+import { createLease } from '../vault/index.ts';
 
 const CANARY = 'sk_live_CANARYcanaryCANARY0123456789';
 const STRIPE = { value: CANARY, hosts: ['api.stripe.com'], match_headers: ['authorization'] };
@@ -162,6 +163,18 @@ test('a principal uses what is granted to it, by itself or by a role, and no mor
   assert.equal((await api.call('POST', '/grants', { principal: 'user:ann', secret: 'NONE' })).body.code, 'SECRET_NOT_FOUND');
 });
 
+test('a secret is refused to a tool before it is there, and allowed again', async () => {
+  await using api = await open();
+  const path = `/principals/${encodeURIComponent('tool:crm')}/refusals/CRM_OAUTH`;
+  const { status, body } = await api.call('PUT', path);
+  assert.deepEqual([status, body.principal, body.secret], [200, 'tool:crm', 'CRM_OAUTH']);
+  assert.deepEqual((await api.call('GET', '/refusals?principal=tool:crm')).body.items, [body]);
+  assert.match((await api.call('PUT', '/principals/user:ann/refusals/CRM_OAUTH')).body.message, /^principal: expected a tool/);
+  assert.deepEqual((await api.call('DELETE', path)).body, { principal: 'tool:crm', secret: 'CRM_OAUTH', refused: false });
+  assert.equal((await api.call('DELETE', path)).body.code, 'GRANT_NOT_FOUND');
+  assert.deepEqual((await api.call('GET', '/refusals')).body.items, []);
+});
+
 test('a lease is answered with all that a process needs, and no value', async () => {
   await using api = await open();
   await api.call('PUT', '/secrets/STRIPE', STRIPE);
@@ -262,6 +275,17 @@ test('a key that is not an admin’s has leases of its own alone', async () => {
   assert.deepEqual([page.items[0].lease_id, rest.items[0].lease_id, rest.next], [other, own, null]);
   const [entry] = await entries(api, 'lease.revoke');
   assert.equal(entry?.details.reason, 'seen');
+});
+
+test('leases are shown with what alone they reach', async () => {
+  await using api = await open();
+  await api.call('POST', '/leases', { secrets: [] });
+  const request = { principal: 'tool:search', secrets: [], ttlSeconds: 60, egress: [{ host: 'API.test', methods: ['get'] }] };
+  await createLease(api.installation, 'system:tools', request);
+  assert.deepEqual(
+    (await api.call('GET', '/leases')).body.items.map((each: { principal: string; egress: unknown }) => each.egress),
+    [[{ host: 'api.test', methods: ['GET'], paths: [] }], null],
+  );
 });
 
 test('without a firewall there are no leases, and without a master key none of this', async () => {

@@ -17,7 +17,9 @@ import { ROUTES } from './routes/index.ts';
 import { authorise, authoriseThread, type Caller } from './scopes.ts';
 import type { FileProblem, Log, Services, Trust } from './services.ts';
 import { parse } from './validate.ts';
+import type { OAuth } from '../oauth/index.ts';
 import type { Threads } from '../threads/index.ts';
+import type { Tools } from '../tools/index.ts';
 import type { Webhooks } from '../webhooks/index.ts';
 
 export interface ApiOptions {
@@ -33,6 +35,10 @@ export interface ApiOptions {
   readonly threads?: Threads;
   /** Without it, what concerns webhooks answers 503. */
   readonly webhooks?: Webhooks;
+  /** Without it, what concerns tools answers 503. */
+  readonly tools?: Tools;
+  /** Without it, what concerns accounts at other services answers 503. */
+  readonly accounts?: OAuth;
   /** What is wrong with the workflow files, as their host reports it. */
   readonly problems?: () => readonly FileProblem[];
   /** What workflows report about themselves, in Prometheus' text format. */
@@ -80,6 +86,8 @@ export function createApi(options: ApiOptions): Api {
     trust: options.trust,
     threads: options.threads,
     webhooks: options.webhooks,
+    tools: options.tools,
+    accounts: options.accounts,
     problems: () => [
       ...(options.problems?.() ?? []),
       ...(options.webhooks?.problems() ?? []).map(({ file, message }) => ({ file, message })),
@@ -128,8 +136,9 @@ export function createApi(options: ApiOptions): Api {
     const request = c.req.raw;
     const { incoming, outgoing } = socketOf(c);
     // First of all, so that nobody without a key makes us read a body or look into the database for a run
-    const caller = route.access === 'public' ? NOBODY : await services.keys.authenticate(request.headers);
-    if (route.access !== 'public') authorise(caller, route.access);
+    const known = route.access === 'public' ? NOBODY : await services.keys.authenticate(request.headers);
+    if (route.access !== 'public') authorise(known, route.access);
+    const caller = route.group === 'Tools' ? await withTools(known) : known;
     const params = route.params && parse(route.params, c.req.param(), 'path');
     const query = route.raw ? {} : parse(route.query ?? NO_QUERY, queryOf(c), 'query');
     if (route.access !== 'public') authoriseThread(caller, route.access, params, query);
@@ -146,6 +155,13 @@ export function createApi(options: ApiOptions): Api {
       },
       services,
     );
+  }
+
+  /** Asked each time: a token outlives the persona under which it was made. */
+  async function withTools(caller: Caller): Promise<Caller> {
+    if (caller.thread === undefined) return caller;
+    const tools = (await services.threads?.allowedTools(caller.thread)) ?? null;
+    return tools === null ? caller : { ...caller, tools };
   }
 
   async function readBody(route: Route, schema: z.ZodType, request: Request): Promise<unknown> {

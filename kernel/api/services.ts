@@ -1,7 +1,9 @@
 /** What the routes work with, handed to each of them. */
 import type { Engine, WorkflowRegistry } from '../engine/index.ts';
+import type { OAuth } from '../oauth/index.ts';
 import type { Store, StoreLogEntry } from '../store/index.ts';
 import type { Threads } from '../threads/index.ts';
+import type { Tools } from '../tools/index.ts';
 import type { Installation } from '../vault/index.ts';
 import type { Webhooks } from '../webhooks/index.ts';
 import { ApiError } from './errors.ts';
@@ -41,6 +43,8 @@ export interface Services {
   readonly trust: Trust | undefined;
   readonly threads: Threads | undefined;
   readonly webhooks: Webhooks | undefined;
+  readonly tools: Tools | undefined;
+  readonly accounts: OAuth | undefined;
   problems(): readonly FileProblem[];
   isDraining(): boolean;
   /** Aborts when the server closes: streams end then. */
@@ -59,6 +63,18 @@ export function installationOf({ trust }: Services): Installation {
 export function threadsOf({ threads }: Services): Threads {
   if (threads === undefined) throw new ApiError('THREADS_UNAVAILABLE', 'this process serves no threads');
   return threads;
+}
+
+/** @throws ApiError TOOLS_UNAVAILABLE in a process that was started without them */
+export function toolsOf({ tools }: Services): Tools {
+  if (tools === undefined) throw new ApiError('TOOLS_UNAVAILABLE', 'this process serves no tools');
+  return tools;
+}
+
+/** @throws ApiError ACCOUNTS_UNAVAILABLE in a process that was started without the master key */
+export function accountsOf({ accounts }: Services): OAuth {
+  if (accounts === undefined) throw new ApiError('ACCOUNTS_UNAVAILABLE', 'this process has no master key, so it connects no accounts');
+  return accounts;
 }
 
 /** @throws ApiError WEBHOOKS_UNAVAILABLE in a process that was started without them */

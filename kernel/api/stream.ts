@@ -40,8 +40,8 @@ export async function eventStream(options: StreamOptions<RunEvent>): Promise<Res
   return respond(options, events, stop, Promise.resolve(await events.next()), (event) => encoder.encode(format(event)));
 }
 
-/** Of a thread that is known to be there: its first event may be long in coming. */
-export function threadStream(options: StreamOptions<Frames>): Response {
+/** Of something that is known to be there: its first event may be long in coming. */
+export function frameStream(options: StreamOptions<Pick<Frames, 'bytes'>>): Response {
   const { events, stop } = openEvents(options);
   return respond(options, events, stop, undefined, ({ bytes }) => bytes);
 }

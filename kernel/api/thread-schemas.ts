@@ -1,6 +1,6 @@
 /** The shapes of threads on the wire. */
 import { z } from 'zod';
-import { EXECUTION_STATUSES } from '../threads/index.ts';
+import { EXECUTION_STATUSES, PROMPT_PARTS } from '../threads/index.ts';
 import { named, time } from './schemas.ts';
 
 const threadKey = z.string().min(1).max(512).describe('Names the conversation, such as slack:C123:1700000000.000100');
@@ -154,6 +154,7 @@ export const AssignmentSchema = named(
     harness: z.string(),
     engine: z.string().nullable(),
     persona_id: z.string().nullable(),
+    persona_sha256: z.string().nullable().describe('Of the persona’s file, as it was when the thread was given it'),
     prompt_ref: z.string(),
     effective_agents_md_sha256: z.string().nullable(),
     state: z.enum(['active', 'released']),
@@ -263,12 +264,43 @@ export const ThreadSchema = named(
     harness: z.string().nullable(),
     assignment_generation: z.int().nullable(),
     persona_id: z.string().nullable(),
+    persona_sha256: z.string().nullable().describe('Of the persona’s file, as it was when the thread was given it'),
     last_event_id: z.int(),
     pending_messages: z.int(),
     active_execution_id: z.string().nullable(),
     trace_id: z.string(),
     created_at: time,
     last_used_at: time,
+  }),
+);
+
+const names = z.array(z.string());
+export const PromptSchema = named(
+  'Prompt',
+  z.strictObject({
+    thread_key: z.string(),
+    harness: z.string(),
+    model: z.string().nullable().describe('Null: that of the harness'),
+    effort: z.string().nullable(),
+    persona: z.strictObject({ name: z.string(), sha256: z.string() }).nullable(),
+    sha256: z.string().nullable().describe('Of all parts together; null when there is nothing to say'),
+    bytes: z.int().describe('Of all parts together'),
+    parts: z
+      .array(z.strictObject({ kind: z.enum(PROMPT_PARTS), source: z.string(), bytes: z.int(), text: z.string() }))
+      .describe('In the order in which they are told, with an empty line between them'),
+    tools: names.describe('Those that the agent may call'),
+    skills: z
+      .array(
+        z.strictObject({
+          name: z.string(),
+          description: z.string(),
+          source: z.string().describe('Its folder'),
+          version: z.string(),
+          bytes: z.int().describe('Of all its files'),
+        }),
+      )
+      .describe('Those whose files are in the sandbox'),
+    missing: z.strictObject({ tools: names, skills: names }).describe('What the persona names, and is not there'),
   }),
 );
 

@@ -46,6 +46,25 @@ test('one call spawns, sends and executes; the stream tells the turn and ends wi
   assert.equal((await api.call('GET', '/agent/threads')).body.items[0].thread_key, key);
 });
 
+test('what the next turn would be told can be read, by the thread’s own sandbox too', async () => {
+  await using t = await createTestThreads();
+  await using api = await serve(t);
+  await api.call('POST', '/agent/spawn', { thread_key: 'a', persona_id: 'shopper', agents_md_override: 'Only tea.' });
+  const { status, body } = await api.call('GET', '/agent/threads/a/prompt');
+  assert.equal(status, 200);
+  assert.deepEqual(
+    [body.thread_key, body.persona, body.parts[0].text],
+    ['a', { name: 'shopper', sha256: 'ab'.repeat(32) }, 'Shop. / Only tea.'],
+  );
+  const missing = await api.call('GET', '/agent/threads/b/prompt');
+  assert.deepEqual([missing.status, missing.body.code], [404, 'THREAD_NOT_FOUND']);
+  await api.call('POST', '/agent/threads/a/release', {});
+  assert.deepEqual((await api.call('GET', '/agent/threads/a/prompt')).body.persona, null);
+  const unknown = await api.call('POST', '/agent/spawn', { thread_key: 'a', persona_id: 'shoper' });
+  assert.deepEqual([unknown.status, unknown.body.code], [422, 'UNKNOWN_PERSONA_ID']);
+  assert.match(unknown.body.message, /did you mean shopper\?/);
+});
+
 test('a picture goes in as base64 and comes out as its bytes, never as a page of ours', async () => {
   await using t = await createTestThreads();
   await using api = await serve(t);
@@ -156,9 +175,9 @@ test('each scope opens its own routes and no others', async () => {
   }
 });
 
-test('one route alone finds the thread by itself that a sandbox may read', () => {
+test('attachments and tools alone find the thread by themselves that a sandbox may read', () => {
   const found = ROUTES.filter(({ access }) => access !== 'public' && access.ofThread === 'found').map(({ id }) => id);
-  assert.deepEqual(found, ['downloadAttachment']);
+  assert.deepEqual(found, ['downloadAttachment', 'listTools', 'getTool', 'callTool', 'mcp']);
 });
 
 test('the token of a sandbox reads its own thread, as long as that is its sandbox, and does nothing else', async () => {

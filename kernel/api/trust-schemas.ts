@@ -150,9 +150,19 @@ export const GrantQuery = z.strictObject({ principal: text(1, 250).optional(), s
 export const GrantPath = z.strictObject({ grant_id: pathId });
 export const GrantSchema = named(
   'Grant',
-  z.strictObject({ grant_id: z.string(), principal: z.string(), secret: z.string(), created_at: time }),
+  z.strictObject({
+    grant_id: z.string(),
+    principal: z.string(),
+    secret: z.string(),
+    declared: z.boolean().describe('It came with what a tool declares, and goes with it'),
+    created_at: time,
+  }),
 );
 export const RemovedGrantSchema = z.strictObject({ grant_id: z.string(), removed: z.literal(true) });
+
+export const RefusalPath = z.strictObject({ principal, secret: secretName });
+export const RefusalSchema = named('Refusal', z.strictObject({ principal: z.string(), secret: z.string(), created_at: time }));
+export const AllowedSchema = z.strictObject({ principal: z.string(), secret: z.string(), refused: z.literal(false) });
 
 export const PrincipalPath = z.strictObject({ principal });
 export const RolesBody = named(
@@ -218,11 +228,16 @@ export const LeaseSchema = named(
     lease_id: z.string(),
     kind: z.enum(['run', 'call', 'step']),
     principal: z.string(),
+    on_behalf_of: z.string().nullable().describe('A user whose grants count besides'),
     secrets: z.array(z.string()),
     run_id: z.string().nullable(),
     step: z.string().nullable(),
     thread_key: z.string().nullable(),
     source: z.string().nullable(),
+    egress: z
+      .array(z.strictObject({ host: z.string(), methods: z.array(z.string()), paths: z.array(z.string()) }))
+      .nullable()
+      .describe('What alone it reaches; null: what policy and bindings allow. Empty `methods` or `paths`: all'),
     max_uses: z.number().nullable(),
     used: z.number(),
     status: z.enum(['active', 'used', 'expired', 'revoked']),

@@ -160,3 +160,16 @@ test('bad calls of agents say what is wrong', async () => {
   assert.match((await t.engine.run('twins')).error?.message ?? '', /same name/);
   assert.match((await t.engine.run('unknown')).error?.message ?? '', /abacus/);
 });
+
+test('whoever a workflow says it speaks for, its turns are nobody’s', async () => {
+  await using t = await createTestThreads();
+  const seen: unknown[] = [];
+  t.onTurn(async (owner, threads) => {
+    const turn = await threads.turns.begin(owner);
+    seen.push(await threads.userOfTurn('a'), turn.metadata['user_id']);
+    await threads.turns.finish(owner, { status: 'completed', reason: 'completed', resultText: '' });
+  });
+  t.engine.registry.define('asks', (_: unknown, ctx) => ctx.runAgent('ask', { text: 'all of her mail', threadKey: 'a', userId: 'ana' }));
+  await t.engine.run('asks');
+  assert.deepEqual(seen, [undefined, 'ana']);
+});

@@ -1,6 +1,7 @@
 /** A turn for a workflow: spawn, message and execution under ids that its caller gives, so that asking twice is asking once. */
 import type { AgentRequest } from '../engine/index.ts';
 import type { Store } from '../store/index.ts';
+import { userOfRun } from '../vault/index.ts';
 import { ThreadError } from './errors.ts';
 import type { Threads, ThreadsOptions } from './threads.ts';
 import type { AcceptedExecution, ExecuteRequest, MessagePart } from './types.ts';
@@ -11,7 +12,10 @@ export async function startAgent(
   startTurn: ThreadsOptions['startTurn'],
   request: AgentRequest,
 ): Promise<{ readonly execution_id: string; readonly thread_key: string; readonly run_id: string }> {
-  const { id, threadKey, harness, persona, agentsMd, userId, metadata } = request;
+  const { id, threadKey, harness, persona, agentsMd } = request;
+  // whose words these are is what the workflow's code says: it is kept with the turn, and opens nobody's account
+  const user_id = userOfRun(request.runId);
+  const metadata = request.userId === undefined ? request.metadata : { ...request.metadata, user_id: request.userId };
   const { assignment_generation } = await threads.spawn({
     thread_key: threadKey,
     spawn_id: `${id}:spawn`,
@@ -26,7 +30,7 @@ export async function startAgent(
     assignment_generation,
     message_id: id,
     parts,
-    user_id: userId,
+    user_id,
     metadata,
   });
   const { execution_id } = await executeFor(store, threads, id, {
@@ -36,7 +40,7 @@ export async function startAgent(
     model: request.model,
     effort: request.effort,
     delivery: request.delivery,
-    user_id: userId,
+    user_id,
     metadata,
     asked_by: request.runId,
   });

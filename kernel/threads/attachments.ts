@@ -1,6 +1,6 @@
 /** Data in messages: what is large is kept apart, and served back. */
 import { createHash } from 'node:crypto';
-import { isUuid, type Queryable, type Store } from '../store/index.ts';
+import { isUuid, type Queryable, type Store, uuidv7 } from '../store/index.ts';
 import { ThreadError } from './errors.ts';
 import type { Attachment, MessagePart } from './types.ts';
 
@@ -101,6 +101,16 @@ export async function storeAttachments(
       ],
     );
   }
+}
+
+/** @throws ThreadError TOO_LARGE */
+export async function addAttachment(store: Store, threadKey: string, file: NewAttachment): Promise<Attachment> {
+  if (file.data.length > PART_LONGEST)
+    throw new ThreadError('TOO_LARGE', `the file has ${file.data.length} bytes; ${PART_LONGEST} are the most`);
+  const id = uuidv7(store.now());
+  await storeAttachments(store, threadKey, {}, [{ ...file, id }]);
+  const { rows } = await store.query<Row>(`select ${COLUMNS} from attachments where attachment_id = $1`, [id]);
+  return toView(rows[0] as Row);
 }
 
 interface Row {

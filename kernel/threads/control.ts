@@ -157,8 +157,8 @@ export async function steerExecution(
     if (status !== 'running')
       throw new ThreadError('EXECUTION_NOT_RUNNING', `the execution is not running, it is ${status}: send a message instead`);
     await tx.query(
-      `insert into agent_execution_signals (thread_key, execution_id, signal_id, kind, body, request_hash) values ($1, $2, $3, 'steer', $4, $5)`,
-      [thread_key, executionId, signalId, JSON.stringify(request.content_blocks), hash],
+      `insert into agent_execution_signals (thread_key, execution_id, signal_id, kind, body, request_hash, user_id) values ($1, $2, $3, 'steer', $4, $5, $6)`,
+      [thread_key, executionId, signalId, JSON.stringify(request.content_blocks), hash, request.user_id ?? null],
     );
     await appendIn(tx, thread_key, executionId, [
       {

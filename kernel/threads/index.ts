@@ -7,11 +7,12 @@
  * it missed; and that a final answer is owed until somebody says that it was delivered. It knows no sandbox and no agent:
  * a turn is a run of the engine, and whoever runs it reports here.
  *
- * Read `types.ts` for the shapes, `requests.ts` for what clients ask, `turns.ts` for what a turn reports, `events.ts` and
+ * Read `types.ts` for the shapes, `requests.ts` for what clients ask, `personas.ts` for what a thread's agent is limited to and told, `turns.ts` for what a turn reports, `events.ts` and
  * `tail.ts` for the stream, `deliveries.ts` for the outbox.
  */
 export type { DeliveryState, DeliveryView } from './deliveries.ts';
 export type { Frames } from './tail.ts';
+export type { Assigned, CataloguePersona, ThreadPersona } from './personas.ts';
 export { createThreads, type Threads } from './threads.ts';
 export { ThreadError } from './errors.ts';
 export * from './types.ts';

@@ -1,5 +1,6 @@
 /** What is told of threads, messages and executions. */
 import type { Store } from '../store/index.ts';
+import { isUserOfRun } from '../vault/index.ts';
 import { ThreadError } from './errors.ts';
 import { checkExecutionId } from './requests.ts';
 import type { ExecutionStatus, ExecutionView, MessagePart, MessageView, Page, TerminalReason, ThreadView } from './types.ts';
@@ -108,7 +109,8 @@ export async function listMessages(
   return page(items, limit, (item) => item.id);
 }
 
-const THREAD = `s.thread_key, s.title, s.state, a.harness, a.assignment_generation, a.persona_id, s.last_event as last_event_id,
+const THREAD = `s.thread_key, s.title, s.state, a.harness, a.assignment_generation, a.persona_id, a.persona ->> 'sha256' as persona_sha256,
+  s.last_event as last_event_id,
   (select count(*)::int from agent_message_requests m where m.thread_key = s.thread_key and m.delivered_execution_id is null) as pending_messages,
   (select e.execution_id from agent_execution_requests e where e.thread_key = s.thread_key and e.status in ('running', 'cancel_requested') limit 1)
     as active_execution_id, s.trace_id, s.created_at, s.last_used_at, s.last_used_at::text as used`;
@@ -178,4 +180,24 @@ function parsed(text: string | null): unknown {
 
 function time(ms: number | null): string | null {
   return ms === null ? null : new Date(ms).toISOString();
+}
+
+/**
+ * The one whom all of the running turn names: who asked for it, every message of it and every word since. Undefined when no turn runs, and when
+ * anything in it is another's, a workflow's or without a name: what is a user's alone must not be used for what somebody else asked.
+ */
+export async function userOfTurn(store: Store, threadKey: string): Promise<string | undefined> {
+  const { rows } = await store.query<{ users: readonly (string | null)[] }>(
+    `select array(
+         select e.user_id
+         union select m.user_id from agent_message_requests m where m.thread_key = e.thread_key and m.delivered_execution_id = e.execution_id
+         union select s.user_id from agent_execution_signals s
+         where s.thread_key = e.thread_key and s.execution_id = e.execution_id and s.kind = 'steer') as users
+     from agent_execution_requests e where e.thread_key = $1 and e.status in ('running', 'cancel_requested')`,
+    [threadKey],
+  );
+  const [turn, ...more] = rows;
+  if (turn === undefined || more.length > 0 || turn.users.length !== 1) return undefined;
+  const [user] = turn.users;
+  return user === null || user === undefined || isUserOfRun(user) ? undefined : user;
 }

@@ -7,22 +7,25 @@ import { canonicalJson, isUuid, type Queryable, type Store, uuidv7 } from '../st
 import { type Extracted, extractAttachments, storeAttachments } from './attachments.ts';
 import { ThreadError } from './errors.ts';
 import { appendIn } from './events.ts';
+import { type Assigned, hashOfText, parsePersona, type Personas, resolvePersona, type ThreadPersona } from './personas.ts';
 import type {
   AcceptedExecution,
   Assignment,
   ExecuteRequest,
   ExecutionStatus,
   MessageRequest,
+  PromptView,
   SpawnRequest,
   StoredMessage,
 } from './types.ts';
 
 /** What a thread can be assigned to, as the runtime knows it. */
-export interface Catalogue {
+export interface Catalogue extends Personas {
   /** Names of the harnesses that may be asked for. */
   readonly harnesses: readonly string[];
   readonly defaultHarness: string;
-  persona(id: string): { readonly harness: string | null; readonly prompt: string } | undefined;
+  /** What the next turn of a thread with this assignment would be told, were it this user's alone. */
+  describePrompt?(assigned: Assigned, user: string | undefined): Promise<Omit<PromptView, 'thread_key'>>;
 }
 
 const ID_LONGEST = 512;
@@ -36,21 +39,25 @@ export async function spawn(
 ): Promise<Assignment & { readonly idempotent: boolean }> {
   checkThreadKey(request.thread_key);
   const hash = hashOf([request.harness ?? null, request.persona_id ?? null, request.agents_md_override ?? null]);
-  const wanted = resolve(catalogue, request);
+  checkHarness(catalogue, request.harness);
   return store.transaction(async (tx) => {
     const thread = await lockThread(tx, request.thread_key, 'create');
     const known = await storedAnswer<Assignment>(tx, request.thread_key, 'spawn', request.spawn_id, hash);
-    if (known !== undefined) return { ...known, idempotent: true };
+    // as it was answered before there were hashes
+    if (known !== undefined) return { ...known, persona_sha256: known.persona_sha256 ?? null, idempotent: true };
     const active = await activeAssignment(tx, request.thread_key);
     let assignment: Assignment;
-    if (active !== undefined && isSame(active, request, wanted)) assignment = toAssignment(active, thread.trace_id);
-    else if (active !== undefined) {
-      throw new ThreadError(
-        'ACTIVE_ASSIGNMENT_PROMPT_MISMATCH',
-        `the thread is assigned to ${describe(active)}; release it before it is spawned with another harness, persona or prompt`,
-        { assignment_generation: active.assignment_generation, harness: active.harness, persona_id: active.persona_id },
-      );
-    } else assignment = toAssignment(await assign(tx, request, wanted), thread.trace_id);
+    if (active !== undefined && isSame(active, request)) assignment = toAssignment(active, thread.trace_id);
+    else {
+      const wanted = resolve(catalogue, request);
+      if (active === undefined) assignment = toAssignment(await assign(tx, request, wanted), thread.trace_id);
+      else
+        throw new ThreadError(
+          'ACTIVE_ASSIGNMENT_PROMPT_MISMATCH',
+          `the thread is assigned to ${describe(active)}; release it before it is spawned with another harness, persona or prompt`,
+          { assignment_generation: active.assignment_generation, harness: active.harness, persona_id: active.persona_id },
+        );
+    }
     await storeAnswer(tx, request.thread_key, 'spawn', request.spawn_id, hash, assignment);
     return { ...assignment, idempotent: false };
   });
@@ -58,17 +65,19 @@ export async function spawn(
 
 interface Wanted {
   readonly harness: string;
-  readonly prompt: string;
+  readonly persona: ThreadPersona | null;
 }
 
 function resolve(catalogue: Catalogue, { harness, persona_id }: SpawnRequest): Wanted {
-  const persona = persona_id === undefined ? undefined : catalogue.persona(persona_id);
-  if (persona_id !== undefined && persona === undefined)
-    throw new ThreadError('UNKNOWN_PERSONA_ID', `persona_id: there is no persona ${JSON.stringify(persona_id)}`);
+  const persona = persona_id === undefined ? null : resolvePersona(catalogue, persona_id);
   const chosen = harness ?? persona?.harness ?? catalogue.defaultHarness;
-  if (!catalogue.harnesses.includes(chosen))
-    throw new ThreadError('UNKNOWN_HARNESS', `harness: ${JSON.stringify(chosen)} is not one of ${catalogue.harnesses.join(', ')}`);
-  return { harness: chosen, prompt: persona?.prompt ?? '' };
+  checkHarness(catalogue, chosen);
+  return { harness: chosen, persona };
+}
+
+function checkHarness({ harnesses }: Catalogue, name: string | undefined): void {
+  if (name !== undefined && !harnesses.includes(name))
+    throw new ThreadError('UNKNOWN_HARNESS', `harness: ${JSON.stringify(name)} is not one of ${harnesses.join(', ')}`);
 }
 
 interface AssignmentRow {
@@ -81,15 +90,19 @@ interface AssignmentRow {
   readonly prompt_ref: string;
   readonly effective_agents_md_sha256: string | null;
   readonly agents_md_override: string | null;
+  readonly persona: string | null;
   readonly state: 'active' | 'released';
 }
 
-/** Whether the request asks for nothing else than what is there; one that names nothing attaches to it. */
-function isSame(active: AssignmentRow, request: SpawnRequest, wanted: Wanted): boolean {
+/**
+ * Whether the request asks for nothing else than what is there; one that names nothing attaches to it. A thread keeps its persona as it
+ * was, so that one whose file has changed since is the same.
+ */
+function isSame(active: AssignmentRow, request: SpawnRequest): boolean {
   const { harness, persona_id, agents_md_override } = request;
   if (harness === undefined && persona_id === undefined && agents_md_override === undefined) return true;
   return (
-    active.harness === wanted.harness &&
+    (harness === undefined || active.harness === harness) &&
     active.persona_id === (persona_id ?? null) &&
     active.agents_md_override === (agents_md_override ?? null)
   );
@@ -100,21 +113,23 @@ function describe({ harness, persona_id }: AssignmentRow): string {
 }
 
 async function assign(tx: Queryable, request: SpawnRequest, wanted: Wanted): Promise<AssignmentRow> {
-  const prompt = [wanted.prompt, request.agents_md_override ?? ''].filter(Boolean).join('\n\n');
+  const { harness, persona } = wanted;
+  const prompt = [persona?.prompt ?? '', request.agents_md_override ?? ''].filter(Boolean).join('\n\n');
   const { rows } = await tx.query<AssignmentRow>(
     `with thread as (update sandbox_sessions set last_generation = last_generation + 1, harness = $2, last_used_at = now(), updated_at = now()
        where thread_key = $1 returning last_generation)
      insert into agent_runtime_assignments (thread_key, assignment_generation, runtime_id, harness, engine, persona_id, prompt_ref,
-       effective_agents_md_sha256, agents_md_override)
-     select $1, last_generation, $3, $2, $2, $4, $5, $6, $7 from thread returning *`,
+       effective_agents_md_sha256, agents_md_override, persona)
+     select $1, last_generation, $3, $2, $2, $4, $5, $6, $7, $8 from thread returning *`,
     [
       request.thread_key,
-      wanted.harness,
+      harness,
       randomUUID(),
       request.persona_id ?? null,
-      request.persona_id === undefined ? `harness:${wanted.harness}` : `persona:${request.persona_id}`,
-      prompt === '' ? null : createHash('sha256').update(prompt).digest('hex'),
-      prompt === '' ? null : prompt,
+      request.persona_id === undefined ? `harness:${harness}` : `persona:${request.persona_id}`,
+      prompt === '' ? null : hashOfText(prompt),
+      request.agents_md_override ?? null,
+      persona === null ? null : JSON.stringify(persona),
     ],
   );
   return rows[0] as AssignmentRow;
@@ -128,6 +143,7 @@ function toAssignment(row: AssignmentRow, traceId: string): Assignment {
     harness: row.harness,
     engine: row.engine,
     persona_id: row.persona_id,
+    persona_sha256: parsePersona(row.persona)?.sha256 ?? null,
     prompt_ref: row.prompt_ref,
     effective_agents_md_sha256: row.effective_agents_md_sha256,
     state: row.state,
@@ -317,7 +333,7 @@ export async function lockThread(tx: Queryable, threadKey: string, mode: 'create
 async function activeAssignment(tx: Queryable, threadKey: string): Promise<AssignmentRow | undefined> {
   const { rows } = await tx.query<AssignmentRow>(
     `select thread_key, assignment_generation, runtime_id, harness, engine, persona_id, prompt_ref, effective_agents_md_sha256,
-       agents_md_override, state
+       agents_md_override, persona, state
      from agent_runtime_assignments where thread_key = $1 and state = 'active'`,
     [threadKey],
   );

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { createTestThreads } from '../../test/support/threads.ts';
 import { eventually } from '../../test/support/wait.ts';
@@ -51,10 +52,123 @@ test('a spawn that names nothing attaches; one that names something else is refu
   assert.equal((await t.threads.spawn({ thread_key: 'a', harness: 'demo' })).assignment_generation, 2);
 });
 
+test('a thread keeps its persona as it was, with its hash, until it is released', async () => {
+  await using t = await createTestThreads();
+  const first = await t.threads.spawn({ thread_key: 'a', persona_id: 'shopper', agents_md_override: 'Only tea.' });
+  assert.deepEqual([first.harness, first.persona_sha256], ['demo', 'ab'.repeat(32)]);
+  // of persona and override together, as before
+  assert.equal(first.effective_agents_md_sha256, createHash('sha256').update('Shop.\n\nOnly tea.').digest('hex'));
+  t.personas.set('shopper', { harness: 'claude', prompt: 'Shop more.' });
+  const again = await t.threads.spawn({ thread_key: 'a', persona_id: 'shopper', agents_md_override: 'Only tea.' });
+  assert.deepEqual([again.assignment_generation, again.harness, again.persona_sha256], [1, 'demo', first.persona_sha256]);
+  t.personas.delete('shopper');
+  assert.equal(
+    (await t.threads.spawn({ thread_key: 'a', persona_id: 'shopper', agents_md_override: 'Only tea.' })).assignment_generation,
+    1,
+  );
+  assert.equal((await t.threads.getThread('a')).persona_sha256, first.persona_sha256);
+  const prompt = await t.threads.getPrompt('a');
+  assert.deepEqual([prompt.parts[0]?.text, prompt.model, prompt.persona?.name], ['Shop. / Only tea.', 'small', 'shopper']);
+  let seen: unknown;
+  t.onTurn(async (owner, threads) => {
+    const { persona, override } = await threads.turns.begin(owner);
+    seen = [persona?.prompt, persona?.model, persona?.effort, persona?.tools, override];
+    await threads.turns.finish(owner, { status: 'completed', reason: 'completed', resultText: '' });
+  });
+  await t.ended(await t.say('a', 'hello'));
+  assert.deepEqual(seen, ['Shop.', 'small', 'low', ['shop'], 'Only tea.']);
+});
+
+test('which tools a thread may call is up to its present persona', async () => {
+  await using t = await createTestThreads();
+  assert.equal(await t.threads.allowedTools('a'), null);
+  await t.threads.spawn({ thread_key: 'a', persona_id: 'shopper' });
+  assert.deepEqual(await t.threads.allowedTools('a'), ['shop']);
+  await t.threads.release({ thread_key: 'a' });
+  await t.threads.spawn({ thread_key: 'a', persona_id: 'reviewer' });
+  assert.equal(await t.threads.allowedTools('a'), null);
+});
+
+test('a turn that runs may call what its own persona leaves it, though its thread is released and has another one', async () => {
+  await using t = await createTestThreads();
+  const allowed: unknown[] = [];
+  t.onTurn(async (owner, threads) => {
+    await threads.turns.begin(owner);
+    await threads.release({ thread_key: 'a' });
+    allowed.push(await threads.allowedTools('a'));
+    await threads.spawn({ thread_key: 'a' });
+    allowed.push(await threads.allowedTools('a'));
+    await threads.turns.finish(owner, { status: 'completed', reason: 'completed', resultText: '' });
+  });
+  await t.threads.spawn({ thread_key: 'a', persona_id: 'shopper' });
+  await t.ended(await t.say('a', 'hello'));
+  assert.deepEqual(allowed, [['shop'], ['shop']]);
+  assert.equal(await t.threads.allowedTools('a'), null);
+});
+
+test('a turn is a user’s when nobody else has a word in it, and while it runs', async () => {
+  await using t = await createTestThreads();
+  let seen: unknown;
+  /** Null: without a name. */
+  let steer: string | null | undefined;
+  let role: 'system' | undefined;
+  t.onTurn(async (owner, threads) => {
+    await threads.turns.begin(owner);
+    if (steer !== undefined)
+      await threads.steer(owner.executionId, { content_blocks: [{ type: 'text', text: 'and more' }], user_id: steer ?? undefined });
+    seen = await threads.userOfTurn('a');
+    await threads.turns.finish(owner, { status: 'completed', reason: 'completed', resultText: '' });
+  });
+  const turn = async (by: readonly (string | undefined)[], asked?: string) => {
+    seen = 'nobody looked';
+    const { assignment_generation } = await t.threads.spawn({ thread_key: 'a' });
+    for (const user_id of by)
+      await t.threads.message({
+        thread_key: 'a',
+        assignment_generation,
+        parts: [{ type: 'text', text: 'x' }],
+        user_id,
+        ...(user_id === undefined ? { role } : {}),
+      });
+    await t.ended((await t.threads.execute({ thread_key: 'a', assignment_generation, user_id: asked })).execution_id);
+    return seen;
+  };
+  assert.equal(await turn(['ana'], 'ana'), 'ana');
+  assert.equal(await turn(['ana', 'ana'], 'ana'), 'ana');
+  assert.equal(await turn(['ana']), undefined, 'nobody knows who asked for it, and gets the answer');
+  assert.equal(await turn([undefined], 'ana'), undefined, 'nobody knows who said that');
+  assert.equal(await turn([undefined]), undefined);
+  assert.equal(await turn(['ana', 'bo'], 'ana'), undefined);
+  assert.equal(await turn(['ana', undefined], 'ana'), undefined);
+  assert.equal(await turn(['workflow:7'], 'workflow:7'), undefined, 'a run is nobody');
+  role = 'system';
+  assert.equal(await turn(['ana', undefined], 'ana'), undefined, 'whatever part it plays');
+  role = undefined;
+  assert.equal(await turn(['bo'], 'ana'), undefined);
+  assert.equal(await t.threads.userOfTurn('a'), undefined, 'no turn runs');
+  assert.equal(await t.threads.userOfTurn('unknown'), undefined);
+  for (const by of ['bo', null]) {
+    steer = by;
+    assert.equal(await turn(['ana'], 'ana'), undefined, 'somebody else had a word in it');
+    steer = undefined;
+    // what was said too late for that turn is said to the next one, and is still not ana's
+    assert.equal(await turn(['ana'], 'ana'), undefined);
+    assert.equal(await turn(['ana'], 'ana'), 'ana');
+  }
+});
+
 test('what is unknown is refused by name', async () => {
   await using t = await createTestThreads();
   await assert.rejects(t.threads.spawn({ thread_key: 'a', harness: 'gpt' }), refuses('UNKNOWN_HARNESS', /demo, claude/));
-  await assert.rejects(t.threads.spawn({ thread_key: 'a', persona_id: 'nobody' }), refuses('UNKNOWN_PERSONA_ID', /nobody/));
+  await assert.rejects(
+    t.threads.spawn({ thread_key: 'a', persona_id: 'nobody' }),
+    refuses('UNKNOWN_PERSONA_ID', /"nobody"; known are reviewer, shopper$/),
+  );
+  await assert.rejects(
+    t.threads.spawn({ thread_key: 'a', persona_id: 'reviewr' }),
+    refuses('UNKNOWN_PERSONA_ID', /"reviewr"; did you mean reviewer\?/),
+  );
+  await assert.rejects(t.threads.getThread('a'), refuses('THREAD_NOT_FOUND'));
   await assert.rejects(t.threads.spawn({ thread_key: '' }), refuses('INVALID_REQUEST', /thread_key/));
   await assert.rejects(t.threads.spawn({ thread_key: 'a\u0000b' }), refuses('INVALID_REQUEST', /control/));
   await assert.rejects(t.threads.message({ thread_key: 'nowhere', assignment_generation: 1, parts: [] }), refuses('NO_ACTIVE_ASSIGNMENT'));

@@ -1,7 +1,7 @@
 import type { AgentRequest } from '../engine/index.ts';
 import type { Store, StoreLogEntry } from '../store/index.ts';
 import { executeFor, startAgent } from './agents.ts';
-import { listAttachments, type NewAttachment, readAttachment } from './attachments.ts';
+import { addAttachment, listAttachments, type NewAttachment, readAttachment } from './attachments.ts';
 import { cancelAsked, cancelExecution, type CancelAnswer, release, type ReleaseAnswer, steerExecution } from './control.ts';
 import {
   claimDeliveries,
@@ -14,7 +14,9 @@ import {
   settleDelivery,
 } from './deliveries.ts';
 import { createEventLog, EVENTS_CHANNEL, type TurnOwner } from './events.ts';
-import { getExecution, getThread, listExecutions, listMessages, listThreads } from './reads.ts';
+import { allowedTools } from './personas.ts';
+import { readPrompt } from './prompt.ts';
+import { getExecution, getThread, listExecutions, listMessages, listThreads, userOfTurn } from './reads.ts';
 import { acceptExecution, type Catalogue, spawn, storeMessage } from './requests.ts';
 import { createTails, type Frames } from './tail.ts';
 import {
@@ -45,6 +47,7 @@ import type {
   MessageView,
   NewEvent,
   Page,
+  PromptView,
   SpawnRequest,
   StoredMessage,
   ThreadView,
@@ -71,7 +74,15 @@ export interface Threads {
   listMessages(threadKey: string, query: { readonly after?: string | undefined; readonly limit: number }): Promise<Page<MessageView>>;
   getExecution(executionId: string): Promise<ExecutionView>;
   listExecutions(threadKey: string, query: { readonly after?: string | undefined; readonly limit: number }): Promise<Page<ExecutionView>>;
+  /** What its next turn would be told and given, as things are now. */
+  getPrompt(threadKey: string): Promise<PromptView>;
+  /** The only tools that it may call, by name; null: all. */
+  allowedTools(threadKey: string): Promise<readonly string[] | null>;
+  /** Whose turn it is that runs now: undefined when there is none, or when more than one user, or nobody in particular, asked for it. */
+  userOfTurn(threadKey: string): Promise<string | undefined>;
   listAttachments(threadKey: string): Promise<readonly Attachment[]>;
+  /** A file that came beside messages and turns, such as the result of a tool. */
+  attach(threadKey: string, file: NewAttachment): Promise<Attachment>;
   readAttachment(attachmentId: string, threadKey?: string): Promise<Attachment & { readonly data: Buffer }>;
   /** Server-sent events: what was missed, then what comes. */
   follow(
@@ -208,6 +219,9 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
     listMessages: (threadKey, query) => ofKnown(threadKey, listMessages(store, threadKey, query)),
     getExecution: (executionId) => getExecution(store, executionId),
     listExecutions: (threadKey, query) => ofKnown(threadKey, listExecutions(store, threadKey, query)),
+    getPrompt: (threadKey) => readPrompt(store, catalogue, threadKey),
+    allowedTools: (threadKey) => allowedTools(store, threadKey),
+    userOfTurn: (threadKey) => userOfTurn(store, threadKey),
     listAttachments: async (threadKey) =>
       (
         await ofKnown(
@@ -215,6 +229,7 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
           listAttachments(store, threadKey).then((items) => ({ items })),
         )
       ).items,
+    attach: (threadKey, file) => addAttachment(store, threadKey, file),
     readAttachment: (attachmentId, threadKey) => readAttachment(store, attachmentId, threadKey),
     follow: (threadKey, after, following) => tails.follow(threadKey, after, following),
     get readers() {

@@ -7,6 +7,7 @@ import type { Queryable, Store } from '../store/index.ts';
 import { storeAttachments, type NewAttachment } from './attachments.ts';
 import { ThreadError } from './errors.ts';
 import { appendIn, type TurnOwner } from './events.ts';
+import { parsePersona, type ThreadPersona } from './personas.ts';
 import { stateEvent } from './requests.ts';
 import type { ExecutionStatus, MessagePart, NewEvent, TerminalReason } from './types.ts';
 
@@ -25,8 +26,9 @@ export interface Turn {
   /** The life of the worker that it belongs to from now on. */
   readonly workerId: number | null;
   readonly harness: string;
-  readonly personaId: string | null;
-  readonly prompt: string | null;
+  readonly persona: ThreadPersona | null;
+  /** Instructions for this thread alone. */
+  readonly override: string | null;
   readonly model: string | null;
   readonly effort: string | null;
   readonly userId: string | null;
@@ -78,7 +80,7 @@ export async function beginTurn(store: Store, workerId: number | null, owner: Tu
       assignment_generation: number;
       status: ExecutionStatus;
       harness: string;
-      persona_id: string | null;
+      persona: string | null;
       agents_md_override: string | null;
       model: string | null;
       effort: string | null;
@@ -87,7 +89,7 @@ export async function beginTurn(store: Store, workerId: number | null, owner: Tu
       started_at: number | null;
       run_id: string | null;
     }>(
-      `select e.run_id, e.assignment_generation, e.status, e.harness, e.persona_id, a.agents_md_override, e.model, e.effort, e.user_id, e.metadata, e.started_at
+      `select e.run_id, e.assignment_generation, e.status, e.harness, a.persona, a.agents_md_override, e.model, e.effort, e.user_id, e.metadata, e.started_at
        from agent_execution_requests e left join agent_runtime_assignments a using (thread_key, assignment_generation)
        where e.thread_key = $1 and e.execution_id = $2`,
       [owner.threadKey, owner.executionId],
@@ -128,8 +130,8 @@ export async function beginTurn(store: Store, workerId: number | null, owner: Tu
       startedAt: row.started_at ?? store.now(),
       workerId,
       harness: row.harness,
-      personaId: row.persona_id,
-      prompt: row.agents_md_override,
+      persona: parsePersona(row.persona),
+      override: row.agents_md_override,
       model: row.model,
       effort: row.effort,
       userId: row.user_id,
@@ -184,23 +186,23 @@ export async function endAbandoned(store: Store): Promise<number> {
 
 /** What was said to the turn too late for it is said to the next one. In the caller's transaction, which holds the thread's row. */
 async function keepUnheard(tx: Queryable, { threadKey, executionId }: TurnOwner, position: number): Promise<void> {
-  const { rows } = await tx.query<{ signal_id: string; body: string; request_hash: Buffer }>(
-    `select signal_id, body, request_hash from agent_execution_signals
+  const { rows } = await tx.query<{ signal_id: string; body: string; request_hash: Buffer; user_id: string | null }>(
+    `select signal_id, body, request_hash, user_id from agent_execution_signals
      where thread_key = $1 and execution_id = $2 and kind = 'steer' and position > $3 order by position`,
     [threadKey, executionId, position],
   );
-  for (const { signal_id, body, request_hash } of rows) {
+  for (const { signal_id, body, request_hash, user_id } of rows) {
     const messageId = `steer-${executionId}-${signal_id}`.slice(0, 512);
     await tx.query(
       `with thread as (update sandbox_sessions set last_message = last_message + 1 where thread_key = $1 returning last_message, last_generation)
-       insert into agent_message_requests (thread_key, message_id, position, assignment_generation, role, parts, request_hash)
-       select $1, $2, last_message, last_generation, 'user', $3, $4 from thread on conflict do nothing`,
-      [threadKey, messageId, body, request_hash],
+       insert into agent_message_requests (thread_key, message_id, position, assignment_generation, role, parts, request_hash, user_id)
+       select $1, $2, last_message, last_generation, 'user', $3, $4, $5 from thread on conflict do nothing`,
+      [threadKey, messageId, body, request_hash, user_id],
     );
     await appendIn(tx, threadKey, null, [
       {
         kind: 'message_stored',
-        data: { type: 'message.stored', message_id: messageId, role: 'user', parts: JSON.parse(body) as unknown, user_id: null },
+        data: { type: 'message.stored', message_id: messageId, role: 'user', parts: JSON.parse(body) as unknown, user_id },
       },
     ]);
   }

@@ -37,6 +37,8 @@ export interface Assignment {
   readonly harness: string;
   readonly engine: string | null;
   readonly persona_id: string | null;
+  /** Of the persona's file, as it was when the thread was given it; in hex. */
+  readonly persona_sha256: string | null;
   readonly prompt_ref: string;
   readonly effective_agents_md_sha256: string | null;
   readonly state: 'active' | 'released';
@@ -126,12 +128,47 @@ export interface ThreadView {
   readonly harness: string | null;
   readonly assignment_generation: number | null;
   readonly persona_id: string | null;
+  /** Of its file, as it was when the thread was given it; in hex. */
+  readonly persona_sha256: string | null;
   readonly last_event_id: number;
   readonly pending_messages: number;
   readonly active_execution_id: string | null;
   readonly trace_id: string;
   readonly created_at: string;
   readonly last_used_at: string;
+}
+
+export const PROMPT_PARTS = ['system', 'persona', 'thread', 'tools', 'skills'] as const;
+
+/** What an agent is told besides its own instructions, and what it is given, in the next turn of a thread. */
+export interface PromptView {
+  readonly thread_key: string;
+  readonly harness: string;
+  readonly model: string | null;
+  readonly effort: string | null;
+  readonly persona: { readonly name: string; readonly sha256: string } | null;
+  /** Of all parts together; null when there is nothing to say. */
+  readonly sha256: string | null;
+  readonly bytes: number;
+  /** In the order in which they are told, with an empty line between them. */
+  readonly parts: readonly {
+    readonly kind: (typeof PROMPT_PARTS)[number];
+    /** Who says so: a layer, a file, the thread, or the platform. */
+    readonly source: string;
+    readonly bytes: number;
+    readonly text: string;
+  }[];
+  readonly tools: readonly string[];
+  readonly skills: readonly {
+    readonly name: string;
+    readonly description: string;
+    readonly source: string;
+    readonly version: string;
+    /** Of all its files. */
+    readonly bytes: number;
+  }[];
+  /** What the persona names, and is not there. */
+  readonly missing: { readonly tools: readonly string[]; readonly skills: readonly string[] };
 }
 
 /** What is appended: numbered when it commits. */

@@ -1,5 +1,6 @@
 /** The table of all routes. */
 import type { Route } from '../route.ts';
+import { accountRoutes } from './accounts.ts';
 import { approvalRoutes } from './approvals.ts';
 import { auditRoutes } from './audit.ts';
 import { deliveryRoutes } from './deliveries.ts';
@@ -11,6 +12,7 @@ import { policyRoutes } from './policy.ts';
 import { runRoutes } from './runs.ts';
 import { secretRoutes } from './secrets.ts';
 import { threadRoutes } from './threads.ts';
+import { toolRoutes } from './tools.ts';
 import { webhookRoutes } from './webhooks.ts';
 import { workflowRoutes } from './workflows.ts';
 
@@ -21,7 +23,9 @@ export const ROUTES: readonly Route[] = [
   ...webhookRoutes,
   ...threadRoutes,
   ...deliveryRoutes,
+  ...toolRoutes,
   ...secretRoutes,
+  ...accountRoutes,
   ...leaseRoutes,
   ...policyRoutes,
   ...approvalRoutes,

@@ -2,10 +2,13 @@
 import { isUuid } from '../../store/index.ts';
 import {
   addGrant,
+  allowGrant,
   getSecret,
   listGrants,
+  listRefusals,
   listSecrets,
   putSecret,
+  refuseGrant,
   removeGrant,
   removeSecret,
   rewrapAll,
@@ -20,9 +23,12 @@ import {
   GrantBody,
   GrantPath,
   GrantQuery,
+  AllowedSchema,
   GrantSchema,
   PrincipalPath,
   PutSecretBody,
+  RefusalPath,
+  RefusalSchema,
   RemovedGrantSchema,
   RemovedSecretSchema,
   RewrapSchema,
@@ -158,6 +164,48 @@ export const secretRoutes = [
       if (!isUuid(grant_id)) throw new VaultError('GRANT_NOT_FOUND', `there is no grant ${JSON.stringify(grant_id)}`);
       await removeGrant(installation, actorOf(caller), grant_id);
       return ok({ grant_id, removed: true });
+    },
+  }),
+  route({
+    id: 'listRefusals',
+    method: 'GET',
+    path: '/refusals',
+    group: 'Secrets',
+    summary: 'List which secrets are refused to which tool, whatever it declares',
+    access: { scope: 'secrets.read' },
+    query: GrantQuery,
+    responses: { 200: { description: 'All of them', schema: page(RefusalSchema) } },
+    errors: ['VAULT_UNAVAILABLE'],
+    handle: async ({ query }, services) => ok({ items: await listRefusals(installationOf(services).store, query), next: null }),
+  }),
+  route({
+    id: 'refuseGrant',
+    method: 'PUT',
+    path: '/principals/{principal}/refusals/{secret}',
+    group: 'Secrets',
+    summary: 'Refuse a secret to a tool, and with it what users have of their own in its place',
+    description:
+      'The secret need not be there. A grant that the tool holds by itself is taken away. Refusing twice changes nothing; granting takes it back.',
+    access: { scope: 'secrets.write' },
+    params: RefusalPath,
+    responses: { 200: { description: 'What is refused', schema: RefusalSchema } },
+    errors: ['INVALID_SECRET', 'VAULT_UNAVAILABLE'],
+    handle: async ({ params: { principal, secret }, caller }, services) =>
+      ok(await refuseGrant(installationOf(services), actorOf(caller), principal, secret)),
+  }),
+  route({
+    id: 'allowGrant',
+    method: 'DELETE',
+    path: '/principals/{principal}/refusals/{secret}',
+    group: 'Secrets',
+    summary: 'Take a refusal back; nothing is granted by that but what the tool declares',
+    access: { scope: 'secrets.write' },
+    params: RefusalPath,
+    responses: { 200: { description: 'It is refused no more', schema: AllowedSchema } },
+    errors: ['GRANT_NOT_FOUND', 'VAULT_UNAVAILABLE'],
+    async handle({ params: { principal, secret }, caller }, services) {
+      await allowGrant(installationOf(services), actorOf(caller), principal, secret);
+      return ok({ principal, secret, refused: false as const });
     },
   }),
   route({

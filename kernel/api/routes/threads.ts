@@ -2,7 +2,7 @@
 import { ok, route } from '../route.ts';
 import { page } from '../schemas.ts';
 import { threadsOf } from '../services.ts';
-import { STREAM_HEADERS, threadStream } from '../stream.ts';
+import { frameStream, STREAM_HEADERS } from '../stream.ts';
 import {
   AcceptedExecutionSchema,
   AssignmentSchema,
@@ -16,6 +16,7 @@ import {
   MessageBody,
   MessageQuery,
   MessageSchema,
+  PromptSchema,
   ReleaseBody,
   ReleasedSchema,
   SpawnBody,
@@ -200,6 +201,21 @@ export const threadRoutes = [
     handle: async ({ params }, services) => ok(await threadsOf(services).getThread(params.thread_key)),
   }),
   route({
+    id: 'getThreadPrompt',
+    method: 'GET',
+    path: '/agent/threads/{thread_key}/prompt',
+    group: 'Threads',
+    summary: 'Read what a thread’s next turn would be told',
+    description:
+      'Part by part, in order, with who says so: texts for all agents, the persona, instructions for the thread, the tools, and the skills of a ' +
+      'harness that does not look for them itself. It is put together anew, from what the process that answers serves at the moment.',
+    access: { scope: 'threads.read', ofThread: 'named' },
+    params: ThreadPath,
+    responses: { 200: { description: 'The parts', schema: PromptSchema } },
+    errors: ['THREAD_NOT_FOUND', 'PROMPT_UNAVAILABLE'],
+    handle: async ({ params }, services) => ok(await threadsOf(services).getPrompt(params.thread_key)),
+  }),
+  route({
     id: 'listExecutions',
     method: 'GET',
     path: '/agent/threads/{thread_key}/executions',
@@ -234,7 +250,7 @@ export const threadRoutes = [
         throw new ThreadError('EXECUTION_NOT_FOUND', `the thread has no execution ${query.execution_id}`);
       if (request.method === 'HEAD') return new Response(null, { headers: STREAM_HEADERS });
       const after = query.after_event_id ?? parseLastEventId(request.headers.get('last-event-id'));
-      return threadStream({
+      return frameStream({
         open: (signal) => threads.follow(params.thread_key, after, { executionId: query.execution_id, signal }),
         client: request.signal,
         server: services.closing,
