@@ -15,7 +15,7 @@ function readBlock(block: JsonObject): ContentBlock {
     case 'thinking':
       return { type: 'thinking', thinking: text(block.thinking) ?? '' };
     case 'tool_use':
-      return { type: 'tool_use', id: text(block.id) ?? '', name: text(block.name) ?? '', input: bounded(block.input) };
+      return { type: 'tool_use', id: text(block.id) ?? '', name: readToolName(block.name), input: bounded(block.input) };
     case 'image':
     case 'document': {
       const source = readSource(block);
@@ -24,6 +24,13 @@ function readBlock(block: JsonObject): ContentBlock {
     default:
       return asText(block);
   }
+}
+
+/** `mcp:server/tool` for a tool of an MCP server, which most CLIs call `mcp__server__tool`; else as the CLI calls it. */
+export function readToolName(value: unknown): string {
+  const name = text(value) ?? '';
+  const [, server, tool] = /^mcp__(.+?)__(.+)$/.exec(name) ?? [];
+  return server === undefined || tool === undefined ? name : `mcp:${server}/${tool}`;
 }
 
 function readSource(block: JsonObject): BlockSource | undefined {

@@ -4,7 +4,7 @@
  * the turn, so that what comes out is well-formed whatever came in.
  */
 import type { Codec, HarnessCapabilities, OpenOptions } from './codec.ts';
-import { readContent } from './content.ts';
+import { readContent, readToolName } from './content.ts';
 import type { ErrorClass, TurnStatus, Usage } from './events.ts';
 import { count, defined, excerpt, number, object, parseObject, text, words, type JsonObject } from './json.ts';
 import { createTurn } from './turn.ts';
@@ -59,7 +59,7 @@ export function createDemoCodec(): Codec {
         return message_id !== undefined;
       case 'tool_use':
         if (id === undefined || text(line.name) === undefined) return false;
-        turn.toolUse(id, words(line.name), line.input);
+        turn.toolUse(id, readToolName(line.name), line.input);
         return true;
       case 'tool_output.delta':
         if (id === undefined || typeof line.text !== 'string') return false;

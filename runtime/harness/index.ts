@@ -33,9 +33,11 @@ export const harnesses = {
 
 export type HarnessKind = keyof typeof harnesses;
 
+export const HARNESS_KINDS = Object.keys(harnesses) as readonly HarnessKind[];
+
 export { capToolResult, coalesceDeltas, type CappedResult } from './coalesce.ts';
 export type { ApprovalAnswer, Codec, CodecOutput, HarnessCapabilities, OpenOptions, TurnInput } from './codec.ts';
 export { readDemoProgram } from './demo/source.ts';
 export type { BlockSource, ContentBlock, ErrorClass, HarnessEvent, HarnessEventType, TurnStatus, Usage } from './events.ts';
-export type { Launcher, LaunchFile, LaunchOptions, LaunchSpec, Upstream } from './launch.ts';
+export type { Launcher, LaunchFile, LaunchOptions, LaunchSpec, SkillPlace, Upstream } from './launch.ts';
 export { createLineSplitter, type Line, type LineSplitter } from './lines.ts';

@@ -14,6 +14,12 @@ const OPTIONS: LaunchOptions = {
   upstream: { placeholder: PLACEHOLDER, baseUrl: 'http://gateway:8080' },
   proxy: { url: 'http://lease:token@127.0.0.1:8081', caFile: '/etc/centaur/ca.pem' },
 };
+const TOOLS = {
+  url: 'http://relay.internal:3129/mcp',
+  tokenVariable: 'CENTAUR_API_KEY',
+  program: '/home/agent/.centaur/tools.mjs',
+  extension: '/home/agent/.centaur/pi-tools.mjs',
+};
 const KINDS = Object.keys(harnesses) as HarnessKind[];
 const spec = (kind: HarnessKind, options: Partial<LaunchOptions> = {}) => harnesses[kind].launch.spec({ ...OPTIONS, ...options });
 
@@ -102,6 +108,7 @@ test('codex: the configuration keeps it from calling home and from writing the e
       'model_provider = "gateway"',
       'approval_policy = "never"',
       'sandbox_mode = "danger-full-access"',
+      'allow_login_shell = false',
       'check_for_update_on_startup = false',
       'web_search = "disabled"',
       '[analytics]',
@@ -122,6 +129,40 @@ test('codex: the configuration keeps it from calling home and from writing the e
       '',
     ].join('\n'),
   );
+});
+
+test('claude: the platform’s tools alone, without being asked about them, and the token is only named', () => {
+  const { argv, files } = spec('claude', { tools: TOOLS, resume: 'abc' });
+  assert.ok(
+    argv.join(' ').endsWith('--mcp-config /home/agent/.centaur/mcp.json --strict-mcp-config --allowedTools mcp__centaur --resume abc'),
+  );
+  const server = { type: 'http', url: TOOLS.url, headers: { Authorization: 'Bearer ${CENTAUR_API_KEY}' }, alwaysLoad: true };
+  assert.deepEqual(JSON.parse(files.find(({ path }) => path === '.centaur/mcp.json')?.content ?? ''), { mcpServers: { centaur: server } });
+});
+
+test('codex: the platform’s tools, without being asked about them, and the token is only named', () => {
+  const config = spec('codex', { tools: TOOLS }).files[0]?.content ?? '';
+  assert.ok(
+    config.endsWith(
+      [
+        '[mcp_servers.centaur]',
+        'url = "http://relay.internal:3129/mcp"',
+        'bearer_token_env_var = "CENTAUR_API_KEY"',
+        'default_tools_approval_mode = "approve"',
+        'tool_timeout_sec = 3700',
+        '',
+      ].join('\n'),
+    ),
+  );
+});
+
+test('pi, demo and amp: the platform’s tools, each in its own way', () => {
+  assert.match(spec('pi', { tools: TOOLS }).argv.join(' '), /--extension \/home\/agent\/\.centaur\/pi-tools\.mjs/);
+  assert.match(spec('demo', { tools: TOOLS }).argv.join(' '), /--tools \/home\/agent\/\.centaur\/tools\.mjs/);
+  const settings = spec('amp', { tools: TOOLS }).files.find(({ path }) => path === '.config/amp/settings.json');
+  assert.deepEqual(JSON.parse(settings?.content ?? ''), {
+    'amp.mcpServers': { centaur: { url: TOOLS.url, headers: { Authorization: 'Bearer ${CENTAUR_API_KEY}' } } },
+  });
 });
 
 test('pi: the models file names the variable that holds the placeholder', () => {

@@ -22,6 +22,18 @@ export interface LaunchOptions {
   readonly user?: 'unprivileged' | 'root';
   /** Where the demo harness is inside the sandbox, absolute: program.ts, or what `readDemoProgram` makes of it. */
   readonly program?: string;
+  readonly tools?: ToolAccess;
+}
+
+/** How the platform's tools are reached from inside: by MCP, under the name `centaur`. The platform decides about each call. */
+export interface ToolAccess {
+  /** Streamable HTTP. */
+  readonly url: string;
+  /** The variable of the environment that holds the token, which is sent as a bearer's. */
+  readonly tokenVariable: string;
+  /** For those that speak no MCP, absolute: the program for the demo harness, the extension for pi. See `tools-in-sandbox`. */
+  readonly program: string;
+  readonly extension: string;
 }
 
 /** Where the model is. */
@@ -59,6 +71,15 @@ export interface Launcher {
    * at the same relative paths, before a start with `resume`.
    */
   sessionFiles(nativeId: string): readonly string[];
+  readonly skills: SkillPlace;
+}
+
+/** How a CLI comes to its skills: folders in the open SKILL.md format. */
+export interface SkillPlace {
+  /** Where it looks besides `.agents/skills` of its working folder, which it is given in any case: relative to the home. */
+  readonly folder?: string;
+  /** Whether it looks, and tells its model of them: else somebody else must. */
+  readonly announced: boolean;
 }
 
 const CLAUDE_STREAMS = [
@@ -76,7 +97,7 @@ export const claudeLauncher: Launcher = {
   probe: ['claude', '--version'],
   tested: '2.1.329',
   spec(options) {
-    const { model, effort, persona, resume, approvals, upstream, user } = options;
+    const { model, effort, persona, resume, approvals, upstream, user, tools } = options;
     const argv: [string, ...string[]] = [
       'claude',
       '-p',
@@ -86,6 +107,10 @@ export const claudeLauncher: Launcher = {
       ...(effort === undefined ? [] : ['--effort', effort]),
       // by default a resumed session goes on with the system prompt that it began with, whatever persona it is given
       ...(persona === undefined ? [] : ['--append-system-prompt-file', `${options.home}/${PERSONA}`, '--system-prompt-snapshot', 'off']),
+      // and no server that a repository brings; about a tool of ours the platform is asked, so that nobody is asked twice
+      ...(tools === undefined
+        ? []
+        : ['--mcp-config', `${options.home}/${MCP_CONFIG}`, '--strict-mcp-config', '--allowedTools', `mcp__${MCP_NAME}`]),
       ...(resume === undefined ? [] : ['--resume', checkId(resume)]),
     ];
     const env = {
@@ -101,9 +126,15 @@ export const claudeLauncher: Launcher = {
       CLAUDE_CODE_MAX_RETRIES: '1',
       ...(user === 'root' ? { IS_SANDBOX: '1' } : {}),
     };
-    return { argv, env, files: persona === undefined ? [] : [file(PERSONA, persona)] };
+    const files = [
+      ...(persona === undefined ? [] : [file(PERSONA, persona)]),
+      ...(tools === undefined ? [] : [file(MCP_CONFIG, json({ mcpServers: { [MCP_NAME]: claudeServer(tools) } }))]),
+    ];
+    return { argv, env, files };
   },
   sessionFiles: (nativeId) => [`.claude/projects/*/${checkId(nativeId)}.jsonl`],
+  // it does not look into .agents
+  skills: { folder: '.claude/skills', announced: true },
 };
 
 export const codexLauncher: Launcher = {
@@ -115,10 +146,11 @@ export const codexLauncher: Launcher = {
   },
   // sub-agents have files of their own, and a thread's file names only the thread
   sessionFiles: () => ['.codex/sessions/**/rollout-*.jsonl'],
+  skills: { announced: true },
 };
 
 /** The thread itself is opened by the codec: `thread/start`, or `thread/resume`. */
-function codexConfig({ model, effort, persona, upstream }: LaunchOptions): string {
+function codexConfig({ model, effort, persona, upstream, tools }: LaunchOptions): string {
   const address = `${upstream.baseUrl ?? 'https://api.openai.com'}/v1`;
   return [
     ...(model === undefined ? [] : [`model = ${toml(model)}`]),
@@ -129,6 +161,8 @@ function codexConfig({ model, effort, persona, upstream }: LaunchOptions): strin
     'approval_policy = "never"',
     // our sandbox is the boundary
     'sandbox_mode = "danger-full-access"',
+    // a login shell has a PATH of its own
+    'allow_login_shell = false',
     'check_for_update_on_startup = false',
     'web_search = "disabled"',
     '[analytics]',
@@ -145,6 +179,17 @@ function codexConfig({ model, effort, persona, upstream }: LaunchOptions): strin
     'wire_api = "responses"',
     'request_max_retries = 1',
     'stream_max_retries = 1',
+    ...(tools === undefined
+      ? []
+      : [
+          `[mcp_servers.${MCP_NAME}]`,
+          `url = ${toml(tools.url)}`,
+          `bearer_token_env_var = ${toml(tools.tokenVariable)}`,
+          // the platform is asked about each call: nobody is asked twice
+          'default_tools_approval_mode = "approve"',
+          // the platform's own limits are shorter
+          `tool_timeout_sec = ${LONGEST_CALL_S}`,
+        ]),
     '',
   ].join('\n');
 }
@@ -153,7 +198,7 @@ export const piLauncher: Launcher = {
   probe: ['pi', '--version'],
   tested: '0.73.1',
   spec(options) {
-    const { model, effort, persona, resume, upstream } = options;
+    const { model, effort, persona, resume, upstream, tools } = options;
     const { api = 'anthropic-messages' } = upstream;
     const vendor = api === 'anthropic-messages' ? 'https://api.anthropic.com' : 'https://api.openai.com';
     const provider = {
@@ -172,9 +217,10 @@ export const piLauncher: Launcher = {
       ...(model === undefined ? [] : ['--model', model]),
       ...(effort === undefined ? [] : ['--thinking', effort === 'max' ? 'xhigh' : effort]),
       ...(persona === undefined ? [] : ['--append-system-prompt', `${options.home}/${PERSONA}`]),
+      ...(tools === undefined ? [] : ['--extension', tools.extension]),
       ...(resume === undefined ? [] : ['--session', checkId(resume)]),
     ];
-    const models = file('.pi/agent/models.json', `${JSON.stringify({ providers: { gateway: provider } }, undefined, 2)}\n`);
+    const models = file('.pi/agent/models.json', json({ providers: { gateway: provider } }));
     return {
       argv,
       env: { ...common(options), PI_GATEWAY_KEY: upstream.placeholder, PI_OFFLINE: '1', PI_TELEMETRY: '0' },
@@ -182,6 +228,7 @@ export const piLauncher: Launcher = {
     };
   },
   sessionFiles: (nativeId) => [`.pi/agent/sessions/*/*_${checkId(nativeId)}.jsonl`],
+  skills: { announced: true },
 };
 
 const AMP_QUIET = ['--no-ide', '--no-notifications', '--no-color', '--dangerously-allow-all'];
@@ -192,7 +239,7 @@ export const ampLauncher: Launcher = {
   probe: ['amp', '--version'],
   tested: '0.0.1790142911',
   spec(options) {
-    const { model, persona, resume, upstream } = options;
+    const { model, persona, resume, upstream, tools } = options;
     const argv: [string, ...string[]] = [
       'amp',
       ...(resume === undefined ? [] : ['threads', 'continue', checkId(resume)]),
@@ -206,9 +253,14 @@ export const ampLauncher: Launcher = {
       AMP_API_KEY: upstream.placeholder,
       ...(upstream.baseUrl === undefined ? {} : { AMP_URL: upstream.baseUrl }),
     };
-    return { argv, env, files: persona === undefined ? [] : [file('.config/amp/AGENTS.md', persona)] };
+    const files = [
+      ...(persona === undefined ? [] : [file('.config/amp/AGENTS.md', persona)]),
+      ...(tools === undefined ? [] : [file('.config/amp/settings.json', json({ 'amp.mcpServers': { [MCP_NAME]: mcpServer(tools) } }))]),
+    ];
+    return { argv, env, files };
   },
   sessionFiles: () => [],
+  skills: { announced: true },
 };
 
 const DEMO_PROGRAM = '/opt/centaur/demo.mjs';
@@ -218,7 +270,7 @@ export const demoLauncher: Launcher = {
   probe: ['node', DEMO_PROGRAM, '--version'],
   tested: 'demo 1',
   spec(options) {
-    const { model, effort, persona, resume, approvals, upstream, proxy, program = DEMO_PROGRAM } = options;
+    const { model, effort, persona, resume, approvals, upstream, proxy, program = DEMO_PROGRAM, tools } = options;
     const argv: [string, ...string[]] = [
       'node',
       program,
@@ -226,6 +278,7 @@ export const demoLauncher: Launcher = {
       ...(effort === undefined ? [] : ['--effort', effort]),
       ...(persona === undefined ? [] : ['--persona', `${options.home}/${PERSONA}`]),
       ...(approvals === 'ask' ? ['--approvals', 'ask'] : []),
+      ...(tools === undefined ? [] : ['--tools', tools.program]),
       ...(resume === undefined ? [] : ['--resume', checkId(resume)]),
     ];
     const env = {
@@ -238,9 +291,23 @@ export const demoLauncher: Launcher = {
     return { argv, env, files: persona === undefined ? [] : [file(PERSONA, persona)] };
   },
   sessionFiles: (nativeId) => [`.centaur/demo/sessions/${checkId(nativeId)}.json`],
+  skills: { announced: false },
 };
 
 const PERSONA = '.centaur/persona.md';
+const MCP_CONFIG = '.centaur/mcp.json';
+const MCP_NAME = 'centaur';
+const LONGEST_CALL_S = 3700;
+
+/** The platform lists a hundred at most: none of them is worth a search of its own. */
+function claudeServer(tools: ToolAccess): object {
+  return { type: 'http', ...mcpServer(tools), alwaysLoad: true };
+}
+
+/** The CLI puts the variable's value in: the token is in no file. */
+function mcpServer({ url, tokenVariable }: ToolAccess): object {
+  return { url, headers: { Authorization: `Bearer \${${tokenVariable}}` } };
+}
 
 /** Every name that one of the CLIs, or a tool that they start, reads the proxy and its certificate from. */
 function common({ home, proxy }: LaunchOptions): Record<string, string> {
@@ -256,6 +323,10 @@ function common({ home, proxy }: LaunchOptions): Record<string, string> {
     ),
   };
   return { HOME: home, ...names };
+}
+
+function json(value: unknown): string {
+  return `${JSON.stringify(value, undefined, 2)}\n`;
 }
 
 function each(names: readonly string[], value: string): Record<string, string> {

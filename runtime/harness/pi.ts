@@ -4,7 +4,7 @@
  * turn ends with its answer and not with a guess about time.
  */
 import type { Codec, HarnessCapabilities, TurnInput } from './codec.ts';
-import { readContent, splitPrompt } from './content.ts';
+import { readContent, readToolName, splitPrompt } from './content.ts';
 import { classifyHttp, httpInText } from './errors.ts';
 import type { BlockSource, ContentBlock, Usage } from './events.ts';
 import { bounded, count, excerpt, number, object, objects, parseObject, text, words, type JsonObject } from './json.ts';
@@ -151,7 +151,7 @@ export function createPiCodec(): Codec {
   const onTool = (line: JsonObject): void => {
     const id = text(line.toolCallId);
     if (id === undefined) return;
-    const name = text(line.toolName) ?? '';
+    const name = readToolName(line.toolName);
     turn.toolUse(id, name, line.args);
     if (line.type === 'tool_execution_update') {
       const whole = objects(object(line.partialResult)?.content)
@@ -314,7 +314,7 @@ function writeImage(source: BlockSource): object[] {
 
 function readBlock(block: JsonObject): ContentBlock[] {
   if (block.type === 'toolCall') {
-    return [{ type: 'tool_use', id: text(block.id) ?? '', name: text(block.name) ?? '', input: bounded(block.arguments) }];
+    return [{ type: 'tool_use', id: text(block.id) ?? '', name: readToolName(block.name), input: bounded(block.arguments) }];
   }
   return readContent([block]);
 }

@@ -3,6 +3,7 @@
  * workflow: with its grants, under its policy, and with a line in the audit log. This process never holds the key that is sent.
  */
 import type { Outside, OutsideCaller } from '@centaur/kernel/engine';
+import { ToolError, type Tools } from '@centaur/kernel/tools';
 import { createLease, grantsOf, type Installation, publicPart } from '@centaur/kernel/vault';
 import { NonRetryableError } from '@centaur/sdk';
 import { fetch, ProxyAgent } from 'undici';
@@ -13,8 +14,10 @@ export interface OutsideOptions {
   /** The firewall's address, as this process reaches it. */
   readonly firewallUrl: string;
   readonly slackApiUrl: string;
-  /** Undefined: `ctx.callTool` is refused. */
+  /** Of another installation, whose tools `ctx.callTool` calls then. */
   readonly toolApiUrl: string | undefined;
+  /** Of this process, else. Asked at each call: they may be there later than the first run. */
+  tools?(): Tools | undefined;
 }
 
 interface Way {
@@ -98,11 +101,28 @@ export function createOutside(options: OutsideOptions): Outside & { close(): Pro
     return readAnswer(method, await post(`${options.slackApiUrl}/${method}`, SLACK_SECRET, body, caller));
   }
 
+  /** A step that is repeated after a crash comes with the same key, so that the call is not made twice. */
+  const callHere: NonNullable<Outside['callTool']> = async ({ tool, method, args }, { workflow, runId, traceId, key }) => {
+    const tools = options.tools?.();
+    if (tools === undefined) throw new Error('the tools of this process are not there yet');
+    try {
+      const { result } = await tools.call(
+        { principal: `workflow:${workflow}`, workflow, runId, traceId: traceId?.replaceAll('-', '') },
+        // a person who has to approve has as long as the approval lasts
+        { tool, method, args, idempotencyKey: key, waitMs: Number.POSITIVE_INFINITY },
+      );
+      return result;
+    } catch (error) {
+      if (error instanceof ToolError && !error.retryable) throw new NonRetryableError(error.message, { code: error.code, cause: error });
+      throw error;
+    }
+  };
+
   return {
     postToSlack: (message, caller) => slack('chat.postMessage', slackBody(message, caller.key), caller),
     updateSlack: (message, caller) => slack('chat.update', slackBody(message, undefined), caller),
     ...(options.toolApiUrl === undefined
-      ? {}
+      ? { callTool: callHere }
       : {
           async callTool({ tool, method, args }, caller) {
             const url = `${options.toolApiUrl}/tools/${encodeURIComponent(tool)}/${encodeURIComponent(method)}`;

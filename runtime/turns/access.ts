@@ -2,8 +2,15 @@
  * What a thread's sandbox gets instead of keys: a lease of its own, bound to the address that its relay dials from, and
  * placeholders for the secrets that are granted to the thread.
  */
-import { createHash } from 'node:crypto';
-import { createLease, grantsOf, type Installation, publicPart, renewThreadLeases, revokeThreadLeases } from '@centaur/kernel/vault';
+import {
+  createLease,
+  grantsOf,
+  type Installation,
+  principalOfThread,
+  publicPart,
+  renewThreadLeases,
+  revokeThreadLeases,
+} from '@centaur/kernel/vault';
 
 export interface Access {
   readonly proxyUrl: string;
@@ -20,14 +27,6 @@ export interface AccessOptions {
 /** As long as a sandbox may live. */
 const LEASE_SECONDS = 86_400;
 
-/** Keys of threads are any text; names of principals are not. */
-export function principalOf(threadKey: string): string {
-  const plain = `thread:${threadKey}`;
-  return /^[\x21-\x7e]{1,200}$/.test(threadKey) && threadKey !== '*' && !threadKey.startsWith('sha256-')
-    ? plain
-    : `thread:sha256-${createHash('sha256').update(threadKey).digest('hex')}`;
-}
-
 /**
  * Ends what the thread had before: one sandbox, one lease.
  *
@@ -39,7 +38,7 @@ export async function openAccess(
   thread: { readonly threadKey: string; readonly traceId: string; readonly runId: string; readonly source: string | null },
   needed: string,
 ): Promise<Access> {
-  const principal = principalOf(thread.threadKey);
+  const principal = principalOfThread(thread.threadKey);
   await closeAccess(installation, thread.threadKey, 'the thread goes on in another process');
   const granted = await grantsOf(installation.store, principal);
   const lease = await createLease(installation, ACTOR, {
@@ -59,12 +58,17 @@ export async function openAccess(
 
 /** @param source of the sandbox that ends; another one of the thread keeps what it has */
 export async function closeAccess(installation: Installation, threadKey: string, reason: string, source?: string | null): Promise<void> {
-  await revokeThreadLeases(installation, ACTOR, { principal: principalOf(threadKey), threadKey, source: source ?? undefined, reason });
+  await revokeThreadLeases(installation, ACTOR, {
+    principal: principalOfThread(threadKey),
+    threadKey,
+    source: source ?? undefined,
+    reason,
+  });
 }
 
 /** False when its lease has ended: then the process needs another one. */
 export function keepAccess(installation: Installation, threadKey: string, source: string | null): Promise<boolean> {
-  const lease = { principal: principalOf(threadKey), threadKey, source: source ?? undefined };
+  const lease = { principal: principalOfThread(threadKey), threadKey, source: source ?? undefined };
   return renewThreadLeases(installation, ACTOR, lease, LEASE_SECONDS);
 }
 

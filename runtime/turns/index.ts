@@ -16,6 +16,7 @@ import type { Deadlines } from './turn.ts';
 import { turnWorkflow } from './workflow.ts';
 
 export { type ShapeOptions, sandboxShape } from './place.ts';
+export { type AgentResources, type AvailableTool, describePrompt } from './prompt.ts';
 export { DEFAULT_SETTINGS, type HarnessSetting } from './settings.ts';
 export { standIn, TURN_WORKFLOW, withBuiltIn } from './workflow.ts';
 

@@ -21,9 +21,8 @@ import {
   withdrawApprovals,
 } from '@centaur/kernel/policy';
 import { canonicalJson, isTransient, type StoreLogEntry } from '@centaur/kernel/store';
-import type { Installation } from '@centaur/kernel/vault';
+import { type Installation, principalOfThread } from '@centaur/kernel/vault';
 import type { ApprovalAnswer } from '../harness/index.ts';
-import { principalOf } from './access.ts';
 
 export interface PermissionRequest {
   readonly threadKey: string;
@@ -172,7 +171,7 @@ function toQuestion({ threadKey, executionId, runId, harness, id, tool, input }:
   return {
     asked: {
       kind: 'tool',
-      principal: principalOf(threadKey),
+      principal: principalOfThread(threadKey),
       run: runId,
       thread: threadKey,
       tool: { name, risk: READING.has(tool) ? 'read' : WRITING.has(tool) ? 'write' : 'destructive' },

@@ -10,8 +10,11 @@ import type { Threads } from '@centaur/kernel/threads';
 import { type Harness, type HarnessKind, harnesses, type LaunchOptions, readDemoProgram, type TurnInput } from '../harness/index.ts';
 import type { Sandbox, SandboxBackend, SandboxLimits, SandboxProcess, SandboxSpec } from '../sandbox/types.ts';
 import { SandboxError } from '../sandbox/errors.ts';
+import { placeSkills, skillFolders, versionOfAll, withoutGrants } from '../skills/index.ts';
+import { toolFiles } from '../tools-in-sandbox/index.ts';
 import { closeAccess, keepAccess, openAccess } from './access.ts';
 import { type Conversation, createConversation } from './conversation.ts';
+import { type AgentResources, assemblePrompt, type AvailableTool } from './prompt.ts';
 import type { HarnessSetting } from './settings.ts';
 
 type Turn = Awaited<ReturnType<Threads['turns']['begin']>>;
@@ -27,7 +30,7 @@ export interface ShapeOptions {
   readonly harnessDir?: string;
 }
 
-export interface PlaceOptions extends ShapeOptions {
+export interface PlaceOptions extends ShapeOptions, AgentResources {
   readonly installation: Installation;
   readonly threads: Threads;
   readonly sandboxes: SandboxBackend;
@@ -63,6 +66,9 @@ export interface Places {
 /** Ports of the relays, inside. */
 const FIREWALL_PORT = 3128;
 const API_PORT = 3129;
+/** By a name of its own: not every program takes a port into account when it looks what is not for the proxy. */
+const API_HOST = 'relay.internal';
+const API_URL = `http://${API_HOST}:${API_PORT}`;
 const HARNESS_FOLDER = '/opt/harness';
 const SEARCH_PATH = [
   '/opt/centaur/bin',
@@ -74,6 +80,7 @@ const SEARCH_PATH = [
 ].join(':');
 /** As long as a sandbox may live. */
 const TOKEN_MS = 24 * 3_600_000;
+const COMMANDS_MS = 30_000;
 /** Threads whose conversation is remembered; any other is read anew. */
 const KEPT_MOST = 1000;
 
@@ -82,6 +89,8 @@ let demoProgram: string | undefined;
 
 export function createPlaces(options: PlaceOptions): Places {
   const { installation, threads, sandboxes, settings } = options;
+  // whoever cannot reach the API cannot call any
+  const resources: AgentResources = options.api === undefined ? { ...options, tools: async () => [] } : options;
   /** What this process has read of the journals, by thread, between turns. */
   const conversations = new Map<string, Conversation>();
 
@@ -91,12 +100,18 @@ export function createPlaces(options: PlaceOptions): Places {
     const kind = turn.harness as HarnessKind;
     const harness: Harness = harnesses[kind];
     const setting = settings[kind];
-    const model = turn.model ?? setting.model;
-    const effort = turn.effort as TurnInput['effort'] | null;
-    const persona = turn.prompt ?? undefined;
+    const model = turn.model ?? turn.persona?.model ?? setting.model;
+    const effort = (turn.effort ?? turn.persona?.effort ?? null) as TurnInput['effort'] | null;
+    // with an account of their own some can call what others cannot
+    const user = await threads.userOfTurn(turn.threadKey);
+    const { text: persona, tools, skills: chosen } = await assemblePrompt(turn, resources, user);
+    // where a harness asks, a skill does not say that it need not
+    const skills = setting.approvals === 'ask' ? chosen.map(withoutGrants) : chosen;
     // what a process is told when it starts: with something else it is another process
     const shape = createHash('sha256')
-      .update(JSON.stringify([kind, model, effort, persona, setting]))
+      .update(
+        JSON.stringify([kind, model, effort, persona, setting, tools.map(({ name, version }) => [name, version]), versionOfAll(skills)]),
+      )
       .digest('hex')
       .slice(0, 12);
     // before anything is ended or begun: whoever lost the turn stops here
@@ -161,6 +176,8 @@ export function createPlaces(options: PlaceOptions): Places {
       await sandbox.writeFile(caFile, access.caPem);
       const program = `${sandbox.home}/.centaur/demo.mjs`;
       if (kind === 'demo') await sandbox.writeFile(program, (demoProgram ??= readDemoProgram()));
+      const inside = toolFiles(`${sandbox.home}/.centaur`);
+      const api = apiSettings(turn.threadKey, sandbox.id);
       const launch: LaunchOptions = {
         program,
         home: sandbox.home,
@@ -176,8 +193,21 @@ export function createPlaces(options: PlaceOptions): Places {
         ...(effort === null ? {} : { effort }),
         ...(persona === undefined ? {} : { persona }),
         ...(resume === undefined ? {} : { resume }),
+        ...(tools.length === 0
+          ? {}
+          : {
+              tools: {
+                url: `${API_URL}/mcp`,
+                tokenVariable: 'CENTAUR_API_KEY',
+                program: inside.program,
+                extension: inside.extension,
+              },
+            }),
       };
       const spec = harness.launch.spec(launch);
+      if (tools.length > 0) await putTools(sandbox, inside, tools);
+      // one that was used before may have some that are gone
+      if (skills.length > 0 || hasFiles) await placeSkills(sandbox, skills, skillFolders(sandbox, harness.launch.skills.folder));
       for (const file of spec.files) await sandbox.writeFile(`${sandbox.home}/${file.path}`, file.content, { mode: file.mode });
       signal.throwIfAborted();
       const id = `${shape}-${resume === undefined ? 'n' : 'r'}${randomBytes(4).toString('hex')}`;
@@ -188,13 +218,14 @@ export function createPlaces(options: PlaceOptions): Places {
         argv: spec.argv,
         cwd: sandbox.workspace,
         env: {
-          PATH: SEARCH_PATH,
+          // a tool never takes the name of a program
+          PATH: `${SEARCH_PATH}:${inside.bin}`,
           LANG: 'C.UTF-8',
           TMPDIR: '/tmp',
           NODE_USE_ENV_PROXY: '1',
           ...access.placeholders,
           ...spec.env,
-          ...apiSettings(turn.threadKey, sandbox.id),
+          ...api,
         },
       });
       return { harness, sandbox, conversation: begin(process, sandbox, resume), stored: 0 };
@@ -229,11 +260,9 @@ export function createPlaces(options: PlaceOptions): Places {
   /** How whoever runs in the sandbox reads its own thread. */
   function apiSettings(threadKey: string, sandboxId: string): Record<string, string> {
     if (options.api === undefined) return {};
-    // by a name of its own: not every program takes a port into account when it looks what is not for the proxy
-    const host = 'relay.internal';
     const token = makeThreadToken(installation.macKey, { threadKey, sandboxId, expiresAt: Date.now() + TOKEN_MS });
     // not through the firewall, which is for what is outside
-    return { CENTAUR_API_URL: `http://${host}:${API_PORT}`, CENTAUR_API_KEY: token, NO_PROXY: host, no_proxy: host };
+    return { CENTAUR_API_URL: API_URL, CENTAUR_API_KEY: token, NO_PROXY: API_HOST, no_proxy: API_HOST };
   }
 
   function specFor(threadKey: string): SandboxSpec {
@@ -259,6 +288,15 @@ export function createPlaces(options: PlaceOptions): Places {
       await sandboxes.stop(parse(sandboxId).sandbox);
     },
   };
+}
+
+/** Programs of the sandbox may have the names of tools: it looks itself which are free. */
+async function putTools(sandbox: Sandbox, inside: ReturnType<typeof toolFiles>, tools: readonly AvailableTool[]): Promise<void> {
+  for (const { path, content } of inside.files) await sandbox.writeFile(path, content);
+  const argv = inside.makeCommands(tools.map(({ name }) => name));
+  const made = await sandbox.exec({ argv, env: { PATH: SEARCH_PATH }, timeoutMs: COMMANDS_MS, maxOutputBytes: 4096 });
+  if (made.code !== 0)
+    throw new SandboxError('SANDBOX_START_FAILED', `the commands of the tools could not be made: ${made.stderr.toString().trim()}`);
 }
 
 interface Found {

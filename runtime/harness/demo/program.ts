@@ -1,8 +1,9 @@
 /**
- * The demo harness: a small agent in one file, which plain Node runs inside a sandbox. It talks to a model over the
- * Messages API, has three tools, and writes the normalised events of a turn to its standard output, one JSON object a line.
+ * The demo harness: a small agent, which plain Node runs inside a sandbox, where it is one file. It talks to a model over the
+ * Messages API, has a few tools, and writes the normalised events of a turn to its standard output, one JSON object a line.
  *
- *   node program.ts [--model ID] [--effort low|medium|high|max] [--persona FILE] [--approvals ask|none] [--resume ID]
+ *   node program.ts [--model ID] [--effort low|medium|high|max] [--persona FILE] [--approvals ask|none] [--tools FILE]
+ *     [--resume ID]
  *
  * It reads commands from its standard input, one JSON object a line:
  *
@@ -13,20 +14,18 @@
  *
  * ANTHROPIC_BASE_URL and ANTHROPIC_API_KEY say where the model is; the key is a placeholder, which the firewall exchanges.
  * Node itself reads the proxy (NODE_USE_ENV_PROXY, HTTPS_PROXY) and its certificate (NODE_EXTRA_CA_CERTS). The session is
- * saved at the end of each turn, in a file that another sandbox can go on with.
+ * saved at the end of each turn, in a file that another sandbox can go on with. FILE is the program of `tools-in-sandbox`: with it,
+ * the platform's tools are among those of the model, and the platform decides about their calls.
  */
-import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { open, mkdir, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
-import type { Duplex, Readable } from 'node:stream';
+import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import type { ContentBlock, ErrorClass, HarnessEvent, TurnStatus, Usage } from '../events.ts';
+import { emit, isObject, type JsonObject, objectOf, platformTools, stringOf, type ToolOutcome, TOOLS, type ToolSpec } from './tools.ts';
+import type { ContentBlock, ErrorClass, TurnStatus, Usage } from '../events.ts';
 
-type JsonObject = { readonly [key: string]: unknown };
 type Effort = 'low' | 'medium' | 'high' | 'max';
 
 /** A block as the API has it: with what must be sent back and is no event, such as the signature of a thought. */
@@ -41,12 +40,6 @@ interface ToolUse extends ApiBlock {
   readonly id: string;
   readonly name: string;
   readonly input: JsonObject;
-}
-
-interface ToolOutcome {
-  readonly text: string;
-  readonly is_error: boolean;
-  readonly exit_code?: number;
 }
 
 interface RunningTurn {
@@ -74,12 +67,6 @@ const SILENCE_MS = 120_000;
 const MOST_CALLS = 200;
 const MOST_TOKENS = 8192;
 const THINKING: Readonly<Record<Effort, number>> = { low: 0, medium: 4096, high: 16_384, max: 31_999 };
-/** Characters of a tool's output that the model gets, and that are streamed. */
-const BIGGEST_OUTPUT = 64 * 1024;
-const BIGGEST_STREAM = 256 * 1024;
-const BIGGEST_FILE = 1024 * 1024;
-const TOOL_TIMEOUT_S = 120;
-const LONGEST_TOOL_TIMEOUT_S = 600;
 const LONGEST_COMMAND = 64 * 1024 * 1024;
 const NO_USAGE: Usage = { input: 0, output: 0, cache_read: 0, cache_write: 0 };
 
@@ -89,6 +76,7 @@ const { values: options } = parseArgs({
     effort: { type: 'string' },
     persona: { type: 'string' },
     approvals: { type: 'string', default: 'none' },
+    tools: { type: 'string' },
     resume: { type: 'string' },
     version: { type: 'boolean', default: false },
   },
@@ -102,6 +90,8 @@ let late: ApiBlock[] = [];
 let approvalsAsked = 0;
 let inputEnded = false;
 let exitCode = 0;
+/** To the model; with those of the platform when the first turn has begun. */
+let offered: readonly ToolSpec[] | undefined;
 
 if (options.version) console.log(VERSION);
 else start();
@@ -132,10 +122,6 @@ function start(): void {
 
 function exitIfDone(): void {
   if (inputEnded && turn === undefined) process.exit(exitCode);
-}
-
-function emit(event: HarnessEvent): void {
-  process.stdout.write(`${JSON.stringify(event)}\n`);
 }
 
 function onCommand(line: string): void {
@@ -171,6 +157,7 @@ async function runTurn(content: readonly ApiBlock[], about: JsonObject): Promise
   session.messages.push({ role: 'user', content: [...late.splice(0), ...content] });
   emit({ type: 'turn.started' });
   try {
+    offered ??= [...TOOLS, ...(await platformTools(options.tools))];
     const answer = await converse(running);
     finish(running, 'completed', answer);
   } catch (error) {
@@ -269,7 +256,7 @@ async function request({ model, effort, abort }: RunningTurn, onEvent: (event: J
     max_tokens: MOST_TOKENS + budget_tokens,
     ...(budget_tokens === 0 ? {} : { thinking: { type: 'enabled', budget_tokens } }),
     system: systemPrompt(),
-    tools: TOOLS.map(({ name, description, input_schema }) => ({ name, description, input_schema })),
+    tools: (offered ?? TOOLS).map(({ name, description, input_schema }) => ({ name, description, input_schema })),
     messages: session.messages,
   };
   const silence = new AbortController();
@@ -452,48 +439,14 @@ function readEffort(value: unknown): Effort | undefined {
 
 // The tools
 
-interface ToolSpec {
-  readonly name: string;
-  readonly description: string;
-  readonly input_schema: JsonObject;
-  run(input: JsonObject, id: string, signal: AbortSignal): Promise<ToolOutcome>;
-}
-
-const [TEXT, INTEGER] = [{ type: 'string' }, { type: 'integer' }];
-
-const TOOLS: readonly ToolSpec[] = [
-  {
-    name: 'bash',
-    description: 'Runs a command in bash. What it leaves running in the background ends with it.',
-    input_schema: schema({ command: TEXT }, { timeout_seconds: INTEGER }),
-    run: runBash,
-  },
-  {
-    name: 'read',
-    description: 'Reads a text file: all of it, or `limit` lines from line `offset` (the first is 1).',
-    input_schema: schema({ path: TEXT }, { offset: INTEGER, limit: INTEGER }),
-    run: readTool,
-  },
-  {
-    name: 'write',
-    description: 'Writes a file, and the folders that it needs. What was in the file is replaced.',
-    input_schema: schema({ path: TEXT, content: TEXT }),
-    run: writeTool,
-  },
-];
-
-function schema(required: JsonObject, optional: JsonObject = {}): JsonObject {
-  return { type: 'object', properties: { ...required, ...optional }, required: Object.keys(required) };
-}
-
 const INTERRUPTED: ToolOutcome = { text: 'interrupted', is_error: true };
 
 async function runTool({ id, name, input }: ToolUse, signal: AbortSignal): Promise<ToolOutcome> {
-  const tool = TOOLS.find((each) => each.name === name);
+  const tool = offered?.find((each) => each.name === name);
   if (tool === undefined) return { text: `There is no tool ${name}.`, is_error: true };
   if (UNREADABLE in input) return { text: 'The input of this call is not JSON.', is_error: true };
   try {
-    const allowed = options.approvals === 'ask' && name !== 'read' ? await askApproval(id, tool, input, signal) : input;
+    const allowed = options.approvals === 'ask' && tool.asks ? await askApproval(id, tool, input, signal) : input;
     return typeof allowed === 'string' ? { text: allowed, is_error: true } : await tool.run(allowed, id, signal);
   } catch (error) {
     return signal.aborted ? INTERRUPTED : { text: (error as Error).message, is_error: true };
@@ -523,101 +476,6 @@ async function askApproval(tool_use_id: string, tool: ToolSpec, input: JsonObjec
   }
 }
 
-/**
- * The command has a group of processes of its own, and in it a process that waits for the other end of descriptor 3 to
- * close: when the command is done, when it is interrupted, and also when this program is killed. Then the group dies, and
- * nothing that the command started outlives it.
- */
-const BASH = `{ read -r _ <&3; kill -KILL 0; } >/dev/null 2>&1 </dev/null & exec 3<&-; eval "$1"`;
-
-function runBash(input: JsonObject, id: string, signal: AbortSignal): Promise<ToolOutcome> {
-  const seconds = typeof input.timeout_seconds === 'number' ? Math.min(input.timeout_seconds, LONGEST_TOOL_TIMEOUT_S) : TOOL_TIMEOUT_S;
-  const output = createOutput();
-  const { promise, resolve: settle, reject } = Promise.withResolvers<ToolOutcome>();
-  const child = spawn('bash', ['-c', BASH, 'bash', stringOf(input.command)], { detached: true, stdio: ['ignore', 'pipe', 'pipe', 'pipe'] });
-  let why: string | undefined;
-  let streamed = 0;
-
-  const [, stdout, stderr, lifeline] = child.stdio as unknown as [null, Readable, Readable, Duplex];
-  const endGroup = (): void => void lifeline.destroy();
-  const kill = (reason: string): void => {
-    why = reason;
-    endGroup();
-    try {
-      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
-    } catch {
-      // it has ended by itself
-    }
-  };
-  const onAbort = (): void => kill('interrupted');
-  const timer = setTimeout(() => kill(`ended after ${seconds} s`), seconds * 1000);
-  signal.addEventListener('abort', onAbort, { once: true });
-
-  const onText = (text: string): void => {
-    output.push(text);
-    if (streamed > BIGGEST_STREAM) return;
-    streamed += text.length;
-    emit({ type: 'tool_output.delta', id, text: streamed > BIGGEST_STREAM ? '\n[the rest is not streamed]\n' : text });
-  };
-  for (const stream of [stdout, stderr]) stream.setEncoding('utf8').on('data', onText);
-  lifeline.on('error', () => {});
-  child.on('exit', endGroup);
-  child.on('error', reject);
-  child.on('close', (code, ended) => {
-    clearTimeout(timer);
-    signal.removeEventListener('abort', onAbort);
-    const end = why ?? (ended === null ? (code === 0 ? undefined : `exit code ${code}`) : `killed by ${ended}`);
-    const text = [output.read(), ...(end === undefined ? [] : [`[${end}]`])].filter((part) => part !== '').join('\n');
-    settle({ text, is_error: end !== undefined, ...(code === null || why !== undefined ? {} : { exit_code: code }) });
-  });
-  return promise;
-}
-
-/** Two thirds of what the model gets are from the beginning of an output, one is from its end. */
-function createOutput() {
-  const headLength = Math.floor((BIGGEST_OUTPUT * 2) / 3);
-  const tailLength = BIGGEST_OUTPUT - headLength;
-  let head = '';
-  let tail = '';
-  let dropped = 0;
-  return {
-    push(text: string): void {
-      const room = headLength - head.length;
-      head += text.slice(0, room);
-      tail += text.slice(room);
-      if (tail.length <= tailLength * 2) return;
-      dropped += tail.length - tailLength;
-      tail = tail.slice(-tailLength);
-    },
-    read(): string {
-      const over = Math.max(0, tail.length - tailLength);
-      const end = tail.slice(over);
-      const missing = dropped + over;
-      return `${head}${missing === 0 ? '' : `\n[… ${missing} characters left out …]\n`}${end}`.trimEnd();
-    },
-  };
-}
-
-async function readTool(input: JsonObject): Promise<ToolOutcome> {
-  await using file = await open(resolve(stringOf(input.path)));
-  if (!(await file.stat()).isFile()) return { text: `${stringOf(input.path)} is not a file.`, is_error: true };
-  const { buffer, bytesRead } = await file.read(Buffer.alloc(BIGGEST_FILE), 0, BIGGEST_FILE, 0);
-  const whole = buffer.toString('utf8', 0, bytesRead);
-  const first = typeof input.offset === 'number' ? Math.max(1, input.offset) : 1;
-  const last = typeof input.limit === 'number' ? first - 1 + input.limit : undefined;
-  const output = createOutput();
-  const lines = whole.split('\n').slice(first - 1, last);
-  output.push(lines.join('\n'));
-  return { text: output.read(), is_error: false };
-}
-
-async function writeTool(input: JsonObject): Promise<ToolOutcome> {
-  const path = resolve(stringOf(input.path));
-  await mkdir(dirname(path), { recursive: true });
-  await writeFile(path, stringOf(input.content));
-  return { text: `Wrote ${Buffer.byteLength(stringOf(input.content))} bytes to ${path}.`, is_error: false };
-}
-
 // The session
 
 function sessionPath(id: string): string {
@@ -628,7 +486,7 @@ function sessionPath(id: string): string {
 /** Replaced as a whole: whoever packs the home never finds half of it. */
 function saveSession(): void {
   const path = sessionPath(session.id);
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  mkdirSync(join(path, '..'), { recursive: true, mode: 0o700 });
   writeFileSync(`${path}.new`, JSON.stringify({ version: 1, ...session }), { mode: 0o600 });
   renameSync(`${path}.new`, path);
 }
@@ -682,16 +540,4 @@ function parseObject(text: string): JsonObject | undefined {
   } catch {
     return undefined;
   }
-}
-
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function objectOf(value: unknown): JsonObject {
-  return isObject(value) ? value : {};
-}
-
-function stringOf(value: unknown): string {
-  return typeof value === 'string' ? value : '';
 }

@@ -1,6 +1,6 @@
 /**
  * Recorded sessions of real CLIs, played to a codec: what went to standard input becomes a call, what came from standard
- * output a line. Recorded 2026-11-20 and -21 with Claude Code 2.1.329, Codex 0.169.0 and pi 0.73.1; deltas are thinned,
+ * output a line. Recorded 2026-11-20 to -22 with Claude Code 2.1.329, Codex 0.169.0 and pi 0.73.1; deltas are thinned,
  * bulky keys are left out. Those named `live-` were recorded through our codecs (test/harnesses/run.ts --record) and hold
  * the codec's own calls.
  */

@@ -14,12 +14,20 @@ test('a process whose lease ended is not the one that would be started now, thou
   await putSecret(installation, 'test', 'A_KEY', { value: 'a-value-that-is-long', hosts: ['api.example.com'] });
   const grant = await addGrant(installation, 'test', 'workflow:one', 'A_KEY');
   const lease = await createLease(installation, 'test', { principal: 'workflow:one', secrets: ['A_KEY'], ttlSeconds: 60 });
-  const access: HostAccess = { leaseId: lease.leaseId, token: lease.token, env: {}, caPem: '', secrets: ['A_KEY'] };
-  assert.equal(await isCurrent(installation, 'one', access), true);
+  const access: HostAccess = {
+    leaseId: lease.leaseId,
+    token: lease.token,
+    env: {},
+    caPem: '',
+    secrets: ['A_KEY'],
+    placeholders: {},
+    databases: [],
+  };
+  assert.equal(await isCurrent(installation, access, ['A_KEY']), true);
   await removeGrant(installation, 'test', grant.grant_id);
-  assert.equal(await isCurrent(installation, 'one', access), false);
+  assert.equal(await isCurrent(installation, access, []), false);
   await addGrant(installation, 'test', 'workflow:one', 'A_KEY');
-  assert.equal(await isCurrent(installation, 'one', access), false, 'the lease went with the grant, and did not come back');
+  assert.equal(await isCurrent(installation, access, ['A_KEY']), false, 'the lease went with the grant, and did not come back');
   await installation.close();
   await store.close();
 });

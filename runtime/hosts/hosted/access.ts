@@ -1,4 +1,4 @@
-/** What a workflow's process gets instead of keys: a lease of its own, and placeholders for the secrets that are granted to it. */
+/** What a process of a workflow or a tool gets instead of keys: a lease of its own, and placeholders for its secrets. */
 import { createLease, grantsOf, type Installation, publicPart, revokeLease } from '@centaur/kernel/vault';
 
 export interface HostAccess {
@@ -8,42 +8,75 @@ export interface HostAccess {
   readonly token: string;
   /** Names of the secrets that it was given. */
   readonly secrets: readonly string[];
+  readonly placeholders: Readonly<Record<string, string>>;
+  /** Those of the secrets that are databases. */
+  readonly databases: readonly string[];
+}
+
+/** What a process may use. */
+export interface Rights {
+  /** As grants name it. */
+  readonly principal: string;
+  /** A user, whose grants count besides. */
+  readonly onBehalfOf?: string;
+  /** Of which it gets placeholders, as things are now. */
+  secrets(installation: Installation): Promise<readonly string[]>;
+  /** Variables in which it gets placeholders, by the secret, where that is not the secret's own name. */
+  readonly variables?: ReadonlyMap<string, string>;
+  /** The hosts that its lease reaches, and no other. Undefined: what policy and bindings allow. */
+  readonly egress?: readonly {
+    readonly host: string;
+    readonly methods: readonly string[];
+    readonly paths: readonly string[];
+  }[];
 }
 
 /** A process is replaced before. */
 const LEASE_SECONDS = 86_400;
-const ACTOR = 'system:workflows';
 
 /** As grants name it. */
 export function principalOfWorkflow(name: string): string {
   return `workflow:${name}`;
 }
 
+/** All that is granted to it. */
+export function rightsOfWorkflow(name: string): Rights {
+  const principal = principalOfWorkflow(name);
+  return { principal, secrets: ({ store }) => grantsOf(store, principal) };
+}
+
 /** Undefined when no firewall has been started yet: then the process has no network at all. */
 export async function openHostAccess(
   installation: Installation,
-  workflow: string,
+  actor: string,
+  { principal, onBehalfOf, secrets: secretsNow, variables, egress }: Rights,
   { source, relayPort }: { readonly source: string | null; readonly relayPort: number },
 ): Promise<HostAccess | undefined> {
   const caPem = await publicPart(installation.store, 'firewall.ca');
   if (caPem === undefined) return undefined;
-  const principal = principalOfWorkflow(workflow);
-  const secrets = await grantsOf(installation.store, principal);
-  const lease = await createLease(installation, ACTOR, {
+  const secrets = await secretsNow(installation);
+  const lease = await createLease(installation, actor, {
     principal,
+    ...(onBehalfOf === undefined ? {} : { onBehalfOf }),
     secrets,
     ttlSeconds: LEASE_SECONDS,
     kind: 'run',
+    ...(egress === undefined ? {} : { egress }),
     ...(source === null ? {} : { source }),
   });
   const proxy = `http://lease:${lease.token}@127.0.0.1:${relayPort}`;
+  const placeholders = Object.fromEntries(
+    Object.entries(lease.placeholders).map(([name, placeholder]) => [variables?.get(name) ?? name, placeholder]),
+  );
   const names = ['HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy'];
   return {
     leaseId: lease.leaseId,
     token: lease.token,
     caPem,
     secrets,
-    env: { ...lease.placeholders, ...Object.fromEntries(names.map((name) => [name, proxy])), NODE_USE_ENV_PROXY: '1' },
+    placeholders: lease.placeholders,
+    databases: lease.databases,
+    env: { ...placeholders, ...Object.fromEntries(names.map((name) => [name, proxy])), NODE_USE_ENV_PROXY: '1' },
   };
 }
 
@@ -53,17 +86,24 @@ export async function namesOnly(installation: Installation, workflow: string): P
   return Object.fromEntries(secrets.map((name) => [name, 'not-while-it-is-asked']));
 }
 
-/** Whether another process of it would get the same, and what this one has still counts: a grant that went and came back ended its lease. */
-export async function isCurrent(installation: Installation, workflow: string, access: HostAccess): Promise<boolean> {
-  const now = await grantsOf(installation.store, principalOfWorkflow(workflow));
+/** Before the first one was started, processes have no network. */
+export async function isFirewallThere({ store }: Installation): Promise<boolean> {
+  return (await publicPart(store, 'firewall.ca')) !== undefined;
+}
+
+/**
+ * Whether another process would get the same, and what this one has still counts: a grant that went and came back ended its lease.
+ *
+ * @param now names of the secrets that another would get
+ */
+export async function isCurrent({ store }: Installation, access: HostAccess, now: readonly string[]): Promise<boolean> {
   if (JSON.stringify([...now].sort()) !== JSON.stringify([...access.secrets].sort())) return false;
-  const { rowCount } = await installation.store.query(
-    'select 1 from leases where lease_id = $1 and revoked_at is null and expires_at > now()',
-    [access.leaseId],
-  );
+  const { rowCount } = await store.query('select 1 from leases where lease_id = $1 and revoked_at is null and expires_at > now()', [
+    access.leaseId,
+  ]);
   return rowCount === 1;
 }
 
-export async function closeHostAccess(installation: Installation, { leaseId }: HostAccess): Promise<void> {
-  await revokeLease(installation, ACTOR, leaseId, 'its process has ended');
+export async function closeHostAccess(installation: Installation, actor: string, { leaseId }: HostAccess): Promise<void> {
+  await revokeLease(installation, actor, leaseId, 'its process has ended');
 }

@@ -189,6 +189,12 @@ export function serveRun(
         case 'ctx.patch':
           ctx.patched(text(message.id, 'id'));
           return;
+        case 'tool.discovery':
+        case 'tool.progress':
+        case 'tool.attach':
+        case 'tool.log':
+        case 'tool.result':
+          throw new Error(`a workflow's host sends no ${message.type}`);
         default:
           call(message);
       }

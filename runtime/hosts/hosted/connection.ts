@@ -38,6 +38,8 @@ export interface ConnectionOptions {
   readonly pingMs?: number;
   /** A host that says nothing for so long after a ping is ended. */
   readonly silenceMs?: number;
+  /** Bytes of one message. Default 4 MiB. */
+  readonly lineMost?: number;
   /** The line has ended, by whichever side. */
   onClose(reason: Error): void;
   onWarning(text: string): void;
@@ -74,16 +76,20 @@ export function createConnection(options: ConnectionOptions): Connection {
   let windowEnds = 0;
   let bytes = 0;
   let said = 0;
-  const lines = createLines((line) => {
-    said += 1;
-    if (closed !== undefined) return;
-    try {
-      read(line);
-    } catch (error) {
-      // whatever a host says ends at most the host
-      fail(`it sent what cannot be served: ${(error as Error).message}`);
-    }
-  }, fail);
+  const lines = createLines(
+    (line) => {
+      said += 1;
+      if (closed !== undefined) return;
+      try {
+        read(line);
+      } catch (error) {
+        // whatever a host says ends at most the host
+        fail(`it sent what cannot be served: ${(error as Error).message}`);
+      }
+    },
+    fail,
+    options.lineMost ?? LINE_MOST,
+  );
   output.on('data', (chunk: Buffer) => {
     heardAt = performance.now();
     askedAt = undefined;
@@ -240,7 +246,7 @@ export function createConnection(options: ConnectionOptions): Connection {
 }
 
 /** From chunks to lines, each read once. */
-function createLines(onLine: (line: string) => void, fail: (why: string) => void): (chunk: Buffer) => void {
+function createLines(onLine: (line: string) => void, fail: (why: string) => void, longest: number): (chunk: Buffer) => void {
   let parts: Buffer[] = [];
   let length = 0;
   return (chunk) => {
@@ -261,7 +267,7 @@ function createLines(onLine: (line: string) => void, fail: (why: string) => void
     if (from === chunk.length) return;
     parts.push(from === 0 ? chunk : chunk.subarray(from));
     length += chunk.length - from;
-    if (length > LINE_MOST) fail(`it wrote a line of more than ${LINE_MOST} bytes`);
+    if (length > longest) fail(`it wrote a line of more than ${longest} bytes`);
   };
 }
 

@@ -23,10 +23,10 @@ import { plainText } from './fields.ts';
 import { createKnown } from './known.ts';
 import type { HostProcess, HostProgram } from './launch.ts';
 import { type Metadata, MetadataError, onlyWorkflow, readMetadata } from './metadata.ts';
-import { createPool, type Pool } from './pool.ts';
+import { createPool, makeRoom, type Pool } from './pool.ts';
 import { copyProgram } from './program-copy.ts';
 import { createSlots } from './slots.ts';
-import { readTree, touchView, type View, viewsOf, writeView } from './view.ts';
+import { nearestDirectory, nearestModules, pruneViews, readTree, touchView, type View, viewsOf, writeView } from './view.ts';
 
 export { createWorkflowMetrics } from './metrics.ts';
 export { createWorkflowTransactions } from './transactions.ts';
@@ -40,6 +40,8 @@ export interface HostsLogEntry {
 export interface HostsOptions {
   /** Directories of workflow files; a workflow in a later one shadows one of the same name in an earlier one. */
   readonly dirs: readonly string[];
+  /** Those of them that need not be there; one that appears is taken up. */
+  readonly mayLack?: readonly string[];
   /** Of this installation; views, and what they are, are kept in it. */
   readonly stateDir: string;
   /** Where the code runs, as far as that may decide what it is: part of the key of what is kept. */
@@ -94,10 +96,10 @@ const LEASE_TOLD_MS = 1000;
 /** Processes that start at a time. */
 const STARTS_MOST = 4;
 const AGAIN_MS = 30_000;
-const VIEWS_KEPT_MS = 30 * 86_400_000;
 
 export async function createHosts(options: HostsOptions): Promise<Hosts> {
   const roots = [...new Set(options.dirs.map((dir) => path.resolve(dir)))];
+  const lacking = new Set((options.mayLack ?? []).map((dir) => path.resolve(dir)));
   const log = options.log ?? (() => {});
   const views = path.join(options.stateDir, 'views');
   fs.mkdirSync(views, { recursive: true });
@@ -159,7 +161,8 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
         }
       } catch (error) {
         const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
-        unreadable.push({ file: root, message: missing ? 'there is no such directory' : (error as Error).message });
+        if (!missing || !lacking.has(root))
+          unreadable.push({ file: root, message: missing ? 'there is no such directory' : (error as Error).message });
         directories.push(nearestDirectory(root));
       }
     }
@@ -234,6 +237,7 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
 
   function programOf(root: string, view: View): HostProgram {
     return {
+      kind: 'workflow',
       programs: program.folder,
       language: view.language,
       view: writeView(views, view),
@@ -250,7 +254,10 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
     const what = programOf(root, view);
     const pool = createPool({
       async launch(onClose) {
-        await makeRoom();
+        await makeRoom(
+          [...pools.values()].map(({ pool: each }) => each),
+          options.warmMost ?? WARM_MOST,
+        );
         const leave = await startSlots();
         try {
           touchView(what.view);
@@ -279,15 +286,6 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
       pools.delete(key);
       void pool.close();
     }
-  }
-
-  /** Who has rested longest makes room; what is at work stays. */
-  async function makeRoom(): Promise<void> {
-    const most = options.warmMost ?? WARM_MOST;
-    const all = [...pools.values()].map(({ pool }) => pool);
-    const resting = all.filter((pool) => pool.warm && !pool.busy).sort((a, b) => a.lastUsedAt - b.lastUsedAt);
-    const warm = all.filter((pool) => pool.warm).length;
-    for (const pool of resting.slice(0, Math.max(0, warm - most + 1))) await pool.trim();
   }
 
   function workflowOf({ hasInput, ...metadata }: Metadata, view: View, source: string, pool: Pool): LoadedWorkflow {
@@ -428,28 +426,4 @@ async function askAboutInput(
   if (Array.isArray(answer.warnings) && answer.warnings.length > 0)
     log({ level: 'warn', message: 'an input has what its workflow does not know', workflow: name, warnings: answer.warnings.slice(0, 20) });
   return { concurrencyKey: typeof answer.concurrency_key === 'string' ? answer.concurrency_key : null };
-}
-
-/** Views of code that nobody has run for long. */
-function pruneViews(folder: string): void {
-  const before = Date.now() - VIEWS_KEPT_MS;
-  for (const name of fs.readdirSync(folder)) {
-    const place = path.join(folder, name);
-    if (fs.statSync(place).mtimeMs < before) fs.rmSync(place, { recursive: true, force: true });
-  }
-}
-
-function nearestModules(root: string): string | undefined {
-  for (let at = root; ; at = path.dirname(at)) {
-    const place = path.join(at, 'node_modules');
-    if (fs.existsSync(place)) return fs.realpathSync(place);
-    if (path.dirname(at) === at) return undefined;
-  }
-}
-
-/** Where a missing directory would appear. */
-function nearestDirectory(missing: string): string {
-  let directory = path.dirname(missing);
-  while (!fs.existsSync(directory)) directory = path.dirname(directory);
-  return directory;
 }

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import type { HostWorkflow } from '../protocol/messages.ts';
+import { writeCache } from './cache-file.ts';
 import type { View } from './view.ts';
 
 export interface Known {
@@ -27,10 +28,8 @@ export function createKnown(folder: string, program: string): Known {
       }
     },
     set(view, told) {
-      const place = placeOf(view);
-      const draft = `${place}.${process.pid}`;
-      fs.writeFileSync(draft, JSON.stringify(told), { mode: 0o600 });
-      fs.renameSync(draft, place);
+      // without it, the next start asks again
+      writeCache(placeOf(view), JSON.stringify(told));
     },
   };
 }

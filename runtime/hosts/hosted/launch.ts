@@ -6,6 +6,7 @@ import net from 'node:net';
 import path from 'node:path';
 import type { Sandbox, SandboxBackend, SandboxLimits, SandboxProcess, SandboxSpec } from '../../sandbox/types.ts';
 import { type Connection, connectionOf, createConnection } from './connection.ts';
+import { TOOL_LINE_MOST } from '../protocol/messages.ts';
 import { STRIPPED } from './view.ts';
 
 export interface HostProcess {
@@ -17,23 +18,28 @@ export interface HostProcess {
 }
 
 export interface HostProgram {
+  readonly kind: 'workflow' | 'tool';
   /** Folder of the host programs: see `program-copy.ts`. */
   readonly programs: string;
   readonly language: 'node' | 'python';
   /** Folder of the view, on this machine. */
   readonly view: string;
-  /** The workflow's file in it. */
-  readonly file: string;
-  /** Nearest to the workflow's folder. */
+  /** The workflow's or the tool's file in it; undefined for a host that is asked about several. */
+  readonly file: string | undefined;
+  /** Folder in the view where its TypeScript is without types. Default: `.stripped`. */
+  readonly stripped?: string;
+  /** Nearest to the file's folder. */
   readonly nodeModules: string | undefined;
 }
 
 export interface LaunchOptions {
   readonly program: HostProgram;
-  /** Of the workflow, for people. */
+  /** Of the workflow or tool, for people. */
   readonly label: string;
   readonly python: string;
   readonly memoryMb: number;
+  /** What all of them get beside their rights: nothing secret. */
+  readonly env?: Readonly<Record<string, string>>;
   readonly log: (entry: { readonly level: 'info' | 'warn' | 'error'; readonly message: string; readonly [field: string]: unknown }) => void;
   onClose(reason: Error): void;
 }
@@ -71,7 +77,13 @@ export interface SandboxedOptions extends LaunchOptions {
 }
 
 /** As a sandbox sees them. */
-const INSIDE = { programs: '/opt/host', own: '/host', socket: '/host/socket', view: '/host/workflows', modules: '/node_modules' };
+const INSIDE = {
+  programs: '/opt/host',
+  own: '/host',
+  socket: '/host/socket',
+  view: { workflow: '/host/workflows', tool: '/host/tools' },
+  modules: '/node_modules',
+};
 /** A sandbox whose worker and whose machine's next worker are gone ends by itself. */
 const LIFETIME_SECONDS = 26 * 3600;
 const START_MS = 30_000;
@@ -79,15 +91,20 @@ const SAID_MOST = 4000;
 /** Lines of its errors that go to the log, a second. */
 const LINES_MOST = 50;
 
-function argvOf({ language }: HostProgram, programs: string, node: string, python: string, memoryMb: number): [string, ...string[]] {
-  const hosts = `${programs}/runtime/hosts`;
+const ENTRY = {
+  workflow: { node: 'program/main.js', python: 'python/workflow-host' },
+  tool: { node: 'program/tool-main.js', python: 'python/tool-host' },
+};
+
+function argvOf({ kind, language }: HostProgram, programs: string, node: string, python: string, memoryMb: number): [string, ...string[]] {
+  const entry = `${programs}/runtime/hosts/${ENTRY[kind][language]}`;
   return language === 'python'
-    ? [python, `${hosts}/python/workflow-host`]
-    : [node, `--max-old-space-size=${Math.max(64, Math.floor(memoryMb * 0.75))}`, '--no-warnings', `${hosts}/program/main.js`];
+    ? [python, entry]
+    : [node, `--max-old-space-size=${Math.max(64, Math.floor(memoryMb * 0.75))}`, '--no-warnings', entry];
 }
 
 export async function prepareHost({ backend, socketDir, programs, nodeModules, python, ...shape }: HostShape): Promise<EmptyHost> {
-  const id = `w-${randomBytes(8).toString('hex')}`;
+  const id = `h-${randomBytes(8).toString('hex')}`;
   const folder = path.join(socketDir, id.slice(2, 10));
   fs.mkdirSync(folder, { recursive: true, mode: 0o711 });
   fs.chmodSync(folder, 0o711);
@@ -123,7 +140,7 @@ export async function launchSandboxed(options: SandboxedOptions): Promise<HostPr
   const { sandbox } = host;
   try {
     if (program.language === 'python') compileHost(program.programs, options.python);
-    linkTree(program.view, path.join(host.folder, path.basename(INSIDE.view)));
+    linkTree(program.view, path.join(host.folder, path.basename(INSIDE.view[program.kind])));
     const { env, caPem } = await options.access(sandbox.source);
     const caFile = `${sandbox.home}/.centaur/ca.pem`;
     if (caPem !== undefined) await sandbox.writeFile(caFile, caPem);
@@ -132,7 +149,8 @@ export async function launchSandboxed(options: SandboxedOptions): Promise<HostPr
       argv: argvOf(program, INSIDE.programs, 'node', options.python, options.memoryMb),
       cwd: sandbox.workspace,
       env: {
-        ...common(INSIDE.view, program.file),
+        ...options.env,
+        ...common(program, INSIDE.view[program.kind]),
         PATH: '/opt/centaur/bin:/usr/local/bin:/usr/bin:/bin',
         HOME: sandbox.home,
         CENTAUR_HOST_SOCKET: INSIDE.socket,
@@ -150,8 +168,9 @@ export async function launchSandboxed(options: SandboxedOptions): Promise<HostPr
     ]);
     host.closeListener();
     const connection = connectionOf(socket, {
+      ...lineOf(program),
       onClose: options.onClose,
-      onWarning: (text) => options.log({ level: 'warn', message: 'a workflow host says', workflow: label, text }),
+      onWarning: (text) => options.log({ level: 'warn', message: `a ${program.kind} host says`, [program.kind]: label, text }),
     });
     // what its end was tells more than that the line was cut
     void words.ended.then((why) => connection.close(new Error(why)));
@@ -187,8 +206,8 @@ function linkTree(from: string, to: string): void {
 }
 
 /** Its two outputs are for people; its end is ours to know. */
-function readWords(process: SandboxProcess, { log, label }: LaunchOptions): { readonly ended: Promise<string> } {
-  const say = sayLines((text) => log({ level: 'info', message: text, workflow: label }));
+function readWords(process: SandboxProcess, { log, label, program }: LaunchOptions): { readonly ended: Promise<string> } {
+  const say = sayLines((text) => log({ level: 'info', message: text, [program.kind]: label }));
   let said = '';
   const read = async (): Promise<string> => {
     try {
@@ -222,7 +241,7 @@ function describeEnd({ code, signal, reason }: { code: number | null; signal: st
   return last === '' ? how : `${how}; the last it said: ${last}`;
 }
 
-export function launchPlain(options: LaunchOptions & { readonly env?: Readonly<Record<string, string>> }): Promise<HostProcess> {
+export function launchPlain(options: LaunchOptions): Promise<HostProcess> {
   const { program, label, log } = options;
   if (program.language === 'python') compileHost(program.programs, options.python);
   const home = fs.mkdtempSync(path.join(fs.realpathSync('/tmp'), 'centaur-host-'));
@@ -234,10 +253,10 @@ export function launchPlain(options: LaunchOptions & { readonly env?: Readonly<R
     cwd: home,
     detached: true,
     stdio: ['pipe', 'pipe', 'pipe'],
-    env: { ...common(program.view, program.file), PATH: process.env['PATH'] ?? '/usr/bin:/bin', HOME: home, ...options.env },
+    env: { ...options.env, ...common(program, program.view), PATH: process.env['PATH'] ?? '/usr/bin:/bin', HOME: home },
   });
   let said = '';
-  const say = sayLines((text) => log({ level: 'info', message: text, workflow: label }));
+  const say = sayLines((text) => log({ level: 'info', message: text, [program.kind]: label }));
   child.stderr.on('data', (data: Buffer) => {
     said = (said + data.toString()).slice(-SAID_MOST);
     say(data.toString());
@@ -245,8 +264,9 @@ export function launchPlain(options: LaunchOptions & { readonly env?: Readonly<R
   const connection = createConnection({
     input: child.stdin,
     output: child.stdout,
+    ...lineOf(program),
     onClose: options.onClose,
-    onWarning: (text) => log({ level: 'warn', message: 'a workflow host says', workflow: label, text }),
+    onWarning: (text) => log({ level: 'warn', message: `a ${program.kind} host says`, [program.kind]: label, text }),
   });
   const ended = new Promise<void>((resolve) => {
     child.once('error', (error) => {
@@ -276,15 +296,22 @@ export function launchPlain(options: LaunchOptions & { readonly env?: Readonly<R
   });
 }
 
-function common(dirs: string, file: string): Record<string, string> {
+/** What its program reads: see `program/main.ts` and `program/tool-main.ts`. */
+function common({ kind, file, stripped: place = STRIPPED }: HostProgram, view: string): Record<string, string> {
+  const stripped = path.posix.join(view, place);
   return {
-    WORKFLOW_DIRS: dirs,
-    WORKFLOW_FILE: path.posix.join(dirs, file),
-    WORKFLOW_STRIPPED: path.posix.join(dirs, STRIPPED),
+    ...(kind === 'workflow'
+      ? { WORKFLOW_DIRS: view, WORKFLOW_FILE: path.posix.join(view, file ?? ''), WORKFLOW_STRIPPED: stripped }
+      : { TOOL_ROOT: view, TOOL_FILE: file ?? '', TOOL_STRIPPED: stripped }),
     LANG: 'C.UTF-8',
     TMPDIR: '/tmp',
     PYTHONDONTWRITEBYTECODE: '1',
   };
+}
+
+/** Files go over a tool's line. */
+function lineOf({ kind }: HostProgram): { readonly lineMost?: number } {
+  return kind === 'tool' ? { lineMost: TOOL_LINE_MOST } : {};
 }
 
 /** Where programs look for the certificates that they trust. */

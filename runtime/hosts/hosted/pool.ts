@@ -1,6 +1,7 @@
 /**
- * The processes of one workflow version: one at a time takes new runs, warm until it has been idle for long. One that has served
- * for long, or whose rights have changed, is replaced: it keeps the runs that it has, and ends with the last of them.
+ * The processes of one version of a workflow or a tool: one at a time takes new runs, warm until it has been idle for long. One that
+ * has served for long, or whose rights have changed, is replaced: it keeps the runs that it has, and ends with the last of them. A
+ * call of a tool is a run here.
  */
 import type { Connection } from './connection.ts';
 import type { HostProcess } from './launch.ts';
@@ -23,7 +24,7 @@ export interface Pool {
    *
    * @param alone in a process that nobody else is in: for a run that may be what ends processes
    */
-  acquire(alone?: 'alone'): Promise<{ readonly connection: Connection; release(): void }>;
+  acquire(alone?: 'alone'): Promise<Acquired>;
   /** How long to wait before another try, after so many starts in a row that failed; 0 when the last one did not. */
   readonly delayMs: number;
   /** Those that run now. */
@@ -34,6 +35,13 @@ export interface Pool {
   /** Ends what is idle, now. */
   trim(): Promise<void>;
   close(): Promise<void>;
+}
+
+export interface Acquired {
+  readonly connection: Connection;
+  release(): void;
+  /** Its process takes no new runs: to be called before `release`. */
+  replace(): void;
 }
 
 interface Member {
@@ -88,7 +96,7 @@ export function createPool(options: PoolOptions): Pool {
     if (closed) {
       clearTimeout(oldest);
       await process.stop();
-      throw new Error('the workflow was removed');
+      throw new Error('it was removed');
     }
     // it may have ended between its start and here
     if (process.connection.closed !== undefined) {
@@ -112,7 +120,7 @@ export function createPool(options: PoolOptions): Pool {
   }
 
   /** Of a run that a process ended under more than once: so that it takes no other down with it. */
-  async function acquireAlone(): ReturnType<Pool['acquire']> {
+  async function acquireAlone(): Promise<Acquired> {
     const leave = await aloneSlots();
     try {
       const member = await startMember();
@@ -127,6 +135,7 @@ export function createPool(options: PoolOptions): Pool {
           retire(member);
           leave();
         },
+        replace() {},
       };
     } catch (error) {
       leave();
@@ -189,7 +198,7 @@ export function createPool(options: PoolOptions): Pool {
 
   return {
     async acquire(alone) {
-      if (closed) throw new Error('the workflow was removed');
+      if (closed) throw new Error('it was removed');
       if (alone !== undefined) return acquireAlone();
       clearTimeout(idle);
       const member = await pick();
@@ -203,6 +212,9 @@ export function createPool(options: PoolOptions): Pool {
           if (released) return;
           released = true;
           release(member);
+        },
+        replace() {
+          if (!released) retire(member);
         },
       };
     },
@@ -236,4 +248,11 @@ export function createPool(options: PoolOptions): Pool {
       await Promise.all(ending);
     },
   };
+}
+
+/** Before another process starts: of `most` that are warm, who has rested longest makes room; what is at work stays. */
+export async function makeRoom(pools: readonly Pool[], most: number): Promise<void> {
+  const resting = pools.filter((pool) => pool.warm && !pool.busy).sort((a, b) => a.lastUsedAt - b.lastUsedAt);
+  const warm = pools.filter((pool) => pool.warm).length;
+  for (const pool of resting.slice(0, Math.max(0, warm - most + 1))) await pool.trim();
 }

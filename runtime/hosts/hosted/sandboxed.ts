@@ -1,6 +1,6 @@
 /**
- * Processes of workflows in sandboxes of their own: what each may use (its principal's secrets, as placeholders, by the firewall
- * alone), and the ending of those whose worker is gone.
+ * Processes of workflows and tools in sandboxes of their own: what each may use (its principal's secrets, as placeholders, by the
+ * firewall alone), and the ending of those whose worker is gone.
  */
 import fs from 'node:fs';
 import { hostname } from 'node:os';
@@ -8,11 +8,20 @@ import path from 'node:path';
 import { type Installation, revokeLease } from '@centaur/kernel/vault';
 import { readProcess } from '../../sandbox/local/processes.ts';
 import type { SandboxBackend, SandboxLimits } from '../../sandbox/types.ts';
-import { closeHostAccess, type HostAccess, isCurrent, namesOnly, openHostAccess, principalOfWorkflow } from './access.ts';
+import {
+  closeHostAccess,
+  type HostAccess,
+  isCurrent,
+  isFirewallThere,
+  namesOnly,
+  openHostAccess,
+  type Rights,
+  rightsOfWorkflow,
+} from './access.ts';
 import { type HostProcess, type HostProgram, type LaunchOptions, launchSandboxed, prepareHost } from './launch.ts';
 import { createSpares } from './spares.ts';
 
-export interface SandboxedLauncherOptions {
+export interface SandboxesOptions {
   readonly backend: SandboxBackend;
   /** Undefined in a process that has no master key: its hosts have no secrets, and no network. */
   readonly installation: Installation | undefined;
@@ -23,7 +32,12 @@ export interface SandboxedLauncherOptions {
   readonly python: string;
   /** Short: sockets are in it. */
   readonly stateDir: string;
+  /** What all of them get: nothing secret. */
+  readonly env?: Readonly<Record<string, string>>;
   readonly log: LaunchOptions['log'];
+}
+
+export interface SandboxedLauncherOptions extends SandboxesOptions {
   /** What its process connects to as its own database; undefined when it has none. */
   database?(workflow: string, access: { readonly token: string; readonly address: string }): Promise<string | undefined>;
 }
@@ -39,35 +53,81 @@ interface Shape {
   readonly nodeModules: string | undefined;
   /** Without a network. */
   readonly ask: boolean;
+  /** Undefined: those of all. */
+  readonly limits: SandboxLimits | undefined;
+}
+
+/** Whose process it is. Without rights it has no lease and no network: for code that is only asked what it is. */
+export interface Occupant {
+  readonly name: string;
+  readonly rights: Rights | undefined;
+  /** Default: those of all. */
+  readonly limits?: SandboxLimits;
+  /** Beside what its rights give. */
+  env?(access: HostAccess | undefined): Promise<Readonly<Record<string, string>>>;
+}
+
+export interface Sandboxes {
+  launch(program: HostProgram, occupant: Occupant, onClose: (reason: Error) => void): Promise<HostProcess>;
+  /** Whether another process of it would get what its latest one got. */
+  isCurrent(name: string, rights: Rights): Promise<boolean>;
+  close(): Promise<void>;
 }
 
 /** Ports of the relays, inside. */
 const FIREWALL_PORT = 3128;
+export const POSTGRES_ADDRESS = '127.0.0.1:5432';
 const POSTGRES_PORT = 5432;
 const SWEEP_MS = 60_000;
-const ACTOR = 'system:workflows';
-const LABEL = 'workflow';
 const OWNER = 'worker';
 
+/** For workflows. */
 export function createSandboxedLauncher(options: SandboxedLauncherOptions): SandboxedLauncher {
+  const { installation } = options;
+  const sandboxes = createSandboxes('workflow', options);
+  return {
+    launch: (program, workflow, onClose, purpose) =>
+      sandboxes.launch(
+        program,
+        purpose === 'ask'
+          ? { name: workflow, rights: undefined, env: async () => (installation === undefined ? {} : namesOnly(installation, workflow)) }
+          : {
+              name: workflow,
+              rights: rightsOfWorkflow(workflow),
+              async env(access) {
+                if (access === undefined) return {};
+                const url = await options.database?.(workflow, { token: access.token, address: POSTGRES_ADDRESS });
+                return url === undefined ? {} : { DATABASE_URL: url };
+              },
+            },
+        onClose,
+      ),
+    isCurrent: (workflow) => sandboxes.isCurrent(workflow, rightsOfWorkflow(workflow)),
+    close: sandboxes.close,
+  };
+}
+
+/** @param kind of what runs in them; each kind needs a state folder of its own */
+export function createSandboxes(kind: HostProgram['kind'], options: SandboxesOptions): Sandboxes {
   const { backend, installation, log } = options;
+  const actor = `system:${kind}s`;
   const socketDir = path.join(options.stateDir, `s${process.pid}`);
   removeSockets(options.stateDir);
   fs.mkdirSync(socketDir, { recursive: true, mode: 0o711 });
   const owner = `${hostname()}:${process.pid}:${readProcess(process.pid)?.started ?? 0}`;
-  /** By workflow: what its latest process was given. */
+  /** By name: what its latest process was given. */
   const given = new Map<string, HostAccess>();
   const spares = createSpares({
     log,
-    prepare: ({ programs, nodeModules, ask }: Shape) =>
+    prepare: ({ programs, nodeModules, ask, limits = options.limits }: Shape) =>
       prepareHost({
         backend,
         socketDir,
         programs,
         nodeModules,
         python: options.python,
-        limits: options.limits,
-        labels: { [LABEL]: 'host', [OWNER]: owner },
+        limits,
+        labels: { [kind]: 'host', [OWNER]: owner },
         relays: ask
           ? []
           : [
@@ -76,40 +136,38 @@ export function createSandboxedLauncher(options: SandboxedLauncherOptions): Sand
             ],
       }),
     keyOf: (shape) => JSON.stringify(shape),
-    // asking is rare, and nobody waits for it
-    isKept: ({ ask }) => !ask,
+    // asking is rare, and nobody waits for it; what needs more than others is rare, too, and dear
+    isKept: ({ ask, limits }) => !ask && limits === undefined,
   });
   const timer = setInterval(() => void sweep(), SWEEP_MS);
   timer.unref();
   void sweep();
 
-  const launch: SandboxedLauncher['launch'] = async (program, workflow, onClose, purpose) => {
+  const launch: Sandboxes['launch'] = async (program, { name, rights, env, limits }, onClose) => {
     let access: HostAccess | undefined;
     const giveBack = async (): Promise<void> => {
       if (access === undefined || installation === undefined) return;
-      await closeHostAccess(installation, access).catch((error: Error) =>
-        log({ level: 'warn', message: 'a lease could not be ended; it ends by itself', workflow, error: error.message }),
+      await closeHostAccess(installation, actor, access).catch((error: Error) =>
+        log({ level: 'warn', message: 'a lease could not be ended; it ends by itself', [kind]: name, error: error.message }),
       );
     };
     try {
-      const shape = { programs: program.programs, nodeModules: program.nodeModules, ask: purpose === 'ask' };
+      const shape = { programs: program.programs, nodeModules: program.nodeModules, ask: rights === undefined, limits };
       const host = await launchSandboxed({
         program,
-        label: workflow,
+        label: name,
         python: options.python,
-        memoryMb: options.limits.memoryMb,
+        memoryMb: (limits ?? options.limits).memoryMb,
+        ...(options.env === undefined ? {} : { env: options.env }),
         log,
         onClose,
         host: await spares.take(shape),
         async access(source) {
-          if (installation === undefined) return { env: {}, caPem: undefined };
-          if (purpose === 'ask') return { env: await namesOnly(installation, workflow), caPem: undefined };
-          access = await openHostAccess(installation, workflow, { source, relayPort: FIREWALL_PORT });
-          if (access === undefined) return { env: {}, caPem: undefined };
-          given.set(workflow, access);
-          const { token, caPem } = access;
-          const url = await options.database?.(workflow, { token, address: `127.0.0.1:${POSTGRES_PORT}` });
-          return { env: { ...access.env, ...(url === undefined ? {} : { DATABASE_URL: url }) }, caPem };
+          if (installation !== undefined && rights !== undefined) {
+            access = await openHostAccess(installation, actor, rights, { source, relayPort: FIREWALL_PORT });
+            if (access !== undefined) given.set(name, access);
+          }
+          return { env: { ...access?.env, ...(await env?.(access)) }, caPem: access?.caPem };
         },
       });
       return {
@@ -129,11 +187,11 @@ export function createSandboxedLauncher(options: SandboxedLauncherOptions): Sand
   async function sweep(): Promise<void> {
     try {
       for (const { id, labels, source } of await backend.list()) {
-        const { [LABEL]: ours, [OWNER]: whose } = labels;
+        const { [kind]: ours, [OWNER]: whose } = labels;
         if (ours === undefined || whose === undefined || whose === owner || isRunning(whose)) continue;
         await backend.stop(id);
-        if (installation !== undefined && source !== null) await endLeases(installation, source);
-        log({ level: 'info', message: 'ended a sandbox for workflows whose worker is gone', sandbox: id });
+        if (installation !== undefined && source !== null) await endLeases(installation, actor, kind, source);
+        log({ level: 'info', message: `ended a sandbox for ${kind}s whose worker is gone`, sandbox: id });
       }
     } catch (error) {
       log({ level: 'warn', message: 'looking for sandboxes that nobody has failed; trying again', error: (error as Error).message });
@@ -142,9 +200,12 @@ export function createSandboxedLauncher(options: SandboxedLauncherOptions): Sand
 
   return {
     launch,
-    async isCurrent(workflow) {
-      const access = given.get(workflow);
-      return installation === undefined || access === undefined || isCurrent(installation, workflow, access);
+    async isCurrent(name, rights) {
+      if (installation === undefined) return true;
+      const access = given.get(name);
+      // it began before there was a firewall
+      if (access === undefined) return !(await isFirewallThere(installation));
+      return isCurrent(installation, access, await rights.secrets(installation));
     },
     async close() {
       clearInterval(timer);
@@ -171,10 +232,10 @@ function isRunning(owner: string): boolean {
 }
 
 /** An address is one sandbox's at a time. */
-async function endLeases(installation: Installation, source: string): Promise<void> {
+async function endLeases(installation: Installation, actor: string, kind: string, source: string): Promise<void> {
   const { rows } = await installation.store.query<{ lease_id: string }>(
     `select lease_id from leases where principal like $1 and source = $2::inet and revoked_at is null and expires_at > now()`,
-    [principalOfWorkflow('%'), source],
+    [`${kind}:%`, source],
   );
-  for (const { lease_id: leaseId } of rows) await revokeLease(installation, ACTOR, leaseId, 'its worker is gone');
+  for (const { lease_id: leaseId } of rows) await revokeLease(installation, actor, leaseId, 'its worker is gone');
 }

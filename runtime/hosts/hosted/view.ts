@@ -3,7 +3,7 @@
  * that it imports. The copy is named after its content, so a run ends with the code that it began with, whatever happens to the
  * folder; and what is in it is what the version tells.
  */
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { stripTypes } from './strip.ts';
@@ -35,7 +35,9 @@ export const STRIPPED = '.stripped';
 const FILES_MOST = 5000;
 const BYTES_MOST = 64 * 1024 * 1024;
 const SKIPPED_FOLDERS = new Set(['node_modules', '__pycache__']);
+const VIEWS_KEPT_MS = 30 * 86_400_000;
 const NODE = /\.(?:ts|mts|js|mjs)$/;
+const TYPED = /\.m?ts$/;
 const PYTHON = /\.py$/;
 const NO_WORKFLOW = /\.test\.|\.d\.m?ts$|(?:^|\/)test_[^/]*\.py$|(?:^|\/)conftest\.py$/;
 /** Code that is longer is somebody's data. */
@@ -52,6 +54,7 @@ export function readTree(root: string): Tree {
   const directories: string[] = [];
   const problems: { file: string; message: string }[] = [];
   const visited = new Set<string>();
+  // native: the one in JavaScript takes `link/..` for the folder that the link is in
   const realRoot = fs.realpathSync.native(root);
   let bytes = 0;
   const visit = (directory: string): void => {
@@ -60,13 +63,16 @@ export function readTree(root: string): Tree {
     if (visited.has(real)) return;
     visited.add(real);
     directories.push(directory);
-    for (const name of fs.readdirSync(directory).sort()) {
+    const inside = fs.readdirSync(directory, { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1));
+    for (const entry of inside) {
+      const { name } = entry;
       if (name.startsWith('.') || SKIPPED_FOLDERS.has(name)) continue;
       const full = path.join(directory, name);
       try {
         // links are followed within the folder: a ConfigMap of Kubernetes mounts each file as one. What is elsewhere may be the server's own
-        const real = fs.realpathSync.native(full);
-        if (!real.startsWith(realRoot + path.sep)) throw new Error(`it is a link to ${real}, outside of the folder: copy what it needs`);
+        const real = entry.isSymbolicLink() ? fs.realpathSync.native(full) : undefined;
+        if (real !== undefined && !real.startsWith(realRoot + path.sep))
+          throw new Error(`it is a link to ${real}, outside of the folder: copy what it needs`);
         const stat = fs.statSync(full);
         if (stat.isDirectory()) visit(full);
         else if (stat.isFile()) {
@@ -139,7 +145,7 @@ function pythonName(text: string, file: string): Said {
 }
 
 /** Every word on a line that imports. */
-function importedNames(text: string): ReadonlySet<string> {
+export function importedNames(text: string): ReadonlySet<string> {
   const words = new Set<string>();
   for (const line of text.split('\n'))
     if (/\b(?:from|import|require)\b/.test(line)) for (const word of line.split(/[^\w$-]+/)) words.add(word);
@@ -167,24 +173,56 @@ function visibleTo(
   return new Map([...all].filter(([each]) => seen.has(each)));
 }
 
-function keyOf(file: string, files: ReadonlyMap<string, Buffer>): string {
+export function keyOf(file: string, files: ReadonlyMap<string, Buffer>): string {
   const hash = createHash('sha256').update(`${file}\0`);
   for (const [name, data] of files) hash.update(`${name}\0${data.length}\0`).update(data);
   return hash.digest('hex').slice(0, 16);
 }
 
 /** Written once; sandboxes run as users of their own, so everybody who can get there may read it. */
-export function writeView(folder: string, { key, files }: View): string {
-  const place = path.join(folder, key);
-  if (fs.existsSync(place)) return place;
-  const draft = `${place}.${process.pid}.new`;
-  fs.rmSync(draft, { recursive: true, force: true });
-  makeFolder(draft);
+export function writeView(folder: string, { key, files }: Pick<View, 'key' | 'files'>): string {
+  return written(path.join(folder, key), (put) => {
+    for (const [name, data] of files) {
+      put(name, data);
+      const plain = TYPED.test(name) ? strip(data.toString()) : undefined;
+      if (plain !== undefined) put(path.join(STRIPPED, name), plain);
+    }
+  });
+}
+
+/** The same, with TypeScript that has no types any more in its own place: for a host that is told so. Undefined where a file does not parse. */
+export function withoutTypes(files: ReadonlyMap<string, Buffer>): ReadonlyMap<string, Buffer | string> | undefined {
+  const plain = new Map<string, Buffer | string>();
   for (const [name, data] of files) {
-    put(draft, name, data);
-    const plain = /\.m?ts$/.test(name) ? strip(data.toString()) : undefined;
-    if (plain !== undefined) put(path.join(draft, STRIPPED), name, plain);
+    const text = TYPED.test(name) ? strip(data.toString()) : data;
+    if (text === undefined) return undefined;
+    plain.set(name, text);
   }
+  return plain;
+}
+
+/** Files below a folder of this name, all of them or none. */
+export function writeFiles(place: string, files: ReadonlyMap<string, Buffer | string>): string {
+  return written(place, (put) => {
+    for (const [name, data] of files) put(name, data);
+  });
+}
+
+function written(place: string, write: (put: (name: string, data: Buffer | string) => void) => void): string {
+  if (fs.existsSync(place)) return place;
+  const draft = `${place}.${randomUUID()}.new`;
+  makeFolder(draft);
+  const made = new Set<string>();
+  // what is made already may be read by everybody, unless this process was told to make nothing so
+  const asMade = (process.umask() & 0o055) === 0;
+  write((name, data) => {
+    const target = path.join(draft, name);
+    const directory = path.dirname(target);
+    if (!made.has(directory)) fs.mkdirSync(directory, { recursive: true, mode: 0o755 });
+    made.add(directory);
+    fs.writeFileSync(target, data, { mode: 0o644 });
+    if (!asMade) openUp(draft, target);
+  });
   try {
     fs.renameSync(draft, place);
   } catch (error) {
@@ -210,14 +248,38 @@ function strip(source: string): string | undefined {
   }
 }
 
-function put(root: string, name: string, data: Buffer | string): void {
-  const target = path.join(root, name);
-  fs.mkdirSync(path.dirname(target), { recursive: true, mode: 0o755 });
-  fs.writeFileSync(target, data);
-  fs.chmodSync(target, 0o644);
+function openUp(root: string, file: string): void {
+  fs.chmodSync(file, 0o644);
+  for (let at = path.dirname(file); at.length > root.length; at = path.dirname(at)) fs.chmodSync(at, 0o755);
 }
 
 function makeFolder(place: string): void {
   fs.mkdirSync(place, { recursive: true });
   fs.chmodSync(place, 0o755);
+}
+
+/** Views of code that nobody has run for long. */
+export function pruneViews(folder: string): void {
+  const before = Date.now() - VIEWS_KEPT_MS;
+  for (const name of fs.readdirSync(folder)) {
+    const place = path.join(folder, name);
+    if ((fs.statSync(place, { throwIfNoEntry: false })?.mtimeMs ?? before) < before) fs.rmSync(place, { recursive: true, force: true });
+  }
+}
+
+/** Of the folder, or the nearest above it. A link to what is not called so may lead anywhere: it is passed over. */
+export function nearestModules(root: string): string | undefined {
+  for (let at = root; ; at = path.dirname(at)) {
+    const place = path.join(at, 'node_modules');
+    const real = fs.existsSync(place) ? fs.realpathSync.native(place) : undefined;
+    if (real !== undefined && path.basename(real) === 'node_modules') return real;
+    if (path.dirname(at) === at) return undefined;
+  }
+}
+
+/** Where a missing directory would appear. */
+export function nearestDirectory(missing: string): string {
+  let directory = path.dirname(missing);
+  while (!fs.existsSync(directory)) directory = path.dirname(directory);
+  return directory;
 }

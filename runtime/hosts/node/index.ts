@@ -32,6 +32,8 @@ export interface HostLogEntry {
 export interface NodeHostOptions {
   /** Directories of workflow files; a workflow in a later one shadows one of the same name in an earlier one. */
   readonly dirs: readonly string[];
+  /** Those of them that need not be there; one that appears is taken up. */
+  readonly mayLack?: readonly string[];
   /** Reload when a file changes. Default true. */
   readonly watch?: boolean;
   readonly log?: (entry: HostLogEntry) => void;
@@ -48,8 +50,9 @@ export interface NodeHost {
 }
 
 /** Loads everything once before it resolves; broken files are in `problems()`. */
-export async function createNodeHost({ dirs, watch = true, log = () => undefined }: NodeHostOptions): Promise<NodeHost> {
+export async function createNodeHost({ dirs, mayLack = [], watch = true, log = () => undefined }: NodeHostOptions): Promise<NodeHost> {
   const roots = [...new Set(dirs.map((dir) => path.resolve(dir)))];
+  const lacking = new Set(mayLack.map((dir) => path.resolve(dir)));
   const snapshots = createSnapshots(roots);
   const registry = createRegistry();
   let entries = new Map<string, Entry>();
@@ -78,8 +81,8 @@ export async function createNodeHost({ dirs, watch = true, log = () => undefined
     const snapshot = snapshots.open();
     for (const root of roots) {
       const discovered = tryDiscover(root);
-      if ('message' in discovered) {
-        unreadable.push(discovered);
+      if ('problem' in discovered) {
+        if (!discovered.missing || !lacking.has(root)) unreadable.push(discovered.problem);
         directories.push(nearestDirectory(root));
         continue;
       }
@@ -135,12 +138,12 @@ export async function createNodeHost({ dirs, watch = true, log = () => undefined
   };
 }
 
-function tryDiscover(root: string): Discovered | Problem {
+function tryDiscover(root: string): Discovered | { readonly problem: Problem; readonly missing: boolean } {
   try {
     return discover(root);
   } catch (error) {
     const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
-    return { file: root, message: missing ? 'there is no such directory' : (error as Error).message };
+    return { problem: { file: root, message: missing ? 'there is no such directory' : (error as Error).message }, missing };
   }
 }
 

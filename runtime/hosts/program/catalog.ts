@@ -1,5 +1,5 @@
 /** The workflows that the files of this host define, and what is wrong with the rest. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { discover } from '../node/discover.ts';
 import type { Problem } from '../node/locate.ts';
@@ -9,6 +9,7 @@ import { createSnapshots, type Snapshot, type Snapshots } from '../node/snapshot
 import { type Discovery, type HostProblem, type HostWorkflow, PROTOCOL } from '../protocol/messages.ts';
 import { type Definition, DefinitionError, readExports } from './definition.ts';
 import { toHostRetry } from './retry.ts';
+import { strippedIn } from './stripped.ts';
 import { toJson } from './values.ts';
 
 export interface Catalog {
@@ -137,16 +138,5 @@ function toProblem({ file, message, line, column, field }: Problem & { readonly 
     ...(line === undefined ? {} : { line }),
     ...(column === undefined ? {} : { column }),
     ...(field === undefined ? {} : { field }),
-  };
-}
-
-/** Whoever starts this may have stripped the types before: below a folder, at the same relative paths. */
-function strippedIn(folder: string | undefined, roots: readonly string[]): ((file: string) => string | undefined) | undefined {
-  if (folder === undefined || !existsSync(folder)) return undefined;
-  return (file) => {
-    const root = roots.find((each) => file.startsWith(each + path.sep));
-    if (root === undefined) return undefined;
-    const place = path.join(folder, path.relative(root, file));
-    return existsSync(place) ? readFileSync(place, 'utf8') : undefined;
   };
 }

@@ -70,7 +70,7 @@ export function createContext(run: Run): WorkflowContext {
       return waitForChild(run, `${name}.wait`, child.run_id, options.timeout);
     }) as WorkflowContext['runWorkflow'],
 
-    callTool(tool, method, args = {}, options = {}) {
+    callTool(tool: string, method: string, args: unknown = {}, options: { readonly name?: string } = {}) {
       toJson(args, `arguments of ${tool}.${method}`);
       return run.call('ctx.call_tool', { ...named(options), tool, method, args }, asIs);
     },

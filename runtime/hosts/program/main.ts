@@ -11,15 +11,13 @@
  * `context.ts` for what a handler gets, `steps.ts` for who runs a step's function when.
  */
 import * as modules from 'node:module';
-import { connect } from 'node:net';
-import type { Duplex, Readable, Writable } from 'node:stream';
 import { LINE_MOST } from '../protocol/messages.ts';
 import { loadCatalog } from './catalog.ts';
 import { createHost } from './host.ts';
 import { afterMicrotasks, createLineReader, createOutbox } from './lines.ts';
+import { isDeno, openTransport, printToStandardError } from './transport.ts';
 
-const { WORKFLOW_DIRS = '', WORKFLOW_FILE, CENTAUR_HOST_SOCKET } = process.env;
-const isDeno = 'Deno' in globalThis;
+const { WORKFLOW_DIRS = '', WORKFLOW_FILE } = process.env;
 
 const { input, output } = openTransport();
 printToStandardError();
@@ -42,18 +40,6 @@ for (const stream of [input, output]) stream.on('error', () => process.exit(1));
 
 // a host is ended without a word, and what was compiled would be lost for the next one; Deno keeps its own
 if (!isDeno) setTimeout(modules.flushCompileCache, 1000).unref();
-
-function openTransport(): { readonly input: Readable; readonly output: Writable } {
-  if (CENTAUR_HOST_SOCKET === undefined || CENTAUR_HOST_SOCKET === '') return { input: process.stdin, output: process.stdout };
-  const socket: Duplex = connect(CENTAUR_HOST_SOCKET);
-  return { input: socket, output: socket };
-}
-
-/** What handlers print must not come between the messages. */
-function printToStandardError(): void {
-  Object.defineProperty(process, 'stdout', { configurable: true, enumerable: true, get: () => process.stderr });
-  if (isDeno) Object.assign(console, { log: console.error, info: console.error, debug: console.error });
-}
 
 function leave(): void {
   output.write('', () => process.exit(0));

@@ -17,10 +17,11 @@ export class EngineError extends Error {
  * A value as JSON text.
  *
  * @param what names the value in errors, such as `step "fetch"`
+ * @param most bytes of it
  * @throws EngineError NOT_JSON or TOO_LARGE
  */
-export function toJson(value: unknown, what: string): string {
-  return jsonOf(value, what, EngineError);
+export function toJson(value: unknown, what: string, most?: number): string {
+  return jsonOf(value, what, EngineError, most);
 }
 
 /** Which call an error was thrown by: a retry of the run repeats that call. */

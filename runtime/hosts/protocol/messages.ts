@@ -1,8 +1,14 @@
-/** The messages between a worker and a workflow host; what they mean is in `docs/reference/host-protocol.md`. Types only. */
+/** The messages between a worker and a host of workflows or tools; what they mean is in `docs/reference/host-protocol.md`. Types and sizes only. */
 
 export const PROTOCOL = 1;
 /** Bytes of one line. */
 export const LINE_MOST = 16 * 1024 * 1024;
+/** Of a line between a tool's process and its runner, in either direction. */
+export const TOOL_LINE_MOST = 16 * 1024 * 1024;
+/** Of a result's JSON. */
+export const RESULT_BYTES_MOST = 8 * 1024 * 1024;
+/** Of a file beside a result. */
+export const ATTACHED_BYTES_MOST = 10 * 1024 * 1024;
 
 export interface HostWorkflow {
   readonly workflow_name: string;
@@ -102,7 +108,8 @@ export type ToHost =
       readonly live: boolean;
     }
   | { readonly type: 'host.lease'; readonly until: number | null }
-  | { readonly type: 'host.ping'; readonly id: string };
+  | { readonly type: 'host.ping'; readonly id: string }
+  | ToToolHost;
 
 export interface ResponseError {
   readonly name: 'StepError' | 'WaitTimeoutError' | 'ChildRunError' | 'RunCancelledError' | 'WorkflowError';
@@ -177,8 +184,69 @@ export type TransactionMessage =
   | CallOf<'ctx.tx.commit', { readonly tx: string; readonly value: unknown }>
   | CallOf<'ctx.tx.rollback', { readonly tx: string; readonly error: HostErrorInfo }>;
 
+/** What is told to a host of tools. */
+export type ToToolHost =
+  /** Paths of the tools' files, relative to the folder that the host sees: each is loaded and told about. */
+  | { readonly type: 'tool.discover'; readonly run_id: string; readonly files: readonly string[] }
+  | ToolCallMessage
+  | { readonly type: 'tool.cancel'; readonly run_id: string }
+  | {
+      readonly type: 'tool.attached';
+      readonly run_id: string;
+      readonly request_id: string;
+      readonly ok: true;
+      readonly file: { readonly attachment_id: string; readonly name: string; readonly mime_type: string; readonly size: number };
+    }
+  | { readonly type: 'tool.attached'; readonly run_id: string; readonly request_id: string; readonly ok: false; readonly message: string };
+
+export interface ToolCallMessage {
+  readonly type: 'tool.call';
+  readonly run_id: string;
+  readonly tool: string;
+  readonly method: string;
+  readonly args: Readonly<Record<string, unknown>>;
+  readonly context: {
+    readonly thread_key?: string;
+    readonly workflow_run_id?: string;
+    readonly trace_id?: string;
+    /** Opaque: the same for all calls of one caller. */
+    readonly caller: string;
+    readonly idempotency_key: string;
+    readonly timeout_ms: number;
+  };
+}
+
+/** A tool as its files declare it, not yet checked: the fields of the SDK's `ToolDefinition`, with JSON Schemas for schemas. */
+export interface HostTool {
+  /** The file that was asked about. */
+  readonly source_path: string;
+  readonly language: 'node' | 'python';
+  readonly declared: unknown;
+  /** Methods whose risk nobody has written down: it is what their names suggest. */
+  readonly guessed_risks?: readonly string[];
+}
+
+/** Some of what was asked: each file is in one answer, as a tool or as a problem. The last one is `done`. */
+export interface ToolDiscovery {
+  readonly type: 'tool.discovery';
+  readonly run_id: string;
+  readonly protocol: number;
+  readonly tools: readonly HostTool[];
+  readonly problems: readonly (HostProblem & { readonly asked: string })[];
+  readonly done: boolean;
+}
+
+export type FromToolHost =
+  | ToolDiscovery
+  | FromRun<'tool.progress', { readonly message: string; readonly done?: number; readonly total?: number }>
+  | CallOf<'tool.attach', { readonly name: string; readonly mime_type: string; readonly data: string }>
+  | FromRun<'tool.log', { readonly message: string; readonly fields?: Readonly<Record<string, unknown>> }>
+  | FromRun<'tool.result', { readonly ok: true; readonly value: unknown }>
+  | FromRun<'tool.result', { readonly ok: false; readonly code: string; readonly message: string; readonly retryable: boolean }>;
+
 export type FromHost =
   | Discovery
+  | FromToolHost
   | {
       readonly type: 'workflow.input';
       readonly run_id: string;
