@@ -20,6 +20,7 @@ export interface AgentOptions {
   readonly agentsMd?: string;
   readonly model?: string;
   readonly effort?: 'low' | 'medium' | 'high' | 'max';
+  /** Kept with the turn, as `metadata.user_id`. The turn is the run's: it is made with nobody's own accounts. */
   readonly userId?: string;
   /** Where the final answer is owed, beside this run: `{ platform: 'slack', channel: … }`. */
   readonly delivery?: Readonly<Record<string, unknown>>;

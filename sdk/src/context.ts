@@ -2,6 +2,7 @@
 import type { AgentOptions, AgentResult, RunAgentOptions, RunAgentsResult, StartedAgent } from './agents.ts';
 import type { Duration } from './duration.ts';
 import type { Jsonify } from './json.ts';
+import type { KnownTools, ToolArguments, ToolCall, ToolResult, UnlistedTool } from './known-tools.ts';
 import type { RunId } from './wire.ts';
 import type { PostToSlackOptions, SlackMessage, SlackPost } from './slack.ts';
 import type { WorkflowRef } from './workflow.ts';
@@ -129,8 +130,19 @@ export interface WorkflowContext<Step extends string = string> {
     options?: { readonly maxConcurrency?: number },
   ): Promise<RunAgentsResult>;
 
-  /** A tool's method, as a step. Its name is `tool_{tool}_{method}` unless another is given. */
-  callTool<Result = unknown>(tool: string, method: string, args?: unknown, options?: { readonly name?: Step }): Promise<Result>;
+  /** A tool's method, as a step. Its name is `tool_{tool}_{method}` unless another is given. Of a tool in `KnownTools`: with its types. */
+  callTool<Tool extends keyof KnownTools & string, Method extends keyof KnownTools[Tool] & string>(
+    tool: Tool,
+    method: Method,
+    ...call: ToolCall<ToolArguments<Tool, Method>, { readonly name?: Step }>
+  ): Promise<ToolResult<Tool, Method>>;
+  /** Of any other tool; and, for whoever says what comes back (`callTool<Result>`), of any. Nothing is checked then. */
+  callTool<Result = unknown, Tool extends string = string>(
+    tool: UnlistedTool<Tool>,
+    method: string,
+    args?: unknown,
+    options?: { readonly name?: Step },
+  ): Promise<Result>;
   /** Posts once: repeats after a crash have the same client message id. The step is `post_slack_{channel}` unless named. */
   postToSlack(channel: string, text: string, options?: PostToSlackOptions & { readonly name?: Step }): Promise<SlackPost>;
   updateSlack(message: SlackMessage, options?: { readonly name?: Step }): Promise<SlackPost>;

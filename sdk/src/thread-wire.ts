@@ -20,6 +20,8 @@ export interface Assignment {
   readonly harness: string;
   readonly engine: string | null;
   readonly persona_id: string | null;
+  /** Of the persona's file, as it was when the thread was given it; in hex. */
+  readonly persona_sha256: string | null;
   readonly prompt_ref: string;
   readonly effective_agents_md_sha256: string | null;
   readonly state: 'active' | 'released';
@@ -113,6 +115,8 @@ export interface ThreadView {
   readonly harness: string | null;
   readonly assignment_generation: number | null;
   readonly persona_id: string | null;
+  /** Of its file, as it was when the thread was given it; in hex. */
+  readonly persona_sha256: string | null;
   readonly last_event_id: number;
   /** Messages that no turn has taken. */
   readonly pending_messages: number;
@@ -252,6 +256,41 @@ export interface TokenUsage {
   readonly reasoning?: number;
   /** An estimate of the harness, in US dollars. */
   readonly cost_usd?: number;
+}
+
+/** What a thread's next turn would be told besides the harness's own instructions, and what it would be given. */
+export interface PromptView {
+  readonly thread_key: string;
+  readonly harness: string;
+  /** Null: that of the harness. */
+  readonly model: string | null;
+  readonly effort: string | null;
+  readonly persona: { readonly name: string; readonly sha256: string } | null;
+  /** Of all parts together; null when there is nothing to say. */
+  readonly sha256: string | null;
+  readonly bytes: number;
+  /** In the order in which they are told, with an empty line between them. */
+  readonly parts: readonly {
+    readonly kind: 'system' | 'persona' | 'thread' | 'tools' | 'skills';
+    /** Who says so. */
+    readonly source: string;
+    readonly bytes: number;
+    readonly text: string;
+  }[];
+  /** Names of those that the agent may call. */
+  readonly tools: readonly string[];
+  /** Those whose files are in the sandbox. */
+  readonly skills: readonly {
+    readonly name: string;
+    readonly description: string;
+    /** Its folder on the server. */
+    readonly source: string;
+    readonly version: string;
+    /** Of all its files. */
+    readonly bytes: number;
+  }[];
+  /** What the persona names, and is not there. */
+  readonly missing: { readonly tools: readonly string[]; readonly skills: readonly string[] };
 }
 
 // ---- deliveries

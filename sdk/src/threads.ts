@@ -9,6 +9,7 @@ import type {
   ExecutionView,
   InputPart,
   MessageView,
+  PromptView,
   ReleasedThread,
   StoredMessage,
   ThreadEvent,
@@ -95,6 +96,8 @@ export interface ThreadsClient {
   /** Ends the assignment, so that the next spawn begins anew. Turns go on, unless they are cancelled with it. */
   release(threadKey: string, options?: { readonly releaseId?: string; readonly cancelInflight?: boolean }): Promise<ReleasedThread>;
   get(threadKey: string): Promise<ThreadView>;
+  /** What its next turn would be told, part by part. */
+  prompt(threadKey: string): Promise<PromptView>;
   /** Those used last come first. */
   list(options?: PageOptions): Promise<Page<ThreadView>>;
   /** Oldest first. */
@@ -145,6 +148,7 @@ export function createThreadsClient(api: Transport): ThreadsClient {
     release: (threadKey, { releaseId, cancelInflight } = {}) =>
       post(`${threadPath(threadKey)}/release`, { release_id: releaseId, cancel_inflight: cancelInflight }),
     get: (threadKey) => get(threadPath(threadKey)),
+    prompt: (threadKey) => get(`${threadPath(threadKey)}/prompt`),
     list: ({ after, limit } = {}) => get(`/agent/threads${query({ after, limit })}`),
     messages: (threadKey, { after, limit } = {}) => get(`/agent/messages${query({ thread_key: threadKey, after, limit })}`),
     executions: (threadKey, { after, limit } = {}) => get(`${threadPath(threadKey)}/executions${query({ after, limit })}`),

@@ -17,21 +17,22 @@ export type ValueError = new (code: 'NOT_JSON' | 'TOO_LARGE', message: string) =
  * because the value would differ between the first run and a replay.
  *
  * @param what names the value in errors, such as `step "fetch"`
+ * @param most bytes of it
  * @throws Refused NOT_JSON or TOO_LARGE
  */
-export function toJson(value: unknown, what: string, Refused: ValueError): string {
+export function toJson(value: unknown, what: string, Refused: ValueError, most = VALUE_BYTES_MAX): string {
   if (value === undefined) return 'null';
   check(value, '$', 0, (path, found) => {
     throw new Refused('NOT_JSON', `${what}: ${path} is ${found}, which JSON cannot hold`);
   });
   const text = JSON.stringify(value) ?? 'null';
   // a UTF-16 length bounds the bytes from below, and three times it from above
-  if (text.length * 3 <= VALUE_BYTES_MAX) return text;
+  if (text.length * 3 <= most) return text;
   const bytes = new TextEncoder().encode(text).length;
-  if (bytes <= VALUE_BYTES_MAX) return text;
+  if (bytes <= most) return text;
   throw new Refused(
     'TOO_LARGE',
-    `${what}: ${bytes} bytes of JSON are over the limit of ${VALUE_BYTES_MAX}; store it elsewhere and return a reference`,
+    `${what}: ${bytes} bytes of JSON are over the limit of ${most}; store it elsewhere and return a reference`,
   );
 }
 
@@ -86,7 +87,7 @@ export function describeError(error: unknown): { readonly code: string; readonly
   };
 }
 
-function describe(value: unknown): string {
+export function describe(value: unknown): string {
   if (typeof value === 'string') return value;
   try {
     return JSON.stringify(value) ?? String(value);
@@ -95,6 +96,6 @@ function describe(value: unknown): string {
   }
 }
 
-function clip(text: string, most = 8192): string {
+export function clip(text: string, most = 8192): string {
   return text.length > most ? `${text.slice(0, most)}…` : text;
 }
