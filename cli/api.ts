@@ -1,8 +1,17 @@
 /** The API as the commands use it: the SDK's client, and the few calls that only operators make. */
 import type { AuditView, InclusionProof } from '@centaur/kernel/audit';
+import type {
+  ConnectionView,
+  ConnectRequest,
+  OAuthAppRequest,
+  OAuthAppView,
+  RevokedConnection,
+  StartedConnection,
+} from '@centaur/kernel/oauth';
 import type { ApprovalView, Decision, Explanation, PolicyRequest, PolicyVersion, Problem } from '@centaur/kernel/policy';
 import type { DeliveryView } from '@centaur/kernel/threads';
-import type { GrantView, LeaseView, RewrapReport, SecretRequest, SecretView } from '@centaur/kernel/vault';
+import type { MethodDeclaration, ServedTool } from '@centaur/kernel/tools';
+import type { GrantView, LeaseView, RefusalView, RewrapReport, SecretRequest, SecretView } from '@centaur/kernel/vault';
 import type { DeliveryView as WebhookDelivery, Redelivered, WebhookView } from '@centaur/kernel/webhooks';
 import { CentaurApiError, createClient, type Client, type Page, type Schedule, type WorkflowView } from '@centaur/sdk';
 import { readAccess } from './access.ts';
@@ -95,6 +104,16 @@ export interface AuditReport {
   readonly findings: readonly { readonly batch: number | null; readonly audit_id: string | null; readonly problem: string }[];
 }
 
+type ToolMethod = Omit<MethodDeclaration, 'timeoutMs'> & { readonly timeout_ms: number };
+export type ToolDetail = Omit<ServedTool, 'methods' | 'source' | 'memoryMb'> & {
+  readonly methods: readonly ToolMethod[];
+  readonly memory_mb: number | null;
+  readonly missing_secrets: readonly string[];
+};
+export type ToolItem = Pick<ToolDetail, 'name' | 'description' | 'version' | 'missing_secrets'> & {
+  readonly methods: readonly Pick<ToolMethod, 'name' | 'description' | 'risk'>[];
+};
+
 /** As the API names them. */
 type Filter = Readonly<Record<string, string | number | undefined>>;
 
@@ -116,7 +135,18 @@ export interface Api extends Client {
   listGrants(filter: Filter): Promise<Page<GrantView>>;
   addGrant(principal: string, secret: string): Promise<GrantView>;
   removeGrant(grantId: string): Promise<{ readonly grant_id: string; readonly removed: true }>;
+  listRefusals(filter: Filter): Promise<Page<RefusalView>>;
+  refuseGrant(principal: string, secret: string): Promise<RefusalView>;
+  allowGrant(principal: string, secret: string): Promise<{ readonly principal: string; readonly secret: string; readonly refused: false }>;
   setRoles(principal: string, roles: readonly string[]): Promise<{ readonly principal: string; readonly roles: readonly string[] }>;
+
+  listOAuthApps(): Promise<Page<OAuthAppView>>;
+  putOAuthApp(name: string, app: OAuthAppRequest): Promise<OAuthAppView>;
+  removeOAuthApp(name: string): Promise<{ readonly name: string; readonly removed: true }>;
+  listConnections(): Promise<Page<ConnectionView>>;
+  getConnection(connectionId: string): Promise<ConnectionView>;
+  connectAccount(request: ConnectRequest): Promise<StartedConnection>;
+  revokeConnection(connectionId: string): Promise<RevokedConnection>;
 
   createLease(lease: LeaseBody): Promise<NewLease>;
   listLeases(filter: Filter): Promise<Page<LeaseView>>;
@@ -146,6 +176,15 @@ export interface Api extends Client {
   listWebhookDeliveries(filter: Filter): Promise<Page<WebhookDelivery>>;
   redeliverWebhook(deliveryId: string): Promise<Redelivered>;
 
+  listTools(): Promise<Page<ToolItem> & { readonly problems: readonly FileProblem[] }>;
+  getTool(name: string): Promise<ToolDetail>;
+  callTool(
+    tool: string,
+    method: string,
+    args: object,
+    idempotencyKey?: string,
+  ): Promise<{ readonly tool: string; readonly method: string; readonly result: unknown }>;
+
   listApprovals(filter: Filter): Promise<Page<ApprovalView>>;
   getApproval(approvalId: string): Promise<ApprovalView>;
   decideApproval(approvalId: string, decision: 'approve' | 'deny', reason?: string): Promise<ApprovalView>;
@@ -174,7 +213,18 @@ export function connect(environment: NodeJS.ProcessEnv = process.env): Api {
     listGrants: (filter) => send('GET', `/grants${queryText(filter)}`),
     addGrant: (principal, secret) => send('POST', '/grants', { principal, secret }),
     removeGrant: (grantId) => send('DELETE', `/grants/${enc(grantId)}`),
+    listRefusals: (filter) => send('GET', `/refusals${queryText(filter)}`),
+    refuseGrant: (principal, secret) => send('PUT', `/principals/${enc(principal)}/refusals/${enc(secret)}`),
+    allowGrant: (principal, secret) => send('DELETE', `/principals/${enc(principal)}/refusals/${enc(secret)}`),
     setRoles: (principal, roles) => send('PUT', `/principals/${enc(principal)}/roles`, { roles }),
+
+    listOAuthApps: () => send('GET', '/oauth/apps'),
+    putOAuthApp: (name, app) => send('PUT', `/oauth/apps/${enc(name)}`, app),
+    removeOAuthApp: (name) => send('DELETE', `/oauth/apps/${enc(name)}`),
+    listConnections: () => send('GET', '/oauth/connections'),
+    getConnection: (connectionId) => send('GET', `/oauth/connections/${enc(connectionId)}`),
+    connectAccount: (request) => send('POST', '/oauth/connections', request),
+    revokeConnection: (connectionId) => send('DELETE', `/oauth/connections/${enc(connectionId)}`),
 
     createLease: (lease) => send('POST', '/leases', lease),
     listLeases: (filter) => send('GET', `/leases${queryText(filter)}`),
@@ -207,6 +257,13 @@ export function connect(environment: NodeJS.ProcessEnv = process.env): Api {
     listWebhookDeliveries: (filter) => send('GET', `/webhooks/deliveries${queryText(filter)}`),
     redeliverWebhook: (deliveryId) => send('POST', `/webhooks/deliveries/${enc(deliveryId)}/redeliver`),
 
+    listTools: () => send('GET', '/tools'),
+    getTool: (name) => send('GET', `/tools/${enc(name)}`),
+    async callTool(tool, method, args, idempotencyKey) {
+      const headers = idempotencyKey === undefined ? {} : { 'idempotency-key': idempotencyKey };
+      return readAnswer(url, await fetchRoute(url, apiKey, 'POST', `/tools/${enc(tool)}/${enc(method)}`, args, headers));
+    },
+
     listApprovals: (filter) => send('GET', `/approvals${queryText(filter)}`),
     getApproval: (approvalId) => send('GET', `/approvals/${enc(approvalId)}`),
     decideApproval: (approvalId, decision, reason) => send('POST', `/approvals/${enc(approvalId)}/${decision}`, { reason }),
@@ -224,11 +281,19 @@ async function request<T>(url: string, apiKey: string | undefined, method: strin
   return readAnswer<T>(url, await fetchRoute(url, apiKey, method, route, body));
 }
 
-async function fetchRoute(url: string, apiKey: string | undefined, method: string, route: string, body?: object): Promise<Response> {
+async function fetchRoute(
+  url: string,
+  apiKey: string | undefined,
+  method: string,
+  route: string,
+  body?: object,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<Response> {
   try {
     return await fetch(baseOf(url) + route, {
       method,
       headers: {
+        ...headers,
         ...(apiKey === undefined ? {} : { 'x-api-key': apiKey }),
         ...(body === undefined ? {} : { 'content-type': 'application/json' }),
       },

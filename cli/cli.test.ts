@@ -230,13 +230,11 @@ test('an error is JSON where JSON was asked for', async () => {
 test('every command has help with an example', async () => {
   const program = createProgram();
   assert.ok(program.commands.length >= 10);
-  for (const group of program.commands) {
-    assert.match(helpOf(group), /\nExamples?:\n {2}\$ /, group.name());
-    for (const command of group.commands) {
-      const names = `${group.name()} ${command.name()}`;
-      assert.match(helpOf(command), new RegExp(`\\nExamples?:\\n {2}\\$ .*centaur ${names}`), names);
-    }
-  }
+  const check = (command: Command, names: string): void => {
+    assert.match(helpOf(command), new RegExp(`\\nExamples?:\\n {2}\\$ .*centaur ${names}`), names);
+    for (const inner of command.commands) check(inner, `${names} ${inner.name()}`);
+  };
+  for (const group of program.commands) check(group, group.name());
   // and it is what the binary prints
   const [all, fork] = await Promise.all([place.run(['--help']), place.run(['runs', 'fork', '--help'])]);
   assert.deepEqual([all.code, all.stdout], [0, helpOf(program)]);

@@ -18,6 +18,7 @@ import { createNodeHost } from '@centaur/runtime/hosts/node';
 import { CentaurApiError } from '@centaur/sdk';
 import { connect } from './api.ts';
 import { caFileOf } from './serve/firewall.ts';
+import { openLayers, rootsOf } from './serve/overlays.ts';
 import { findMasterKey } from './serve/trust.ts';
 
 export interface Check {
@@ -233,15 +234,23 @@ async function* checkSealed(master: MasterKey, store: Store): AsyncGenerator<Che
 }
 
 async function* checkWorkflows(config: Config): AsyncGenerator<Check> {
-  if (config.workflowDirs.length === 0) {
+  const overlays = await openLayers(config, settingsOf(config), { log: () => {}, watch: false });
+  const layers = overlays.layers().filter(({ kind }) => kind === 'folder' || kind === 'git');
+  const wrong = overlays.problems();
+  await overlays.close();
+  for (const { layer, file, message } of wrong) yield fail('Overlays', `${layer}: ${file}: ${message}`, 'centaur overlays lint');
+  if (layers.length > 0 && wrong.length === 0) yield ok('Overlays', layers.map(({ name }) => name).join(', '));
+  const { dirs, mayLack } = rootsOf(overlays, 'workflows', config.workflowDirs);
+  const there = dirs.filter((dir) => existsSync(dir));
+  if (there.length === 0) {
     yield warn('Workflows', 'no directory', 'make a folder "workflows" here, or set WORKFLOW_DIRS');
     return;
   }
-  const host = await createNodeHost({ dirs: config.workflowDirs, watch: false });
+  const host = await createNodeHost({ dirs, mayLack, watch: false });
   const names = host.registry.list().map((each) => each.name);
   const problems = host.problems();
   await host.close();
-  const where = config.workflowDirs.join(', ');
+  const where = there.join(', ');
   if (names.length > 0 || problems.length === 0)
     yield ok('Workflows', names.length === 0 ? `none in ${where}` : `${names.join(', ')} from ${where}`);
   for (const { file, line, message } of problems)

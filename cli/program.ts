@@ -1,5 +1,6 @@
 /** All commands. */
 import { Command } from 'commander';
+import { addAccounts } from './commands/accounts.ts';
 import { addApprovals } from './commands/approvals.ts';
 import { addAudit } from './commands/audit.ts';
 import { addEvents } from './commands/events.ts';
@@ -7,6 +8,8 @@ import { addExec } from './commands/exec.ts';
 import { addGrants } from './commands/grants.ts';
 import { addKeys } from './commands/keys.ts';
 import { addLeases } from './commands/leases.ts';
+import { addOverlays } from './commands/overlays.ts';
+import { addNew } from './commands/new.ts';
 import { addPolicy } from './commands/policy.ts';
 import { addQueues } from './commands/queues.ts';
 import { addRun } from './commands/run.ts';
@@ -15,6 +18,7 @@ import { addSecrets } from './commands/secrets.ts';
 import { addFirewall, addServers } from './commands/servers.ts';
 import { addSchedules } from './commands/schedules.ts';
 import { addThreads } from './commands/threads.ts';
+import { addTools } from './commands/tools.ts';
 import { addWebhooks } from './commands/webhooks.ts';
 import { addWorkflows } from './commands/workflows.ts';
 import { addDeliveries } from './commands/deliveries.ts';
@@ -56,10 +60,14 @@ export function createProgram(): Command {
     addThreads,
     addDeliveries,
     addWorkflows,
+    addTools,
+    addOverlays,
+    addNew,
     addWebhooks,
     addSchedules,
     addQueues,
     addSecrets,
+    addAccounts,
     addGrants,
     addLeases,
     addExec,

@@ -104,11 +104,12 @@ function askText({ summary }: ApprovalView, width = Number.POSITIVE_INFINITY): s
 const ASK_WIDTH = 100;
 
 function approvalText(approval: ApprovalView): string {
-  const { secrets, bytes, risk, thread } = (approval.summary ?? {}) as {
+  const { secrets, bytes, risk, thread, user } = (approval.summary ?? {}) as {
     readonly secrets?: readonly string[];
     readonly bytes?: number;
     readonly risk?: string;
     readonly thread?: string;
+    readonly user?: string;
   };
   return fields(`${paint('bold', askText(approval))} ${status(approval.state)}`, {
     approval: approval.approval_id,
@@ -117,6 +118,7 @@ function approvalText(approval: ApprovalView): string {
     bytes: bytes === undefined ? '' : String(bytes),
     risk: risk ?? '',
     thread: thread ?? '',
+    user: user === undefined ? '' : printable(user),
     gate: `${approval.gate}, by rule ${approval.rule}`,
     lease: approval.lease_id ?? '',
     run: approval.run_id ?? '',

@@ -43,7 +43,7 @@ export function addGrants(program: Command): void {
 
   const rm = grants
     .command('rm')
-    .description('Take a grant away. Leases that hold the secret by it alone end at once.')
+    .description('Take a grant away. Leases that hold the secret by it alone end at once, and what a tool declares does not bring it back.')
     .argument('<grant>', 'id of the grant')
     .action(async (grantId: string, options: { readonly json?: true }) => {
       const removed = await connect().removeGrant(grantId);
@@ -51,6 +51,44 @@ export function addGrants(program: Command): void {
       else print(`removed ${removed.grant_id}`);
     });
   examples(withJson(rm), 'centaur grants rm 0198c0de-0000-7000-8000-000000000000');
+
+  const refuse = grants
+    .command('refuse')
+    .description('Refuse a secret to a tool, also one that is not there: then it gets no user’s own in its place either.')
+    .argument('<principal>', 'the tool, such as tool:crm')
+    .argument('<secret>', 'name of the secret')
+    .action(async (principal: string, secret: string, options: { readonly json?: true }) => {
+      const refused = await connect().refuseGrant(principal, secret);
+      if (options.json) printJson(refused);
+      else print(`${refused.secret} is refused to ${refused.principal}`);
+    });
+  examples(withJson(refuse), 'centaur grants refuse tool:crm GOOGLE_OAUTH');
+
+  const allow = grants
+    .command('allow')
+    .description('Take back a refusal. Nothing is granted by that but what the tool declares.')
+    .argument('<principal>', 'the tool, such as tool:crm')
+    .argument('<secret>', 'name of the secret')
+    .action(async (principal: string, secret: string, options: { readonly json?: true }) => {
+      const allowed = await connect().allowGrant(principal, secret);
+      if (options.json) printJson(allowed);
+      else print(`${allowed.secret} is no longer refused to ${allowed.principal}`);
+    });
+  examples(withJson(allow), 'centaur grants allow tool:crm GOOGLE_OAUTH');
+
+  const refused = grants
+    .command('refused')
+    .description('List which secrets are refused to which tool, by "grants refuse" or "grants rm".')
+    .option('--principal <principal>', 'only what is refused to this tool')
+    .option('--secret <name>', 'only refusals of this secret')
+    .action(async (options: { readonly principal?: string; readonly secret?: string; readonly json?: true }) => {
+      const page = await connect().listRefusals({ principal: options.principal, secret: options.secret });
+      if (options.json) return printJson(page);
+      if (page.items.length === 0) return note('nothing is refused');
+      const rows = page.items.map((each) => [each.principal, each.secret, relative(each.created_at)]);
+      print(table(['PRINCIPAL', 'SECRET', 'SINCE'], rows));
+    });
+  examples(withJson(refused), 'centaur grants refused --secret GOOGLE_OAUTH');
 
   const roles = grants
     .command('roles')

@@ -1,7 +1,7 @@
 /** Secrets: what they are for. Their values go in here and are shown by nothing. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { SecretRequest, SecretType, SecretView } from '@centaur/kernel/vault';
-import { connect } from '../api.ts';
+import { type Api, connect } from '../api.ts';
 import { collect, examples, readJson, seconds, withJson } from '../arguments.ts';
 import { EXIT, UsageError } from '../exit.ts';
 import { clock, duration, fields, note, paint, print, printable, printJson, relative, table } from '../output.ts';
@@ -11,6 +11,7 @@ const TYPES: readonly SecretType[] = ['http', 'oauth_token', 'gcp_auth', 'broker
 
 interface SetOptions extends ValueOptions {
   readonly keepValue?: true;
+  readonly for?: string;
   readonly host?: readonly string[];
   readonly method?: readonly string[];
   readonly path?: readonly string[];
@@ -58,11 +59,13 @@ export function addSecrets(program: Command): void {
     .option('--rotate-every <duration>', 'when a new value is due, such as 30d', seconds)
     .option('--grace <duration>', 'how long an old value is still recognised (default 1h)', seconds)
     .option('--grant <principal>', 'let this principal use it; give it again for more', collect)
+    .option('--for <tool>', 'where it may go, as this tool declares it; what is given besides counts more')
     .option('--keep-value', 'change only what is said about it')
     .action(setSecret);
   examples(
     withJson(withValue(set)),
     'centaur secrets set STRIPE_API_KEY --host api.stripe.com --header authorization --grant workflow:billing',
+    'centaur secrets set GITHUB_TOKEN --for github',
     'pass stripe/key | centaur secrets set STRIPE_API_KEY --host api.stripe.com --value-stdin --rotate-every 30d',
     'centaur secrets set GITHUB_WEBHOOK_SECRET --type webhook',
   );
@@ -108,8 +111,8 @@ export function addSecrets(program: Command): void {
 
 async function setSecret(name: string, options: SetOptions, command: Command): Promise<void> {
   refuseValueArgument(name, options, command);
-  if (options.host === undefined && options.type !== 'webhook')
-    throw new UsageError('--host: a secret needs a host that it may go to; give it again for more');
+  if (options.host === undefined && options.for === undefined && options.type !== 'webhook')
+    throw new UsageError('--host: a secret needs a host that it may go to; give it again for more. Or --for the tool that needs it');
   const source = await readJson(options.source, '--source');
   const asks = options.source === undefined && !options.keepValue;
   if (!asks && (options.valueStdin || options.valueFile !== undefined))
@@ -120,7 +123,9 @@ async function setSecret(name: string, options: SetOptions, command: Command): P
   const { rotateEvery, grace } = options;
   if (grace !== undefined && rotateEvery === undefined) throw new UsageError('--grace: goes with --rotate-every');
   const api = connect();
+  const declared = options.for === undefined ? {} : await declaredBy(api, options.for, name);
   const secret = await api.putSecret(name, {
+    ...declared,
     ...(options.host === undefined ? {} : { hosts: options.host }),
     ...(value === undefined ? {} : { value }),
     ...(source === undefined ? {} : { source }),
@@ -141,10 +146,32 @@ async function setSecret(name: string, options: SetOptions, command: Command): P
   if (options.json) return printJson(secret);
   if (secret.type === 'webhook') return print(`${name} verifies webhooks`);
   print(`${name} may go to ${secret.hosts.join(', ')}`);
-  if (options.grant === undefined) {
+  if (options.for !== undefined) print(`tool:${options.for} may use it, as it declares`);
+  else if (options.grant === undefined) {
     const { items } = await api.listGrants({ secret: name });
     if (items.length === 0) note(`nobody may use it yet: centaur grants add workflow:<name> ${name}`);
   }
+}
+
+/** @throws UsageError when the tool does not ask for it */
+async function declaredBy(api: Api, tool: string, name: string): Promise<Partial<SecretRequest>> {
+  const { secrets } = await api.getTool(tool);
+  const secret = secrets.find((each) => each.name === name);
+  if (secret === undefined) {
+    const names = secrets.map((each) => each.name).join(', ');
+    throw new UsageError(`--for: ${tool} asks for ${names === '' ? 'no secret' : names}, and not for ${name}`);
+  }
+  const { type, hosts, methods, paths, match_headers, match_query, match_path, match_body } = secret;
+  return {
+    type: type as SecretType,
+    hosts,
+    ...(methods.length === 0 ? {} : { methods }),
+    ...(paths.length === 0 ? {} : { paths }),
+    ...(match_headers.length === 0 ? {} : { match_headers }),
+    ...(match_query.length === 0 ? {} : { match_query }),
+    ...(match_path ? { match_path } : {}),
+    ...(match_body ? { match_body } : {}),
+  };
 }
 
 async function rotateSecret(

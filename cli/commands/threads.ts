@@ -37,6 +37,17 @@ export function addThreads(program: Command): void {
     .action(showThread);
   examples(withJson(show), `centaur threads show ${KEY}`);
 
+  const prompt = threads
+    .command('prompt')
+    .summary('Show what a thread’s next turn would be told.')
+    .description(
+      'Show what a thread’s next turn would be told besides the harness’s own instructions: part by part, with its size and who says so, and ' +
+        'the tools and skills that the agent would be given.',
+    )
+    .argument('<thread>', 'key of the thread')
+    .action(showPrompt);
+  examples(withJson(prompt), `centaur threads prompt ${KEY}`, `centaur threads prompt ${KEY} --json | jq -r '.parts[].text'`);
+
   const send = threads
     .command('send')
     .summary('Send a message and have it answered, and follow the answer with --wait.')
@@ -174,6 +185,34 @@ async function showThread(threadKey: string, options: JsonOption): Promise<void>
   );
   if (turns.items.length > 0) print(`\n${turnTable(turns.items)}`);
   if (turns.next !== null) note(paint('dim', 'there are more: --json lists up to 200', process.stderr));
+}
+
+async function showPrompt(threadKey: string, options: JsonOption): Promise<void> {
+  const prompt = await connect().threads.prompt(threadKey);
+  if (options.json) return printJson(prompt);
+  const { harness, model, effort, persona, parts, tools, skills, missing } = prompt;
+  print(
+    fields(paint('bold', printable(threadKey)), {
+      harness,
+      model: model ?? '',
+      effort: effort ?? '',
+      persona: persona === null ? '' : `${persona.name} (sha256 ${persona.sha256})`,
+      told: prompt.sha256 === null ? 'nothing' : `${bytes(prompt.bytes)} in ${parts.length} parts (sha256 ${prompt.sha256})`,
+      tools: tools.join(', '),
+      missing: [...missing.tools.map((name) => `tool ${name}`), ...missing.skills.map((name) => `skill ${name}`)].join(', '),
+    }),
+  );
+  if (skills.length > 0)
+    print(
+      `\n${table(
+        ['SKILL', 'SIZE', 'VERSION', 'FROM'],
+        skills.map(({ name, bytes: size, version, source }) => [name, bytes(size), version, printable(source)]),
+      )}`,
+    );
+  for (const part of parts) {
+    print(`\n${paint('dim', printable(`${part.kind}, from ${part.source}, ${bytes(part.bytes)}`))}`);
+    print(printable(part.text));
+  }
 }
 
 function turnTable(turns: readonly ExecutionView[]): string {

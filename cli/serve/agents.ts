@@ -6,9 +6,12 @@ import { createThreads, type Threads } from '@centaur/kernel/threads';
 import type { Installation } from '@centaur/kernel/vault';
 import { type HarnessKind, harnesses } from '@centaur/runtime/harness';
 import type { SandboxBackend } from '@centaur/runtime/sandbox';
+import type { SkillSource } from '@centaur/runtime/skills';
 import {
+  type AvailableTool,
   createTurns,
   DEFAULT_SETTINGS,
+  describePrompt,
   type HarnessSetting,
   type ShapeOptions,
   standIn,
@@ -31,13 +34,16 @@ export interface AgentParts {
   readonly store: Store;
   readonly engine: Engine;
   readonly settings: AgentSettings;
+  /** What agents may call, as things are now; nothing where the API cannot be reached from sandboxes. */
+  tools(user: string | undefined): Promise<readonly AvailableTool[]>;
+  readonly skills: SkillSource;
+  readonly overrides: Partial<Record<HarnessKind, Partial<HarnessSetting>>>;
   /** What turns need besides; undefined in a process that only answers requests. */
   readonly worker:
     | {
         readonly installation: Installation;
         readonly sandboxes: SandboxBackend;
         readonly shape: ShapeOptions;
-        readonly overrides: Partial<Record<HarnessKind, Partial<HarnessSetting>>>;
       }
     | undefined;
 }
@@ -57,13 +63,19 @@ export function prepareAgents(config: Config, registry: WorkflowRegistry, log: L
       if (threads === undefined) throw new Error('the threads of this process are not open yet');
       return threads.startAgent(request);
     },
-    async open({ store, engine, settings, worker }) {
+    async open({ store, engine, settings, tools, skills, overrides, worker }) {
+      const perHarness = settingsOf(settings, overrides);
       threads = await createThreads({
         store,
         catalogue: {
           harnesses: Object.keys(harnesses),
           defaultHarness: settings.default_harness ?? (config.demo ? 'demo' : 'claude'),
-          persona: () => undefined,
+          persona: (id) => {
+            const persona = skills.personas().find(({ name }) => name === id);
+            return persona === undefined ? undefined : { ...persona, harness: persona.harness ?? null };
+          },
+          personas: () => skills.personas().map(({ name }) => name),
+          describePrompt: (assigned, user) => describePrompt(assigned, { tools, skills }, perHarness, user),
         },
         async startTurn({ threadKey, executionId }) {
           const run = await engine.start({
@@ -84,7 +96,9 @@ export function prepareAgents(config: Config, registry: WorkflowRegistry, log: L
           installation: worker.installation,
           threads,
           sandboxes: worker.sandboxes,
-          settings: settingsOf(settings, worker.overrides),
+          settings: perHarness,
+          tools,
+          skills,
           ...(settings.concurrency === undefined ? {} : { concurrency: settings.concurrency }),
           ...(settings.idle_minutes === undefined ? {} : { idleMs: settings.idle_minutes * MINUTE_MS }),
           deadlines: {

@@ -17,6 +17,8 @@ const COMMAND = fileURLToPath(new URL('../bin/centaur.js', import.meta.url));
 const RESTART_MS = [100, 500, 1000, 2000, 5000];
 const READY_MS = 30_000;
 const RELOAD_MS = 100;
+/** Longer than a firewall waits for a token that it has asked for: see `kernel/firewall/refresh.ts`. */
+const STOP_MS = 35_000;
 
 export interface FirewallStarted {
   readonly url: string;
@@ -190,8 +192,10 @@ export async function keepFirewall(config: Config, databaseUrl: string, log: Log
       stopping = true;
       if (child.exitCode !== null || child.signalCode !== null) return;
       const ended = new Promise((resolve) => child.once('exit', resolve));
-      child.kill('SIGTERM');
-      const timer = setTimeout(() => child.kill('SIGKILL'), 5000);
+      // a supervisor may have sent SIGTERM to all of us: a second one would end it in the middle of what it has to finish
+      if (child.connected) child.disconnect();
+      else child.kill('SIGTERM');
+      const timer = setTimeout(() => child.kill('SIGKILL'), STOP_MS);
       await ended;
       clearTimeout(timer);
     },

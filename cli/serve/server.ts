@@ -4,10 +4,12 @@
  *
  * Whatever was started is stopped in reverse order, however far the start came.
  */
+import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { adminKeyFile, createApi, type Api, ensureAdminKey } from '@centaur/kernel/api';
 import { type Config, readConfigFile } from '@centaur/kernel/config';
 import { createEngine, type Engine } from '@centaur/kernel/engine';
+import { createOAuth, type OAuth } from '@centaur/kernel/oauth';
 import { createWebhooks, type Webhooks } from '@centaur/kernel/webhooks';
 import { createWorkflowMetrics, createWorkflowTransactions } from '@centaur/runtime/hosts/hosted';
 import { createOutside } from '@centaur/runtime/outside';
@@ -18,8 +20,10 @@ import { type Agents, prepareAgents } from './agents.ts';
 import { openDatabase } from './database.ts';
 import { DEMO_SECRET, startDemoModel } from './demo.ts';
 import { caFileOf, type FirewallStarted, firewallUrl, followConfigFile, keepFirewall, postgresPlace } from './firewall.ts';
+import { openLayers, rootsOf } from './overlays.ts';
 import { openSandboxes, threadShape } from './sandboxes.ts';
 import { untilStopped } from './signals.ts';
+import { openTools, type ServedTools } from './tools.ts';
 import { findMasterKey, startMaintenance, openTrust } from './trust.ts';
 import { openWorkflows, type Workflows } from './workflows.ts';
 
@@ -87,8 +91,14 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
   });
   const sandboxes = openSandboxes(config, settings?.sandbox ?? {}, shape, log);
   stack.defer(() => sandboxes.close());
+  const overlays = await openLayers(config, settings, { log });
+  stack.defer(() => overlays.close());
+  let followed = () => {};
+  let isBehind = false;
+  overlays.onChange(() => ((isBehind = true), followed()));
   const host = await openWorkflows(config, {
     settings: settings?.workflows ?? {},
+    roots: rootsOf(overlays, 'workflows', config.workflowDirs),
     store,
     isolation: settings?.sandbox.isolation,
     installation: trust,
@@ -99,6 +109,7 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
   });
   stack.defer(() => host.close());
   const agents = prepareAgents(config, host.registry, log);
+  const opened: { tools?: ServedTools } = {};
   const outside =
     trust === undefined
       ? undefined
@@ -107,6 +118,7 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
           firewallUrl: firewall?.url ?? firewallUrl(config),
           slackApiUrl: config.slackApiUrl,
           toolApiUrl: config.toolApiUrl,
+          tools: () => opened.tools,
         });
   if (outside !== undefined) stack.defer(() => outside.close());
   const engine = await createEngine({
@@ -129,11 +141,18 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
     runTransaction: transactions.run,
     log,
   });
-  const draining: { api?: Api; webhooks?: Webhooks } = {};
+  const draining: { api?: Api; webhooks?: Webhooks; accounts?: OAuth } = {};
   const threads = await agents.open({
     store,
     engine,
     settings: settings?.agents ?? {},
+    // one that lacks a secret would only refuse
+    async tools(user) {
+      if (shape.api === undefined || opened.tools === undefined) return [];
+      return (await opened.tools.listFor(user)).filter(({ missingSecrets }) => missingSecrets.length === 0).map(({ tool }) => tool);
+    },
+    skills: overlays,
+    overrides: demo === undefined ? {} : scripted(demo.url),
     worker:
       trust === undefined || role === 'api'
         ? undefined
@@ -141,13 +160,40 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
             installation: trust,
             sandboxes,
             shape,
-            overrides: demo === undefined ? {} : scripted(demo.url),
           },
   });
   // after the engine has stopped: what a turn stores last goes through them
   stack.defer(() => agents.close());
+  if (trust !== undefined) {
+    opened.tools = await openTools(config, {
+      settings: settings?.tools ?? {},
+      roots: rootsOf(overlays, 'tools', config.toolDirs),
+      store,
+      isolation: settings?.sandbox.isolation,
+      installation: trust,
+      backend: sandboxes,
+      firewall: firewallAt,
+      postgres: firewall?.postgres ?? postgresPlace(config),
+      threads,
+      log,
+    });
+  }
+  const follow = (what: string, reload: () => Promise<void> | undefined): void =>
+    void reload()?.catch((error: Error) =>
+      log({ level: 'error', message: `the ${what} of the overlays cannot be looked at: ${error.message}` }),
+    );
+  followed = () => {
+    follow('workflows', () => host.reload());
+    follow('tools', () => opened.tools?.reload());
+  };
+  // they changed while this was starting
+  if (isBehind) followed();
+  // after the engine has stopped: a step may be waiting for one
+  stack.defer(async () => opened.tools?.close());
   // after the API, whose last requests may be deliveries
   stack.defer(async () => draining.webhooks?.close());
+  // after the API, too: it answers those who come back from a provider until then
+  stack.defer(async () => draining.accounts?.close());
   stack.defer(() => stop(engine, draining.api, agents));
 
   let url: string | undefined;
@@ -165,15 +211,19 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
       ...(settings?.api.trusted_proxies === undefined ? {} : { trustedProxies: settings.api.trusted_proxies }),
     });
     draining.webhooks = webhooks;
+    const accounts = trust === undefined ? undefined : await createOAuth({ installation: trust, publicUrl: () => config.publicUrl, log });
+    if (accounts !== undefined) draining.accounts = accounts;
     const api = createApi({
       engine,
       registry: host.registry,
       store,
       threads,
       webhooks,
+      ...(opened.tools === undefined ? {} : { tools: opened.tools }),
+      ...(accounts === undefined ? {} : { accounts }),
       version: VERSION,
       log,
-      problems: host.problems,
+      problems: () => [...overlays.problems(), ...host.problems()],
       workflowMetrics: workflowMetrics.render,
       ...(trust === undefined
         ? {}
@@ -196,7 +246,7 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
     firewall: firewall?.url,
     database: database.place,
     host,
-    dirs: config.workflowDirs,
+    dirs: overlays.roots('workflows').filter((dir) => existsSync(dir)),
     demo: demo !== undefined,
     adminKey,
     ms: performance.now() - before,

@@ -14,12 +14,16 @@ import type { Log } from '../log.ts';
 export interface Workflows {
   readonly registry: WorkflowRegistry;
   problems(): readonly Problem[];
+  /** Looks at the folders now. */
+  reload(): Promise<void>;
   serve: Hosts['serve'];
   close(): Promise<void>;
 }
 
 export interface Around {
   readonly settings: WorkflowSettings;
+  /** Where the files are, the lowest layer first. */
+  readonly roots: { readonly dirs: readonly string[]; readonly mayLack: readonly string[] };
   readonly store: Store;
   /** Of `sandbox` in centaur.yaml. */
   readonly isolation: string | undefined;
@@ -38,7 +42,7 @@ export async function openWorkflows(config: Config, around: Around): Promise<Wor
   const { settings, log } = around;
   const stateDir = path.join(config.home, 'hosts');
   const common = {
-    dirs: config.workflowDirs,
+    ...around.roots,
     stateDir,
     place: `${config.workflowHosts} ${config.python}`,
     log,
@@ -49,11 +53,14 @@ export async function openWorkflows(config: Config, around: Around): Promise<Wor
     launchPlain({ program, label, python: config.python, memoryMb: settings.memory_mb ?? MEMORY_MB, log, onClose });
 
   if (config.workflowHosts === 'in_process') {
-    const node = await createNodeHost({ dirs: config.workflowDirs, log });
+    const node = await createNodeHost({ ...around.roots, log });
     const python = await createHosts({ ...common, languages: ['python'], launch: plain });
     return {
       registry: both(node.registry, python.registry),
       problems: () => [...node.problems(), ...python.problems()],
+      async reload() {
+        await Promise.all([node.reload(), python.reload()]);
+      },
       serve: python.serve,
       async close() {
         await Promise.all([node.close(), python.close()]);

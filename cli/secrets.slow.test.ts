@@ -129,6 +129,10 @@ test('grants are made, listed and taken away, and roles are set', async () => {
   assert.equal((await t.centaur(['grants', 'rm', grant.grant_id])).stdout, `removed ${grant.grant_id}\n`);
   assert.equal((await t.centaur(['grants', 'rm', grant.grant_id])).code, 5);
   assert.match((await t.centaur(['grants', 'add', 'bob', 'GRANTED'])).stderr, /principal: expected workflow:/);
+  assert.equal((await t.centaur(['grants', 'refuse', 'tool:crm', 'NOT_THERE'])).stdout, 'NOT_THERE is refused to tool:crm\n');
+  assert.match((await t.centaur(['grants', 'refused'])).stdout, /^tool:crm +NOT_THERE +/m);
+  assert.equal((await t.centaur(['grants', 'allow', 'tool:crm', 'NOT_THERE'])).stdout, 'NOT_THERE is no longer refused to tool:crm\n');
+  assert.equal((await t.centaur(['grants', 'allow', 'tool:crm', 'NOT_THERE'])).code, 5);
 });
 
 test('a lease is printed for a shell, listed and revoked', async () => {

@@ -4,8 +4,16 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import type { z } from 'zod';
-import { createClient, type AgentEventData, type ExecutionView, type ThreadView, type MessageView, type Attachment } from '@centaur/sdk';
-import type { AttachmentSchema, ExecutionSchema, MessageSchema, ThreadSchema } from '../kernel/api/thread-schemas.ts';
+import {
+  createClient,
+  type AgentEventData,
+  type ExecutionView,
+  type ThreadView,
+  type MessageView,
+  type PromptView,
+  type Attachment,
+} from '@centaur/sdk';
+import type { AttachmentSchema, ExecutionSchema, MessageSchema, PromptSchema, ThreadSchema } from '../kernel/api/thread-schemas.ts';
 import type { Threads } from '../kernel/threads/index.ts';
 import type { TurnOwner } from '../kernel/threads/events.ts';
 import { ADMIN, startTestApi, type TestApi } from '../test/support/api.ts';
@@ -389,6 +397,17 @@ test('the client speaks with the real threads and deliveries', async () => {
   assert.equal((await client.release('typed', { releaseId: 'r1', cancelInflight: true })).idempotent, true);
 });
 
+test('prompt shows what the next turn would be told, part by part', async () => {
+  await t.threads.spawn({ thread_key: 'told', persona_id: 'shopper', agents_md_override: 'Only \u001b[2Jtea.' });
+  const shown = (await threads('prompt', 'told')).stdout;
+  assert.match(shown, /harness +demo/);
+  assert.match(shown, new RegExp(`persona +shopper \\(sha256 ${'ab'.repeat(32)}\\)`));
+  assert.match(shown, /persona, from test, 0 B\nShop\. \/ Only \\x1b\[2Jtea\.\n/);
+  assert.deepEqual(json(await threads('prompt', 'told', '--json')).tools, ['shop']);
+  const missing = await threads('prompt', 'nowhere');
+  assert.deepEqual([missing.code, /there is no thread "nowhere"/.test(missing.stderr)], [5, true]);
+});
+
 /** What the API answers with is what the SDK says; `npm run types` is what checks it. */
 test('the shapes of the SDK are those of the API', () => {
   const same = <Wire, Said>(
@@ -397,6 +416,8 @@ test('the shapes of the SDK are those of the API', () => {
   assert.ok(same<z.infer<typeof ThreadSchema>, Mutable<ThreadView>>());
   assert.ok(same<keyof z.infer<typeof ExecutionSchema>, keyof ExecutionView>());
   assert.ok(same<keyof z.infer<typeof MessageSchema>, keyof MessageView>());
+  assert.ok(same<keyof z.infer<typeof PromptSchema>, keyof PromptView>());
+  assert.ok(same<keyof z.infer<typeof PromptSchema>['parts'][number], keyof PromptView['parts'][number]>());
   assert.ok(same<z.infer<typeof AttachmentSchema>, Mutable<Attachment>>());
 });
 
