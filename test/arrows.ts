@@ -21,6 +21,9 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   'kernel/engine': ['sdk', 'kernel/store'],
   'kernel/threads': ['sdk', 'kernel/store', 'kernel/engine', 'kernel/audit', 'kernel/policy', 'kernel/vault'],
   'kernel/webhooks': ['sdk', 'kernel/store', 'kernel/engine', 'kernel/vault'],
+  'kernel/tools': ['sdk', 'kernel/store', 'kernel/audit', 'kernel/policy', 'kernel/vault'],
+  // it asks providers by the firewall's way out, and under its rules
+  'kernel/oauth': ['kernel/store', 'kernel/audit', 'kernel/vault', 'kernel/firewall'],
   'kernel/api': [
     'sdk',
     'kernel/store',
@@ -31,6 +34,8 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     'kernel/policy',
     'kernel/vault',
     'kernel/webhooks',
+    'kernel/tools',
+    'kernel/oauth',
   ],
   runtime: ['sdk', 'kernel'],
   userspace: ['sdk'],

@@ -9,6 +9,8 @@ export interface Tool {
   readonly kind: 'function' | 'local_shell';
   /** The properties of its JSON Schema. */
   readonly parameters: JsonObject;
+  /** What a call of it says in place of the name. */
+  readonly called?: JsonObject;
 }
 
 export interface Conversation {

@@ -21,7 +21,7 @@ import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { anthropic } from './anthropic.ts';
 import { completions } from './completions.ts';
-import type { Dialect } from './dialect.ts';
+import type { Dialect, JsonObject } from './dialect.ts';
 import { readBody, readKey, sameKey } from './request.ts';
 import { responses } from './responses.ts';
 import { createPlayer } from './script.ts';
@@ -35,6 +35,8 @@ export interface ModelServerOptions {
   readonly tls?: { readonly key: string; readonly cert: string };
   /** Between two deltas of `slow`, in milliseconds. */
   readonly paceMs?: number;
+  /** Gets the body of each request that is answered, for whoever looks at what a client says besides the prompt. */
+  readonly onRequest?: (body: JsonObject) => void;
 }
 
 export interface ServedRequest {
@@ -61,7 +63,7 @@ const DIALECTS: Readonly<Record<string, Dialect>> = {
 const MOST_REQUESTS = 1000;
 const PACE_MS = 100;
 
-export async function createModelServer({ key, port = 0, tls, paceMs = PACE_MS }: ModelServerOptions): Promise<ModelServer> {
+export async function createModelServer({ key, port = 0, tls, paceMs = PACE_MS, onRequest }: ModelServerOptions): Promise<ModelServer> {
   if (key.length < 8) throw new Error('The key of the model server must have 8 characters at least.');
   const requests: ServedRequest[] = [];
   const play = createPlayer({ paceMs });
@@ -91,6 +93,7 @@ export async function createModelServer({ key, port = 0, tls, paceMs = PACE_MS }
     const input = Math.ceil(body.length / 4);
     if (path.endsWith('/count_tokens')) return sendJson(response, 200, { input_tokens: input });
 
+    onRequest?.(body.json);
     const conversation = dialect.read(body.json);
     const { model, prompt } = conversation;
     const played = play(conversation, presented);

@@ -201,6 +201,13 @@ test('Responses, streamed: the shell by whichever name and parameters it is offe
   assert.deepEqual(local.at(-1)?.response.output[0].action.command, ['bash', '-lc', 'ls']);
 });
 
+test('Responses: a tool of a namespace is called by both names', async () => {
+  const tools = [{ type: 'namespace', name: 'mcp__files', tools: [{ type: 'function', name: 'read', parameters: {} }] }];
+  const all = await frames(await post('/v1/responses', { stream: true, tools, input: 'tool: mcp__files__read {"path":"a"}' }));
+  const [call] = (all.at(-1) as Json).response.output;
+  assert.deepEqual([call.name, call.namespace, JSON.parse(call.arguments)], ['read', 'mcp__files', { path: 'a' }]);
+});
+
 test('Responses: the output of a call continues the script', async () => {
   const input = [
     { role: 'user', content: [{ type: 'input_text', text: 'run: ls' }] },

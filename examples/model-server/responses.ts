@@ -12,6 +12,7 @@ import {
   type JsonObject,
   type Piece,
   type Reply,
+  type Tool,
 } from './dialect.ts';
 import { openaiError } from './completions.ts';
 
@@ -23,13 +24,8 @@ export const responses: Dialect = {
       if (item.role === 'user') reader.user(blocks(item.content));
       else if (words(item.type).endsWith('_output')) reader.result(plain(item.output));
     }
-    const tools = blocks(body.tools).map(
-      (tool) =>
-        ({
-          name: words(tool.name) || words(tool.type),
-          kind: tool.type === 'local_shell' ? 'local_shell' : 'function',
-          parameters: object(object(tool.parameters).properties),
-        }) as const,
+    const tools = blocks(body.tools).flatMap((tool) =>
+      tool.type === 'namespace' ? blocks(tool.tools).map((each) => toTool(each, words(tool.name))) : [toTool(tool)],
     );
     return { model: words(body.model), stream: body.stream === true, tools, ...reader.read() };
   },
@@ -67,6 +63,17 @@ export const responses: Dialect = {
   },
   whole: completed,
 };
+
+/** Scripts call a tool of a namespace, such as an MCP server, by both names: `mcp__files__read`. */
+function toTool(tool: JsonObject, namespace?: string): Tool {
+  const name = words(tool.name) || words(tool.type);
+  return {
+    name: namespace === undefined ? name : `${namespace}__${name}`,
+    kind: tool.type === 'local_shell' ? 'local_shell' : 'function',
+    parameters: object(object(tool.parameters).properties),
+    ...(namespace === undefined ? {} : { called: { name, namespace } }),
+  };
+}
 
 const NAMES = {
   text: {
@@ -106,7 +113,7 @@ function itemOf(piece: Piece, about: About, index: number): JsonObject {
   if (piece.type === 'tool') {
     const call = { id: `fc_${id}`, call_id: `call_${id}`, status: 'completed' };
     if (piece.tool.kind === 'local_shell') return { type: 'local_shell_call', ...call, action: piece.input };
-    return { type: 'function_call', ...call, name: piece.tool.name, arguments: JSON.stringify(piece.input) };
+    return { type: 'function_call', ...call, ...(piece.tool.called ?? { name: piece.tool.name }), arguments: JSON.stringify(piece.input) };
   }
   const text = piece.deltas.join('');
   if (piece.type === 'thinking') return { type: 'reasoning', id: `rs_${id}`, summary: [{ type: 'summary_text', text }] };

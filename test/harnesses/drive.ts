@@ -59,11 +59,13 @@ export interface Driven {
   close(): Promise<void>;
 }
 
-export async function drive(
-  cli: Installed,
-  place: Place,
-  options: Pick<LaunchOptions, 'upstream' | 'approvals'> & Partial<LaunchOptions>,
-): Promise<Driven> {
+export type DriveOptions = Pick<LaunchOptions, 'upstream' | 'approvals'> &
+  Partial<LaunchOptions> & {
+    /** More of its environment. */
+    readonly surroundings?: Readonly<Record<string, string>>;
+  };
+
+export async function drive(cli: Installed, place: Place, options: DriveOptions): Promise<Driven> {
   const { launch, createCodec } = harnesses[cli.kind];
   const spec = launch.spec({ ...place, model: cli.model, user: process.getuid?.() === 0 ? 'root' : 'unprivileged', ...options });
   for (const { path, content, mode } of spec.files) {
@@ -74,7 +76,7 @@ export async function drive(
   // a group of its own, so that nothing of it can be left behind
   const child = spawn(program, [...before, ...spec.argv.slice(1)], {
     cwd: place.cwd,
-    env: { PATH: process.env.PATH, ...spec.env },
+    env: { PATH: process.env.PATH, ...spec.env, ...options.surroundings },
     detached: true,
   });
   const began = performance.now();

@@ -1,6 +1,6 @@
 /**
  * The real CLIs as the platform runs them: in sandboxes, with placeholders, through the firewall. A tool turn, an interrupt
- * in a tool, a thread that goes on in a fresh sandbox, and tools that a person approves or denies.
+ * in a tool, a thread that goes on in a fresh sandbox, the platform's own tools, and tools that a person approves or denies.
  */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -8,7 +8,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { decideApproval, listApprovals } from '../../kernel/policy/index.ts';
 import { startEmbeddedPostgres } from '../../kernel/store/embedded/index.ts';
+import { skillsAt, skillText, write } from '../support/skills.ts';
 import { createTestAgents, type TestAgents } from '../support/agents.ts';
+import { prepareToolsApi, type ToolsApi } from '../support/tools-api.ts';
 import { eventually } from '../support/wait.ts';
 import { installFolder, type Real } from './install.ts';
 
@@ -63,6 +65,52 @@ const SCENARIOS: Scenarios = {
   },
 };
 
+const TOOL = { name: 'housekeeping', description: 'Issues of a house', version: '1' };
+const DECLARED = {
+  name: TOOL.name,
+  description: TOOL.description,
+  methods: {
+    read: {
+      description: 'Reads an issue.',
+      risk: 'read',
+      input: { type: 'object', properties: { number: { type: 'integer' } }, required: ['number'] },
+    },
+  },
+};
+
+/** Where the tools of the platform are, which the sandbox asks directly. */
+const WITH_TOOLS: Scenarios = {
+  async 'a tool of the platform, and as a command'(t, kind) {
+    const script =
+      'tool: mcp__centaur__housekeeping_read {"number":7}\nrun: housekeeping read --number 8; env | grep -c ^CENTAUR_API_KEY=\nsay: done';
+    const execution = await t.ended(await t.say(kind, script, { harness: kind }));
+    assert.equal(execution.status, 'completed', `${execution.terminal_reason}: ${execution.error_text}`);
+    const events = await t.events(kind);
+    assert.match(outputs(events), /issue 7 of this house/);
+    assert.match(outputs(events), /issue 8 of this house/);
+    assert.ok(events.some((event) => event.kind === 'tool_use' && event.data['name'] === 'mcp:centaur/housekeeping_read'));
+    const { rows } = await t.trust.store.query<{ text: string }>(`select string_agg(entry, ' ') as text from audit_log`);
+    assert.ok(!(rows[0]?.text ?? '').includes('relay.internal'), 'the firewall was asked for the platform');
+  },
+};
+
+const SKILL = { name: 'marmalade', description: 'Cooks marmalade of bitter oranges. Use it for anything with oranges.' };
+
+/** Skills in the open format, and a persona. */
+const WITH_SKILLS: Scenarios = {
+  async 'a skill that the model is told of once, and its files'(t, kind) {
+    const script = 'run: cat .agents/skills/marmalade/SKILL.md; .agents/skills/marmalade/scripts/cook.sh';
+    const execution = await t.ended(await t.say(kind, script, { harness: kind, persona_id: 'cook' }));
+    assert.equal(execution.status, 'completed', `${execution.terminal_reason}: ${execution.error_text}`);
+    assert.match(outputs(await t.events(kind)), /Boil it[^]*it is cooked/);
+    // what the script says comes back later: only the first request counts
+    const first = t.told.find((body) => body.includes('scripts/cook.sh')) ?? '';
+    assert.equal(first.split(SKILL.description).length - 1, 1, 'the model is told of the skill');
+    assert.ok(first.includes('You are a cook.'), 'the model is told of the persona');
+    assert.ok(!first.includes('Washes dishes'), 'a skill that the persona does not name');
+  },
+};
+
 /** Of those that can ask before they run a tool. */
 const ASKING: Scenarios = {
   async 'a tool that a person approves'(t, kind) {
@@ -100,9 +148,19 @@ export async function runOnPlatform(kinds: readonly Real[]): Promise<PlatformRes
   const postgres = await startEmbeddedPostgres({ dataDir: join(folder, 'postgres'), throwaway: true });
   cleanup.defer(() => postgres.stop());
   process.env['TEST_DATABASE_URL'] = postgres.url;
+  const skills = join(folder, 'skills');
+  write(skills, {
+    '.agents/skills/marmalade/SKILL.md': skillText({ ...SKILL, body: 'Boil it.\n' }),
+    '.agents/skills/marmalade/scripts/cook.sh': '#!/bin/sh\necho it is cooked\n',
+    '.agents/skills/dishes/SKILL.md': skillText({ name: 'dishes', description: 'Washes dishes.' }),
+    'personas/cook.md': '---\nskills: [marmalade]\n---\nYou are a cook.\n',
+  });
+  const source = skillsAt({ layers: [skills] });
   const asking = kinds.filter((kind) => kind !== 'pi');
   return [
     ...(await runAll(kinds, SCENARIOS, { harnessDir: installFolder() })),
+    ...(await runAll(kinds, WITH_TOOLS, { harnessDir: installFolder(), tools: [TOOL] }, await prepareToolsApi())),
+    ...(await runAll(kinds, WITH_SKILLS, { harnessDir: installFolder(), skills: source })),
     ...(await runAll(asking, ASKING, { harnessDir: installFolder(), approvals: 'ask' })),
   ];
 }
@@ -111,8 +169,16 @@ async function runAll(
   kinds: readonly Real[],
   scenarios: Scenarios,
   options: Parameters<typeof createTestAgents>[0],
+  api?: ToolsApi,
 ): Promise<PlatformResult[]> {
-  await using t = await createTestAgents(options);
+  await using stack = new AsyncDisposableStack();
+  const t = stack.use(await createTestAgents({ ...options, ...(api === undefined ? {} : { api: api.address }) }));
+  if (api !== undefined) {
+    stack.use(api);
+    api.runner.serve(DECLARED);
+    api.runner.act = async ({ args }) => `issue ${String(args['number'])} of this house`;
+    await api.open(t);
+  }
   const results: PlatformResult[] = [];
   for (const kind of kinds) {
     for (const [scenario, run] of Object.entries(scenarios)) {

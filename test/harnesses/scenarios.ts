@@ -4,14 +4,16 @@
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createModelServer, type ModelServer } from '../../examples/model-server/index.ts';
 import { harnesses, type ErrorClass, type HarnessEvent, type HarnessKind, type LaunchOptions } from '../../runtime/harness/index.ts';
 import { startProxied } from './proxied.ts';
-import { drive, moveSession, type Completed, type Driven, type Installed, type Place } from './drive.ts';
+import { toolFiles } from '../../runtime/tools-in-sandbox/index.ts';
+import { createToolsServer, type ToolsServer } from '../support/tools-server.ts';
+import { drive, moveSession, type Completed, type Driven, type DriveOptions, type Installed, type Place } from './drive.ts';
 
 export interface Scenario {
   readonly name: string;
@@ -26,7 +28,7 @@ export interface Lab {
   readonly place: Place;
   /** An empty home, and a working folder of the same path. */
   newHome(): Place;
-  start(options?: Partial<LaunchOptions>, place?: Place): Promise<Driven>;
+  start(options?: Partial<DriveOptions>, place?: Place): Promise<Driven>;
   close(): Promise<void>;
 }
 
@@ -239,6 +241,40 @@ export const SCENARIOS: readonly Scenario[] = [
     },
   },
   {
+    name: 'a tool of the platform, which the platform alone decides about',
+    async run(lab) {
+      await using server = await startTools();
+      const agent = await lab.start({ ...useTools(lab.place, server), approvals: 'ask' });
+      agent.turn('tool: mcp__centaur__housekeeping_read {"number":7}\nsay: read it');
+      completed(await agent.end(), 'read it');
+      const [use, result] = [await agent.see('tool_use'), await agent.see('tool_result')];
+      assert.deepEqual([use.name, use.input], ['mcp:centaur/housekeeping_read', { number: 7 }]);
+      assert.equal(result.is_error, false);
+      assert.match(JSON.stringify(result.content), /the door squeaks/);
+      agent.turn('tool: mcp__centaur__housekeeping_read {"number":404}\nsay: it is not there');
+      completed(await agent.end(), 'it is not there');
+      const failed = await agent.see('tool_result');
+      assert.equal(failed.is_error, true);
+      assert.match(JSON.stringify(failed.content), /no issue 404/);
+      assert.ok(!agent.events.some(({ type }) => type === 'approval.request'), 'somebody was asked');
+      await agent.close();
+      assert.deepEqual(filesWith(lab.place.home, TOOLS_TOKEN), [], 'the token is in a file');
+    },
+  },
+  {
+    name: 'a tool of the platform, as a command',
+    async run(lab) {
+      await using server = await startTools();
+      const agent = await lab.start(useTools(lab.place, server));
+      agent.turn('run: housekeeping read --number 7; centaur-tools list; housekeeping read --number seven; echo exit code $?');
+      await agent.end();
+      const said = JSON.stringify((await agent.see('tool_result')).content);
+      assert.match(said, /the door squeaks/);
+      assert.match(said, /housekeeping  Issues of a house/);
+      assert.match(said, /--number must be a whole number.*exit code 2/);
+    },
+  },
+  {
     name: 'a key that is refused (401)',
     run: (lab) => fails(lab, 'say: hello', 'auth', 401, { upstream: { placeholder: WRONG_KEY, baseUrl: lab.server.url } }),
   },
@@ -306,6 +342,39 @@ export const SCENARIOS: readonly Scenario[] = [
     },
   },
 ];
+
+const TOOLS_TOKEN = 'ct_token-of-this-thread-alone';
+
+function startTools(): Promise<ToolsServer> {
+  const read = {
+    description: 'Reads an issue.',
+    input: { type: 'object', properties: { number: { type: 'integer' } }, required: ['number'] },
+    run({ number }: Readonly<Record<string, unknown>>) {
+      if (number === 404) throw new Error('there is no issue 404');
+      return { number, title: 'the door squeaks' };
+    },
+  };
+  return createToolsServer({ housekeeping: { description: 'Issues of a house', methods: { read } } }, (token) => token === TOOLS_TOKEN);
+}
+
+/** What a sandbox has of them, in a folder of this machine. */
+function useTools({ home }: Place, { url }: ToolsServer): Partial<DriveOptions> {
+  const inside = toolFiles(join(home, '.centaur'));
+  mkdirSync(join(home, '.centaur'), { recursive: true });
+  for (const { path, content } of inside.files) writeFileSync(path, content);
+  const [, ...given] = inside.makeCommands(['housekeeping']);
+  assert.equal(spawnSync(process.execPath, given, { stdio: 'inherit' }).status, 0);
+  return {
+    tools: { url: `${url}/mcp`, tokenVariable: 'CENTAUR_API_KEY', program: inside.program, extension: inside.extension },
+    surroundings: { CENTAUR_API_URL: url, CENTAUR_API_KEY: TOOLS_TOKEN, PATH: `${process.env.PATH}:${inside.bin}` },
+  };
+}
+
+function filesWith(folder: string, words: string): string[] {
+  return spawnSync('grep', ['-rlF', words, folder], { encoding: 'utf8' })
+    .stdout.split('\n')
+    .filter((line) => line !== '');
+}
 
 function withoutApprovals(kind: HarnessKind): string | undefined {
   return harnesses[kind].capabilities.approvals ? undefined : 'it asks nobody';

@@ -1,4 +1,4 @@
-/** GitHub, Stripe and Slack as the package `emulate` plays them, and a recorder that stands between them and us. */
+/** GitHub, Stripe, Slack, Linear and Google as the package `emulate` plays them, and a recorder that stands between them and us. */
 import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -11,7 +11,7 @@ export interface Emulator {
   close(): Promise<void>;
 }
 
-export async function startEmulator(service: 'github' | 'stripe' | 'slack', seed: unknown): Promise<Emulator> {
+export async function startEmulator(service: 'github' | 'stripe' | 'slack' | 'linear' | 'google', seed: unknown): Promise<Emulator> {
   const { createEmulator } = (await import(pathToFileURL(path.join(emulateModule(), 'dist', 'api.js')).href)) as {
     createEmulator(options: unknown): Promise<Emulator>;
   };

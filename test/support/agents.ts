@@ -11,13 +11,24 @@ import { createThreads, type Threads } from '../../kernel/threads/index.ts';
 import { addGrant, type Installation, localMasterKey, openInstallation, putSecret } from '../../kernel/vault/index.ts';
 import { createLocalBackend } from '../../runtime/sandbox/local/index.ts';
 import type { SandboxBackend } from '../../runtime/sandbox/types.ts';
-import { createTurns, DEFAULT_SETTINGS, standIn, TURN_WORKFLOW, type Turns, withBuiltIn } from '../../runtime/turns/index.ts';
+import type { SkillSource } from '../../runtime/skills/types.ts';
+import {
+  type AvailableTool,
+  createTurns,
+  DEFAULT_SETTINGS,
+  standIn,
+  TURN_WORKFLOW,
+  type Turns,
+  withBuiltIn,
+} from '../../runtime/turns/index.ts';
 import { createModelServer, type ModelServer } from '../../examples/model-server/index.ts';
 import { ensureBubblewrap } from './bubblewrap.ts';
 import { createTestFirewall, type TestFirewall } from './firewall.ts';
 import { createRegistry, type MemoryRegistry } from './registry.ts';
 
 const MODEL_SECRET = 'MODEL_KEY';
+/** Requests to the model that are remembered whole. */
+const TOLD_MOST = 20;
 
 /** What a worker is made of, in this process or in one of its own. */
 export interface WorkerSettings {
@@ -31,6 +42,12 @@ export interface WorkerSettings {
   readonly harnessDir?: string;
   readonly deadlines?: { readonly silenceMs?: number; readonly hardMs?: number; readonly graceMs?: number };
   readonly approvals?: 'ask';
+  /** Where the platform's API is, `host:port`, and the tools that agents are told of. */
+  readonly api?: string;
+  readonly tools?: readonly AvailableTool[];
+  /** In their place. Of this process alone, as the skills are: a worker in one of its own has none. */
+  readonly toolsFor?: (user: string | undefined) => Promise<readonly AvailableTool[]>;
+  readonly skills?: SkillSource;
 }
 
 export interface AgentWorker extends AsyncDisposable {
@@ -66,7 +83,11 @@ export async function createAgentWorker(
     catalogue: {
       harnesses: ['demo', 'claude', 'codex', 'pi', 'amp'],
       defaultHarness: 'demo',
-      persona: (id) => (id === 'pirate' ? { harness: 'demo', prompt: 'Answer as a pirate.' } : undefined),
+      persona(id) {
+        if (id === 'pirate') return { harness: 'demo', prompt: 'Answer as a pirate.' };
+        const persona = settings.skills?.personas().find(({ name }) => name === id);
+        return persona === undefined ? undefined : { ...persona, harness: persona.harness ?? null };
+      },
     },
     startTurn: async ({ threadKey, executionId }) =>
       (
@@ -98,6 +119,9 @@ export async function createAgentWorker(
     ...(settings.harnessDir === undefined ? {} : { harnessDir: settings.harnessDir }),
     firewall: settings.firewall,
     ...(settings.deadlines === undefined ? {} : { deadlines: settings.deadlines }),
+    ...(settings.api === undefined ? {} : { api: settings.api }),
+    tools: async (user) => (await settings.toolsFor?.(user)) ?? settings.tools ?? [],
+    ...(settings.skills === undefined ? {} : { skills: settings.skills }),
     log,
   });
   workflow = turns.workflow;
@@ -126,6 +150,8 @@ export interface TestAgents extends AsyncDisposable {
   readonly threads: Threads;
   readonly trust: TestFirewall;
   readonly model: ModelServer;
+  /** The last requests to it, as JSON. */
+  readonly told: readonly string[];
   readonly settings: WorkerSettings;
   readonly key: string;
   readonly logs: { level: string; message: string; [field: string]: unknown }[];
@@ -146,12 +172,22 @@ export async function createTestAgents(
     readonly leaseMs?: number;
     readonly harnessDir?: string;
     readonly approvals?: 'ask';
+    readonly api?: string;
+    /** May change between turns. */
+    readonly tools?: readonly AvailableTool[];
+    readonly toolsFor?: WorkerSettings['toolsFor'];
+    readonly skills?: SkillSource;
   } = {},
 ): Promise<TestAgents> {
   ensureBubblewrap();
   await using stack = new AsyncDisposableStack();
   const key = 'sk-model-key-that-only-the-vault-knows-1234';
-  const model = await createModelServer({ key, paceMs: 40 });
+  const told: string[] = [];
+  const onRequest = (body: object) => {
+    told.push(JSON.stringify(body));
+    if (told.length > TOLD_MOST) told.shift();
+  };
+  const model = await createModelServer({ key, paceMs: 40, onRequest });
   stack.defer(() => model.close());
   const port = Number(new URL(model.url).port);
   const masterKey = randomBytes(32);
@@ -177,6 +213,10 @@ export async function createTestAgents(
     ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
     ...(options.harnessDir === undefined ? {} : { harnessDir: options.harnessDir }),
     ...(options.approvals === undefined ? {} : { approvals: options.approvals }),
+    ...(options.api === undefined ? {} : { api: options.api }),
+    ...(options.tools === undefined ? {} : { tools: options.tools }),
+    ...(options.toolsFor === undefined ? {} : { toolsFor: options.toolsFor }),
+    ...(options.skills === undefined ? {} : { skills: options.skills }),
   };
   const logs: TestAgents['logs'] = [];
   const another = async (working = true) => rest.use(await createAgentWorker(settings, working, (entry) => logs.push(entry)));
@@ -188,6 +228,7 @@ export async function createTestAgents(
     threads,
     trust,
     model,
+    told,
     settings,
     key,
     logs,

@@ -7,6 +7,8 @@ import { ensureAdminKey } from '../../kernel/api/admin-key.ts';
 import { type Api, type ApiOptions, createApi } from '../../kernel/api/server.ts';
 import { ErrorSchema } from '../../kernel/api/schemas.ts';
 import { ROUTES } from '../../kernel/api/routes/index.ts';
+import { createOAuth, type OAuth } from '../../kernel/oauth/index.ts';
+import type { Tools } from '../../kernel/tools/index.ts';
 import { type Installation, installKey, localMasterKey, openInstallation } from '../../kernel/vault/index.ts';
 
 export const ADMIN = 'an-operators-own-admin-key';
@@ -27,6 +29,8 @@ export interface TestApiOptions extends Partial<EngineOptions & ApiOptions> {
   readonly idle?: boolean;
   /** With the keys of an installation; and as if a firewall had been started on it. Default: without either. */
   readonly vault?: 'with a firewall' | 'alone';
+  /** Made on its installation; closed with the API. */
+  readonly toolsOn?: (installation: Installation, log: (entry: TestEngine['logs'][number]) => void) => Promise<Tools>;
   /** On an engine that is there, which is left open. Default: one of its own. */
   readonly on?: TestEngine;
 }
@@ -37,6 +41,8 @@ export interface TestApi extends AsyncDisposable {
   readonly url: string;
   /** @throws Error without the option `vault` */
   readonly installation: Installation;
+  /** @throws Error without the option `vault` */
+  readonly accounts: OAuth;
   /** A text is sent as it is, anything else as JSON. */
   call(method: string, path: string, body?: unknown, options?: CallOptions): Promise<Answered>;
   /** A new key with these scopes. */
@@ -46,7 +52,7 @@ export interface TestApi extends AsyncDisposable {
 }
 
 /** An API with two workflows: `greet`, which asks for `{name}`, and `other`. */
-export async function startTestApi({ vault, on, ...options }: TestApiOptions = {}): Promise<TestApi> {
+export async function startTestApi({ vault, on, toolsOn, ...options }: TestApiOptions = {}): Promise<TestApi> {
   const t = on ?? (await createTestEngine(options));
   t.registry.define('greet', async (input: { name: string }, ctx) => ctx.step('greet', () => `hello ${input.name}`), {
     parseInput(input) {
@@ -59,6 +65,9 @@ export async function startTestApi({ vault, on, ...options }: TestApiOptions = {
   t.registry.define('other', async () => 1);
   await ensureAdminKey({ store: t.store, given: ADMIN, home: '/nowhere' });
   const installation = vault === undefined ? undefined : await openTestInstallation(t, vault);
+  const tools = installation && (await toolsOn?.(installation, (entry) => t.logs.push(entry)));
+  const place = { url: 'http://127.0.0.1' };
+  const accounts = installation && (await createOAuth({ installation, publicUrl: () => place.url, log: (entry) => t.logs.push(entry) }));
   const api = createApi({
     version: '1.2.3',
     registry: t.registry,
@@ -73,9 +82,12 @@ export async function startTestApi({ vault, on, ...options }: TestApiOptions = {
             ...(vault === 'alone' ? {} : { firewall: { proxyUrl: 'http://127.0.0.1:8081', caFile: '/etc/centaur/ca.pem' } }),
           },
         }),
+    ...(tools === undefined ? {} : { tools }),
+    ...(accounts === undefined ? {} : { accounts }),
     ...options,
   });
   const { url } = await api.listen({ host: '127.0.0.1', port: 0 });
+  place.url = url;
 
   async function call(method: string, path: string, body?: unknown, { key = ADMIN, headers = {} }: CallOptions = {}): Promise<Answered> {
     const response = await fetch(url + path, {
@@ -102,6 +114,10 @@ export async function startTestApi({ vault, on, ...options }: TestApiOptions = {
       if (installation === undefined) throw new Error('this API has no vault');
       return installation;
     },
+    get accounts() {
+      if (accounts === undefined) throw new Error('this API has no vault');
+      return accounts;
+    },
     call,
     keyWith: async (...scopes) => (await call('POST', '/keys', { name: 'test', scopes })).body.key,
     async run(workflow, input) {
@@ -111,6 +127,8 @@ export async function startTestApi({ vault, on, ...options }: TestApiOptions = {
     },
     async [Symbol.asyncDispose]() {
       await api.close(0);
+      await tools?.close();
+      await accounts?.close();
       await installation?.close();
       if (on === undefined) await t[Symbol.asyncDispose]();
     },

@@ -1,7 +1,7 @@
 /** Threads on an engine, with turns that a test scripts. */
 import type { WorkflowContext } from '@centaur/sdk';
 import type { Engine } from '../../kernel/engine/index.ts';
-import { createThreads, type Threads } from '../../kernel/threads/index.ts';
+import { type CataloguePersona, createThreads, type Threads } from '../../kernel/threads/index.ts';
 import type { TurnOwner } from '../../kernel/threads/events.ts';
 import type { Store } from '../../kernel/store/index.ts';
 import { createTestEngine, type TestEngine } from './engine.ts';
@@ -17,11 +17,17 @@ export interface TestThreads extends AsyncDisposable {
   /** Spawns when needed, and sends. Answers the execution's id. */
   say(threadKey: string, text: string, more?: Record<string, unknown>): Promise<string>;
   ended(executionId: string): Promise<Awaited<ReturnType<Threads['getExecution']>>>;
+  /** Those that the catalogue knows; they may change. */
+  readonly personas: Map<string, CataloguePersona>;
   /** All events of a thread after an id. */
   events(threadKey: string, after?: number): Promise<{ id: number; kind: string; data: Record<string, unknown> }[]>;
 }
 
 export async function createTestThreads(): Promise<TestThreads> {
+  const personas = new Map<string, CataloguePersona>([
+    ['reviewer', { harness: 'claude', prompt: 'Review.' }],
+    ['shopper', { harness: null, prompt: 'Shop.', model: 'small', effort: 'low', tools: ['shop'], sha256: 'ab'.repeat(32) }],
+  ]);
   const engine = await createTestEngine({ idle: true, startAgent: (request) => threads.startAgent(request) });
   let act = async (owner: TurnOwner, threads: Threads) => {
     await threads.turns.begin(owner);
@@ -34,7 +40,20 @@ export async function createTestThreads(): Promise<TestThreads> {
       catalogue: {
         harnesses: ['demo', 'claude'],
         defaultHarness: 'demo',
-        persona: (id) => (id === 'reviewer' ? { harness: 'claude', prompt: 'Review.' } : undefined),
+        persona: (id) => personas.get(id),
+        personas: () => [...personas.keys()],
+        describePrompt: async ({ harness, persona, override }) => ({
+          harness,
+          model: persona?.model ?? null,
+          effort: persona?.effort ?? null,
+          persona: persona === null ? null : { name: persona.name, sha256: persona.sha256 },
+          sha256: null,
+          bytes: 0,
+          parts: [{ kind: 'persona', source: 'test', bytes: 0, text: [persona?.prompt, override].filter(Boolean).join(' / ') }],
+          tools: [...(persona?.tools ?? [])],
+          skills: [],
+          missing: { tools: [], skills: [] },
+        }),
       },
       startTurn: async ({ threadKey, executionId }) => {
         const { run_id } = await on.start({
@@ -67,10 +86,12 @@ export async function createTestThreads(): Promise<TestThreads> {
     threads,
     store: engine.store,
     another,
+    personas,
     onTurn: (next) => (act = next),
     async say(threadKey, text, more = {}) {
       const { assignment_generation } = await threads.spawn({ thread_key: threadKey });
-      await threads.message({ thread_key: threadKey, assignment_generation, parts: [{ type: 'text', text }] });
+      const user_id = more['user_id'] as string | undefined;
+      await threads.message({ thread_key: threadKey, assignment_generation, parts: [{ type: 'text', text }], user_id });
       return (await threads.execute({ thread_key: threadKey, assignment_generation, ...more })).execution_id;
     },
     async ended(executionId) {

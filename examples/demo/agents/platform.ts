@@ -149,17 +149,22 @@ async function startDatabase(
 function killSandbox(stateDir: string): number {
   const processes = readdirSync('/proc').flatMap((name) => readProcess(Number(name)) ?? []);
   const holder = processes.find(({ command }) => command.includes('sandboxd.ts') && command.includes(stateDir));
-  const first = processes.find(({ parent }) => holder !== undefined && parent === holder.pid);
+  // by age: /proc is listed as text, where 10000 comes before 9999, and one that is made ahead is younger than the thread's
+  const [first] = processes
+    .filter(({ parent }) => holder !== undefined && parent === holder.pid)
+    .toSorted((a, b) => a.startedAt - b.startedAt || a.pid - b.pid);
   if (first === undefined) throw new Error('there is no sandbox to kill');
   process.kill(first.pid, 'SIGKILL');
   return first.pid;
 }
 
-function readProcess(pid: number): { readonly pid: number; readonly parent: number; readonly command: string } | undefined {
+function readProcess(
+  pid: number,
+): { readonly pid: number; readonly parent: number; readonly startedAt: number; readonly command: string } | undefined {
   try {
-    // the name, in brackets, may hold anything; the parent is the second field behind it
-    const parent = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[1];
-    return { pid, parent: Number(parent), command: readFileSync(`/proc/${pid}/cmdline`, 'utf8') };
+    // the name, in brackets, may hold anything; the parent is the second field behind it, and when it began the twentieth
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? [];
+    return { pid, parent: Number(fields[1]), startedAt: Number(fields[19]), command: readFileSync(`/proc/${pid}/cmdline`, 'utf8') };
   } catch {
     // no process, or one that has ended
     return undefined;
