@@ -1,7 +1,7 @@
 /** What the documents show, and the server on which it is run: as the README shows it, with the scripted model beside it. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { chmodSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
@@ -17,6 +17,8 @@ const { scripts } = JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'ut
 /** Commands that CI runs by themselves: here they must only exist. */
 const RUN_BY_CI = /^npm (?:ci|test|run)\b/;
 const SERVER = /\bnpm start$/;
+/** A file of a tool, and where the text says that it belongs. */
+const TOOL_FILE = /^```(?:ts|python|toml)\n((?:(?!^```)[^])*)^```\n+Save it as `tools\/([^`]+)`/gm;
 export const WORKFLOW = /^export default defineWorkflow\(/m;
 
 export interface ShownServer extends AsyncDisposable {
@@ -24,7 +26,7 @@ export interface ShownServer extends AsyncDisposable {
   readonly env: Readonly<Record<string, string>>;
   /** Every `sh` block of a document, one after the other. */
   runCommands(document: string): void;
-  /** The documents show the default port; this server has another. */
+  /** The documents show the default port and a folder of tools; this server has others. */
   local(text: string): string;
 }
 
@@ -34,6 +36,7 @@ export async function startShownServer(more: Readonly<Record<string, string>> = 
   const home = mkdtempSync(path.join(os.tmpdir(), 'centaur-docs-'));
   chmodSync(home, 0o711);
   const workflows = writeWorkflows();
+  const tools = writeTools();
   const { path: bubblewrap, problem } = ensureBubblewrap();
   assert.ok(bubblewrap, problem);
   const port = String(await freePort());
@@ -45,12 +48,19 @@ export async function startShownServer(more: Readonly<Record<string, string>> = 
     FIREWALL_PORT: '0',
     CENTAUR_API_URL: `http://127.0.0.1:${port}`,
     NO_COLOR: '1',
+    // whoever commits has a name
+    ...Object.fromEntries(
+      ['AUTHOR', 'COMMITTER'].flatMap((who) => [
+        [`GIT_${who}_NAME`, 'Ada'],
+        [`GIT_${who}_EMAIL`, 'ada@example.com'],
+      ]),
+    ),
   };
   const command = commandsIn('README.md').find((line) => SERVER.test(line));
   assert.ok(command, 'the README shows how to start a server');
   const server = spawn('bash', ['-c', `exec env ${command.replace(/(WORKFLOW_DIRS=\S+)/, `$1:${workflows}`)}`], {
     cwd: ROOT,
-    env: { ...env, CENTAUR_DEMO: '1', ...more },
+    env: { ...env, TOOL_DIRS: tools, CENTAUR_OVERLAYS: overlaysIn(home), CENTAUR_DEMO: '1', ...more },
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
   });
@@ -62,14 +72,15 @@ export async function startShownServer(more: Readonly<Record<string, string>> = 
     if (server.pid !== undefined && server.exitCode === null) process.kill(-server.pid, 'SIGTERM');
     await ended;
     await createLocalBackend({ stateDir: path.join(home, '.centaur', 'sandboxes') }).shutdown();
-    for (const folder of [home, workflows]) rmSync(folder, { recursive: true, force: true });
+    for (const folder of [home, workflows, tools]) rmSync(folder, { recursive: true, force: true });
   };
   await eventually(() => output.includes(' is up ') || server.exitCode !== null, { timeoutMs: 60_000, what: 'npm start' });
   if (server.exitCode !== null) {
     await stop();
     assert.fail(output);
   }
-  const local = (text: string) => text.replaceAll('127.0.0.1:8080', `127.0.0.1:${port}`);
+  const local = (text: string) =>
+    text.replaceAll('127.0.0.1:8080', `127.0.0.1:${port}`).replaceAll('TOOL_DIRS=tools', `TOOL_DIRS=${tools}`);
   return {
     env,
     local,
@@ -93,6 +104,11 @@ export async function startShownServer(more: Readonly<Record<string, string>> = 
   };
 }
 
+/** As `overlays.md` has them in the end: the guide makes them. */
+function overlaysIn(home: string): string {
+  return `${home}/overlays/acme,file://${home}/overlays/sales#main`;
+}
+
 /** The workflows of the guides, in a folder for the server: inside of the repository, so that its packages are found. */
 function writeWorkflows(): string {
   const folder = mkdtempSync(path.join(ROOT, 'test', '.docs-'));
@@ -103,6 +119,17 @@ function writeWorkflows(): string {
     for (const [i, code] of blocksOf(document, 'python').entries())
       if (/^WORKFLOW_NAME = /m.test(code))
         writeFileSync(path.join(folder, `${path.basename(document, '.md').replaceAll('-', '_')}_${i}.py`), code);
+  return folder;
+}
+
+/** The tools of the guides, likewise, each file where its guide says. */
+function writeTools(): string {
+  const folder = mkdtempSync(path.join(ROOT, 'test', '.docs-'));
+  for (const document of GUIDES)
+    for (const [, code = '', file = ''] of readFileSync(path.join(ROOT, document), 'utf8').matchAll(TOOL_FILE)) {
+      mkdirSync(path.join(folder, path.dirname(file)), { recursive: true });
+      writeFileSync(path.join(folder, file), code);
+    }
   return folder;
 }
 
