@@ -85,6 +85,6 @@ export function route<Params extends z.ZodType, Query extends z.ZodType, Body ex
 }
 
 /** Who a change is by, in the audit log. */
-export const actorOf = ({ keyId }: Caller): string => `key:${keyId}`;
+export const actorOf = ({ keyId, user }: Caller): string => (user === undefined ? `key:${keyId}` : `user:${user.name}`);
 
 export const ok = (body: unknown): Reply => ({ status: 200, body });

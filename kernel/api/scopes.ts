@@ -41,9 +41,25 @@ export type Access =
   | 'public'
   | { readonly scope: Scope; readonly perWorkflow?: true; readonly perTool?: true; readonly ofThread?: 'named' | 'found' };
 
+/** A person, by a session of theirs. No key and no token of a sandbox has one, so none of them counts as a person. */
+export interface CallerUser {
+  readonly userId: string;
+  /** Unique, in lower case: `user:<name>` is the principal, and the actor in the audit log. */
+  readonly name: string;
+  readonly role: UserRole;
+  /** Besides, as gates name them (`role:finance`): those of the principal. */
+  readonly roles: readonly string[];
+  /** When they last proved who they are: Unix milliseconds. */
+  readonly provenAt: number;
+}
+
+export type UserRole = 'viewer' | 'operator' | 'approver' | 'admin';
+
 export interface Caller {
+  /** Of the key, or of the session. */
   readonly keyId: string;
   readonly scopes: readonly string[];
+  readonly user?: CallerUser;
   /** Of a sandbox's token: the only thread that it may read. */
   readonly thread?: string;
   /** Of a sandbox's token: the only tools that its persona leaves it; undefined: all. */
