@@ -6,6 +6,7 @@ import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { createLocalBackend } from './local/index.ts';
+import { eventually } from '../../test/support/wait.ts';
 import { collect, failsWith, openBackend, output, sh, specOf, written } from './testing.ts';
 import type { JournalEntry, Sandbox } from './types.ts';
 
@@ -140,7 +141,8 @@ describe('processes', () => {
     const last = (await collect(process.journal())).at(-1);
     assert.ok(last?.kind === 'exit' && last.signal === 'SIGKILL' && last.reason === 'killed');
     await process.signal('SIGKILL');
-    assert.equal(await output(sandbox, 'grep -l "sleep" /proc/[0-9]*/comm 2>/dev/null | wc -l'), '0');
+    // one that was killed is there until it has been reaped
+    await eventually(async () => (await output(sandbox, 'grep -l "sleep" /proc/[0-9]*/comm 2>/dev/null | wc -l')) === '0');
   });
 
   test('only whoever took a process last may write to it', async () => {
