@@ -9,14 +9,14 @@ import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import type { AuditEntry, AuditLog } from '../audit/index.ts';
 import type { StoreLogEntry } from '../store/index.ts';
-import type { Target } from '../vault/index.ts';
+import type { OpenCall, Target } from '../vault/index.ts';
 import { type BodyIn, ENCODINGS, openBody, readHead } from './answer.ts';
 import type { Credentials } from './credentials.ts';
 import { refuseUndeclared } from './declared.ts';
 import type { Gate, Verdict } from './gate.ts';
 import type { LeaseBook, LiveLease } from './lease-book.ts';
 import type { FirewallMetrics } from './metrics.ts';
-import { isRecorded, markRecorded, outcome, recordIntent, recordRefusal, resourceOf } from './records.ts';
+import { callIds, causeOf, isRecorded, markRecorded, outcome, recordIntent, recordRefusal, resourceOf } from './records.ts';
 import { sendRefusal, toRefusal } from './refusals.ts';
 import type { EgressRules } from './rules.ts';
 import type { Hit, Scanner } from './scanner/index.ts';
@@ -181,10 +181,11 @@ export async function prepare(
   if (verdict.approval !== undefined) await parts.leases.checkNow(lease);
   // a name that leads to an address of our own is refused before anything is spent on it
   await parts.upstreams().check(target);
+  const calls = await parts.leases.callsOf(lease, verdict.request.credentialed ? 'secrets' : 'nothing');
   await parts.leases.consume(lease);
 
   // no entry, no credential
-  const intent = intentOf(channel, outgoing, sorted, verdict);
+  const intent = intentOf(channel, outgoing, sorted, verdict, calls);
   const intentId = await recordIntent(parts, intent);
   try {
     await parts.leases.check(lease);
@@ -531,20 +532,24 @@ function acceptEncoding(request: IncomingMessage): string {
 }
 
 /** What is told of a request before anything of it is sent. */
-function intentOf(channel: Channel, outgoing: OutgoingRequest, { used: found, inert }: Sorted, verdict: Verdict): AuditEntry {
+function intentOf(
+  channel: Channel,
+  outgoing: OutgoingRequest,
+  { used: found, inert }: Sorted,
+  verdict: Verdict,
+  calls: readonly OpenCall[] | undefined,
+): AuditEntry {
   const { lease } = channel;
   return {
     action: 'egress.intent',
     actor: lease.principal,
     resource: resourceOf(channel.target, outgoing.path),
     decision: 'allow',
-    leaseId: lease.leaseId,
-    runId: lease.runId ?? undefined,
-    threadKey: lease.threadKey ?? undefined,
-    traceId: lease.traceId ?? undefined,
+    ...causeOf(lease, calls),
     details: {
       via: channel.via,
       method: outgoing.method,
+      ...callIds(calls),
       secrets: found.map(({ secret, place }) => ({ secret, place })),
       ...(inert.length === 0 ? {} : { inert: inert.map(({ secret }) => secret) }),
       rule: verdict.rule,
