@@ -82,7 +82,7 @@ export async function startInstallation({ files, secrets, handler, env }: Instal
     },
     async entries(action) {
       const rows = await pool.query<{ entry: string }>('select entry from audit_log where action = $1 order by audit_id', [action]);
-      return rows.rows.map(({ entry }) => JSON.parse(entry) as Answer);
+      return rows.rows.map(({ entry }) => JSON.parse(entry));
     },
     [Symbol.asyncDispose]: () => rest.disposeAsync(),
   };
