@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import pg from 'pg';
+import { ProxyAgent, request } from 'undici';
 import { callThrough, createTestFirewall, startService, type TestFirewall } from '../../test/support/firewall.ts';
 import { eventually } from '../../test/support/wait.ts';
 import { addGrant, type CallLease, closeCallLease, createLease, openCallLease } from '../vault/index.ts';
@@ -16,6 +17,15 @@ async function openCall(t: TestFirewall, of: Partial<CallLease> = {}): Promise<s
   await openCallLease(t.store, { callId, principal: TOOL, ...none, seconds: 60, auditId, ...of });
   return callId;
 }
+
+const agentThrough = (t: TestFirewall, token: string) => {
+  const agent = new ProxyAgent({
+    uri: `http://127.0.0.1:${t.firewall.port}`,
+    token: `Basic ${Buffer.from(`lease:${token}`).toString('base64')}`,
+    requestTls: { ca: t.firewall.caPem },
+  });
+  return Object.assign(agent, { [Symbol.asyncDispose]: () => agent.destroy() });
+};
 
 async function shopWith(t: TestFirewall, host: string) {
   await t.secret('SHOP_KEY', { value: 'a-value-of-some-length-0123', hosts: [host] });
@@ -107,4 +117,34 @@ test('a session with a database is opened in a call, lasts while there is one, a
   await ended;
   await assert.rejects(open(), /NO_OPEN_CALL/);
   await eventually(async () => (await t.entries('egress.outcome')).length > 0);
+});
+
+test('the connections of a tool outlast its calls, what it streams with a secret does not', async () => {
+  const writing: (() => void)[] = [];
+  await using service = await startService((request, response) => {
+    response.write('begun');
+    if (request.url === '/long') writing.push(() => void response.write('more'));
+    else response.end();
+  });
+  const host = `localhost:${service.port}`;
+  await using t = await createTestFirewall({ config: { allow_cidrs: ['127.0.0.1'], ca_pems: [service.caPem] } });
+  const { lease, key } = await shopWith(t, host);
+  await using agent = agentThrough(t, lease.token);
+  const ask = async (path: string, headers: Record<string, string>) => request(`https://${host}${path}`, { dispatcher: agent, headers });
+  const callId = await openCall(t);
+  await (await ask('/', key)).body.text();
+  const plain = await ask('/long', {});
+  const secret = await ask('/long', key);
+  const ended = secret.body.text().then(
+    () => 'whole',
+    () => 'cut',
+  );
+  await closeCallLease(t.store, callId);
+  assert.equal(await ended, 'cut');
+  const parts: string[] = [];
+  plain.body.on('data', (part: Buffer) => parts.push(part.toString()));
+  for (const write of writing) write();
+  await eventually(() => parts.join('') === 'begunmore');
+  assert.equal((await ask('/', {})).statusCode, 200);
+  plain.body.destroy();
 });

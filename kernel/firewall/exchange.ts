@@ -141,6 +141,8 @@ export interface Prepared {
   readonly rest: Readable | undefined;
   /** It has a credential outside of its body. */
   readonly authenticated: boolean;
+  /** It uses a secret. */
+  readonly credentialed: boolean;
   readonly scanner: Scanner;
   readonly intent: AuditEntry;
   readonly intentId: string;
@@ -191,7 +193,17 @@ export async function prepare(
     await parts.leases.check(lease);
     const sent = answer === undefined ? await parts.credentials.apply(outgoing, found, lease) : { path: '', headers: [], body: undefined };
     // only now: a token that was made for this request is among what is looked for
-    return { outgoing, sent, rest: body.rest, authenticated: sorted.authenticated, scanner: parts.scanner(), intent, intentId, answer };
+    return {
+      outgoing,
+      sent,
+      rest: body.rest,
+      authenticated: sorted.authenticated,
+      credentialed: verdict.request.credentialed,
+      scanner: parts.scanner(),
+      intent,
+      intentId,
+      answer,
+    };
   } catch (error) {
     const refusal = toRefusal(error);
     outcome(parts, intent, intentId, { ...refusal.details, error: refusal.code });
@@ -392,6 +404,7 @@ function send(parts: Parts, sending: Sending): Promise<void> {
 
     const cut = () => finish(new RefusedError(407, 'LEASE_REVOKED', 'the lease ended'));
     lease.open.add(cut);
+    if (sending.credentialed) lease.withSecrets.add(cut);
     response.once('close', () => {
       if (!ended) finish(new RefusedError(499, 'CLIENT_GONE', 'the client went away'));
     });
@@ -402,6 +415,7 @@ function send(parts: Parts, sending: Sending): Promise<void> {
       ended = true;
       clearTimeout(stalled);
       lease.open.delete(cut);
+      lease.withSecrets.delete(cut);
       const leaks = [...headHits, ...(body?.hits ?? [])];
       const ms = Math.round(performance.now() - began);
       if (leaks.length > 0) parts.metrics.count('leaks', leaks[0]?.secret ?? '');

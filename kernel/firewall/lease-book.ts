@@ -34,6 +34,8 @@ export interface LiveLease {
   busy: number;
   /** What is cut when the lease ends. */
   readonly open: Set<() => void>;
+  /** Those of them that use a secret: of a tool's process they end with its calls. */
+  readonly withSecrets: Set<() => void>;
 }
 
 export interface LeaseBook {
@@ -138,6 +140,7 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
       calledAt: Number.NEGATIVE_INFINITY,
       busy: 0,
       open: new Set(),
+      withSecrets: new Set(),
     };
     admit(lease, peer);
     await learn?.(lease.placeholders.values());
@@ -202,14 +205,14 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
     await endIdle(known);
   }
 
-  /** Between its calls a tool has nothing open: what was opened in a call ends with the last one that is under way. */
+  /** What a tool opened with a secret in a call ends with the last call that is under way. Its connections to here stay: they are nothing without one. */
   async function endIdle(known: readonly LiveLease[]): Promise<void> {
-    const open = known.filter(({ kind, open: streams }) => kind === 'tool' && streams.size > 0);
+    const open = known.filter(({ kind, withSecrets }) => kind === 'tool' && withSecrets.size > 0);
     if (open.length === 0) return;
     const asked = performance.now();
     const called = await withOpenCalls(store, open);
     // a call may have come while Postgres answered
-    for (const lease of open) if (!called.has(lease) && lease.calledAt < asked) cutAll(lease);
+    for (const lease of open) if (!called.has(lease) && lease.calledAt < asked) for (const cut of Array.from(lease.withSecrets)) cut();
   }
 
   function end(lease: LiveLease): void {

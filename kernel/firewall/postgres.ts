@@ -112,6 +112,7 @@ export function createPostgresListener(parts: Parts, values: Values, store: Stor
       if (ended) return;
       ended = true;
       lease.open.delete(cut);
+      lease.withSecrets.delete(cut);
       admission.left?.();
       const refusal = error === undefined ? undefined : refusalOf(error);
       outcome(parts, intent, intentId, {
@@ -126,6 +127,7 @@ export function createPostgresListener(parts: Parts, values: Values, store: Stor
     };
     const cut = () => finish(new RefusedError(407, 'LEASE_REVOKED', 'the lease ended'));
     lease.open.add(cut);
+    lease.withSecrets.add(cut);
     socket.once('close', () => finish());
     try {
       // it may have ended before anybody could cut this
