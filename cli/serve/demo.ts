@@ -38,7 +38,7 @@ export async function startDemoModel(installation: Installation, log: Log): Prom
   await addGrant(installation, ACTOR, 'thread:*', DEMO_SECRET);
   return {
     url: `http://localhost:${port}`,
-    egress: { allow_cidrs: ['127.0.0.1'], ports: [80, 443, Number(port)] },
+    egress: { allow_cidrs: ['127.0.0.1'], ports: [Number(port)] },
     async stop() {
       stopping = true;
       if (child.exitCode !== null || child.signalCode !== null) return;
@@ -52,9 +52,10 @@ export async function startDemoModel(installation: Installation, log: Log): Prom
 }
 
 async function launch(key: string): Promise<{ readonly child: ChildProcess; readonly url: string }> {
-  const child = spawn(process.execPath, [MODEL_SERVER, '--port', '0'], {
+  const child = spawn(process.execPath, [MODEL_SERVER, '--port', '0', '--with-input'], {
     env: { PATH: process.env['PATH'] ?? '', MODEL_SERVER_KEY: key, NODE_NO_WARNINGS: '1' },
-    stdio: ['ignore', 'pipe', 'inherit'],
+    // it ends with this process, however that ends: its input ends then
+    stdio: ['pipe', 'pipe', 'inherit'],
   });
   const timer = setTimeout(() => child.kill('SIGKILL'), READY_MS);
   try {

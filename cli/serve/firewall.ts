@@ -253,6 +253,7 @@ function joined(egress: EgressSettings, more: EgressSettings | undefined): Egres
   return {
     ...egress,
     allow_cidrs: [...(egress.allow_cidrs ?? []), ...(more.allow_cidrs ?? [])],
-    ports: [...new Set([...(egress.ports ?? []), ...(more.ports ?? [])])],
+    // without a list all are open, and stay so
+    ...(egress.ports === undefined ? {} : { ports: [...new Set([...egress.ports, ...(more.ports ?? [])])] }),
   };
 }

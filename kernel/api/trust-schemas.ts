@@ -226,7 +226,7 @@ export const LeaseSchema = named(
   'Lease',
   z.strictObject({
     lease_id: z.string(),
-    kind: z.enum(['run', 'call', 'step']),
+    kind: z.enum(['run', 'call', 'step', 'tool']),
     principal: z.string(),
     on_behalf_of: z.string().nullable().describe('A user whose grants count besides'),
     secrets: z.array(z.string()),

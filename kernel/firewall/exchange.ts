@@ -9,14 +9,14 @@ import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import type { AuditEntry, AuditLog } from '../audit/index.ts';
 import type { StoreLogEntry } from '../store/index.ts';
-import type { Target } from '../vault/index.ts';
+import type { OpenCall, Target } from '../vault/index.ts';
 import { type BodyIn, ENCODINGS, openBody, readHead } from './answer.ts';
 import type { Credentials } from './credentials.ts';
 import { refuseUndeclared } from './declared.ts';
 import type { Gate, Verdict } from './gate.ts';
 import type { LeaseBook, LiveLease } from './lease-book.ts';
 import type { FirewallMetrics } from './metrics.ts';
-import { isRecorded, markRecorded, outcome, recordIntent, recordRefusal, resourceOf } from './records.ts';
+import { callIds, causeOf, isRecorded, markRecorded, outcome, recordIntent, recordRefusal, resourceOf } from './records.ts';
 import { sendRefusal, toRefusal } from './refusals.ts';
 import type { EgressRules } from './rules.ts';
 import type { Hit, Scanner } from './scanner/index.ts';
@@ -141,6 +141,8 @@ export interface Prepared {
   readonly rest: Readable | undefined;
   /** It has a credential outside of its body. */
   readonly authenticated: boolean;
+  /** It uses a secret. */
+  readonly credentialed: boolean;
   readonly scanner: Scanner;
   readonly intent: AuditEntry;
   readonly intentId: string;
@@ -181,16 +183,27 @@ export async function prepare(
   if (verdict.approval !== undefined) await parts.leases.checkNow(lease);
   // a name that leads to an address of our own is refused before anything is spent on it
   await parts.upstreams().check(target);
+  const calls = await parts.leases.callsOf(lease, verdict.request.credentialed ? 'secrets' : 'nothing');
   await parts.leases.consume(lease);
 
   // no entry, no credential
-  const intent = intentOf(channel, outgoing, sorted, verdict);
+  const intent = intentOf(channel, outgoing, sorted, verdict, calls);
   const intentId = await recordIntent(parts, intent);
   try {
     await parts.leases.check(lease);
     const sent = answer === undefined ? await parts.credentials.apply(outgoing, found, lease) : { path: '', headers: [], body: undefined };
     // only now: a token that was made for this request is among what is looked for
-    return { outgoing, sent, rest: body.rest, authenticated: sorted.authenticated, scanner: parts.scanner(), intent, intentId, answer };
+    return {
+      outgoing,
+      sent,
+      rest: body.rest,
+      authenticated: sorted.authenticated,
+      credentialed: verdict.request.credentialed,
+      scanner: parts.scanner(),
+      intent,
+      intentId,
+      answer,
+    };
   } catch (error) {
     const refusal = toRefusal(error);
     outcome(parts, intent, intentId, { ...refusal.details, error: refusal.code });
@@ -391,6 +404,7 @@ function send(parts: Parts, sending: Sending): Promise<void> {
 
     const cut = () => finish(new RefusedError(407, 'LEASE_REVOKED', 'the lease ended'));
     lease.open.add(cut);
+    if (sending.credentialed) lease.withSecrets.add(cut);
     response.once('close', () => {
       if (!ended) finish(new RefusedError(499, 'CLIENT_GONE', 'the client went away'));
     });
@@ -401,6 +415,7 @@ function send(parts: Parts, sending: Sending): Promise<void> {
       ended = true;
       clearTimeout(stalled);
       lease.open.delete(cut);
+      lease.withSecrets.delete(cut);
       const leaks = [...headHits, ...(body?.hits ?? [])];
       const ms = Math.round(performance.now() - began);
       if (leaks.length > 0) parts.metrics.count('leaks', leaks[0]?.secret ?? '');
@@ -531,20 +546,24 @@ function acceptEncoding(request: IncomingMessage): string {
 }
 
 /** What is told of a request before anything of it is sent. */
-function intentOf(channel: Channel, outgoing: OutgoingRequest, { used: found, inert }: Sorted, verdict: Verdict): AuditEntry {
+function intentOf(
+  channel: Channel,
+  outgoing: OutgoingRequest,
+  { used: found, inert }: Sorted,
+  verdict: Verdict,
+  calls: readonly OpenCall[] | undefined,
+): AuditEntry {
   const { lease } = channel;
   return {
     action: 'egress.intent',
     actor: lease.principal,
     resource: resourceOf(channel.target, outgoing.path),
     decision: 'allow',
-    leaseId: lease.leaseId,
-    runId: lease.runId ?? undefined,
-    threadKey: lease.threadKey ?? undefined,
-    traceId: lease.traceId ?? undefined,
+    ...causeOf(lease, calls),
     details: {
       via: channel.via,
       method: outgoing.method,
+      ...callIds(calls),
       secrets: found.map(({ secret, place }) => ({ secret, place })),
       ...(inert.length === 0 ? {} : { inert: inert.map(({ secret }) => secret) }),
       rule: verdict.rule,

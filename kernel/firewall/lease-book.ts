@@ -4,14 +4,15 @@
  */
 import { BlockList, isIP } from 'node:net';
 import type { Store, StoreLogEntry } from '../store/index.ts';
-import { hashToken, type Opening, readOpenings } from '../vault/index.ts';
+import { hashToken, type LeaseKind, type OpenCall, openCalls, type Opening, readOpenings, withOpenCalls } from '../vault/index.ts';
 import { parseCidr, unwrap } from './addresses.ts';
 import { RefusedError } from './target.ts';
 
 export interface LiveLease {
   readonly leaseId: string;
-  readonly kind: 'run' | 'call' | 'step';
+  readonly kind: LeaseKind;
   readonly principal: string;
+  readonly onBehalfOf: string | null;
   readonly runId: string | null;
   readonly step: string | null;
   readonly threadKey: string | null;
@@ -27,10 +28,14 @@ export interface LiveLease {
   /** Moment of the last answer from Postgres, on the monotonic clock. */
   checkedAt: number;
   usedAt: number;
+  /** Of a tool's process: when Postgres was last asked and said that a call was open. */
+  calledAt: number;
   /** Requests under way. */
   busy: number;
   /** What is cut when the lease ends. */
   readonly open: Set<() => void>;
+  /** Those of them that use a secret: of a tool's process they end with its calls. */
+  readonly withSecrets: Set<() => void>;
 }
 
 export interface LeaseBook {
@@ -44,6 +49,13 @@ export interface LeaseBook {
   checkNow(lease: LiveLease): Promise<void>;
   /** Takes one of a limited number of uses. @throws RefusedError 407 */
   consume(lease: LiveLease): Promise<void>;
+  /**
+   * The calls that the tool's process has to serve, of a lease that is one's; undefined: it is nobody's, or none of that kind. Without a
+   * call there are no secrets.
+   *
+   * @throws RefusedError 403, 503
+   */
+  callsOf(lease: LiveLease, needs: 'secrets' | 'nothing'): Promise<readonly OpenCall[] | undefined>;
   /** The leases whose placeholders these are. */
   ownersOf(words: readonly string[]): Promise<readonly { readonly leaseId: string; readonly secret: string; readonly word: string }[]>;
   /** Something changed: look now. */
@@ -59,15 +71,16 @@ const ANSWER_MS = 3000;
 const UNKNOWN_MOST = 10_000;
 const UNKNOWN_MS = 5_000;
 
-const SELECT = `select l.lease_id, l.kind, l.principal, l.run_id, l.step, l.thread_key, l.trace_id, l.max_uses, l.expires_at, l.revoked_at, l.source::text as source, l.egress,
+const SELECT = `select l.lease_id, l.kind, l.principal, l.on_behalf_of, l.run_id, l.step, l.thread_key, l.trace_id, l.max_uses, l.expires_at, l.revoked_at, l.source::text as source, l.egress,
     array(select s.placeholder from lease_secrets s where s.lease_id = l.lease_id order by s.secret) as placeholders,
     array(select s.secret from lease_secrets s where s.lease_id = l.lease_id order by s.secret) as secrets
   from leases l`;
 
 interface Row {
   readonly lease_id: string;
-  readonly kind: 'run' | 'call' | 'step';
+  readonly kind: LeaseKind;
   readonly principal: string;
+  readonly on_behalf_of: string | null;
   readonly run_id: string | null;
   readonly step: string | null;
   readonly thread_key: string | null;
@@ -111,6 +124,7 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
       leaseId: row.lease_id,
       kind: row.kind,
       principal: row.principal,
+      onBehalfOf: row.on_behalf_of,
       runId: row.run_id,
       step: row.step,
       threadKey: row.thread_key,
@@ -123,8 +137,10 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
       revoked: row.revoked_at !== null,
       checkedAt: asked,
       usedAt: performance.now(),
+      calledAt: Number.NEGATIVE_INFINITY,
       busy: 0,
       open: new Set(),
+      withSecrets: new Set(),
     };
     admit(lease, peer);
     await learn?.(lease.placeholders.values());
@@ -186,6 +202,17 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
       if (row === undefined || row.revoked_at !== null) end(lease);
       else (lease as { expiresAt: number }).expiresAt = row.expires_at;
     }
+    await endIdle(known);
+  }
+
+  /** What a tool opened with a secret in a call ends with the last call that is under way. Its connections to here stay: they are nothing without one. */
+  async function endIdle(known: readonly LiveLease[]): Promise<void> {
+    const open = known.filter(({ kind, withSecrets }) => kind === 'tool' && withSecrets.size > 0);
+    if (open.length === 0) return;
+    const asked = performance.now();
+    const called = await withOpenCalls(store, open);
+    // a call may have come while Postgres answered
+    for (const lease of open) if (!called.has(lease) && lease.calledAt < asked) for (const cut of Array.from(lease.withSecrets)) cut();
   }
 
   function end(lease: LiveLease): void {
@@ -251,6 +278,18 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
         ),
       );
       if (rowCount !== 1) throw refusal('LEASE_USED', 'the lease has been used as often as it may be', lease);
+    },
+    async callsOf(lease, needs) {
+      if (lease.kind !== 'tool') return undefined;
+      const asked = performance.now();
+      const calls = await ask(() => openCalls(store, lease));
+      if (calls.length > 0) lease.calledAt = Math.max(lease.calledAt, asked);
+      else if (needs === 'secrets')
+        throw new RefusedError(403, 'NO_OPEN_CALL', 'the secrets of a tool are given out while it is called, and nobody calls it now', {
+          lease_id: lease.leaseId,
+          principal: lease.principal,
+        });
+      return calls;
     },
     async ownersOf(words) {
       const now = performance.now();

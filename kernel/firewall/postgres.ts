@@ -17,7 +17,7 @@ import type { Admission, Door } from './postgres-door.ts';
 import { openSecretDoor } from './postgres-secret.ts';
 import { createReader, greeting, type Reader, readPassword, readStartup, refuse } from './postgres-wire.ts';
 import { createWorkflowDoors, WORKFLOW_USER } from './postgres-workflow.ts';
-import { outcome, recordIntent, recordRefusal } from './records.ts';
+import { callIds, causeOf, outcome, recordIntent, recordRefusal } from './records.ts';
 import { toRefusal } from './refusals.ts';
 import { RefusedError } from './target.ts';
 
@@ -94,17 +94,15 @@ export function createPostgresListener(parts: Parts, values: Values, store: Stor
   /** @throws RefusedError before the audit entry; from then on its outcome tells, and the client is told here */
   async function connect({ socket, reader, startup, settled }: Caller, { lease }: Channel, admission: Admission): Promise<void> {
     const began = performance.now();
+    const calls = await parts.leases.callsOf(lease, 'secrets');
     await parts.leases.consume(lease);
     const intent = {
       action: 'egress.intent',
       actor: lease.principal,
       resource: admission.resource,
       decision: 'allow' as const,
-      leaseId: lease.leaseId,
-      runId: lease.runId ?? undefined,
-      threadKey: lease.threadKey ?? undefined,
-      traceId: lease.traceId ?? undefined,
-      details: { via: 'postgres', ...admission.details },
+      ...causeOf(lease, calls),
+      details: { via: 'postgres', ...callIds(calls), ...admission.details },
     };
     const intentId = await recordIntent(parts, intent);
     const bytes = { up: 0, down: 0 };
@@ -114,6 +112,7 @@ export function createPostgresListener(parts: Parts, values: Values, store: Stor
       if (ended) return;
       ended = true;
       lease.open.delete(cut);
+      lease.withSecrets.delete(cut);
       admission.left?.();
       const refusal = error === undefined ? undefined : refusalOf(error);
       outcome(parts, intent, intentId, {
@@ -128,6 +127,7 @@ export function createPostgresListener(parts: Parts, values: Values, store: Stor
     };
     const cut = () => finish(new RefusedError(407, 'LEASE_REVOKED', 'the lease ended'));
     lease.open.add(cut);
+    lease.withSecrets.add(cut);
     socket.once('close', () => finish());
     try {
       // it may have ended before anybody could cut this

@@ -1,7 +1,8 @@
 /** What the audit log is told of a request: that it is about to be sent, what came of it, or that it was refused. */
 import type { AuditEntry } from '../audit/index.ts';
-import type { Target } from '../vault/index.ts';
+import type { OpenCall, Target } from '../vault/index.ts';
 import type { Channel, Parts } from './exchange.ts';
+import type { LiveLease } from './lease-book.ts';
 import { authorityText, RefusedError, type RequestPath } from './target.ts';
 
 /** An audit log that takes longer is as good as gone. */
@@ -23,6 +24,24 @@ export function isRecorded(refusal: RefusedError): boolean {
 export function resourceOf(target: Target, path: RequestPath | string): string {
   const shown = typeof path === 'string' ? path : path.path;
   return `${target.scheme}://${authorityText(target)}${shown.slice(0, 500)}`;
+}
+
+/**
+ * What a request is part of. Of a tool's process that is the call that it serves; of several at a time nobody knows which one it is, so that
+ * only what they share is told.
+ */
+export function causeOf(lease: LiveLease, calls: readonly OpenCall[] | undefined): Partial<AuditEntry> {
+  const shared = <Key extends keyof OpenCall>(key: Key) => (new Set(calls?.map((call) => call[key])).size === 1 ? calls?.[0]?.[key] : null);
+  return {
+    leaseId: lease.leaseId,
+    runId: lease.runId ?? shared('runId') ?? undefined,
+    threadKey: lease.threadKey ?? shared('threadKey') ?? undefined,
+    traceId: lease.traceId ?? shared('traceId') ?? undefined,
+  };
+}
+
+export function callIds(calls: readonly OpenCall[] | undefined): { readonly calls?: readonly string[] } {
+  return calls === undefined || calls.length === 0 ? {} : { calls: calls.map(({ callId }) => callId) };
 }
 
 /** @throws RefusedError 503 */

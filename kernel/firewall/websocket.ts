@@ -69,6 +69,7 @@ export async function relayWebSocket(
     if (closed) return;
     closed = true;
     lease.open.delete(cut);
+    lease.withSecrets.delete(cut);
     client.destroy();
     service?.destroy();
     const hits = [...found.values()];
@@ -84,6 +85,7 @@ export async function relayWebSocket(
   };
   const cut = () => finish(new RefusedError(407, 'LEASE_REVOKED', 'the lease ended'));
   lease.open.add(cut);
+  if (prepared.credentialed || values.size > 0) lease.withSecrets.add(cut);
   client.once('close', () => finish());
   client.once('end', () => finish());
   // read on while the service makes up its mind: else nobody would see that the client has left

@@ -6,8 +6,9 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { activePolicy, type Decision, decideCounted, policyTime, returnApproval, takeLimit, type ToolRequest } from '../policy/index.ts';
 import { canonicalJson, isTransient, isUuid, type Queryable, type StoreLogEntry } from '../store/index.ts';
-import type { Installation } from '../vault/index.ts';
+import { closeCallLease, type Installation, openCallLease } from '../vault/index.ts';
 import { type ApprovalRequest, approvalOf, approvalRequired, takeFor, type Waiting } from './approvals.ts';
+import { principalOf } from './declared-grants.ts';
 import { TOOL_ERRORS, ToolError, type ToolErrorCode } from './errors.ts';
 import type { KnownCall, Ledger } from './ledger.ts';
 import { type AttachFile, attachments, keepResult } from './results.ts';
@@ -58,6 +59,8 @@ export interface CallParts {
 const WAIT_MS = 55_000;
 /** A runner that does not answer after its time is up is answered for. */
 const LATE_MS = 5000;
+/** For what is under way when the time of a call is up. */
+const LEASE_MARGIN_SECONDS = 10;
 /** Until it is looked again whether a call like this one has used what was approved. */
 const USED_MS = 100;
 const KEY_LONGEST = 512;
@@ -365,12 +368,31 @@ export function createCalls(parts: CallParts) {
 
   /** Committed when it answers: without it there is no call. */
   async function record(call: Prepared, verdict: Verdict, row: KnownCall | undefined): Promise<string> {
-    return row === undefined ? audit.write(intentOf(call, verdict)) : store.transaction((tx) => write(tx, call, verdict, row));
+    if (row === undefined && !hasSecrets(call)) return audit.write(intentOf(call, verdict));
+    return store.transaction((tx) => write(tx, call, verdict, row));
   }
 
   async function write(tx: Queryable, call: Prepared, verdict: Verdict, row: KnownCall | undefined): Promise<string> {
     if (row !== undefined) await ledger.start(tx, row);
-    return audit.append(tx, intentOf(call, verdict));
+    const intent = intentOf(call, verdict);
+    const auditId = await audit.append(tx, intent);
+    if (hasSecrets(call))
+      await openCallLease(tx, {
+        callId: call.callId,
+        principal: principalOf(call.tool),
+        onBehalfOf: call.own && `user:${call.own.user}`,
+        runId: intent.runId,
+        threadKey: intent.threadKey,
+        traceId: intent.traceId,
+        seconds: (call.method.timeoutMs + LATE_MS) / 1000 + LEASE_MARGIN_SECONDS,
+        auditId,
+      });
+    return auditId;
+  }
+
+  /** It has been answered: its tool has no more business with the secrets. One that stays ends by itself. */
+  async function discardLease(call: Prepared): Promise<void> {
+    if (hasSecrets(call)) await closeCallLease(store, call.callId).catch((cause: Error) => complain(call, cause));
   }
 
   async function deny(call: Prepared, about: object): Promise<void> {
@@ -453,16 +475,18 @@ export function createCalls(parts: CallParts) {
         await returnApproval(tx, unused);
         await audit.append(tx, entry);
       });
-      await returned.catch(warn);
+      await Promise.all([returned.catch(warn), discardLease(call)]);
       return;
     }
     if (row === undefined) {
       // nobody waits for what only reads; of what changes something, the answer comes after its entry
+      const discarded = discardLease(call);
       if (call.method.risk === 'read') void audit.writeSoon(entry).catch(warn);
-      else await audit.write(entry).catch(warn);
+      else await Promise.all([audit.write(entry).catch(warn), discarded]);
       return;
     }
     const settled = ledger.settle(async (tx, isAgain) => {
+      if (hasSecrets(call)) await closeCallLease(tx, call.callId);
       const changed = outcome.ok
         ? await ledger.complete(tx, row, outcome.result)
         : outcome.error.retryable
@@ -511,6 +535,8 @@ function failed(call: Prepared, told: Extract<DispatchResult, { readonly ok: fal
   if (code === 'TOOL_TIMEOUT' || code === 'TOOL_CANCELLED') return refuse(code, said);
   return refuse(told.retryable || isOurs ? 'TOOL_FAILED' : 'TOOL_REFUSED', said);
 }
+
+const hasSecrets = ({ tool, own }: Prepared): boolean => tool.secrets.length > 0 || own !== undefined;
 
 const isRepeatable = ({ risk, idempotent }: MethodDeclaration): boolean => idempotent || risk === 'read';
 

@@ -11,7 +11,7 @@
  * `ledger.ts` for calls under a key.
  */
 import type { Store, StoreLogEntry } from '../store/index.ts';
-import { findReconnect, type Installation, ownSecrets } from '../vault/index.ts';
+import { findReconnect, type Installation, ownSecrets, pruneCallLeases } from '../vault/index.ts';
 import { type CallAnswer, type CallRequest, createCalls } from './calls.ts';
 import { createDeclaredGrants, type MissingSecret, principalOf } from './declared-grants.ts';
 import { ToolError } from './errors.ts';
@@ -105,7 +105,7 @@ export async function createTools({ store, installation, runner, attach, log = (
   // what changes from here on is heard of
   await grants.reconcile(true);
   const ledger = await createLedger(store, log);
-  const prune = () => void ledger.prune().catch(warn);
+  const prune = () => void Promise.all([ledger.prune(), pruneCallLeases(store)]).catch(warn);
   prune();
   const upkeep = setInterval(prune, UPKEEP_MS);
   upkeep.unref();

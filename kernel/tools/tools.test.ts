@@ -43,6 +43,35 @@ test('a call that fits is allowed, recorded before it is made, and its outcome a
   assert.equal(outcome?.details['ok'], true);
 });
 
+test('a call of a tool with secrets has a lease from its intent to its answer, one without has none', async () => {
+  await using t = await createTestTools();
+  const leases = async () => (await t.store.query<{ call_id: string; principal: string }>('select * from tool_call_leases')).rows;
+  const secret = { name: 'SHOP_KEY', hosts: ['api.shop.test'], optional: true };
+  t.runner.serve({ ...SHOP, secrets: [secret] }, { ...SHOP, name: 'plain' });
+  const seen: unknown[] = [];
+  t.runner.act = async ({ callId }) => {
+    seen.push((await leases()).map((lease) => [lease.call_id === callId, lease.principal]));
+    return null;
+  };
+  for (const [method, idempotencyKey] of [['list'], ['create'], ['create', 'key-1']] as const)
+    await t.tools.call(KEY, shop(method, method === 'create' ? { item: 'x' } : {}, { idempotencyKey }));
+  t.runner.act = async () => {
+    seen.push(await leases());
+    throw new Error('no');
+  };
+  await eventually(async () => (await leases()).length === 0);
+  await t.tools.call(KEY, { tool: 'plain', method: 'list', args: {} }).catch(() => undefined);
+  assert.deepEqual(seen, [[[true, 'tool:shop']], [[true, 'tool:shop']], [[true, 'tool:shop']], []]);
+  await t.tools.call(KEY, shop('create', { item: 'x' })).catch(() => undefined);
+  assert.equal((seen.at(-1) as unknown[]).length, 1);
+  assert.deepEqual(await leases(), [], 'a failure is an answer, too');
+  // without its entry there is no lease
+  const { rows } = await t.store.query<{ key: string }>(
+    `select conname as key from pg_constraint where conrelid = 'tool_call_leases'::regclass and contype = 'f' and confrelid = 'audit_log'::regclass`,
+  );
+  assert.equal(rows.length, 1);
+});
+
 test('what is left out has its default, for the policy as for the tool', async () => {
   await using t = await createTestTools();
   await t.tools.call(KEY, shop('list'));

@@ -57,6 +57,7 @@ export {
   usableGrants,
   userOfRun,
 } from './grants.ts';
+export { type CallLease, closeCallLease, type OpenCall, openCallLease, openCalls, pruneCallLeases, withOpenCalls } from './call-leases.ts';
 export { allowGrant, listRefusals, refuseGrant, type RefusalView } from './refused-grants.ts';
 export { GOOGLE_TOKEN_URL, type ServiceAccount, serviceAccountAssertion } from './google.ts';
 export { installKey, openInstallKey, publicPart } from './install-keys.ts';
@@ -65,6 +66,7 @@ export {
   createLease,
   type CreatedLease,
   hashToken,
+  type LeaseKind,
   LEASE_SECONDS_MOST,
   type LeaseRequest,
   type LeaseView,

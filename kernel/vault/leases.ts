@@ -12,14 +12,17 @@ import { canonicalOpenings, type OpeningRequest, type StoredOpening } from './op
 import { makePlaceholder, type Shape } from './placeholders.ts';
 import { tellFirewalls } from './secrets.ts';
 
+/** `tool`: of a process that serves calls of a tool. Its secrets are given out while such a call has a lease: see `call-leases.ts`. */
+export type LeaseKind = 'run' | 'call' | 'step' | 'tool';
+
 export interface LeaseRequest {
   readonly principal: string;
   /** A user whose grants count besides: of a tool's process that serves the calls of that user alone. */
   readonly onBehalfOf?: string | undefined;
   readonly secrets: readonly string[];
   readonly ttlSeconds: number;
-  /** `run`: as long as it lasts; `call`: one request; `step`: the requests of one step. */
-  readonly kind?: 'run' | 'call' | 'step' | undefined;
+  /** `run`: as long as it lasts; `call`: one request; `step`: the requests of one step; `tool`: see `LeaseKind`. */
+  readonly kind?: LeaseKind | undefined;
   readonly maxUses?: number | undefined;
   readonly runId?: string | undefined;
   readonly step?: string | undefined;
@@ -43,7 +46,7 @@ export interface CreatedLease {
 
 export interface LeaseView {
   readonly lease_id: string;
-  readonly kind: 'run' | 'call' | 'step';
+  readonly kind: LeaseKind;
   readonly principal: string;
   readonly on_behalf_of: string | null;
   readonly secrets: readonly string[];
@@ -285,7 +288,7 @@ export async function pruneLeases(store: Store, days: number): Promise<number> {
 
 interface Row {
   readonly lease_id: string;
-  readonly kind: 'run' | 'call' | 'step';
+  readonly kind: LeaseKind;
   readonly principal: string;
   readonly on_behalf_of: string | null;
   readonly secrets: readonly string[];

@@ -112,7 +112,7 @@ def _client(): return Client()
   stack.defer(() => sandboxes.close());
   tools = await createToolRunner({ dirs: [own], stateDir: state, watch: false, log, ...sandboxes });
   stack.defer(() => tools.close());
-  ({ value, invoke } = callers(tools));
+  ({ value, invoke } = callers(tools, t.installation));
 });
 after(() => stack.disposeAsync());
 

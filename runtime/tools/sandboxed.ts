@@ -55,6 +55,7 @@ function rightsOf(tool: ServedTool, own: OwnSecrets | undefined): Rights {
   const theirs = own?.secrets ?? new Map<string, string>();
   const shared = tool.secrets.filter(({ name }) => !theirs.has(name));
   return {
+    kind: 'tool',
     principal,
     ...(own === undefined ? {} : { onBehalfOf: `user:${own.user}` }),
     variables: new Map([...theirs].map(([declared, name]) => [name, declared])),

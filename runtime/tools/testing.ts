@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import type { TestContext } from 'node:test';
 import type { Dispatch, DispatchResult, ServedTool } from '@centaur/kernel/tools';
+import { closeCallLease, type Installation, openCallLease } from '@centaur/kernel/vault';
 import { launchPlain } from '../hosts/hosted/launch.ts';
 import { directory, type WorkflowDirectory } from '../hosts/node/testing.ts';
 import { createToolRunner, type ToolRunnerOptions, type Tools, type ToolsLogEntry } from './index.ts';
@@ -43,11 +44,18 @@ export async function testTools(
   return { ...tools, dirs, state, logged, started, ...callers(tools) };
 }
 
-export function callers(tools: Pick<Tools, 'get' | 'dispatch'>): Pick<TestTools, 'invoke' | 'value'> {
-  const invoke: TestTools['invoke'] = (name, method, args = {}, more = {}) => {
+/** @param installation where calls have leases, as the kernel gives them: without them no secret of a tool is given out */
+export function callers(tools: Pick<Tools, 'get' | 'dispatch'>, installation?: Installation): Pick<TestTools, 'invoke' | 'value'> {
+  const invoke: TestTools['invoke'] = async (name, method, args = {}, more = {}) => {
     const tool = tools.get(name);
     if (tool === undefined) throw new Error(`no tool ${name} is in service`);
-    return tools.dispatch({ ...dispatchOf(tool, method, args), ...more });
+    const call = { ...dispatchOf(tool, method, args), ...more };
+    if (installation !== undefined) await openLease(installation, call);
+    try {
+      return await tools.dispatch(call);
+    } finally {
+      if (installation !== undefined) await closeCallLease(installation.store, call.callId);
+    }
   };
   return {
     invoke,
@@ -57,6 +65,20 @@ export function callers(tools: Pick<Tools, 'get' | 'dispatch'>): Pick<TestTools,
       return result.value;
     },
   };
+}
+
+async function openLease({ store, audit }: Installation, { callId, tool, own }: Dispatch): Promise<void> {
+  const auditId = await audit.write({ action: 'tool.call', actor: 'key:test', resource: `tool:${tool.name}` });
+  await openCallLease(store, {
+    callId,
+    principal: `tool:${tool.name}`,
+    onBehalfOf: own && `user:${own.user}`,
+    runId: undefined,
+    threadKey: undefined,
+    traceId: undefined,
+    seconds: 60,
+    auditId,
+  });
 }
 
 export function dispatchOf(tool: ServedTool, method: string, args: Readonly<Record<string, unknown>> = {}): Dispatch {

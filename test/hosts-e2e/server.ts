@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -39,15 +39,21 @@ export interface ServerOptions {
   /** Of centaur.yaml. */
   readonly config?: string;
   readonly samples: readonly string[];
+  /** Others that are there before it starts, by their path. */
+  readonly files?: Readonly<Record<string, string>>;
 }
 
-export async function startServer({ env = {}, config, samples }: ServerOptions): Promise<Server> {
+export async function startServer({ env = {}, config, samples, files = {} }: ServerOptions): Promise<Server> {
   // agents reach the API by the port that was asked for
   const place = createPlace({ CENTAUR_DEMO: '1', WORKFLOW_HOSTS: '', PORT: String(await freePort()), ...env });
   const home = place.env['CENTAUR_HOME'] as string;
   const serve = (sample: string) => copyFileSync(path.join(SAMPLES, sample), path.join(place.folder, 'workflows', path.basename(sample)));
   for (const sample of samples) serve(sample);
   if (config !== undefined) writeFileSync(path.join(place.folder, 'centaur.yaml'), config);
+  for (const [name, text] of Object.entries(files)) {
+    mkdirSync(path.dirname(path.join(place.folder, name)), { recursive: true });
+    writeFileSync(path.join(place.folder, name), text);
+  }
   const { url, output, child, finished } = await place.serve('up');
   const key = readFileSync(path.join(home, 'admin.key'), 'utf8').trim();
   const shell = async (line: string): Promise<Answer> => {

@@ -75,7 +75,7 @@ before(async () => {
   stack.defer(() => tools.close());
   await tools.settled();
   assert.deepEqual(tools.problems(), []);
-  ({ invoke } = callers(tools));
+  ({ invoke } = callers(tools, t.installation));
 });
 
 after(() => stack.disposeAsync());

@@ -58,7 +58,7 @@ test('with placeholders only, both work as the role that their secret names', as
   const tools = await createToolRunner({ dirs: [BUILT_IN], stateDir: path.join(root, 'state'), watch: false, log: () => {}, ...sandboxes });
   cleanup.defer(() => tools.close());
   await tools.settled();
-  const { value, invoke } = callers(tools);
+  const { value, invoke } = callers(tools, t.installation);
 
   assert.deepEqual(tools.problems(), []);
   const note = (await value('memory', 'save_note', { text: 'Through the firewall', key: 'way' })) as { id: string };

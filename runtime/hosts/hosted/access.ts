@@ -15,6 +15,8 @@ export interface HostAccess {
 
 /** What a process may use. */
 export interface Rights {
+  /** `tool`: its secrets while it has a call to serve, and not in between. */
+  readonly kind: 'run' | 'tool';
   /** As grants name it. */
   readonly principal: string;
   /** A user, whose grants count besides. */
@@ -42,14 +44,14 @@ export function principalOfWorkflow(name: string): string {
 /** All that is granted to it. */
 export function rightsOfWorkflow(name: string): Rights {
   const principal = principalOfWorkflow(name);
-  return { principal, secrets: ({ store }) => grantsOf(store, principal) };
+  return { kind: 'run', principal, secrets: ({ store }) => grantsOf(store, principal) };
 }
 
 /** Undefined when no firewall has been started yet: then the process has no network at all. */
 export async function openHostAccess(
   installation: Installation,
   actor: string,
-  { principal, onBehalfOf, secrets: secretsNow, variables, egress }: Rights,
+  { kind, principal, onBehalfOf, secrets: secretsNow, variables, egress }: Rights,
   { source, relayPort }: { readonly source: string | null; readonly relayPort: number },
 ): Promise<HostAccess | undefined> {
   const caPem = await publicPart(installation.store, 'firewall.ca');
@@ -60,7 +62,7 @@ export async function openHostAccess(
     ...(onBehalfOf === undefined ? {} : { onBehalfOf }),
     secrets,
     ttlSeconds: LEASE_SECONDS,
-    kind: 'run',
+    kind,
     ...(egress === undefined ? {} : { egress }),
     ...(source === null ? {} : { source }),
   });
