@@ -8,6 +8,7 @@ import type { Engine, WorkflowRegistry } from '../engine/index.ts';
 import type { Store } from '../store/index.ts';
 import { type BodyLimits, readJson } from './body.ts';
 import { ApiError, refusal } from './errors.ts';
+import { authenticate, createSourceOf } from './credentials.ts';
 import { createKeys } from './keys.ts';
 import { createMetrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
@@ -18,8 +19,10 @@ import { authorise, authoriseThread, type Caller } from './scopes.ts';
 import type { FileProblem, Log, Services, Trust } from './services.ts';
 import { parse } from './validate.ts';
 import type { OAuth } from '../oauth/index.ts';
+import { createSignIn, type OidcSettings } from '../oidc/index.ts';
 import type { Threads } from '../threads/index.ts';
 import type { Tools } from '../tools/index.ts';
+import { createUsers, type UsersOptions } from '../users/index.ts';
 import type { Webhooks } from '../webhooks/index.ts';
 
 export interface ApiOptions {
@@ -39,6 +42,14 @@ export interface ApiOptions {
   readonly tools?: Tools;
   /** Without it, what concerns accounts at other services answers 503. */
   readonly accounts?: OAuth;
+  /** Where people's browsers reach it: decides which cookies and which origins count. Default: this machine, without TLS. */
+  readonly publicUrl?: () => string;
+  /** The provider by which people sign in; without it, with a password only. */
+  readonly oidc?: OidcSettings;
+  /** Addresses or ranges, whose `X-Forwarded-For` counts. */
+  readonly trustedProxies?: readonly string[];
+  /** For tests: the clock of sessions, and cheaper passwords. */
+  readonly people?: Pick<UsersOptions, 'now' | 'passwordCost'>;
   /** What is wrong with the workflow files, as their host reports it. */
   readonly problems?: () => readonly FileProblem[];
   /** What workflows report about themselves, in Prometheus' text format. */
@@ -75,11 +86,29 @@ export function createApi(options: ApiOptions): Api {
   const closing = new AbortController();
   let draining = false;
   let document: object | undefined;
+  const installation = options.trust?.installation;
+  const users = installation && createUsers({ store, audit: installation.audit, ...options.people });
+  const publicUrl = options.publicUrl ?? (() => 'http://127.0.0.1');
+  const signIn =
+    installation === undefined || users === undefined || options.oidc === undefined
+      ? undefined
+      : createSignIn({
+          installation,
+          users,
+          settings: options.oidc,
+          publicUrl,
+          log,
+          ...(options.people?.now && { now: options.people.now }),
+        });
   const services: Services = {
     engine,
     registry,
     store,
-    keys: createKeys(store, { macKey: options.trust?.installation.macKey }),
+    keys: createKeys(store, {
+      macKey: installation?.macKey,
+      audit: installation?.audit,
+      ...(users && { isSessionActive: users.isActive }),
+    }),
     metrics: createMetrics(version, options.workflowMetrics),
     version,
     log,
@@ -88,6 +117,10 @@ export function createApi(options: ApiOptions): Api {
     webhooks: options.webhooks,
     tools: options.tools,
     accounts: options.accounts,
+    users,
+    signIn,
+    publicUrl,
+    sourceOf: createSourceOf(options.trustedProxies ?? []),
     problems: () => [
       ...(options.problems?.() ?? []),
       ...(options.webhooks?.problems() ?? []).map(({ file, message }) => ({ file, message })),
@@ -136,7 +169,7 @@ export function createApi(options: ApiOptions): Api {
     const request = c.req.raw;
     const { incoming, outgoing } = socketOf(c);
     // First of all, so that nobody without a key makes us read a body or look into the database for a run
-    const known = route.access === 'public' ? NOBODY : await services.keys.authenticate(request.headers);
+    const known = route.access === 'public' ? NOBODY : await authenticate(services, request);
     if (route.access !== 'public') authorise(known, route.access);
     const caller = route.group === 'Tools' ? await withTools(known) : known;
     const params = route.params && parse(route.params, c.req.param(), 'path');

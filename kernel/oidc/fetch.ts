@@ -32,7 +32,7 @@ export function createProviderFetch({ store, resolver }: FetchParts): CustomFetc
     try {
       const answer = await upstreams.pool(target).request({
         path: `${url.pathname}${url.search}`,
-        method: method as 'GET' | 'POST',
+        method,
         headers: { ...headers, host: authorityText(target) },
         body: body === undefined || body === null ? null : textOf(body),
         signal: AbortSignal.timeout(ASK_MS),

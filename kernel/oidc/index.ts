@@ -123,13 +123,8 @@ export function createSignIn(options: SignInOptions): SignIn {
         throw new SignInError('SIGN_IN_DENIED', 'access was denied at the provider');
       if (error instanceof client.ResponseBodyError && (error.error === 'access_denied' || error.error === 'expired_token'))
         throw new SignInError('SIGN_IN_DENIED', 'access was denied at the provider, or nobody gave it in time');
-      const { code, cause } = error as { readonly code?: unknown; readonly cause?: { readonly code?: unknown } };
-      log({
-        level: 'warn',
-        message: `the sign-in provider failed: ${what}`,
-        code: String(code ?? (error as Error).name),
-        cause: String(cause?.code ?? ''),
-      });
+      const { code, name, cause } = error as Error & { readonly code?: string; readonly cause?: { readonly code?: string } };
+      log({ level: 'warn', message: `the sign-in provider failed: ${what}`, code: code ?? name, cause: cause?.code ?? '' });
       throw new SignInError('PROVIDER_ANSWER', `the sign-in provider failed (${what}); the log says more`, { cause: error });
     }
   }

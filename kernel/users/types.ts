@@ -32,7 +32,10 @@ export interface NewUser {
   readonly email?: string | null | undefined;
 }
 
-export type UserChange = Partial<Pick<NewUser, 'display_name' | 'role' | 'email'>>;
+/** What is undefined stays. */
+export interface UserChange extends Pick<NewUser, 'display_name' | 'email'> {
+  readonly role?: UserRole | undefined;
+}
 
 export type SessionKind = 'browser' | 'cli';
 
