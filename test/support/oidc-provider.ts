@@ -90,7 +90,9 @@ export async function startOidcProvider(clientId: string): Promise<OidcProvider>
 
   function token(request: IncomingMessage, response: ServerResponse, form: Readonly<Record<string, string>>): void {
     const basic = Buffer.from((request.headers.authorization ?? '').replace('Basic ', ''), 'base64').toString();
-    if (basic !== `${clientId}:${provider.clientSecret}`) return send(response, 401, { error: 'invalid_client' });
+    // both are escaped as in a form: RFC 6749, 2.3.1
+    if (basic.split(':').map(decodeURIComponent).join(':') !== `${clientId}:${provider.clientSecret}`)
+      return send(response, 401, { error: 'invalid_client' });
     if (form['grant_type'] === 'urn:ietf:params:oauth:grant-type:device_code') {
       if (provider.device === 'waits') return send(response, 400, { error: 'authorization_pending' });
       if (provider.device === 'denies') return send(response, 400, { error: 'access_denied' });
