@@ -72,6 +72,7 @@ export interface Api {
 }
 
 const MIB = 1024 * 1024;
+const HOUR_MS = 3_600_000;
 
 const NO_QUERY = z.strictObject({});
 
@@ -129,6 +130,19 @@ export function createApi(options: ApiOptions): Api {
     closing: closing.signal,
     openapi: () => (document ??= openApiDocument(ROUTES, version)),
   };
+
+  const forget = async () => {
+    await users?.prune();
+    await signIn?.prune();
+  };
+  const forgetting = setInterval(
+    () =>
+      void forget().catch((error: Error) =>
+        log({ level: 'warn', message: 'forgetting old sessions failed; trying again', error: error.message }),
+      ),
+    HOUR_MS,
+  );
+  forgetting.unref();
 
   const app = new Hono();
   for (const route of ROUTES)
@@ -233,6 +247,7 @@ export function createApi(options: ApiOptions): Api {
       draining = true;
       closing.abort();
       services.metrics.close();
+      clearInterval(forgetting);
       if (!server.listening) return;
       const limit = setTimeout(() => server.closeAllConnections(), graceMs);
       // A connection whose answer has just ended is kept alive, and would keep the server open
