@@ -19,7 +19,8 @@ export function pageResponse({ status, html, style, form, cookies = [] }: Page):
     'cache-control': 'no-store',
     'cross-origin-opener-policy': 'same-origin',
     'cross-origin-resource-policy': 'same-origin',
-    'referrer-policy': 'no-referrer',
+    // without any referrer, a browser says that its form comes from no origin
+    'referrer-policy': form ? 'same-origin' : 'no-referrer',
     'x-content-type-options': 'nosniff',
     'x-frame-options': 'DENY',
   });
