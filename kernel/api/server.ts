@@ -13,7 +13,7 @@ import { createKeys } from './keys.ts';
 import { createMetrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
 import { send } from './reply.ts';
-import type { Answer, Route } from './route.ts';
+import { actorOf, type Answer, type Attribution, type Call, type Route } from './route.ts';
 import { ROUTES } from './routes/index.ts';
 import { authorise, authoriseThread, type Caller } from './scopes.ts';
 import type { FileProblem, Log, Services, Trust } from './services.ts';
@@ -189,19 +189,32 @@ export function createApi(options: ApiOptions): Api {
     const params = route.params && parse(route.params, c.req.param(), 'path');
     const query = route.raw ? {} : parse(route.query ?? NO_QUERY, queryOf(c), 'query');
     if (route.access !== 'public') authoriseThread(caller, route.access, params, query);
-    return route.handle(
-      {
-        params,
-        query,
-        body: route.body && (await readBody(route, route.body, request)),
-        caller,
-        request,
-        incoming,
-        traceId,
-        hangUp: outgoing && (() => void outgoing.destroy()),
-      },
-      services,
-    );
+    const call: Call = {
+      params,
+      query,
+      body: route.body && (await readBody(route, route.body, request)),
+      caller,
+      request,
+      incoming,
+      traceId,
+      hangUp: outgoing && (() => void outgoing.destroy()),
+    };
+    return route.attribute === undefined ? route.handle(call, services) : attributed(route, call, route.attribute(call));
+  }
+
+  /** Told to the audit log before it is done, or not done. */
+  async function attributed(route: Route, call: Call, entry: Attribution): Promise<Answer> {
+    const audit = installation?.audit;
+    const actor = actorOf(call.caller);
+    const intentId = await audit?.write({ ...entry, actor });
+    try {
+      return await route.handle(call, services);
+    } catch (error) {
+      const { body } = refusal(error, () => {}, {});
+      const { code } = body as { readonly code: string };
+      await audit?.writeSoon({ ...entry, action: `${entry.action}.refused`, actor, intentId, details: { code } });
+      throw error;
+    }
   }
 
   /** Asked each time: a token outlives the persona under which it was made. */

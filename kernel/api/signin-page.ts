@@ -13,7 +13,7 @@ main { width: 100%; max-width: 23rem; padding: 1.75rem; background: var(--card);
 h1 { margin: 0 0 1rem; font-size: 1.25rem; line-height: 1.3 }
 p { margin: 0 0 1rem }
 label { display: block; margin: 0 0 1rem; font-size: .875rem; font-weight: 600 }
-input { display: block; width: 100%; margin-top: .25rem; padding: .625rem .75rem; font: inherit; font-size: 1rem; color: inherit; background: var(--card); border: 1px solid var(--line); border-radius: .375rem }
+input { display: block; width: 100%; margin-top: .25rem; padding: .625rem .75rem; font: inherit; font-weight: 400; font-size: 1rem; color: inherit; background: var(--card); border: 1px solid var(--line); border-radius: .375rem }
 button, a.button { display: block; width: 100%; padding: .625rem 1rem; font: inherit; font-weight: 600; text-align: center; text-decoration: none; cursor: pointer; border: 1px solid var(--act); border-radius: .375rem; background: var(--act); color: var(--on-act) }
 a.quiet, button.quiet { background: transparent; color: var(--act) }
 :focus-visible { outline: 3px solid var(--act); outline-offset: 2px }

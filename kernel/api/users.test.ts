@@ -354,3 +354,48 @@ test('without the keys of an installation nobody signs in', async () => {
   assert.equal((await bare.call('GET', '/runs', undefined, bearer(`cs_${'A'.repeat(43)}`))).status, 404);
   assert.equal((await bare.call('GET', '/keys', undefined, bearer(`cs_${'A'.repeat(43)}`))).status, 401);
 });
+
+describe('what is changed without an entry of its own', () => {
+  test('is told to the audit log, by whom, before it is done; and that it was refused', async () => {
+    await using own = await startTestApi({ vault: 'alone' });
+    const ops = await addPerson(own, 'ops', 'operator');
+    const started = await own.call('POST', '/workflows/runs', { workflow_name: 'greet', input: { name: 'x' } }, ops.as);
+    const runId = started.body.run_id;
+    await own.t.ended(runId);
+    await own.call('POST', '/workflows/events', { event_type: 'paid', correlation_id: 'order-1' }, ops.as);
+    await own.call('PUT', '/workflows/queues/slow', { concurrency: 1 });
+    assert.equal((await own.call('POST', `/workflows/runs/${runId}/cancel`, undefined, ops.as)).body.code, 'RUN_FINISHED');
+    const fork = await own.call('POST', `/workflows/runs/${runId}/fork`, { from_step: 'greet' }, ops.as);
+    await own.installation.audit.idle();
+    const said = (await own.call('GET', '/audit?limit=50')).body.items
+      .toReversed()
+      .filter(({ action }: { action: string }) => /^(?:event|run|queue)\./.test(action))
+      .map(({ action, actor, resource }: { action: string; actor: string; resource: string }) => [
+        action,
+        actor.replace(/:own_\w+/, ''),
+        resource,
+      ]);
+    assert.deepEqual(said, [
+      ['event.emit', 'user:ops', 'event:paid'],
+      ['queue.set', 'key', 'queue:slow'],
+      ['run.cancel', 'user:ops', `run:${runId}`],
+      ['run.cancel.refused', 'user:ops', `run:${runId}`],
+      ['run.fork', 'user:ops', `run:${runId}`],
+    ]);
+    // starts are many: who asked is with the run
+    for (const id of [runId, fork.body.run_id]) assert.equal((await own.call('GET', `/workflows/runs/${id}`)).body.started_by, 'user:ops');
+    const failed = (await own.t.run('greet', { name: 'y' })).started_by;
+    assert.equal(failed, null);
+  });
+
+  test('keeps who asked through a cancellation and a retry', async () => {
+    await using own = await startTestApi({ vault: 'alone' });
+    own.t.registry.define('sleeper', async (_, ctx) => ctx.sleep('nap', '1h'));
+    const ops = await addPerson(own, 'ops', 'operator');
+    const { run_id: id } = (await own.call('POST', '/workflows/runs', { workflow_name: 'sleeper' }, ops.as)).body;
+    const by = async () => (await own.call('GET', `/workflows/runs/${id}`)).body.started_by;
+    assert.equal((await own.call('POST', `/workflows/runs/${id}/cancel`)).body.started_by, 'user:ops');
+    assert.equal((await own.call('POST', `/workflows/runs/${id}/retry`)).body.started_by, 'user:ops');
+    assert.equal(await by(), 'user:ops');
+  });
+});
