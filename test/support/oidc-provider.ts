@@ -105,7 +105,7 @@ export async function startOidcProvider(clientId: string): Promise<OidcProvider>
       .digest('base64url');
     if (known === undefined || known.challenge !== proof || known.redirect !== form['redirect_uri'])
       return send(response, 400, { error: 'invalid_grant' });
-    return tokens(response, { ...(known.nonce === null ? {} : { nonce: known.nonce }) });
+    return tokens(response, known.nonce === null ? {} : { nonce: known.nonce });
   }
 
   function tokens(response: ServerResponse, more: Claims): void {

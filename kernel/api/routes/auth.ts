@@ -196,6 +196,7 @@ export const authRoutes = [
     summary: 'Ask whether the code has been typed; the session is answered once',
     access: 'public',
     body: PollBody,
+    example: { handle: 'mF_9.B5f-4.1JqM-of-the-answer-of-start-0123' },
     responses: { 200: { description: 'The session, or not yet', schema: PolledSchema } },
     errors: [...PROVIDER_ERRORS, 'SIGN_IN_UNKNOWN', 'SIGN_IN_DENIED', 'SIGN_IN_REFUSED', 'CROSS_ORIGIN'],
     async handle(call, services) {
