@@ -11,10 +11,11 @@ import type {
 import type { ApprovalView, Decision, Explanation, PolicyRequest, PolicyVersion, Problem } from '@centaur/kernel/policy';
 import type { DeliveryView } from '@centaur/kernel/threads';
 import type { MethodDeclaration, ServedTool } from '@centaur/kernel/tools';
+import type { NewUser, SessionView, UserChange, UserView } from '@centaur/kernel/users';
 import type { GrantView, LeaseView, RefusalView, RewrapReport, SecretRequest, SecretView } from '@centaur/kernel/vault';
 import type { DeliveryView as WebhookDelivery, Redelivered, WebhookView } from '@centaur/kernel/webhooks';
 import { CentaurApiError, createClient, type Client, type Page, type Schedule, type WorkflowView } from '@centaur/sdk';
-import { readAccess } from './access.ts';
+import { type Access, readAccess } from './access.ts';
 
 export interface QueueView {
   readonly name: string;
@@ -114,6 +115,34 @@ export type ToolItem = Pick<ToolDetail, 'name' | 'description' | 'version' | 'mi
   readonly methods: readonly Pick<ToolMethod, 'name' | 'description' | 'risk'>[];
 };
 
+export interface PasswordSignIn {
+  readonly name: string;
+  readonly password: string;
+  readonly new_password?: string;
+}
+
+/** Whose session it is, as the API says it. */
+export interface SessionState extends Pick<SessionView, 'session_id' | 'kind' | 'how' | 'proven_at' | 'expires_at'> {
+  readonly user: Pick<UserView, 'user_id' | 'name' | 'display_name' | 'role' | 'roles'>;
+  readonly scopes: readonly string[];
+  readonly has_password: boolean;
+}
+
+export interface StartedDevice {
+  readonly handle: string;
+  readonly user_code: string;
+  readonly verification_uri: string;
+  readonly verification_uri_complete: string | null;
+  readonly expires_in: number;
+  readonly interval: number;
+}
+
+export type PolledDevice =
+  | { readonly status: 'pending'; readonly interval: number }
+  | { readonly status: 'done'; readonly token: string; readonly session: SessionState };
+
+export type UserWithPassword = UserView & { readonly temporary_password: string | null };
+
 /** As the API names them. */
 type Filter = Readonly<Record<string, string | number | undefined>>;
 
@@ -125,6 +154,23 @@ export interface Api extends Client {
   listKeys(): Promise<Page<KeyView>>;
   createKey(key: { readonly name: string; readonly scopes: readonly string[] }): Promise<KeyView & { readonly key: string }>;
   revokeKey(keyId: string): Promise<KeyView>;
+
+  signIn(body: PasswordSignIn): Promise<{ readonly token: string; readonly session: SessionState }>;
+  startDevice(): Promise<StartedDevice>;
+  pollDevice(handle: string): Promise<PolledDevice>;
+  getSession(): Promise<SessionState>;
+  signOut(): Promise<{ readonly signed_out: true }>;
+  prove(password: string): Promise<SessionState>;
+  listUsers(): Promise<Page<UserView>>;
+  addUser(user: NewUser & { readonly password?: 'temporary' | 'none' }): Promise<UserWithPassword>;
+  getUser(name: string): Promise<UserView>;
+  changeUser(name: string, change: UserChange): Promise<UserView>;
+  setUserRoles(name: string, roles: readonly string[]): Promise<UserView>;
+  disableUser(name: string): Promise<UserView>;
+  enableUser(name: string): Promise<UserView>;
+  resetPassword(name: string): Promise<UserWithPassword>;
+  listUserSessions(name: string): Promise<Page<SessionView>>;
+  endUserSessions(name: string): Promise<{ readonly ended: number }>;
 
   listSecrets(): Promise<Page<SecretView>>;
   getSecret(name: string): Promise<SecretView>;
@@ -190,8 +236,9 @@ export interface Api extends Client {
   decideApproval(approvalId: string, decision: 'approve' | 'deny', reason?: string): Promise<ApprovalView>;
 }
 
-export function connect(environment: NodeJS.ProcessEnv = process.env): Api {
-  const { url, apiKey } = readAccess(environment);
+/** @param access for what only a person may do: that of `readPerson` */
+export function connect(environment: NodeJS.ProcessEnv = process.env, access: Access = readAccess(environment)): Api {
+  const { url, apiKey } = access;
   const send = <T>(method: string, route: string, body?: object) => request<T>(url, apiKey, method, route, body);
   const enc = encodeURIComponent;
   return {
@@ -203,6 +250,23 @@ export function connect(environment: NodeJS.ProcessEnv = process.env): Api {
     listKeys: () => send('GET', '/keys'),
     createKey: (key) => send('POST', '/keys', key),
     revokeKey: (keyId) => send('DELETE', `/keys/${enc(keyId)}`),
+
+    signIn: (body) => send('POST', '/auth/password', body),
+    startDevice: () => send('POST', '/auth/device/start'),
+    pollDevice: (handle) => send('POST', '/auth/device/poll', { handle }),
+    getSession: () => send('GET', '/auth/session'),
+    signOut: () => send('DELETE', '/auth/session'),
+    prove: (password) => send('POST', '/auth/prove', { password }),
+    listUsers: () => send('GET', '/users'),
+    addUser: (user) => send('POST', '/users', user),
+    getUser: (name) => send('GET', `/users/${enc(name)}`),
+    changeUser: (name, change) => send('PUT', `/users/${enc(name)}`, change),
+    setUserRoles: (name, roles) => send('PUT', `/users/${enc(name)}/roles`, { roles }),
+    disableUser: (name) => send('POST', `/users/${enc(name)}/disable`),
+    enableUser: (name) => send('POST', `/users/${enc(name)}/enable`),
+    resetPassword: (name) => send('POST', `/users/${enc(name)}/password`),
+    listUserSessions: (name) => send('GET', `/users/${enc(name)}/sessions`),
+    endUserSessions: (name) => send('DELETE', `/users/${enc(name)}/sessions`),
 
     listSecrets: () => send('GET', '/secrets'),
     getSecret: (name) => send('GET', `/secrets/${enc(name)}`),

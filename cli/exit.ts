@@ -91,7 +91,8 @@ function hintOf(error: unknown): string | undefined {
   if (error instanceof HintedError) return error.hint;
   if (!(error instanceof CentaurApiError)) return undefined;
   if (error.status === 0) return 'Is it running? "centaur up" starts it here; CENTAUR_API_URL names one elsewhere.';
-  if (error.status === 401)
+  if (error.status === 401 && error.message.includes('session')) return 'Sign in with "centaur login".';
+  if (error.status === 401 && error.code === 'UNAUTHENTICATED')
     return 'Set CENTAUR_API_KEY. On the machine that made the database, the admin key is in admin.key in CENTAUR_HOME.';
   return HINTS[error.code];
 }

@@ -8,6 +8,7 @@ import { addExec } from './commands/exec.ts';
 import { addGrants } from './commands/grants.ts';
 import { addKeys } from './commands/keys.ts';
 import { addLeases } from './commands/leases.ts';
+import { addLogin } from './commands/login.ts';
 import { addOverlays } from './commands/overlays.ts';
 import { addNew } from './commands/new.ts';
 import { addPolicy } from './commands/policy.ts';
@@ -18,6 +19,7 @@ import { addSecrets } from './commands/secrets.ts';
 import { addFirewall, addServers } from './commands/servers.ts';
 import { addSchedules } from './commands/schedules.ts';
 import { addThreads } from './commands/threads.ts';
+import { addUsers } from './commands/users.ts';
 import { addTools } from './commands/tools.ts';
 import { addWebhooks } from './commands/webhooks.ts';
 import { addWorkflows } from './commands/workflows.ts';
@@ -28,7 +30,7 @@ import { VERSION } from './version.ts';
 
 const ENVIRONMENT = `Environment:
   CENTAUR_API_URL   where the API answers (default http://127.0.0.1:8080)
-  CENTAUR_API_KEY   the key; else the one in $CENTAUR_HOME/admin.key
+  CENTAUR_API_KEY   the key; else the session of "centaur login", else the key in $CENTAUR_HOME/admin.key
   CENTAUR_HOME      default ~/.centaur
   NO_COLOR          set it to anything for no colours
 The servers read more: see centaur up --help.`;
@@ -75,6 +77,8 @@ export function createProgram(): Command {
     addApprovals,
     addAudit,
     addKeys,
+    addLogin,
+    addUsers,
   ];
   for (const add of all) add(program);
   return program;

@@ -24,6 +24,8 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   'kernel/tools': ['sdk', 'kernel/store', 'kernel/audit', 'kernel/policy', 'kernel/vault'],
   // it asks providers by the firewall's way out, and under its rules
   'kernel/oauth': ['kernel/store', 'kernel/audit', 'kernel/vault', 'kernel/firewall'],
+  'kernel/users': ['kernel/store', 'kernel/audit'],
+  'kernel/oidc': ['kernel/store', 'kernel/users', 'kernel/vault', 'kernel/firewall'],
   'kernel/api': [
     'sdk',
     'kernel/store',
@@ -36,6 +38,8 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     'kernel/webhooks',
     'kernel/tools',
     'kernel/oauth',
+    'kernel/users',
+    'kernel/oidc',
   ],
   runtime: ['sdk', 'kernel'],
   userspace: ['sdk'],

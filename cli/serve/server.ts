@@ -7,9 +7,10 @@
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { adminKeyFile, createApi, type Api, ensureAdminKey } from '@centaur/kernel/api';
-import { type Config, readConfigFile } from '@centaur/kernel/config';
+import { type Config, readConfigFile, type SignInSettings } from '@centaur/kernel/config';
 import { createEngine, type Engine } from '@centaur/kernel/engine';
 import { createOAuth, type OAuth } from '@centaur/kernel/oauth';
+import type { OidcSettings } from '@centaur/kernel/oidc';
 import { createWebhooks, type Webhooks } from '@centaur/kernel/webhooks';
 import { createWorkflowMetrics, createWorkflowTransactions } from '@centaur/runtime/hosts/hosted';
 import { createOutside } from '@centaur/runtime/outside';
@@ -223,6 +224,9 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
       ...(accounts === undefined ? {} : { accounts }),
       version: VERSION,
       log,
+      publicUrl: () => config.publicUrl,
+      ...(settings?.signIn.oidc === undefined ? {} : { oidc: oidcSettings(settings.signIn.oidc, config) }),
+      ...(settings?.api.trusted_proxies === undefined ? {} : { trustedProxies: settings.api.trusted_proxies }),
       problems: () => [...overlays.problems(), ...host.problems()],
       workflowMetrics: workflowMetrics.render,
       ...(trust === undefined
@@ -272,6 +276,19 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
         return { from: config.apiKey === undefined ? adminKeyFile(config.home) : 'CENTAUR_API_KEY' };
     }
   }
+}
+
+function oidcSettings(given: NonNullable<SignInSettings['oidc']>, { oidcClientSecret }: Config): OidcSettings {
+  return {
+    issuer: given.issuer,
+    clientId: given.client_id,
+    clientSecret: oidcClientSecret,
+    label: given.label ?? `Sign in with ${new URL(given.issuer).hostname}`,
+    scopes: given.scopes ?? ['email', 'profile'],
+    emailDomains: given.email_domains,
+    newcomers: given.newcomers,
+    roles: given.roles && { claim: given.roles.claim, byValue: given.roles.values },
+  };
 }
 
 /** Every harness asks the scripted model, as long as centaur.yaml says nothing else. */

@@ -2,10 +2,12 @@
 import { randomUUID } from 'node:crypto';
 import { EngineError } from '../engine/index.ts';
 import { OAuthError } from '../oauth/index.ts';
+import { SignInError } from '../oidc/index.ts';
 import { PolicyError, type PolicyErrorCode } from '../policy/index.ts';
 import { isTransient } from '../store/index.ts';
 import { ThreadError } from '../threads/index.ts';
 import { ToolError } from '../tools/index.ts';
+import { UserError } from '../users/index.ts';
 import { VaultError, type VaultErrorCode } from '../vault/index.ts';
 import { WebhookError } from '../webhooks/index.ts';
 import type { Reply } from './reply.ts';
@@ -21,6 +23,8 @@ export const API_ERRORS = {
   UNAUTHENTICATED: 401,
   /** The key lacks a scope; `details.needed` lists those that would do. */
   FORBIDDEN: 403,
+  /** A browser asks with a cookie, from a page that is not of this server. */
+  CROSS_ORIGIN: 403,
   /** No such route. */
   NOT_FOUND: 404,
   KEY_NOT_FOUND: 404,
@@ -53,6 +57,8 @@ export const API_ERRORS = {
   TOOLS_UNAVAILABLE: 503,
   /** The process was started without the master key, so it connects no accounts. */
   ACCOUNTS_UNAVAILABLE: 503,
+  /** The process was started without the master key, so it knows no users. */
+  USERS_UNAVAILABLE: 503,
 } as const;
 
 export const VAULT_ERRORS: Readonly<Record<VaultErrorCode, number>> = {
@@ -102,6 +108,8 @@ export function refusal(error: unknown, log: Log, context: Readonly<Record<strin
   if (error instanceof WebhookError) return answer(error.httpStatus, error.code, error.message, undefined, error.headers);
   if (error instanceof ThreadError) return answer(error.httpStatus, error.code, error.message, error.details, {});
   if (error instanceof OAuthError) return answer(error.httpStatus, error.code, error.message, error.details, {});
+  if (error instanceof UserError) return answer(error.httpStatus, error.code, error.message, undefined, error.headers);
+  if (error instanceof SignInError) return answer(error.httpStatus, error.code, error.message, undefined, {});
   if (error instanceof ToolError) return answer(error.httpStatus, error.code, error.message, error.details, {});
   if (error instanceof VaultError) return answer(VAULT_ERRORS[error.code], error.code, error.message, error.details, {});
   if (error instanceof PolicyError)

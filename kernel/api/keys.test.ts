@@ -23,7 +23,19 @@ const SCOPES = [
   'approvals.decide',
   'audit.read',
 ];
-const PUBLIC = ['/healthz', '/oauth/callback/{name}', '/openapi.json', '/readyz', '/webhooks/{slug}'];
+const PUBLIC = [
+  '/auth/callback',
+  '/auth/device/poll',
+  '/auth/device/start',
+  '/auth/oidc/start',
+  '/auth/password',
+  '/healthz',
+  '/oauth/callback/{name}',
+  '/openapi.json',
+  '/readyz',
+  '/signin',
+  '/webhooks/{slug}',
+];
 
 test('every route but those for anybody refuses whoever has no key, a wrong one or a revoked one', async () => {
   await using api = await startTestApi({ idle: true });
@@ -193,11 +205,11 @@ test('a key that another process revoked stops working within a second', async (
   let now = 1_000_000;
   const here = createKeys(t.store, { now: () => now });
   const elsewhere = createKeys(t.store);
-  await elsewhere.create({ name: 'admin', scopes: ['admin'] });
-  const { key, key_id } = await elsewhere.create({ name: 'test', scopes: ['events.emit'] });
+  await elsewhere.create('test', { name: 'admin', scopes: ['admin'] });
+  const { key, key_id } = await elsewhere.create('test', { name: 'test', scopes: ['events.emit'] });
   const headers = new Headers({ 'x-api-key': key });
   const caller = await here.authenticate(headers);
-  await elsewhere.revoke(key_id);
+  await elsewhere.revoke('test', key_id);
   now += 1001;
   await assert.rejects(here.authenticate(headers), { code: 'UNAUTHENTICATED', message: new RegExp(`${key_id} was revoked`) });
   assert.equal(await here.isActive(caller), false);

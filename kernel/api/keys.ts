@@ -4,6 +4,7 @@
  * CENTAUR_API_KEY) has no id in it and is found by its hash.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import type { AuditLog } from '../audit/index.ts';
 import type { Queryable, Store } from '../store/index.ts';
 import { ApiError } from './errors.ts';
 import type { Caller } from './scopes.ts';
@@ -24,10 +25,13 @@ export interface ApiKeys {
   authenticate(headers: Headers): Promise<Caller>;
   /** Whether a caller that was authenticated earlier still is: for answers that take long. */
   isActive(caller: Caller): Promise<boolean>;
-  create(request: { readonly name: string; readonly scopes: readonly string[] }): Promise<KeyView & { readonly key: string }>;
+  create(
+    actor: string,
+    request: { readonly name: string; readonly scopes: readonly string[] },
+  ): Promise<KeyView & { readonly key: string }>;
   list(): Promise<readonly KeyView[]>;
   /** @throws ApiError KEY_NOT_FOUND, LAST_ADMIN_KEY */
-  revoke(keyId: string): Promise<KeyView>;
+  revoke(actor: string, keyId: string): Promise<KeyView>;
 }
 
 /** How long a key's row is believed: the longest time that a key works after another process revoked it. */
@@ -46,8 +50,19 @@ interface Row {
   readonly revoked_at: number | null;
 }
 
-/** @param options.macKey of the installation: without it no token of a sandbox is known */
-export function createKeys(store: Store, options: { readonly now?: () => number; readonly macKey?: Buffer | undefined } = {}): ApiKeys {
+/**
+ * @param options.macKey of the installation: without it no token of a sandbox is known
+ * @param options.audit without it, nothing is written of keys that are made and revoked
+ */
+export function createKeys(
+  store: Store,
+  options: {
+    readonly now?: () => number;
+    readonly macKey?: Buffer | undefined;
+    readonly isSessionActive?: (sessionId: string) => Promise<boolean>;
+    readonly audit?: AuditLog | undefined;
+  } = {},
+): ApiKeys {
   const now = options.now ?? Date.now;
   const cache = new Map<string, { readonly until: number; readonly row: Promise<Row | undefined> }>();
   const touched = new Map<string, number>();
@@ -92,20 +107,29 @@ export function createKeys(store: Store, options: { readonly now?: () => number;
     async isActive(caller) {
       // a stream of its own thread ends with the sandbox, which is its only reader
       if (caller.thread !== undefined) return true;
+      if (caller.user !== undefined) return (await options.isSessionActive?.(caller.keyId)) ?? false;
       const row = await find('key_id', caller.keyId);
       return row !== undefined && row.revoked_at === null;
     },
-    async create({ name, scopes }) {
+    async create(actor, { name, scopes }) {
       const key = generateKey();
-      const row = await insertKey(store, key, name, scopes);
+      const row = await store.transaction(async (tx) => {
+        const made = await insertKey(tx, key, name, scopes);
+        await options.audit?.append(tx, { action: 'key.create', actor, resource: `key:${made.key_id}`, details: { name, scopes } });
+        return made;
+      });
       return { ...toView(row), key };
     },
     async list() {
       const { rows } = await store.query<Row>('select * from api_keys order by created_at, key_id');
       return rows.map(toView);
     },
-    async revoke(keyId) {
-      const row = await store.transaction((tx) => revokeKey(tx, keyId));
+    async revoke(actor, keyId) {
+      const row = await store.transaction(async (tx) => {
+        const revoked = await revokeKey(tx, keyId);
+        await options.audit?.append(tx, { action: 'key.revoke', actor, resource: `key:${keyId}` });
+        return revoked;
+      });
       cache.clear();
       return toView(row);
     },
@@ -158,7 +182,7 @@ async function revokeKey(tx: Queryable, keyId: string): Promise<Row> {
   return revoked.rows[0] as Row;
 }
 
-function presentedKey(headers: Headers): string | undefined {
+export function presentedKey(headers: Headers): string | undefined {
   const key = headers.get('x-api-key') ?? /^bearer +(\S+)$/i.exec(headers.get('authorization') ?? '')?.[1];
   return key === undefined || key === '' ? undefined : key;
 }
@@ -167,7 +191,7 @@ function hashKey(key: string): Buffer {
   return createHash('sha256').update(key).digest();
 }
 
-function unauthenticated(message: string): ApiError {
+export function unauthenticated(message: string): ApiError {
   return new ApiError('UNAUTHENTICATED', message, { headers: { 'www-authenticate': 'Bearer realm="centaur"' } });
 }
 

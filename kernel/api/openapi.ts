@@ -2,7 +2,9 @@
 import { ENGINE_ERRORS } from '../engine/index.ts';
 import { z } from 'zod';
 import { OAUTH_ERRORS } from '../oauth/index.ts';
+import { SIGN_IN_ERRORS } from '../oidc/index.ts';
 import { TOOL_ERRORS } from '../tools/index.ts';
+import { USER_ERRORS } from '../users/index.ts';
 import { WEBHOOK_ERRORS } from '../webhooks/index.ts';
 import { API_ERRORS, POLICY_ERRORS, VAULT_ERRORS } from './errors.ts';
 import type { Route } from './route.ts';
@@ -91,6 +93,7 @@ function operation(route: Route, shared: Json): Json {
 export function scopesOf(route: Route): string[] {
   if (route.access === 'public') return [];
   const { scope, perWorkflow, perTool } = route.access;
+  if (scope === 'person') return ['person'];
   return [
     ...new Set([
       scope,
@@ -118,6 +121,8 @@ export function errorsByStatus(route: Route): Map<number, string[]> {
     ...WEBHOOK_ERRORS,
     ...TOOL_ERRORS,
     ...OAUTH_ERRORS,
+    ...USER_ERRORS,
+    ...SIGN_IN_ERRORS,
     ...API_ERRORS,
   } as Readonly<Record<string, number>>;
   const grouped = new Map<number, string[]>();

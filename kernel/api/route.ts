@@ -1,6 +1,7 @@
 /** What a route is: one entry of the table that drives routing, keys, validation and the documents alike. */
 import type { IncomingMessage } from 'node:http';
 import type { z } from 'zod';
+import type { AuditEntry } from '../audit/index.ts';
 import type { Reply } from './reply.ts';
 import type { Access, Caller } from './scopes.ts';
 import type { Services } from './services.ts';
@@ -21,6 +22,8 @@ export interface Call<Params = unknown, Query = unknown, Body = unknown> {
   /** Ends the connection so that the client sees that the answer is not whole; undefined without a socket. */
   readonly hangUp: (() => void) | undefined;
 }
+
+export type Attribution = Pick<AuditEntry, 'action' | 'resource' | 'runId' | 'threadKey' | 'details'>;
 
 /** A `Response` for what is not JSON. */
 export type Answer = Reply | Response;
@@ -49,6 +52,7 @@ export interface RouteSpec<Params extends z.ZodType = z.ZodType, Query extends z
     | 'Queues'
     | 'Secrets'
     | 'Accounts'
+    | 'Users'
     | 'Leases'
     | 'Policy'
     | 'Approvals'
@@ -71,6 +75,11 @@ export interface RouteSpec<Params extends z.ZodType = z.ZodType, Query extends z
   readonly responses: Readonly<Record<number, ResponseDoc>>;
   /** Codes beside those that any route may answer with. */
   readonly errors?: readonly string[];
+  /**
+   * Of what is changed without an entry of its own: what the log is told before it is done. Nothing of what a request carries but names.
+   * When it is refused then, or fails, an outcome says so.
+   */
+  attribute?(call: Pick<Call<z.output<Params>, z.output<Query>, z.output<Body>>, 'params' | 'body'>): Attribution;
   // A method and not a property: so that routes with different schemas fit into one table
   handle(call: Call<z.output<Params>, z.output<Query>, z.output<Body>>, services: Services): Promise<Answer> | Answer;
 }

@@ -137,6 +137,10 @@ const summaryFields = {
   parent_run_id: z.string().nullable(),
   trace_id: z.string(),
   trigger_key: z.string().nullable(),
+  started_by: z
+    .string()
+    .nullable()
+    .describe('Who asked for it, such as `user:ann`, `key:ck_…` or `webhook:github`; null: another run, a schedule or the platform'),
   created_at: time,
   started_at: time.nullable(),
   ended_at: time.nullable(),

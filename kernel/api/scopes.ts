@@ -5,6 +5,7 @@
  * `workflows.read` only reads. `leases.create` makes, sees and ends the leases of the key itself, whose principal is
  * `key:<id>`. `tools:*` lists and calls any tool, `tools:<name>` one of them; what a call may do is up to the policy. `webhooks:forward` lets the edge say where a delivery came from. Nothing else is included in anything: who may write secrets, say, does not read the audit log.
  */
+import type { SessionUser, UserRole } from '../users/index.ts';
 import { ApiError } from './errors.ts';
 
 const PLAIN = [
@@ -31,7 +32,7 @@ const PLAIN = [
 type Scope = (typeof PLAIN)[number];
 
 /**
- * What a route asks for. `perWorkflow`, `perTool`: a key for single workflows or tools passes as well, and the handler narrows what it
+ * What a route asks for. `person` is no scope that a key can have: it is a session, of whatever role. `perWorkflow`, `perTool`: a key for single workflows or tools passes as well, and the handler narrows what it
  * reaches.
  *
  * `ofThread`: the token of a sandbox passes too, for its own thread: the one that the path or the query `named`, or the one
@@ -39,7 +40,7 @@ type Scope = (typeof PLAIN)[number];
  */
 export type Access =
   | 'public'
-  | { readonly scope: Scope; readonly perWorkflow?: true; readonly perTool?: true; readonly ofThread?: 'named' | 'found' };
+  | { readonly scope: Scope | 'person'; readonly perWorkflow?: true; readonly perTool?: true; readonly ofThread?: 'named' | 'found' };
 
 /** A person, by a session of theirs. No key and no token of a sandbox has one, so none of them counts as a person. */
 export interface CallerUser {
@@ -53,13 +54,23 @@ export interface CallerUser {
   readonly provenAt: number;
 }
 
-export type UserRole = 'viewer' | 'operator' | 'approver' | 'admin';
+const VIEWER = ['workflows.read', 'threads.read', 'secrets.read', 'policy.read', 'audit.read', 'metrics.read'] as const;
+
+/** A viewer reads whatever there is to read, and no secret is among it. An approver decides, and starts nothing: who may do both is an admin. */
+export const SCOPES_OF_ROLE: Readonly<Record<UserRole, readonly Scope[]>> = {
+  viewer: VIEWER,
+  operator: [...VIEWER, 'workflows:*', 'events.emit', 'threads.write', 'tools:*'],
+  approver: [...VIEWER, 'approvals.decide'],
+  admin: ['admin'],
+};
 
 export interface Caller {
   /** Of the key, or of the session. */
   readonly keyId: string;
   readonly scopes: readonly string[];
   readonly user?: CallerUser;
+  /** Where there is a user: the session, as it stands. */
+  readonly session?: SessionUser;
   /** Of a sandbox's token: the only thread that it may read. */
   readonly thread?: string;
   /** Of a sandbox's token: the only tools that its persona leaves it; undefined: all. */
@@ -75,13 +86,19 @@ export const SCOPES_TEXT = `${PLAIN.join(', ')}, workflows:<name> or tools:<name
 
 /** @throws ApiError FORBIDDEN naming the scope */
 export function authorise(caller: Caller, access: Exclude<Access, 'public'>): void {
+  if (access.scope === 'person') {
+    if (caller.user !== undefined) return;
+    throw new ApiError('FORBIDDEN', 'this is for a person, by a session of theirs (centaur login): keys and sandboxes are nobody', {
+      details: { needed: ['person'] },
+    });
+  }
   if (caller.thread !== undefined) {
     if (access.ofThread !== undefined) return;
     throw new ApiError('FORBIDDEN', 'the token of a sandbox reads its own thread and calls tools, and may do nothing else');
   }
   if (has(caller, access.scope)) return;
   if ((access.perWorkflow && single(caller, 'workflows').length > 0) || (access.perTool && single(caller, 'tools').length > 0)) return;
-  throw forbidden([
+  throw forbidden(caller, [
     ...implying(access.scope),
     ...(access.perWorkflow ? ['workflows:<name>'] : []),
     ...(access.perTool ? ['tools:<name>'] : []),
@@ -98,13 +115,14 @@ export function authoriseThread(caller: Caller, access: Exclude<Access, 'public'
 /** @throws ApiError FORBIDDEN unless the key may start and change runs of this workflow */
 export function authoriseRun(caller: Caller, workflow: string): void {
   if (!has(caller, 'workflows:*') && !caller.scopes.includes(`workflows:${workflow}`))
-    throw forbidden([`workflows:${workflow}`, 'workflows:*']);
+    throw forbidden(caller, [`workflows:${workflow}`, 'workflows:*']);
 }
 
 /** @throws ApiError FORBIDDEN unless the key may read runs of this workflow */
 export function authoriseRead(caller: Caller, workflow: string): void {
   const readable = readableWorkflows(caller);
-  if (readable !== 'all' && !readable.includes(workflow)) throw forbidden(['workflows.read', `workflows:${workflow}`, 'workflows:*']);
+  if (readable !== 'all' && !readable.includes(workflow))
+    throw forbidden(caller, ['workflows.read', `workflows:${workflow}`, 'workflows:*']);
 }
 
 export function readableWorkflows(caller: Caller): 'all' | readonly string[] {
@@ -121,12 +139,12 @@ export function reachesTool(caller: Caller, tool: string): boolean {
 export function authoriseTool(caller: Caller, tool: string): void {
   if (reachesTool(caller, tool)) return;
   if (caller.thread !== undefined) throw new ApiError('FORBIDDEN', `the persona of this thread may not call ${JSON.stringify(tool)}`);
-  throw forbidden([`tools:${tool}`, 'tools:*']);
+  throw forbidden(caller, [`tools:${tool}`, 'tools:*']);
 }
 
 /** For a route that gives more to keys with a second scope. @throws ApiError FORBIDDEN naming it */
 export function requireScope(caller: Caller, scope: Scope): void {
-  if (!has(caller, scope)) throw forbidden(implying(scope));
+  if (!has(caller, scope)) throw forbidden(caller, implying(scope));
 }
 
 export function isAdmin(caller: Caller): boolean {
@@ -154,8 +172,7 @@ function single(caller: Caller, kind: 'workflows' | 'tools'): string[] {
     .map((scope) => scope.slice(kind.length + 1));
 }
 
-function forbidden(needed: readonly string[]): ApiError {
-  return new ApiError('FORBIDDEN', `this key may not do that: it needs the scope ${needed.map((scope) => `"${scope}"`).join(' or ')}`, {
-    details: { needed },
-  });
+function forbidden({ user }: Caller, needed: readonly string[]): ApiError {
+  const who = user === undefined ? 'this key may not do that: it needs' : `as ${user.role} you may not do that: it needs`;
+  return new ApiError('FORBIDDEN', `${who} the scope ${needed.map((scope) => `"${scope}"`).join(' or ')}`, { details: { needed } });
 }

@@ -8,18 +8,21 @@ import type { Engine, WorkflowRegistry } from '../engine/index.ts';
 import type { Store } from '../store/index.ts';
 import { type BodyLimits, readJson } from './body.ts';
 import { ApiError, refusal } from './errors.ts';
+import { authenticate, createSourceOf } from './credentials.ts';
 import { createKeys } from './keys.ts';
 import { createMetrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
 import { send } from './reply.ts';
-import type { Answer, Route } from './route.ts';
+import { actorOf, type Answer, type Attribution, type Call, type Route } from './route.ts';
 import { ROUTES } from './routes/index.ts';
 import { authorise, authoriseThread, type Caller } from './scopes.ts';
 import type { FileProblem, Log, Services, Trust } from './services.ts';
 import { parse } from './validate.ts';
 import type { OAuth } from '../oauth/index.ts';
+import { createSignIn, type OidcSettings } from '../oidc/index.ts';
 import type { Threads } from '../threads/index.ts';
 import type { Tools } from '../tools/index.ts';
+import { createUsers, type UsersOptions } from '../users/index.ts';
 import type { Webhooks } from '../webhooks/index.ts';
 
 export interface ApiOptions {
@@ -39,6 +42,14 @@ export interface ApiOptions {
   readonly tools?: Tools;
   /** Without it, what concerns accounts at other services answers 503. */
   readonly accounts?: OAuth;
+  /** Where people's browsers reach it: decides which cookies and which origins count. Default: this machine, without TLS. */
+  readonly publicUrl?: () => string;
+  /** The provider by which people sign in; without it, with a password only. */
+  readonly oidc?: OidcSettings;
+  /** Addresses or ranges, whose `X-Forwarded-For` counts. */
+  readonly trustedProxies?: readonly string[];
+  /** For tests: the clock of sessions, and cheaper passwords. */
+  readonly people?: Pick<UsersOptions, 'now' | 'passwordCost'>;
   /** What is wrong with the workflow files, as their host reports it. */
   readonly problems?: () => readonly FileProblem[];
   /** What workflows report about themselves, in Prometheus' text format. */
@@ -61,6 +72,7 @@ export interface Api {
 }
 
 const MIB = 1024 * 1024;
+const HOUR_MS = 3_600_000;
 
 const NO_QUERY = z.strictObject({});
 
@@ -75,11 +87,29 @@ export function createApi(options: ApiOptions): Api {
   const closing = new AbortController();
   let draining = false;
   let document: object | undefined;
+  const installation = options.trust?.installation;
+  const users = installation && createUsers({ store, audit: installation.audit, ...options.people });
+  const publicUrl = options.publicUrl ?? (() => 'http://127.0.0.1');
+  const signIn =
+    installation === undefined || users === undefined || options.oidc === undefined
+      ? undefined
+      : createSignIn({
+          installation,
+          users,
+          settings: options.oidc,
+          publicUrl,
+          log,
+          ...(options.people?.now && { now: options.people.now }),
+        });
   const services: Services = {
     engine,
     registry,
     store,
-    keys: createKeys(store, { macKey: options.trust?.installation.macKey }),
+    keys: createKeys(store, {
+      macKey: installation?.macKey,
+      audit: installation?.audit,
+      ...(users && { isSessionActive: users.isActive }),
+    }),
     metrics: createMetrics(version, options.workflowMetrics),
     version,
     log,
@@ -88,6 +118,10 @@ export function createApi(options: ApiOptions): Api {
     webhooks: options.webhooks,
     tools: options.tools,
     accounts: options.accounts,
+    users,
+    signIn,
+    publicUrl,
+    sourceOf: createSourceOf(options.trustedProxies ?? []),
     problems: () => [
       ...(options.problems?.() ?? []),
       ...(options.webhooks?.problems() ?? []).map(({ file, message }) => ({ file, message })),
@@ -96,6 +130,19 @@ export function createApi(options: ApiOptions): Api {
     closing: closing.signal,
     openapi: () => (document ??= openApiDocument(ROUTES, version)),
   };
+
+  const forget = async () => {
+    await users?.prune();
+    await signIn?.prune();
+  };
+  const forgetting = setInterval(
+    () =>
+      void forget().catch((error: Error) =>
+        log({ level: 'warn', message: 'forgetting old sessions failed; trying again', error: error.message }),
+      ),
+    HOUR_MS,
+  );
+  forgetting.unref();
 
   const app = new Hono();
   for (const route of ROUTES)
@@ -136,25 +183,38 @@ export function createApi(options: ApiOptions): Api {
     const request = c.req.raw;
     const { incoming, outgoing } = socketOf(c);
     // First of all, so that nobody without a key makes us read a body or look into the database for a run
-    const known = route.access === 'public' ? NOBODY : await services.keys.authenticate(request.headers);
+    const known = route.access === 'public' ? NOBODY : await authenticate(services, request);
     if (route.access !== 'public') authorise(known, route.access);
     const caller = route.group === 'Tools' ? await withTools(known) : known;
     const params = route.params && parse(route.params, c.req.param(), 'path');
     const query = route.raw ? {} : parse(route.query ?? NO_QUERY, queryOf(c), 'query');
     if (route.access !== 'public') authoriseThread(caller, route.access, params, query);
-    return route.handle(
-      {
-        params,
-        query,
-        body: route.body && (await readBody(route, route.body, request)),
-        caller,
-        request,
-        incoming,
-        traceId,
-        hangUp: outgoing && (() => void outgoing.destroy()),
-      },
-      services,
-    );
+    const call: Call = {
+      params,
+      query,
+      body: route.body && (await readBody(route, route.body, request)),
+      caller,
+      request,
+      incoming,
+      traceId,
+      hangUp: outgoing && (() => void outgoing.destroy()),
+    };
+    return route.attribute === undefined ? route.handle(call, services) : attributed(route, call, route.attribute(call));
+  }
+
+  /** Told to the audit log before it is done, or not done. */
+  async function attributed(route: Route, call: Call, entry: Attribution): Promise<Answer> {
+    const audit = installation?.audit;
+    const actor = actorOf(call.caller);
+    const intentId = await audit?.write({ ...entry, actor });
+    try {
+      return await route.handle(call, services);
+    } catch (error) {
+      const { body } = refusal(error, () => {}, {});
+      const { code } = body as { readonly code: string };
+      await audit?.writeSoon({ ...entry, action: `${entry.action}.refused`, actor, intentId, details: { code } });
+      throw error;
+    }
   }
 
   /** Asked each time: a token outlives the persona under which it was made. */
@@ -200,6 +260,7 @@ export function createApi(options: ApiOptions): Api {
       draining = true;
       closing.abort();
       services.metrics.close();
+      clearInterval(forgetting);
       if (!server.listening) return;
       const limit = setTimeout(() => server.closeAllConnections(), graceMs);
       // A connection whose answer has just ended is kept alive, and would keep the server open

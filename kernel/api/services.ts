@@ -1,9 +1,11 @@
 /** What the routes work with, handed to each of them. */
 import type { Engine, WorkflowRegistry } from '../engine/index.ts';
 import type { OAuth } from '../oauth/index.ts';
+import type { SignIn } from '../oidc/index.ts';
 import type { Store, StoreLogEntry } from '../store/index.ts';
 import type { Threads } from '../threads/index.ts';
 import type { Tools } from '../tools/index.ts';
+import type { Source, Users } from '../users/index.ts';
 import type { Installation } from '../vault/index.ts';
 import type { Webhooks } from '../webhooks/index.ts';
 import { ApiError } from './errors.ts';
@@ -45,6 +47,12 @@ export interface Services {
   readonly webhooks: Webhooks | undefined;
   readonly tools: Tools | undefined;
   readonly accounts: OAuth | undefined;
+  readonly users: Users | undefined;
+  /** By a provider; undefined: with a password only. */
+  readonly signIn: SignIn | undefined;
+  /** Where people's browsers reach the API. */
+  publicUrl(): string;
+  sourceOf(request: Request, peer: string | undefined): Source;
   problems(): readonly FileProblem[];
   isDraining(): boolean;
   /** Aborts when the server closes: streams end then. */
@@ -81,4 +89,10 @@ export function accountsOf({ accounts }: Services): OAuth {
 export function webhooksOf({ webhooks }: Services): Webhooks {
   if (webhooks === undefined) throw new ApiError('WEBHOOKS_UNAVAILABLE', 'this process serves no webhooks');
   return webhooks;
+}
+
+/** @throws ApiError USERS_UNAVAILABLE in a process that was started without the master key */
+export function usersOf({ users }: Services): Users {
+  if (users === undefined) throw new ApiError('USERS_UNAVAILABLE', 'this process has no master key, so it knows no users');
+  return users;
 }

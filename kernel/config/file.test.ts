@@ -43,6 +43,7 @@ egress:
     workflows: {},
     tools: {},
     api: {},
+    signIn: {},
     overlays: { entries: [], frozen: false },
   });
 });
@@ -128,4 +129,29 @@ test('certificates are read from beside the file', (t) => {
   assert.deepEqual(readConfigFile(join(folder, 'centaur.yaml')).egress.ca_pems, [pem]);
   writeFileSync(join(folder, 'own.pem'), 'no certificate');
   assert.throws(() => readConfigFile(join(folder, 'centaur.yaml')), /it has no certificate in it/);
+});
+
+test('whom people sign in by is checked field by field', () => {
+  const { signIn } = parseConfig(
+    `sign_in:
+  oidc:
+    issuer: https://login.example.com
+    client_id: centaur
+    email_domains: [example.com]
+    newcomers: viewer
+    roles: {claim: groups, values: {ops: operator}}`,
+    'centaur.yaml',
+  );
+  assert.deepEqual(signIn.oidc, {
+    issuer: 'https://login.example.com',
+    client_id: 'centaur',
+    email_domains: ['example.com'],
+    newcomers: 'viewer',
+    roles: { claim: 'groups', values: { ops: 'operator' } },
+  });
+  const wrong = (line: string, more = '') => problems(`sign_in:\n  oidc:\n    client_id: x\n    ${line}\n${more}`).join();
+  assert.match(wrong('issuer: http://login.example.com'), /sign_in\.oidc\.issuer: expected an address such as https/);
+  assert.match(wrong('issuer: https://user:password@login.example.com'), /sign_in\.oidc\.issuer/);
+  assert.match(wrong('issuer: https://login.example.com', '    newcomers: viewer'), /newcomers: say whose newcomers in email_domains/);
+  assert.match(wrong('issuer: https://login.example.com', '    client_secret: x'), /client_secret: unknown key/);
 });

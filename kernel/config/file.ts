@@ -114,6 +114,34 @@ const API = z.strictObject({
   trusted_proxies: z.array(z.string().refine(isRange, 'expected an address, or a range such as 10.0.0.0/8')).max(100).optional(),
 });
 
+const ROLE = z.enum(['viewer', 'operator', 'approver', 'admin']);
+
+const SIGN_IN = z.strictObject({
+  oidc: z
+    .strictObject({
+      issuer: z.url().refine(isProvider, 'expected an address such as https://login.example.com, with https unless it is of this machine'),
+      client_id: text,
+      label: z.string().min(1).max(60).optional(),
+      scopes: z
+        .array(z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]{1,200}$/, 'expected a scope, one in each'))
+        .max(20)
+        .optional(),
+      email_domains: z
+        .array(z.string().regex(/^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/, 'expected a domain in small letters, such as example.com'))
+        .min(1)
+        .max(100)
+        .optional(),
+      newcomers: ROLE.optional(),
+      roles: z.strictObject({ claim: text, values: z.record(z.string().min(1).max(300), ROLE) }).optional(),
+    })
+    .superRefine(({ newcomers, email_domains: domains }, context) => {
+      // at a provider that everybody may have an account at, everybody is a newcomer
+      if (newcomers !== undefined && domains === undefined)
+        context.addIssue({ code: 'custom', path: ['newcomers'], message: 'say whose newcomers in email_domains' });
+    })
+    .optional(),
+});
+
 /** A list, or one that is held still: `{frozen: true, sources: [...]}`. */
 const OVERLAYS = z.preprocess(
   (given) => (Array.isArray(given) ? { sources: given as unknown[] } : given),
@@ -127,6 +155,7 @@ const FILE = z.strictObject({
   workflows: WORKFLOWS.optional(),
   tools: TOOLS.optional(),
   api: API.optional(),
+  sign_in: SIGN_IN.optional(),
   overlays: OVERLAYS.optional(),
 });
 
@@ -147,6 +176,8 @@ export type WorkflowSettings = z.output<typeof WORKFLOWS>;
 /** Of each tool's process. */
 export type ToolSettings = z.output<typeof TOOLS>;
 export type ApiSettings = z.output<typeof API>;
+/** How people sign in, besides with a password. */
+export type SignInSettings = z.output<typeof SIGN_IN>;
 
 export interface OverlaySettings {
   /** In order: what comes later shadows what comes earlier. */
@@ -160,6 +191,7 @@ export interface FileSettings {
   readonly agents: AgentSettings;
   readonly sandbox: SandboxSettings;
   readonly api: ApiSettings;
+  readonly signIn: SignInSettings;
   readonly workflows: WorkflowSettings;
   readonly tools: ToolSettings;
   readonly overlays: OverlaySettings;
@@ -255,8 +287,15 @@ export function parseConfig(source: string, file: string): FileSettings {
     workflows: parsed.data.workflows ?? {},
     tools: parsed.data.tools ?? {},
     api: parsed.data.api ?? {},
+    signIn: parsed.data.sign_in ?? {},
     overlays: { entries, frozen: parsed.data.overlays?.frozen ?? false },
   };
+}
+
+function isProvider(text: string): boolean {
+  const { protocol, hostname, username, password, search, hash } = new URL(text);
+  if (username !== '' || password !== '' || search !== '' || hash !== '') return false;
+  return protocol === 'https:' || (protocol === 'http:' && ['localhost', '127.0.0.1', '[::1]'].includes(hostname));
 }
 
 function isRange(text: string): boolean {

@@ -11,7 +11,7 @@ import type { RunId, StartedRun } from './types.ts';
 import type { Waits } from './waits.ts';
 
 const FINISHED_COLUMNS = `run_id, workflow_name, workflow_version, status, queue, priority, concurrency_key, attempt, parent_run_id,
-  trace_id, seed, trigger_key, input, error, created_at, started_at`;
+  trace_id, seed, trigger_key, input, error, created_at, started_at, started_by`;
 
 /** Ends a run and its unfinished descendants. Their workers are told afterwards: what they still write finds no run. */
 export async function cancelRun(core: Core, waits: Waits, runId: RunId): Promise<void> {
@@ -23,7 +23,7 @@ export async function cancelRun(core: Core, waits: Waits, runId: RunId): Promise
        finished as (
          insert into workflow_runs_finished (${FINISHED_COLUMNS})
          select run_id, workflow_name, workflow_version, 'n', queue, priority, concurrency_key, attempt, parent_run_id, trace_id, seed,
-           trigger_key, input, '{"code":"RUN_CANCELLED","message":"the run was cancelled"}'::json, created_at, started_at from gone),
+           trigger_key, input, '{"code":"RUN_CANCELLED","message":"the run was cancelled"}'::json, created_at, started_at, started_by from gone),
        unwait as (delete from workflow_waits where run_id = any($1::uuid[]))
        select run_id, owner, watched from gone`,
       [binary.uuidArray(tree)],
@@ -73,7 +73,7 @@ async function reviveFinished(tx: Queryable, runId: RunId): Promise<void> {
   const { rows } = await tx.query<{ status: string; attempt: number; error: string | null; started_at: number | null; ended_at: number }>(
     `delete from workflow_runs_finished where run_id = $1 and status in ('f', 'n')
      returning status::text, attempt, error, started_at, ended_at, workflow_name, queue, priority, concurrency_key, parent_run_id, trace_id, seed,
-       trigger_key, input, created_at`,
+       trigger_key, input, created_at, started_by`,
     [runId],
   );
   const row = rows[0] as
@@ -92,8 +92,8 @@ async function reviveFinished(tx: Queryable, runId: RunId): Promise<void> {
   );
   await tx.query(
     `insert into workflow_runs (run_id, workflow_name, status, queue, priority, concurrency_key, wake_at, attempt, parent_run_id, trace_id,
-       seed, trigger_key, input, created_at, started_at)
-     values ($1, $2, 's', $3, $4, $5, now(), $6, $7, $8, $9, $10, $11::json, to_timestamp($12::float8 / 1000), to_timestamp($13::float8 / 1000))`,
+       seed, trigger_key, input, created_at, started_at, started_by)
+     values ($1, $2, 's', $3, $4, $5, now(), $6, $7, $8, $9, $10, $11::json, to_timestamp($12::float8 / 1000), to_timestamp($13::float8 / 1000), $14)`,
     [
       runId,
       row.workflow_name,
@@ -108,6 +108,7 @@ async function reviveFinished(tx: Queryable, runId: RunId): Promise<void> {
       row.input,
       row.created_at,
       row.started_at,
+      row.started_by,
     ],
   );
   await tx.query(
@@ -122,6 +123,7 @@ export async function forkRun(
   core: Core,
   runId: RunId,
   fork: { readonly from_step: string | number; readonly input?: unknown },
+  by: string | null,
 ): Promise<StartedRun> {
   const origin = await mustRead(core.store, runId);
   if (workflowFor(core, origin.workflow_name, null) === undefined) throw unknownWorkflow(core, origin.workflow_name);
@@ -132,8 +134,8 @@ export async function forkRun(
   await core.store.transaction(async (tx) => {
     await copyHistory(tx, runId, newId, step.ord, step.seq);
     await tx.query(
-      `insert into workflow_runs (run_id, workflow_name, status, queue, priority, concurrency_key, trace_id, seed, input)
-       values ($1, $2, 'q', $3, $4, $5, $6, $7, $8::json)`,
+      `insert into workflow_runs (run_id, workflow_name, status, queue, priority, concurrency_key, trace_id, seed, input, started_by)
+       values ($1, $2, 'q', $3, $4, $5, $6, $7, $8::json, $9)`,
       [
         newId,
         origin.workflow_name,
@@ -143,6 +145,7 @@ export async function forkRun(
         origin.trace_id ?? runId,
         origin.seed ?? runId,
         input,
+        by,
       ],
     );
     await tx.query(`select pg_notify('centaur_work', '')`);

@@ -168,17 +168,17 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
           );
       await Promise.all([core.writer.close(), core.starts.close()]);
     },
-    async start(request, beside) {
-      const row = await prepareStart(core, request, null);
+    async start(request, beside, by) {
+      const row = await prepareStart(core, request, null, by ?? null);
       const [started] = await commitStarts(core, [row], executor.startHere, beside);
       return started as NonNullable<typeof started>;
     },
-    async startMany(requests) {
+    async startMany(requests, by) {
       if (requests.length > START_MANY_MAX)
         throw new EngineError('TOO_LARGE', `expected at most ${START_MANY_MAX} starts in one call, got ${requests.length}`);
       const rows = await Promise.all(
         requests.map((request, index) =>
-          prepareStart(core, request, null).catch((error: unknown) => {
+          prepareStart(core, request, null, by ?? null).catch((error: unknown) => {
             if (error instanceof EngineError)
               throw new EngineError(error.code, `[${index}] ${error.message}`, {
                 details: { index, ...(error.details as object | undefined) },
@@ -201,7 +201,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       await retryRun(core, parseRunId(runId));
       return summary(parseRunId(runId));
     },
-    forkRun: async (runId, fork) => forkRun(core, parseRunId(runId), fork),
+    forkRun: async (runId, fork, by) => forkRun(core, parseRunId(runId), fork, by ?? null),
     tailRun: (runId, tail = {}) => tailRun(core, watchers, parseRunId(runId), tail.afterId, tail.signal),
     emitEvent: (request) => waits.emit(request),
     listQueues: () => listQueues(store),

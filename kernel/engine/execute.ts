@@ -57,7 +57,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
   const contextHost: ContextHost = {
     now: () => core.store.now(),
     log: (entry) => core.log(entry),
-    prepareStart: (request, parent) => prepareStart(core, request, parent),
+    prepareStart: (request, parent) => prepareStart(core, request, parent, null),
     startAgent: core.options.startAgent,
     outside: core.options.outside ?? {},
     onStarted(row) {
@@ -314,9 +314,9 @@ export function createExecutor(core: Core, waits: Waits): Executor {
       await tx.query(
         `with gone as (delete from workflow_runs where run_id = $1 and owner = $2 returning *)
          insert into workflow_runs_finished (run_id, workflow_name, workflow_version, status, queue, priority, concurrency_key, attempt,
-           parent_run_id, trace_id, seed, trigger_key, input, error, created_at, started_at)
+           parent_run_id, trace_id, seed, trigger_key, input, error, created_at, started_at, started_by)
          select run_id, workflow_name, workflow_version, 'f', queue, priority, concurrency_key, attempt, parent_run_id, trace_id, seed,
-           trigger_key, input, $3::json, created_at, started_at from gone`,
+           trigger_key, input, $3::json, created_at, started_at, started_by from gone`,
         [frame.run.runId, core.workerId, JSON.stringify(error)],
       );
       await tx.query('delete from workflow_waits where run_id = $1', [frame.run.runId]);

@@ -42,6 +42,7 @@ export interface StartRow {
   readonly startedAt: number | null;
   readonly parent: string | null;
   readonly traceId: string | null;
+  readonly startedBy: string | null;
   readonly triggerKey: string | null;
   readonly inputHash: Buffer | null;
   readonly input: string;
@@ -135,24 +136,24 @@ const FRAGMENTS: Record<Kind, string> = {
       using unnest($::uuid[], $::"char"[], $::json[], $::json[]) u(run_id, status, result, error), me
       where ${lookUp('r.run_id', 'u.run_id')} and coalesce(r.owner, 0) = me.worker_id
       returning r.run_id, r.workflow_name, r.workflow_version, u.status, r.queue, r.priority, r.concurrency_key, r.attempt,
-        r.parent_run_id, r.trace_id, r.seed, r.trigger_key, r.input, u.result, u.error, r.created_at, r.started_at, r.watched),
+        r.parent_run_id, r.trace_id, r.seed, r.trigger_key, r.input, u.result, u.error, r.created_at, r.started_at, r.started_by, r.watched),
     finished as (insert into workflow_runs_finished (run_id, workflow_name, workflow_version, status, queue, priority,
-        concurrency_key, attempt, parent_run_id, trace_id, seed, trigger_key, input, result, error, created_at, started_at)
+        concurrency_key, attempt, parent_run_id, trace_id, seed, trigger_key, input, result, error, created_at, started_at, started_by)
       select run_id, workflow_name, workflow_version, status, queue, priority, concurrency_key, attempt, parent_run_id, trace_id,
-        seed, trigger_key, input, result, error, created_at, started_at from gone)`,
+        seed, trigger_key, input, result, error, created_at, started_at, started_by from gone)`,
   unwait: `unwait as (delete from workflow_waits w using unnest($::uuid[]) u(run_id), me where ${lookUp('w.run_id', 'u.run_id')})`,
   notify: `note as (select pg_notify('centaur_work', '') from me)`,
 };
 
 function startFragment(kinds: ReadonlySet<Kind>, isReferred: boolean): string {
   return `started as (insert into workflow_runs (run_id, workflow_name, workflow_version, status, owner, queue, priority,
-      concurrency_key, wake_at, parent_run_id, trace_id, trigger_key, input, started_at, turn)
+      concurrency_key, wake_at, parent_run_id, trace_id, trigger_key, input, started_at, started_by, turn)
     select u.run_id, u.workflow, u.version, u.status, case when u.status = 'r' then me.worker_id end, u.queue, u.priority, u.key,
-      u.wake_at, u.parent, u.trace_id, u.trigger_key, u.input, u.started_at,
+      u.wake_at, u.parent, u.trace_id, u.trigger_key, u.input, u.started_at, u.started_by,
       coalesce(${kinds.has('key') ? '(select f.turn - u.key_runs + u.key_index from flow f where f.queue = u.queue and f.concurrency_key = u.key), ' : ''}q.turn, 0)
     from unnest($::uuid[], $::text[], $::text[], $::"char"[], $::text[], $::smallint[], $::text[], $::timestamptz[], $::uuid[], $::uuid[],
-      $::text[], $::json[], $::int[], $::int[], $::timestamptz[])
-      u(run_id, workflow, version, status, queue, priority, key, wake_at, parent, trace_id, trigger_key, input, key_runs, key_index, started_at)
+      $::text[], $::json[], $::int[], $::int[], $::timestamptz[], $::text[])
+      u(run_id, workflow, version, status, queue, priority, key, wake_at, parent, trace_id, trigger_key, input, key_runs, key_index, started_at, started_by)
     cross join me left join workflow_queues q on q.name = u.queue
     where true ${kinds.has('trigger') ? 'and (u.trigger_key is null or u.run_id in (select run_id from claimed))' : ''}
       ${kinds.has('parent') ? 'and (u.parent is null or u.parent in (select run_id from parent))' : ''}
@@ -401,6 +402,7 @@ function addStarts(rows: readonly StartRow[], add: (kind: Kind, values: unknown[
     int4Array(rows.map((r) => (r.key === null ? 0 : (keys.get(`${r.queue}\0${r.key}`)?.runs ?? 0)))),
     int4Array(place),
     timestampArray(rows.map((r) => r.startedAt)),
+    textArray(rows.map((r) => r.startedBy)),
   ]);
   if (rows.some((row) => row.status !== 'r')) add('notify', []);
 }

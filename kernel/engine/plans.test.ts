@@ -142,7 +142,7 @@ function base(group: string): { group: string; bytes: number; settle(): void } {
 }
 
 function startRow(runId: string): StartRow {
-  const none = { key: null, wakeAt: null, parent: null, traceId: null, triggerKey: null, inputHash: null };
+  const none = { key: null, wakeAt: null, parent: null, traceId: null, startedBy: null, triggerKey: null, inputHash: null };
   return { ...none, runId, workflow: 'w', version: '1', status: 'r', queue: 'default', priority: 0, startedAt: Date.now(), input: '{}' };
 }
 

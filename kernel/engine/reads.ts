@@ -33,6 +33,7 @@ export interface RunRecord {
   trace_id: string | null;
   seed: string | null;
   trigger_key: string | null;
+  started_by: string | null;
   input: string | null;
   result: string | null;
   error: string | null;
@@ -43,9 +44,9 @@ export interface RunRecord {
 }
 
 const LIVE = `run_id, workflow_name, workflow_version, status::text as letter, queue, priority::int, concurrency_key, attempt::int,
-  parent_run_id, trace_id, seed, trigger_key, input, null::json as result, error, wake_at, created_at, started_at, null::timestamptz as ended_at`;
+  parent_run_id, trace_id, seed, trigger_key, started_by, input, null::json as result, error, wake_at, created_at, started_at, null::timestamptz as ended_at`;
 const FINISHED = `run_id, workflow_name, workflow_version, status::text as letter, queue, priority::int, concurrency_key, attempt::int,
-  parent_run_id, trace_id, seed, trigger_key, input, result, error, null::timestamptz as wake_at, created_at, started_at, ended_at`;
+  parent_run_id, trace_id, seed, trigger_key, started_by, input, result, error, null::timestamptz as wake_at, created_at, started_at, ended_at`;
 
 const STATUS: Record<string, RunStatus> = {
   q: 'queued',
@@ -94,6 +95,7 @@ export function toSummary(run: RunRecord): RunSummary {
     parent_run_id: run.parent_run_id,
     trace_id: (run.trace_id ?? run.run_id).replaceAll('-', ''),
     trigger_key: run.trigger_key,
+    started_by: run.started_by,
     created_at: time(run.created_at) as string,
     started_at: time(run.started_at),
     ended_at: time(run.ended_at),

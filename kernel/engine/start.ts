@@ -11,11 +11,15 @@ import { checkQueueName } from './queues.ts';
 import { readRun, statusName } from './reads.ts';
 import type { Beside, RunId, StartedRun, StartRequest } from './types.ts';
 
-/** @throws EngineError naming the field */
+/**
+ * @param by who asks for it; not of the request, which may be the words of code that is not trusted
+ * @throws EngineError naming the field
+ */
 export async function prepareStart(
   core: Core,
   request: StartRequest,
   parent: { runId: string; traceId: string | null } | null,
+  by: string | null,
 ): Promise<StartRow> {
   const name = request.workflow_name;
   if (typeof name !== 'string' || name === '' || name.length > 128)
@@ -50,6 +54,7 @@ export async function prepareStart(
     wakeAt: delayed ? wakeAt : null,
     startedAt: eager ? Math.round(now) : null,
     parent: parent?.runId ?? null,
+    startedBy: by,
     traceId: traceId ?? (parent === null ? null : parent.runId),
     triggerKey: request.trigger_key ?? null,
     inputHash:

@@ -159,6 +159,8 @@ export interface RunSummary {
   readonly parent_run_id: string | null;
   readonly trace_id: string;
   readonly trigger_key: string | null;
+  /** Who asked for it: `user:ann`, `key:ck_…`, `webhook:github`; null: another run, a schedule or the platform. */
+  readonly started_by: string | null;
   readonly created_at: string;
   readonly started_at: string | null;
   readonly ended_at: string | null;
@@ -273,10 +275,13 @@ export interface Engine {
   /** Stops claiming, lets running steps finish for up to `graceMs`, hands the rest back, and closes. */
   drain(graceMs?: number): Promise<void>;
 
-  /** @param beside is there exactly when the run was started just now */
-  start(request: StartRequest, beside?: Beside): Promise<StartedRun>;
+  /**
+   * @param beside is there exactly when the run was started just now
+   * @param by who asks for it, as the audit log names them
+   */
+  start(request: StartRequest, beside?: Beside, by?: string): Promise<StartedRun>;
   /** Many starts in one call: one entry per request, in order. One bad request refuses all, naming its index. */
-  startMany(requests: readonly StartRequest[]): Promise<StartedRun[]>;
+  startMany(requests: readonly StartRequest[], by?: string): Promise<StartedRun[]>;
   /** @throws EngineError RUN_NOT_FOUND */
   getRun(runId: string): Promise<RunDetail>;
   listRuns(filter: RunFilter): Promise<Page<RunSummary>>;
@@ -285,7 +290,7 @@ export interface Engine {
   /** Queues a failed, cancelled or stuck run again as its next attempt. @throws EngineError RUN_NOT_FOUND, RUN_NOT_RETRYABLE */
   retryRun(runId: string): Promise<RunSummary>;
   /** Starts a new run with the history before `from_step` (a step's name, or its seq) copied. @throws EngineError RUN_NOT_FOUND, STEP_NOT_FOUND */
-  forkRun(runId: string, fork: { readonly from_step: string | number; readonly input?: unknown }): Promise<StartedRun>;
+  forkRun(runId: string, fork: { readonly from_step: string | number; readonly input?: unknown }, by?: string): Promise<StartedRun>;
   /** The run's events after `afterId`, then live ones, until the run's terminal event or the signal. */
   tailRun(runId: string, options?: { readonly afterId?: string | undefined; readonly signal?: AbortSignal }): AsyncIterable<RunEvent>;
   emitEvent(request: EmitRequest): Promise<EmittedEvent>;

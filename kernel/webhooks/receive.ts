@@ -172,7 +172,7 @@ async function start(
   try {
     // the key alone says what is the same delivery: another body under it finds the first run, too
     const request = { workflow_name: workflow, input: envelope, trigger_key: triggerKey, trigger_identity: triggerKey, trace_id: traceId };
-    return await engine.start(request, beside);
+    return await engine.start(request, beside, `webhook:${spec.slug}`);
   } catch (error) {
     // its file was taken away just now
     if (error instanceof EngineError && error.code === 'UNKNOWN_WORKFLOW') throw notFound(spec.slug);

@@ -37,6 +37,6 @@ export async function redeliver({ engine, store }: Parts, delivery: DeliveryView
     redeliveryOf: delivery.delivery_id,
   };
   const request = { workflow_name: delivery.workflow_name, input, trigger_key: triggerKey };
-  const run: StartedRun = await engine.start(request, { companion: DELIVERY, row });
+  const run: StartedRun = await engine.start(request, { companion: DELIVERY, row }, `webhook:${delivery.slug}`);
   return { delivery_id: deliveryId, run_id: run.run_id, workflow_name: delivery.workflow_name, redelivery_of: delivery.delivery_id };
 }

@@ -84,6 +84,9 @@ export async function startTestApi({ vault, on, toolsOn, ...options }: TestApiOp
         }),
     ...(tools === undefined ? {} : { tools }),
     ...(accounts === undefined ? {} : { accounts }),
+    publicUrl: () => place.url,
+    // what a hash costs is another test's
+    people: { passwordCost: { memory: 64, passes: 1, parallelism: 1 } },
     ...options,
   });
   const { url } = await api.listen({ host: '127.0.0.1', port: 0 });

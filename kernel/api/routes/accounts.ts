@@ -12,6 +12,7 @@ import {
   RevokedConnectionSchema,
   StartedConnectionSchema,
 } from '../account-schemas.ts';
+import { escapeHtml, pageResponse } from '../html.ts';
 import { actorOf, ok, route } from '../route.ts';
 import { page } from '../schemas.ts';
 import { accountsOf } from '../services.ts';
@@ -164,21 +165,5 @@ function pageOf({ outcome, attempt }: CallbackResult): Response {
       ? ''
       : `<p>App: ${escapeHtml(attempt.app)}. ${outcome === 'connected' ? 'It is' : 'It would have been'} ${whose}.</p>`;
   const html = `<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>${title}</title></head><body><h1>${title}</h1><p>${text}</p>${about}</body></html>\n`;
-  return new Response(html, {
-    status: outcome === 'connected' ? 200 : 400,
-    headers: {
-      'content-type': 'text/html; charset=utf-8',
-      'content-security-policy': "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-      'cache-control': 'no-store',
-      'cross-origin-opener-policy': 'same-origin',
-      'cross-origin-resource-policy': 'same-origin',
-      'referrer-policy': 'no-referrer',
-      'x-content-type-options': 'nosniff',
-      'x-frame-options': 'DENY',
-    },
-  });
-}
-
-function escapeHtml(text: string): string {
-  return text.replaceAll(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`);
+  return pageResponse({ status: outcome === 'connected' ? 200 : 400, html });
 }

@@ -102,6 +102,7 @@ export const deliveryRoutes = [
     params: ExecutionPath,
     responses: { 200: { description: 'Due at once', schema: DeliverySchema } },
     errors: ['DELIVERY_NOT_CLAIMED', 'EXECUTION_NOT_FOUND'],
+    attribute: ({ params }) => ({ action: 'delivery.retry', resource: `execution:${params.execution_id.slice(0, 100)}` }),
     async handle({ params: { execution_id } }, services) {
       await threadsOf(services).deliveries.retry(execution_id);
       return ok({ ok: true, execution_id, state: 'pending' });

@@ -48,6 +48,11 @@ export const eventRoutes = [
     example: { event_type: 'expense_decided', correlation_id: 'E-42', payload: { approved: true } },
     responses: { 202: { description: 'Stored', schema: EmittedEventSchema } },
     errors: ['NOT_JSON'],
+    attribute: ({ body }) => ({
+      action: 'event.emit',
+      resource: `event:${body.event_type}`,
+      details: { correlation_id: body.correlation_id },
+    }),
     handle: async ({ body }, { engine }) => ({ status: 202, body: await engine.emitEvent(body) }),
   }),
 ];

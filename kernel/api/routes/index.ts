@@ -3,6 +3,7 @@ import type { Route } from '../route.ts';
 import { accountRoutes } from './accounts.ts';
 import { approvalRoutes } from './approvals.ts';
 import { auditRoutes } from './audit.ts';
+import { authRoutes } from './auth.ts';
 import { deliveryRoutes } from './deliveries.ts';
 import { eventRoutes } from './events.ts';
 import { keyRoutes } from './keys.ts';
@@ -11,8 +12,10 @@ import { operationRoutes } from './operations.ts';
 import { policyRoutes } from './policy.ts';
 import { runRoutes } from './runs.ts';
 import { secretRoutes } from './secrets.ts';
+import { signInRoutes } from './signin.ts';
 import { threadRoutes } from './threads.ts';
 import { toolRoutes } from './tools.ts';
+import { userRoutes } from './users.ts';
 import { webhookRoutes } from './webhooks.ts';
 import { workflowRoutes } from './workflows.ts';
 
@@ -31,5 +34,8 @@ export const ROUTES: readonly Route[] = [
   ...approvalRoutes,
   ...auditRoutes,
   ...keyRoutes,
+  ...userRoutes,
+  ...authRoutes,
+  ...signInRoutes,
   ...operationRoutes,
 ];

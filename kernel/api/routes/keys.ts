@@ -1,5 +1,5 @@
 /** API keys, for whoever holds an admin key. */
-import { ok, route } from '../route.ts';
+import { actorOf, ok, route } from '../route.ts';
 import { CreatedKeySchema, CreateKeyBody, KeyPath, KeySchema, page } from '../schemas.ts';
 
 export const keyRoutes = [
@@ -24,7 +24,7 @@ export const keyRoutes = [
     body: CreateKeyBody,
     example: { name: 'nightly cron', scopes: ['workflows:nightly_report', 'events.emit'] },
     responses: { 201: { description: 'The key', schema: CreatedKeySchema } },
-    handle: async ({ body }, { keys }) => ({ status: 201, body: await keys.create(body) }),
+    handle: async ({ body, caller }, { keys }) => ({ status: 201, body: await keys.create(actorOf(caller), body) }),
   }),
   route({
     id: 'revokeKey',
@@ -37,6 +37,6 @@ export const keyRoutes = [
     params: KeyPath,
     responses: { 200: { description: 'The revoked key', schema: KeySchema } },
     errors: ['KEY_NOT_FOUND', 'LAST_ADMIN_KEY'],
-    handle: async ({ params }, { keys }) => ok(await keys.revoke(params.key_id)),
+    handle: async ({ params, caller }, { keys }) => ok(await keys.revoke(actorOf(caller), params.key_id)),
   }),
 ];

@@ -1,7 +1,8 @@
 /** Starting, reading and changing runs. */
 import { z } from 'zod';
 import type { RunSummary, StartRequest } from '../../engine/index.ts';
-import { type Call, ok, route } from '../route.ts';
+import { isUuid } from '../../store/index.ts';
+import { actorOf, type Attribution, type Call, ok, route } from '../route.ts';
 import { ForkBody, page, RunDetailSchema, RunPath, RunQuery, RunSummarySchema, StartBody, StartedRunSchema } from '../schemas.ts';
 import { authoriseRead, authoriseRun, reachesAllWorkflows, readableWorkflows } from '../scopes.ts';
 import type { Services } from '../services.ts';
@@ -32,10 +33,10 @@ export const runRoutes = [
       for (const { workflow_name } of bodies) authoriseRun(caller, workflow_name);
       const requests: StartRequest[] = bodies.map((each) => ({ ...each, trace_id: each.trace_id ?? traceId }));
       if (Array.isArray(body)) {
-        const runs = await engine.startMany(requests);
+        const runs = await engine.startMany(requests, actorOf(caller));
         return { status: runs.some((run) => run.created) ? 201 : 200, body: runs };
       }
-      const run = await engine.start(requests[0] as StartRequest);
+      const run = await engine.start(requests[0] as StartRequest, undefined, actorOf(caller));
       return { status: run.created ? 201 : 200, body: run };
     },
   }),
@@ -88,6 +89,7 @@ export const runRoutes = [
     params: RunPath,
     responses: { 200: { description: 'The run', schema: RunSummarySchema } },
     errors: ['RUN_NOT_FOUND', 'RUN_FINISHED'],
+    attribute: ({ params }) => aboutRun('run.cancel', params.run_id),
     async handle(call, services) {
       await authoriseChange(call, services);
       return ok(await services.engine.cancelRun(call.params.run_id));
@@ -103,6 +105,7 @@ export const runRoutes = [
     params: RunPath,
     responses: { 200: { description: 'The run', schema: RunSummarySchema } },
     errors: ['RUN_NOT_FOUND', 'RUN_NOT_RETRYABLE'],
+    attribute: ({ params }) => aboutRun('run.retry', params.run_id),
     async handle(call, services) {
       await authoriseChange(call, services);
       return ok(await services.engine.retryRun(call.params.run_id));
@@ -120,12 +123,17 @@ export const runRoutes = [
     example: { from_step: 'summarize' },
     responses: { 201: { description: 'The new run', schema: StartedRunSchema } },
     errors: ['RUN_NOT_FOUND', 'STEP_NOT_FOUND', 'UNKNOWN_WORKFLOW', 'INVALID_INPUT', 'NOT_JSON'],
+    attribute: ({ params, body }) => ({ ...aboutRun('run.fork', params.run_id), details: { from_step: body.from_step } }),
     async handle(call, services) {
       await authoriseChange(call, services);
-      return { status: 201, body: await services.engine.forkRun(call.params.run_id, call.body) };
+      return { status: 201, body: await services.engine.forkRun(call.params.run_id, call.body, actorOf(call.caller)) };
     },
   }),
 ];
+
+function aboutRun(action: string, runId: string): Attribution {
+  return { action, resource: `run:${runId.slice(0, 100)}`, ...(isUuid(runId.toLowerCase()) ? { runId } : {}) };
+}
 
 async function authoriseChange({ caller, params }: Call<{ readonly run_id: string }>, { engine }: Services): Promise<void> {
   if (reachesAllWorkflows(caller, 'run')) return;

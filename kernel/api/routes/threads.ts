@@ -1,6 +1,8 @@
 /** Conversations: their messages, turns and streams. */
-import { ok, route } from '../route.ts';
+import { ApiError } from '../errors.ts';
+import { type Attribution, ok, route } from '../route.ts';
 import { page } from '../schemas.ts';
+import type { Caller } from '../scopes.ts';
 import { threadsOf } from '../services.ts';
 import { frameStream, STREAM_HEADERS } from '../stream.ts';
 import {
@@ -46,6 +48,7 @@ export const threadRoutes = [
     example: { thread_key: 'slack:C123:1700000000.000100', harness: 'claude' },
     responses: { 200: { description: 'The assignment', schema: AssignmentSchema } },
     errors: ['UNKNOWN_HARNESS', 'UNKNOWN_PERSONA_ID', 'ACTIVE_ASSIGNMENT_PROMPT_MISMATCH', 'IDEMPOTENCY_PAYLOAD_MISMATCH'],
+    attribute: ({ body }) => aboutThread('thread.spawn', body.thread_key),
     handle: async ({ body }, services) => ok({ ok: true, ...(await threadsOf(services).spawn(body)) }),
   }),
   route({
@@ -67,10 +70,12 @@ export const threadRoutes = [
       'INVALID_BASE64_ATTACHMENT',
       'TOO_LARGE',
     ],
-    async handle({ body: { event, parts, role, ...body } }, services) {
+    attribute: ({ body }) => aboutThread('thread.message', body.thread_key),
+    async handle({ body: { event, parts, role, ...body }, caller }, services) {
       const content = parts ?? event?.message.content ?? [];
       const message = {
         ...body,
+        ...speakerOf(caller, body.user_id),
         role: role ?? event?.message.role,
         parts: (typeof content === 'string' ? [{ type: 'text', text: content }] : content) as readonly MessagePart[],
       };
@@ -113,7 +118,9 @@ export const threadRoutes = [
       'IDEMPOTENCY_PAYLOAD_MISMATCH',
       'INVALID_BASE64_ATTACHMENT',
     ],
-    async handle({ body: { message, persona_id, assignment_generation, ...body } }, services) {
+    attribute: ({ body }) => aboutThread('thread.execute', body.thread_key),
+    async handle({ body: { message, persona_id, assignment_generation, ...given }, caller }, services) {
+      const body = { ...given, ...speakerOf(caller, given.user_id) };
       const threads = threadsOf(services);
       const generation =
         assignment_generation ??
@@ -154,6 +161,7 @@ export const threadRoutes = [
     params: ExecutionPath,
     responses: { 200: { description: 'Cancelled, or told', schema: ControlledSchema } },
     errors: ['EXECUTION_NOT_FOUND', 'EXECUTION_FINISHED'],
+    attribute: ({ params }) => ({ action: 'execution.cancel', resource: `execution:${params.execution_id.slice(0, 100)}` }),
     handle: async ({ params }, services) => ok({ ok: true, ...(await threadsOf(services).cancel(params.execution_id)) }),
   }),
   route({
@@ -168,11 +176,13 @@ export const threadRoutes = [
     example: { content_blocks: [{ type: 'text', text: 'Only the open ones, please.' }] },
     responses: { 200: { description: 'It reaches the turn', schema: ControlledSchema } },
     errors: ['EXECUTION_NOT_FOUND', 'EXECUTION_NOT_RUNNING', 'IDEMPOTENCY_PAYLOAD_MISMATCH'],
-    handle: async ({ params, body }, services) =>
+    attribute: ({ params }) => ({ action: 'execution.steer', resource: `execution:${params.execution_id.slice(0, 100)}` }),
+    handle: async ({ params, body, caller }, services) =>
       ok({
         ok: true,
         ...(await threadsOf(services).steer(params.execution_id, {
           ...body,
+          ...speakerOf(caller, body.user_id),
           content_blocks: body.content_blocks,
         })),
       }),
@@ -272,6 +282,7 @@ export const threadRoutes = [
     example: { cancel_inflight: true },
     responses: { 200: { description: 'Released, or nothing was assigned', schema: ReleasedSchema } },
     errors: ['NO_ACTIVE_ASSIGNMENT', 'IDEMPOTENCY_PAYLOAD_MISMATCH'],
+    attribute: ({ params }) => aboutThread('thread.release', params.thread_key),
     handle: async ({ params, body }, services) =>
       ok({ ok: true, ...(await threadsOf(services).release({ thread_key: params.thread_key, ...body })) }),
   }),
@@ -323,4 +334,15 @@ function parseLastEventId(header: string | null): number {
 function toAccepted(accepted: AcceptedExecution): { readonly status: 202; readonly body: object } {
   const { execution_id } = accepted;
   return { status: 202, body: { ok: true, ...accepted, final_key: execution_id, delivery_token: execution_id } };
+}
+
+function aboutThread(action: string, threadKey: string): Attribution {
+  return { action, resource: `thread:${threadKey}`, threadKey };
+}
+
+/** Whose words they are: in a session, its person's and nobody else's; the key of a channel says whose it brings. */
+function speakerOf({ user }: Caller, said: string | undefined): { readonly user_id?: string } {
+  if (user === undefined) return {};
+  if (said === undefined || said === user.name) return { user_id: user.name };
+  throw new ApiError('FORBIDDEN', `user_id: what is said in this session is said by ${user.name}`);
 }

@@ -64,6 +64,7 @@ export const webhookRoutes = [
     params: WebhookDeliveryPath,
     responses: { 201: { description: 'Started', schema: RedeliveredSchema } },
     errors: ['DELIVERY_NOT_FOUND', 'RUN_NOT_FOUND', 'UNKNOWN_WORKFLOW', 'INVALID_INPUT', 'DRAINING', 'WEBHOOKS_UNAVAILABLE'],
+    attribute: ({ params }) => ({ action: 'webhook.redeliver', resource: `delivery:${params.delivery_id}` }),
     async handle({ params, caller }, services) {
       const webhooks = webhooksOf(services);
       const delivery = await webhooks.deliveries.get(params.delivery_id);

@@ -60,6 +60,7 @@ export const workflowRoutes = [
     body: QueueLimitsBody,
     example: { concurrency: 10, rate_limit: { limit: 100, period_ms: 60_000 } },
     responses: { 200: { description: 'The queue', schema: QueueSchema } },
+    attribute: ({ params, body }) => ({ action: 'queue.set', resource: `queue:${params.name}`, details: body }),
     handle: async ({ params, body }, { engine }) => ok(await engine.setQueue(params.name, definedFields(body))),
   }),
 ];
