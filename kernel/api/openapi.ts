@@ -90,6 +90,8 @@ function operation(route: Route, shared: Json): Json {
 /** Any of these scopes opens the route; `admin` always does. */
 export function scopesOf(route: Route): string[] {
   if (route.access === 'public') return [];
+  // those of every role are among those of a session
+  if (route.access === 'person') return ['session'];
   const { scope, perWorkflow, perTool } = route.access;
   return [
     ...new Set([

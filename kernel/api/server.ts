@@ -39,6 +39,8 @@ export interface ApiOptions {
   readonly tools?: Tools;
   /** Without it, what concerns accounts at other services answers 503. */
   readonly accounts?: OAuth;
+  /** Who a session belongs to; undefined for what is none: it is looked for among the keys then. */
+  readonly callerOf?: (headers: Headers) => Promise<Caller | undefined>;
   /** What is wrong with the workflow files, as their host reports it. */
   readonly problems?: () => readonly FileProblem[];
   /** What workflows report about themselves, in Prometheus' text format. */
@@ -136,7 +138,8 @@ export function createApi(options: ApiOptions): Api {
     const request = c.req.raw;
     const { incoming, outgoing } = socketOf(c);
     // First of all, so that nobody without a key makes us read a body or look into the database for a run
-    const known = route.access === 'public' ? NOBODY : await services.keys.authenticate(request.headers);
+    const session = route.access === 'public' ? NOBODY : await options.callerOf?.(request.headers);
+    const known = session ?? (await services.keys.authenticate(request.headers));
     if (route.access !== 'public') authorise(known, route.access);
     const caller = route.group === 'Tools' ? await withTools(known) : known;
     const params = route.params && parse(route.params, c.req.param(), 'path');

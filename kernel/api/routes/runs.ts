@@ -1,9 +1,11 @@
 /** Starting, reading and changing runs. */
 import { z } from 'zod';
 import type { RunSummary, StartRequest } from '../../engine/index.ts';
+import { ownRuns } from '../../policy/index.ts';
+import type { Store } from '../../store/index.ts';
 import { type Call, ok, route } from '../route.ts';
 import { ForkBody, page, RunDetailSchema, RunPath, RunQuery, RunSummarySchema, StartBody, StartedRunSchema } from '../schemas.ts';
-import { authoriseRead, authoriseRun, reachesAllWorkflows, readableWorkflows } from '../scopes.ts';
+import { authoriseRead, authoriseRun, type Caller, reachesAllWorkflows, readableWorkflows } from '../scopes.ts';
 import type { Services } from '../services.ts';
 
 const START_MANY_MAX = 10_000;
@@ -27,15 +29,17 @@ export const runRoutes = [
       200: { description: 'The trigger key was known: the first run', schema: z.union([StartedRunSchema, z.array(StartedRunSchema)]) },
     },
     errors: ['UNKNOWN_WORKFLOW', 'INVALID_INPUT', 'NOT_JSON', 'TRIGGER_KEY_MISMATCH', 'DRAINING'],
-    async handle({ body, caller, traceId }, { engine }) {
+    async handle({ body, caller, traceId }, { engine, store }) {
       const bodies: readonly z.output<typeof StartBody>[] = Array.isArray(body) ? body : [body];
       for (const { workflow_name } of bodies) authoriseRun(caller, workflow_name);
       const requests: StartRequest[] = bodies.map((each) => ({ ...each, trace_id: each.trace_id ?? traceId }));
       if (Array.isArray(body)) {
         const runs = await engine.startMany(requests);
+        await own(caller, runs, store);
         return { status: runs.some((run) => run.created) ? 201 : 200, body: runs };
       }
       const run = await engine.start(requests[0] as StartRequest);
+      await own(caller, [run], store);
       return { status: run.created ? 201 : 200, body: run };
     },
   }),
@@ -122,7 +126,9 @@ export const runRoutes = [
     errors: ['RUN_NOT_FOUND', 'STEP_NOT_FOUND', 'UNKNOWN_WORKFLOW', 'INVALID_INPUT', 'NOT_JSON'],
     async handle(call, services) {
       await authoriseChange(call, services);
-      return { status: 201, body: await services.engine.forkRun(call.params.run_id, call.body) };
+      const run = await services.engine.forkRun(call.params.run_id, call.body);
+      await own(call.caller, [run], services.store);
+      return { status: 201, body: run };
     },
   }),
 ];
@@ -130,4 +136,11 @@ export const runRoutes = [
 async function authoriseChange({ caller, params }: Call<{ readonly run_id: string }>, { engine }: Services): Promise<void> {
   if (reachesAllWorkflows(caller, 'run')) return;
   authoriseRun(caller, (await engine.getRun(params.run_id)).workflow_name);
+}
+
+/** Before whoever starts it is told: a gate may say that they do not approve what it asks for. */
+async function own({ user }: Caller, runs: readonly { readonly run_id: string; readonly created: boolean }[], store: Store): Promise<void> {
+  if (user === undefined) return;
+  const started = runs.filter(({ created }) => created).map(({ run_id }) => run_id);
+  await ownRuns(store, user.name, started);
 }
