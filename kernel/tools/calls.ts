@@ -12,6 +12,7 @@ import {
   DEFAULT_GATE,
   findSticky,
   type Given,
+  givenApproval,
   policyTime,
   returnApproval,
   type StickyCall,
@@ -280,7 +281,7 @@ export function createCalls(parts: CallParts) {
       intent =
         ask === undefined
           ? { id: await record(call, verdict, row), call }
-          : ((await recordSticky(call, verdict, row, sticky)) ?? (await recordApproved(call, verdict, row, ask)));
+          : ((await recordSticky(call, verdict, row, ask, sticky)) ?? (await recordApproved(call, verdict, row, ask)));
     } catch (error) {
       if (row !== undefined)
         void ledger.settle(async (tx) => void (await ledger.forget(tx, row))).catch((cause: Error) => complain(call, cause));
@@ -383,10 +384,12 @@ export function createCalls(parts: CallParts) {
     call: Prepared,
     verdict: Verdict,
     row: KnownCall | undefined,
+    ask: ApprovalRequest,
     sticky: StickyCall | undefined,
   ): Promise<Intent | undefined> {
     const grantId = sticky && (await findSticky(store, sticky));
-    if (grantId === undefined) return undefined;
+    // what was approved for this one call is used for it first: a yes is not left lying about
+    if (grantId === undefined || (await givenApproval(store, ask.digest)) !== undefined) return undefined;
     return store.transaction(async (tx) => {
       if (!(await useSticky(tx, grantId))) return undefined;
       return { id: await write(tx, call, { ...verdict, approval_grant: grantId }, row), call };
