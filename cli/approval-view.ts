@@ -93,8 +93,8 @@ function voteLines({ votes, approvals, quorum }: ApprovalForYou): string[] {
   return [
     paint('bold', `votes: ${approvals} of ${quorum}`),
     ...votes.map(({ voter, verdict, counts, reason, channel, at }) => {
-      const void_ = counts ? '' : ' (before it was edited: does not count)';
-      return `  ${printable(voter)}  ${verdict}  ${clock(at)} by ${channel}${void_}${reason === null ? '' : `: ${printable(reason)}`}`;
+      const remark = counts ? '' : ' (before it was edited: does not count)';
+      return `  ${printable(voter)}  ${verdict}  ${clock(at)} by ${channel}${remark}${reason === null ? '' : `: ${printable(reason)}`}`;
     }),
   ];
 }

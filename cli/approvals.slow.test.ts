@@ -107,7 +107,7 @@ test('several are decided at once, each by itself; a key decides none', async ()
   const both = await as(ann, 'approve', ...ids, '--reason', 'ticket 1');
   assert.deepEqual([both.code, both.stdout.split('\n').filter((line) => line.startsWith('approved ')).length], [0, 2]);
   const mixed = await as(ann, 'approve', ids[0] as string, await ask({ amount: 3 }), '--reason', 'ticket 2');
-  assert.deepEqual([mixed.code, /^approved /.test(mixed.stdout), /APPROVAL_DECIDED/.test(mixed.stderr)], [1, true, true]);
+  assert.deepEqual([mixed.code, mixed.stdout.startsWith('approved '), /APPROVAL_DECIDED/.test(mixed.stderr)], [1, true, true]);
   assert.equal((await as(ann, 'deny', ids[0] as string)).code, 2, 'a denial needs a reason');
 });
 

@@ -74,9 +74,10 @@ async function askToPay(api: TestApi, args: object, over: Partial<Parameters<typ
   });
 }
 
-async function entry(api: TestApi, auditId: string | null): Promise<Record<string, any>> {
+async function entry(api: TestApi, auditId: string | null): Promise<any> {
+  // oxlint-disable-line typescript/no-explicit-any -- entries of many shapes
   const { rows } = await api.t.store.query<{ entry: string }>('select entry from audit_log where audit_id = $1', [auditId]);
-  return JSON.parse(rows[0]?.entry as string) as Record<string, unknown>;
+  return JSON.parse(rows[0]?.entry as string) as unknown;
 }
 
 test('a vote is one transaction with its audit entry and what it leads to, and whoever waits is told', async () => {
@@ -260,10 +261,7 @@ test('an edit is a vote for what was edited, ends those before it, and is held a
     ['pending', 1, 'bob', ['amount'], { amount: 20, to: { name: 'x', account: '1' } }],
   );
   assert.notEqual(edited.digest, before.digest);
-  assert.deepEqual(edited.votes.map(({ voter, counts }) => [voter, counts]).toSorted(), [
-    ['ann', false],
-    ['bob', true],
-  ]);
+  assert.deepEqual(Object.fromEntries(edited.votes.map(({ voter, counts }) => [voter, counts])), { ann: false, bob: true });
   // who looked at it before has to look again
   await assert.rejects(castVote(parts, ann, id, yes({ digest: before.digest })), { code: 'STALE_DIGEST', message: /bob has edited it/ });
   await assert.rejects(castVote(parts, ann, id, yes()), { code: 'STALE_DIGEST' });

@@ -19,11 +19,11 @@ import {
   takeLimit,
   type ToolRequest,
   useSticky,
-  valueAt,
 } from '../policy/index.ts';
 import { canonicalJson, isTransient, isUuid, type Queryable, type StoreLogEntry } from '../store/index.ts';
 import type { Installation } from '../vault/index.ts';
 import { type ApprovalRequest, approvalOf, approvalRequired, type Waiting } from './approvals.ts';
+import { type Edited, editedBy, editOf, withEdit } from './edited.ts';
 import { TOOL_ERRORS, ToolError, type ToolErrorCode } from './errors.ts';
 import type { KnownCall, Ledger } from './ledger.ts';
 import { type AttachFile, attachments, keepResult } from './results.ts';
@@ -55,15 +55,6 @@ export interface CallAnswer {
   readonly repeated: boolean;
   /** Whoever approved the call changed its arguments: what was made is not what was asked for. */
   readonly edited?: Edited;
-}
-
-/** What a person put in place of arguments. */
-export interface Edited {
-  readonly approval_id: string;
-  /** Name of the user. */
-  readonly by: string;
-  /** Values by their paths; null for what was taken out. */
-  readonly changed: Readonly<Record<string, unknown>>;
 }
 
 export interface CallParts {
@@ -427,16 +418,9 @@ export function createCalls(parts: CallParts) {
   }
 
   /** The call as it was approved. Its arguments are checked again: the tool may be another version by now. */
-  function changed(call: Prepared, { approvalId, edited }: Given): { readonly made: Prepared; readonly edited?: Edited } {
-    if (edited === undefined) return { made: call };
-    return {
-      made: { ...call, args: checkArguments(call.method, edited.args) },
-      edited: {
-        approval_id: approvalId,
-        by: edited.by,
-        changed: Object.fromEntries(edited.changed.map((path) => [path, valueAt(edited.args, path) ?? null])),
-      },
-    };
+  function changed(call: Prepared, given: Given): { readonly made: Prepared; readonly edited?: Edited } {
+    if (given.edited === undefined) return { made: call };
+    return { made: { ...call, args: checkArguments(call.method, given.edited.args) }, ...editOf(editedBy(given)) };
   }
 
   /** @throws ToolError APPROVAL_DENIED, APPROVAL_REQUIRED, TOO_MANY_APPROVALS */
@@ -598,15 +582,6 @@ function failed(call: Prepared, told: Extract<DispatchResult, { readonly ok: fal
   if (isGone) return refuse('TOOL_CANCELLED', 'the caller went away');
   if (code === 'TOOL_TIMEOUT' || code === 'TOOL_CANCELLED') return refuse(code, said);
   return refuse(told.retryable || isOurs ? 'TOOL_FAILED' : 'TOOL_REFUSED', said);
-}
-
-const editOf = (edited: Edited | undefined): { readonly edited?: Edited } => (edited === undefined ? {} : { edited });
-
-/** Whoever asked is told what was done in place of it, and what failed was not what they asked for. */
-function withEdit(outcome: Outcome, edited: Edited | undefined): Outcome {
-  if (outcome.ok || edited === undefined) return outcome;
-  const { code, message, details, retryable } = outcome.error;
-  return { ...outcome, error: new ToolError(code, message, { details: { ...details, edited }, retryable, cause: outcome.error }) };
 }
 
 const isRepeatable = ({ risk, idempotent }: MethodDeclaration): boolean => idempotent || risk === 'read';

@@ -20,7 +20,8 @@ import type { AttachFile } from './results.ts';
 import type { OwnSecrets, ServedTool, ToolCaller, ToolProblem, ToolRunner } from './types.ts';
 
 export type { Waiting } from './approvals.ts';
-export type { CallAnswer, CallRequest, Edited } from './calls.ts';
+export type { CallAnswer, CallRequest } from './calls.ts';
+export type { Edited } from './edited.ts';
 export { TOOL_ERRORS, ToolError, type ToolErrorCode } from './errors.ts';
 export { checkDeclaration, type CheckedDeclaration, type ManifestProblem } from './manifest.ts';
 export type { AttachFile } from './results.ts';

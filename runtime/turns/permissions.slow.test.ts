@@ -143,7 +143,7 @@ test('a cancelled turn takes its question with it', async () => {
   await t.threads.cancel(id);
   assert.equal((await t.ended(id)).status, 'cancelled');
   const state = async () => (await listApprovals(t.trust.store)).items[0]?.state;
-  await eventually(async () => (await state()) === 'expired');
+  await eventually(async () => (await state()) === 'cancelled');
   await assert.rejects(decide(t, approval.approval_id, 'approve'), { code: 'APPROVAL_DECIDED' });
   assert.doesNotMatch(await toolOutput(t, 'c'), /it-has-run/);
   assert.equal((await t.ended(await t.say('c', 'say: on'))).result_text, 'on');

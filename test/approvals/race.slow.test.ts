@@ -2,13 +2,11 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { test } from 'node:test';
-import { createTestDatabase } from '../../test/support/database.ts';
-import { person } from '../../test/support/people.ts';
-import { connectStore } from '../store/index.ts';
-import { localMasterKey, openInstallation } from '../vault/index.ts';
-import { askApproval, type ApprovalDetail, consumeApproval } from './approvals.ts';
-import { publishPolicy } from './versions.ts';
-import { castVote } from './votes.ts';
+import { createTestDatabase } from '../support/database.ts';
+import { person } from '../support/people.ts';
+import { connectStore } from '../../kernel/store/index.ts';
+import { localMasterKey, openInstallation } from '../../kernel/vault/index.ts';
+import { askApproval, type ApprovalDetail, castVote, consumeApproval, publishPolicy } from '../../kernel/policy/index.ts';
 
 const APPROVALS = 200;
 const VOTERS = 8;
