@@ -99,6 +99,16 @@ export const approvalRoutes = [
     description: 'Each is a vote by itself: one that is refused refuses no other, and is answered with its code and message.',
     access: 'person',
     body: BulkVoteBody,
+    example: {
+      votes: [
+        {
+          approval_id: '0198c0de-0000-7000-8000-000000000000',
+          verdict: 'deny',
+          digest: 'b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c',
+          reason: 'over the limit of this month',
+        },
+      ],
+    },
     responses: { 200: { description: 'What became of each, in their order', schema: BulkVotedSchema } },
     errors: ['VAULT_UNAVAILABLE'],
     async handle({ body, caller }, services) {
