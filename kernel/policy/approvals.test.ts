@@ -74,10 +74,23 @@ async function askToPay(api: TestApi, args: object, over: Partial<Parameters<typ
   });
 }
 
-async function entry(api: TestApi, auditId: string | null): Promise<any> {
-  // oxlint-disable-line typescript/no-explicit-any -- entries of many shapes
+interface Entry {
+  readonly action: string;
+  readonly actor: string;
+  readonly resource: string;
+  readonly decision: string;
+  readonly lease_id: string;
+  readonly details: {
+    readonly reason?: string;
+    readonly digest?: string;
+    readonly voters?: readonly string[];
+    readonly override?: boolean;
+  };
+}
+
+async function entry(api: TestApi, auditId: string | null): Promise<Entry> {
   const { rows } = await api.t.store.query<{ entry: string }>('select entry from audit_log where audit_id = $1', [auditId]);
-  return JSON.parse(rows[0]?.entry as string) as unknown;
+  return JSON.parse(rows[0]?.entry as string) as Entry;
 }
 
 test('a vote is one transaction with its audit entry and what it leads to, and whoever waits is told', async () => {
