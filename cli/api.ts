@@ -8,7 +8,17 @@ import type {
   RevokedConnection,
   StartedConnection,
 } from '@centaur/kernel/oauth';
-import type { ApprovalView, Decision, Explanation, PolicyRequest, PolicyVersion, Problem } from '@centaur/kernel/policy';
+import type {
+  ApprovalDetail,
+  ApprovalView,
+  BulkOutcome,
+  Decision,
+  Explanation,
+  PolicyRequest,
+  PolicyVersion,
+  Problem,
+  StickyView,
+} from '@centaur/kernel/policy';
 import type { DeliveryView } from '@centaur/kernel/threads';
 import type { MethodDeclaration, ServedTool } from '@centaur/kernel/tools';
 import type { NewUser, SessionView, UserChange, UserView } from '@centaur/kernel/users';
@@ -232,8 +242,26 @@ export interface Api extends Client {
   ): Promise<{ readonly tool: string; readonly method: string; readonly result: unknown }>;
 
   listApprovals(filter: Filter): Promise<Page<ApprovalView>>;
-  getApproval(approvalId: string): Promise<ApprovalView>;
-  decideApproval(approvalId: string, decision: 'approve' | 'deny', reason?: string): Promise<ApprovalView>;
+  getApproval(approvalId: string): Promise<ApprovalForYou>;
+  voteOnMany(votes: readonly VoteRequest[]): Promise<{ readonly items: readonly BulkOutcome[] }>;
+  overrideApproval(approvalId: string, body: { readonly reason: string; readonly digest: string }): Promise<ApprovalDetail>;
+  listApprovalGrants(filter: Filter): Promise<Page<StickyView>>;
+  revokeApprovalGrant(grantId: string): Promise<StickyView>;
+}
+
+export interface ApprovalForYou extends ApprovalDetail {
+  /** Null for a key. */
+  readonly you: { readonly may_vote: boolean; readonly why_not: string | null } | null;
+}
+
+export interface VoteRequest {
+  readonly approval_id: string;
+  readonly verdict: 'approve' | 'deny';
+  readonly digest: string;
+  readonly reason?: string | undefined;
+  readonly args_patch?: Readonly<Record<string, unknown>> | undefined;
+  readonly for?: 'thread' | 'run' | number | undefined;
+  readonly fields?: readonly string[] | undefined;
 }
 
 /** @param access for what only a person may do: that of `readPerson` */
@@ -330,7 +358,10 @@ export function connect(environment: NodeJS.ProcessEnv = process.env, access: Ac
 
     listApprovals: (filter) => send('GET', `/approvals${queryText(filter)}`),
     getApproval: (approvalId) => send('GET', `/approvals/${enc(approvalId)}`),
-    decideApproval: (approvalId, decision, reason) => send('POST', `/approvals/${enc(approvalId)}/${decision}`, { reason }),
+    voteOnMany: (votes) => send('POST', '/approvals/votes', { votes: votes.map((vote) => ({ ...vote, channel: 'cli' })) }),
+    overrideApproval: (approvalId, body) => send('POST', `/approvals/${enc(approvalId)}/override`, { ...body, channel: 'cli' }),
+    listApprovalGrants: (filter) => send('GET', `/approvals/grants${queryText(filter)}`),
+    revokeApprovalGrant: (grantId) => send('DELETE', `/approvals/grants/${enc(grantId)}`),
   };
 }
 

@@ -4,7 +4,6 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { type CommandPlace, startCommandPlace } from '../test/support/cli-api.ts';
 import { eventually } from '../test/support/wait.ts';
-import { uuidv7 } from '../kernel/store/index.ts';
 
 const NO_ID = '0198c0de-0000-7000-8000-000000000000';
 
@@ -109,42 +108,4 @@ test('an entry is proved to be in the sealed log', async () => {
   assert.match(shown.stdout, /^ {2}signed +by centaur\/[\da-f]{8}, at \d+ entries$/m);
   assert.equal((await t.read('audit', 'proof', entry)).audit_id, entry);
   assert.equal((await t.centaur(['audit', 'proof', NO_ID])).code, 5);
-});
-
-/** As the firewall asks for one. */
-async function ask(): Promise<string> {
-  const id = uuidv7(Date.now());
-  const summary = { method: 'POST', url: 'https://api.stripe.com:443/v1/refunds', secrets: ['STRIPE'], bytes: 20 };
-  await t.api.t.store.query(
-    `insert into approvals (approval_id, digest, gate, rule, principal, summary, state, expires_at, audit_id)
-     values ($1, $2, 'default', 'refunds', 'user:ann', $3, 'pending', now() + interval '1 hour', $4)`,
-    [id, Buffer.alloc(32), JSON.stringify(summary), await write('approval.request')],
-  );
-  return id;
-}
-
-test('approvals are listed, shown and decided once', async () => {
-  const [first, second] = [await ask(), await ask()];
-  assert.match(
-    (await t.centaur(['approvals', 'ls'])).stdout,
-    new RegExp(`^${first} +pending +user:ann +POST https://api\\.stripe\\.com:443/v1/refunds +default +.*ago +in `, 'm'),
-  );
-  const approved = await t.centaur(['approvals', 'approve', first, '--reason', 'ticket 4711']);
-  assert.equal(approved.stdout, `approved ${first}: POST https://api.stripe.com:443/v1/refunds\n`);
-  assert.equal((await t.centaur(['approvals', 'deny', second])).code, 2, 'a denial needs a reason');
-  assert.match((await t.centaur(['approvals', 'deny', second, '--reason', 'no'])).stdout, /^denied /);
-  const again = await t.centaur(['approvals', 'approve', second]);
-  assert.deepEqual([again.code, /was denied by key:own_\w+ at .*; it is decided once/.test(again.stderr)], [1, true]);
-  assert.match((await t.centaur(['approvals', 'ls'])).stderr, /no approvals are pending/);
-  assert.equal((await t.read('approvals', 'ls', '--all')).items.length, 2);
-  assert.deepEqual(
-    (await t.read('approvals', 'ls', '--state', 'denied')).items.map((each: { approval_id: string }) => each.approval_id),
-    [second],
-  );
-  const shown = (await t.centaur(['approvals', 'show', first])).stdout;
-  assert.match(
-    shown,
-    /^POST https:\/\/api\.stripe\.com:443\/v1\/refunds approved\n(?:.*\n)* {2}decided +20\S+Z by key:own_\w+\n {2}reason +ticket 4711\n/,
-  );
-  assert.equal((await t.centaur(['approvals', 'show', NO_ID])).code, 5);
 });

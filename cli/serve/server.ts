@@ -18,6 +18,7 @@ import { HintedError } from '../exit.ts';
 import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';
 import { type Agents, prepareAgents } from './agents.ts';
+import { startApprovals } from './approvals.ts';
 import { openDatabase } from './database.ts';
 import { DEMO_SECRET, startDemoModel } from './demo.ts';
 import { caFileOf, type FirewallStarted, firewallUrl, followConfigFile, keepFirewall, postgresPlace } from './firewall.ts';
@@ -179,6 +180,7 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
       log,
     });
   }
+  if (trust !== undefined) stack.defer(startApprovals(trust, engine, threads, log));
   const follow = (what: string, reload: () => Promise<void> | undefined): void =>
     void reload()?.catch((error: Error) =>
       log({ level: 'error', message: `the ${what} of the overlays cannot be looked at: ${error.message}` }),

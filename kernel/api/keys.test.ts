@@ -67,7 +67,10 @@ test('a key without a scope for a route is told which one it needs', async () =>
       if (status !== 403) (opened[scope] ??= []).push(route.id);
       else
         assert.ok(
-          body.code === 'FORBIDDEN' && body.details.needed.includes(route.access.scope) && body.message.includes(route.access.scope),
+          body.code === 'FORBIDDEN' &&
+            (route.access === 'person'
+              ? body.details.needed.includes('session') && body.message.includes('centaur login')
+              : body.details.needed.includes(route.access.scope) && body.message.includes(route.access.scope)),
         );
     }
   }
@@ -117,7 +120,7 @@ test('a key without a scope for a route is told which one it needs', async () =>
     'leases.create': ['createLease', 'listLeases', 'revokeLease'],
     'policy.read': ['getPolicy', 'listPolicyVersions', 'getPolicyVersion', 'checkPolicy', 'explainDecision', 'backtestPolicy'],
     'policy.write': ['publishPolicy', 'shadowPolicy', 'endShadow', 'rollbackPolicy'],
-    'approvals.decide': ['listApprovals', 'getApproval', 'approve', 'deny'],
+    'approvals.decide': ['listApprovals', 'listApprovalGrants', 'revokeApprovalGrant', 'getApproval'],
     'audit.read': ['listAudit', 'exportAudit', 'getAuditKey', 'verifyAudit', 'getAuditEntry', 'proveAuditEntry'],
   });
 });

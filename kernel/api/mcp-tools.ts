@@ -1,6 +1,14 @@
 /** Tools as the Model Context Protocol has them: each method one, or three that find and call them where there are too many to list. */
 import { createHash } from 'node:crypto';
-import { type CallRequest, type MethodDeclaration, ToolError, type ToolCaller, type Tools, type ToolView } from '../tools/index.ts';
+import {
+  type CallRequest,
+  type Edited,
+  type MethodDeclaration,
+  ToolError,
+  type ToolCaller,
+  type Tools,
+  type ToolView,
+} from '../tools/index.ts';
 import { refusal } from './errors.ts';
 import { type Caller, reachesTool } from './scopes.ts';
 import type { Log } from './services.ts';
@@ -91,14 +99,14 @@ async function callOne(
 ): Promise<ToolAnswer> {
   const key = isObject(meta) ? meta['centaur/idempotencyKey'] : undefined;
   try {
-    const { result } = await tools.call(caller, {
+    const { result, edited } = await tools.call(caller, {
       ...options,
       tool: view.tool.name,
       method: method.name,
       args,
       ...(typeof key === 'string' ? { idempotencyKey: key } : {}),
     });
-    return answer(result);
+    return edited === undefined ? answer(result) : withNote(answer(result), edited);
   } catch (error) {
     const { body } = refusal(error, log, { route: 'mcp', tool: view.tool.name, method: method.name });
     const { code, message, details } = body as { readonly code: string; readonly message: string; readonly details?: unknown };
@@ -110,6 +118,12 @@ async function callOne(
 function answer(result: unknown): ToolAnswer {
   const text = typeof result === 'string' ? result : JSON.stringify(result);
   return { content: [{ type: 'text', text }], ...(isObject(result) ? { structuredContent: result } : {}) };
+}
+
+/** First, so that an agent does not take the result for that of what it asked for. */
+function withNote({ content, ...answered }: ToolAnswer, { by, changed }: Edited): ToolAnswer {
+  const note = `${by} approved this call with other arguments: ${JSON.stringify(changed)}. What follows is the result of that.`;
+  return { ...answered, content: [{ type: 'text', text: note }, ...content] };
 }
 
 function problem(code: string, message: string, details?: unknown): ToolAnswer {

@@ -6,6 +6,7 @@ import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/
 import { ToolListChangedNotificationSchema } from '@modelcontextprotocol/sdk/types.js';
 import { startTestApi, type TestApi } from '../../test/support/api.ts';
 import { createScriptedRunner, type ScriptedRunner, SHOP, Told } from '../../test/support/tools.ts';
+import { person, sessionOf } from '../../test/support/people.ts';
 import { eventually } from '../../test/support/wait.ts';
 import { createTools } from '../tools/index.ts';
 
@@ -128,7 +129,11 @@ test('a call that waits for a person says so', async () => {
   });
   await eventually(() => said.some((message) => message?.startsWith('waiting for a person')));
   const { items } = (await served.api.call('GET', '/approvals?state=pending')).body;
-  assert.equal((await served.api.call('POST', `/approvals/${items[0].approval_id}/approve`, {})).status, 200);
+  assert.equal(
+    (await served.api.call('POST', `/approvals/${items[0].approval_id}/approve`, { reason: 'ok' }, { key: sessionOf(person('ada')) }))
+      .status,
+    200,
+  );
   assert.equal(textOf(await answer), '{"args":{"id":"7"}}');
 });
 

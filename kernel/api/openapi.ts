@@ -92,8 +92,9 @@ function operation(route: Route, shared: Json): Json {
 /** Any of these scopes opens the route; `admin` always does. */
 export function scopesOf(route: Route): string[] {
   if (route.access === 'public') return [];
+  // those of every role are among those of a session
+  if (route.access === 'person') return ['session'];
   const { scope, perWorkflow, perTool } = route.access;
-  if (scope === 'person') return ['person'];
   return [
     ...new Set([
       scope,

@@ -35,12 +35,21 @@ type Scope = (typeof PLAIN)[number];
  * What a route asks for. `person` is no scope that a key can have: it is a session, of whatever role. `perWorkflow`, `perTool`: a key for single workflows or tools passes as well, and the handler narrows what it
  * reaches.
  *
+ * `'person'`: a session, of whatever role. `person`: a session passes as well, and the handler narrows what it may do.
+ *
  * `ofThread`: the token of a sandbox passes too, for its own thread: the one that the path or the query `named`, or the one
  * that the handler finds.
  */
 export type Access =
   | 'public'
-  | { readonly scope: Scope | 'person'; readonly perWorkflow?: true; readonly perTool?: true; readonly ofThread?: 'named' | 'found' };
+  | 'person'
+  | {
+      readonly scope: Scope;
+      readonly perWorkflow?: true;
+      readonly perTool?: true;
+      readonly ofThread?: 'named' | 'found';
+      readonly person?: true;
+    };
 
 /** A person, by a session of theirs. No key and no token of a sandbox has one, so none of them counts as a person. */
 export interface CallerUser {
@@ -86,17 +95,17 @@ export const SCOPES_TEXT = `${PLAIN.join(', ')}, workflows:<name> or tools:<name
 
 /** @throws ApiError FORBIDDEN naming the scope */
 export function authorise(caller: Caller, access: Exclude<Access, 'public'>): void {
-  if (access.scope === 'person') {
+  if (access === 'person') {
     if (caller.user !== undefined) return;
-    throw new ApiError('FORBIDDEN', 'this is for a person, by a session of theirs (centaur login): keys and sandboxes are nobody', {
-      details: { needed: ['person'] },
+    throw new ApiError('FORBIDDEN', 'this is for people, by a session of theirs (centaur login): keys and sandboxes are nobody', {
+      details: { needed: ['session'] },
     });
   }
   if (caller.thread !== undefined) {
     if (access.ofThread !== undefined) return;
     throw new ApiError('FORBIDDEN', 'the token of a sandbox reads its own thread and calls tools, and may do nothing else');
   }
-  if (has(caller, access.scope)) return;
+  if (has(caller, access.scope) || (access.person === true && caller.user !== undefined)) return;
   if ((access.perWorkflow && single(caller, 'workflows').length > 0) || (access.perTool && single(caller, 'tools').length > 0)) return;
   throw forbidden(caller, [
     ...implying(access.scope),
@@ -107,7 +116,7 @@ export function authorise(caller: Caller, access: Exclude<Access, 'public'>): vo
 
 /** @throws ApiError FORBIDDEN when a sandbox asks for another thread than its own */
 export function authoriseThread(caller: Caller, access: Exclude<Access, 'public'>, params: unknown, query: unknown): void {
-  if (caller.thread === undefined || access.ofThread === 'found') return;
+  if (access === 'person' || caller.thread === undefined || access.ofThread === 'found') return;
   const named = { ...(query as { thread_key?: unknown }), ...(params as { thread_key?: unknown }) }.thread_key;
   if (named !== caller.thread) throw new ApiError('FORBIDDEN', 'the token of a sandbox reads its own thread, and no other');
 }

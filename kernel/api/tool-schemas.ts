@@ -74,5 +74,13 @@ export const ToolResultSchema = named(
     result: z
       .unknown()
       .describe('JSON. Of a thread, a large one is `{"attachment", "preview"}`: the whole is among the attachments of the thread'),
+    edited: z
+      .strictObject({
+        approval_id: z.string(),
+        by: z.string().describe('Name of the user'),
+        changed: json.describe('Values by their paths; null for what was taken out'),
+      })
+      .optional()
+      .describe('Whoever approved the call changed its arguments: this is what was made'),
   }),
 );

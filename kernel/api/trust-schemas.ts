@@ -1,4 +1,4 @@
-/** The shapes of secrets, grants, leases, approvals and the audit log on the wire; those of policy are in `policy-schemas.ts`. */
+/** The shapes of secrets, grants, leases and the audit log on the wire; those of policy and approvals are in files of their own. */
 import { isIP } from 'node:net';
 import { z } from 'zod';
 import { LEASE_SECONDS_MOST, SECRET_TYPES, SOURCE_TYPES } from '../vault/index.ts';
@@ -13,12 +13,12 @@ export const text = (least: number, most: number) =>
     .regex(/^[^\0]*$/, 'a zero byte is not allowed');
 
 /** Lower case, so that what is stored and what the audit log says of it are the same. */
-const id = z
+export const id = z
   .string()
   .regex(/^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/i, 'expected an id such as 0198c0de-0000-7000-8000-000000000000')
   .toLowerCase();
 /** In a path, what is no id is not found. */
-const pathId = z.string().max(64).toLowerCase();
+export const pathId = z.string().max(64).toLowerCase();
 
 const secretName = text(1, 128).describe('Such as STRIPE_API_KEY');
 const principal = z
@@ -247,44 +247,6 @@ export const LeaseSchema = named(
   }),
 );
 export const RevokedLeaseSchema = z.strictObject({ lease_id: z.string(), revoked: z.literal(true) });
-
-// ---- approvals
-
-const APPROVAL_STATES = ['pending', 'approved', 'denied', 'expired', 'consumed'] as const;
-
-export const ApprovalPath = z.strictObject({ approval_id: pathId });
-export const ApprovalQuery = z.strictObject({
-  state: z.enum(APPROVAL_STATES).optional(),
-  after: id.optional().describe('`next` of the page before'),
-  limit: z.coerce.number().int().min(1).max(200).optional().describe('Default 50'),
-});
-export const ApproveBody = named('Approve', z.strictObject({ reason: text(1, 1000).optional() }));
-export const DenyBody = named('Deny', z.strictObject({ reason: text(1, 1000).describe('The agent is told') }));
-
-export const ApprovalSchema = named(
-  'Approval',
-  z.strictObject({
-    approval_id: z.string(),
-    state: z.enum(APPROVAL_STATES).describe('`consumed`: approved, and used for its request'),
-    gate: z.string(),
-    rule: z.string(),
-    principal: z.string(),
-    summary: z
-      .unknown()
-      .describe('What is asked for: {"method", "url", "secrets", "bytes"} of a request, {"tool", "risk", "input", "thread"} of a tool'),
-    digest: z.string().describe('Of the request that it is for: SHA-256 in hex'),
-    lease_id: z.string().nullable(),
-    run_id: z.string().nullable(),
-    reason: z.string().nullable(),
-    decided_by: z.string().nullable(),
-    created_at: time,
-    expires_at: time,
-    decided_at: time.nullable(),
-    consumed_at: time.nullable(),
-    audit_id: z.string(),
-    decided_audit_id: z.string().nullable(),
-  }),
-);
 
 // ---- audit
 

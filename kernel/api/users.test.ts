@@ -248,7 +248,7 @@ describe('a session', () => {
     assert.equal(await provenAt(), at);
     // and a key is nobody, who could prove anything
     const keyed = await api.call('POST', '/auth/prove', { password: ann.password });
-    assert.deepEqual([keyed.status, keyed.body.details.needed], [403, ['person']]);
+    assert.deepEqual([keyed.status, keyed.body.details.needed], [403, ['session']]);
   });
 
   test('is who a change is by, in the audit log', async () => {

@@ -1,6 +1,6 @@
 /** What a run asks the platform for beside agents: a tool, or a post to a chat. Each is a step, made under a key that repeats share. */
 import { createHash } from 'node:crypto';
-import type { PostToSlackOptions, SlackMessage, SlackPost, WorkflowContext } from '@centaur/sdk';
+import type { PostToSlackOptions, SlackMessage, SlackPost, ToldCall, WorkflowContext } from '@centaur/sdk';
 import { EngineError } from './errors.ts';
 
 export interface OutsideCaller {
@@ -13,7 +13,10 @@ export interface OutsideCaller {
 
 /** Whoever serves them; what is left out is refused, and says so. */
 export interface Outside {
-  callTool?(call: { readonly tool: string; readonly method: string; readonly args: unknown }, caller: OutsideCaller): Promise<unknown>;
+  callTool?(
+    call: { readonly tool: string; readonly method: string; readonly args: unknown },
+    caller: OutsideCaller,
+  ): Promise<ToldCall<unknown>>;
   postToSlack?(post: PostToSlackOptions & { readonly channel: string; readonly text: string }, caller: OutsideCaller): Promise<SlackPost>;
   updateSlack?(message: SlackMessage, caller: OutsideCaller): Promise<SlackPost>;
 }
@@ -38,11 +41,20 @@ export function outsideCalls(
   }
 
   return {
-    callTool: (tool: string, method: string, args: unknown = {}, { name = `tool_${tool}_${method}` }: { readonly name?: string } = {}) =>
+    callTool: (
+      tool: string,
+      method: string,
+      args: unknown = {},
+      { name = `tool_${tool}_${method}`, edits }: { readonly name?: string; readonly edits?: 'tell' } = {},
+    ) =>
       ask(
         name,
         'this process has no tools: WORKFLOW_TOOL_API_URL says where they are',
-        outside.callTool && ((caller) => outside.callTool!({ tool, method, args }, caller)),
+        outside.callTool &&
+          (async (caller) => {
+            const { result, edited } = await outside.callTool!({ tool, method, args }, caller);
+            return edits === 'tell' ? { result: result ?? null, edited } : result;
+          }),
       ),
     postToSlack: (channel, text, { name = `post_slack_${channel}`, ...options } = {}) =>
       ask(name, NO_SLACK, outside.postToSlack && ((caller) => outside.postToSlack!({ ...options, channel, text }, caller))),

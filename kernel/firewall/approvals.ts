@@ -4,16 +4,12 @@ import { askApproval, decisionOn, takeApproval } from '../policy/index.ts';
 import type { Store } from '../store/index.ts';
 import type { Approvals } from './gate.ts';
 
-/** How long a person has. */
-const PENDING_SECONDS = 24 * 3600;
-/** How long an approval may be used once it is given. */
-const USE_SECONDS = 3600;
 /** A request that was denied is not asked for again for so long. */
 const DENIED_SECONDS = 3600;
 
 export function createApprovals(store: Store, audit: AuditLog): Approvals {
   return {
-    take: (digest) => takeApproval(store, digest, USE_SECONDS),
+    take: (digest) => takeApproval(store, digest),
     async ask({ digest, gate, rule, egress, channel }) {
       const summary = {
         method: egress.method,
@@ -27,12 +23,13 @@ export function createApprovals(store: Store, audit: AuditLog): Approvals {
           digest,
           gate,
           rule,
+          kind: 'egress',
           principal: egress.principal,
           summary,
           audited: summary,
           leaseId: channel.lease.leaseId,
           runId: channel.lease.runId ?? undefined,
-          seconds: PENDING_SECONDS,
+          threadKey: channel.lease.threadKey ?? undefined,
           askAgainAfter: DENIED_SECONDS,
         },
       );

@@ -1,6 +1,6 @@
 /** The decision on a request: the active policy, the approvals that it asks for, and the limits that it counts. */
 import { createHash } from 'node:crypto';
-import { type ActivePolicy, type Decision, decideCounted, type EgressRequest, policyTime } from '../policy/index.ts';
+import { type ActivePolicy, type Decision, decideCounted, type EgressRequest, PolicyError, policyTime } from '../policy/index.ts';
 import { canonicalJson } from '../store/index.ts';
 import { opens } from '../vault/index.ts';
 import type { Channel } from './exchange.ts';
@@ -144,7 +144,7 @@ export function createGate(options: GateOptions): Gate {
       egress: request,
       channel,
     });
-    const { approvalId, denied } = await asking(asked);
+    const { approvalId, denied } = await asking(asked.catch(refuseMany));
     if (denied !== undefined)
       throw new RefusedError(
         403,
@@ -154,6 +154,8 @@ export function createGate(options: GateOptions): Gate {
       );
     const result = await asking(options.approvals.decided(approvalId, options.rules().limits.approvalMs, isGone));
     refuseGone(isGone);
+    // a person takes time: what the policy denies by now is not sent
+    if (result === 'approved') refuseDenied(request);
     const late = result === 'approved' ? await asking(options.approvals.take(digest)) : undefined;
     if (late !== undefined) return late;
     if (result === 'denied') throw new RefusedError(403, 'APPROVAL_DENIED', 'a person denied this request', { approval_id: approvalId });
@@ -162,6 +164,13 @@ export function createGate(options: GateOptions): Gate {
       retry_after: 30,
     });
   }
+
+  function refuseDenied(request: EgressRequest): void {
+    const { version, policy } = options.policy();
+    const { effect, rule, message } = policy.decide({ ...request, now: policyTime(options.now()) });
+    if (effect === 'deny')
+      throw new RefusedError(403, 'POLICY_DENIED', message ?? 'the policy does not allow this request', { policy: version, rule });
+  }
 }
 
 /** Without the database there is no decision, and so no request. */
@@ -169,10 +178,16 @@ async function asking<T>(answer: Promise<T>): Promise<T> {
   try {
     return await answer;
   } catch (error) {
+    if (error instanceof RefusedError) throw error;
     throw new RefusedError(503, 'STORE_UNAVAILABLE', 'the firewall cannot reach its database, and refuses until it can', {
       cause: (error as Error).message,
     });
   }
+}
+
+function refuseMany(error: unknown): never {
+  if (!(error instanceof PolicyError) || error.code !== 'TOO_MANY_PENDING') throw error;
+  throw new RefusedError(429, 'TOO_MANY_APPROVALS', error.message, { retry_after: 60 });
 }
 
 function refuseGone(isGone: () => boolean): void {

@@ -1,30 +1,82 @@
-/** Approvals: asking a person, waiting for the answer, and giving it. What is asked, and what an answer allows, is its asker's business. */
+/**
+ * Approvals: asking people, waiting for their answer, and using it. What is asked, and what an answer allows, is its asker's business; how
+ * they answer is in `votes.ts`. A state follows from a row and the time, so nothing depends on somebody writing down that time has passed.
+ */
 import { type Queryable, type Store, uuidv7 } from '../store/index.ts';
 import { PolicyError } from './errors.ts';
-import type { Parts } from './versions.ts';
+import { DEFAULT_GATE, type Gate } from './parse.ts';
+import { approversOf, type Beginning, beginningOf, type Involved, involvedIn } from './people.ts';
+import { differences, redact } from './arguments.ts';
+import { activePolicy, type Parts } from './versions.ts';
+import type { PolicyRequest } from './types.ts';
 
-/** `consumed`: approved, and used for its request. */
-export type ApprovalState = 'pending' | 'approved' | 'denied' | 'expired' | 'consumed';
+/** `consumed`: approved, and used for its request. `cancelled`: nobody waits for the answer any more. */
+export const APPROVAL_STATES = ['pending', 'approved', 'denied', 'expired', 'cancelled', 'consumed'] as const;
+export type ApprovalState = (typeof APPROVAL_STATES)[number];
 
 export interface ApprovalView {
   readonly approval_id: string;
   readonly state: ApprovalState;
+  /** Changes with every vote, edit and decision. */
+  readonly version: number;
+  /** `egress`, `tool`, `permission`; `other` for the rest. */
+  readonly kind: string;
+  readonly risk: string | null;
   readonly gate: string;
   readonly rule: string;
   readonly principal: string;
   readonly summary: unknown;
-  /** Of the request that it is for: SHA-256 in hex. */
+  /** Of what would happen, edits included: SHA-256 in hex. Votes name it. */
   readonly digest: string;
+  readonly quorum: number;
+  /** Votes for it, as it is now. */
+  readonly approvals: number;
+  /** Roles and people whose votes count, as of now. */
+  readonly approvers: readonly string[];
+  readonly exclude: readonly string[];
+  /** Paths of arguments that may be changed. */
+  readonly editable: readonly string[];
+  readonly edited_by: string | null;
+  /** Decided by one administrator, past the gate. */
+  readonly overridden: boolean;
+  /** How often it was asked while it waited. */
+  readonly asked: number;
+  readonly thread_key: string | null;
   readonly lease_id: string | null;
   readonly run_id: string | null;
   readonly reason: string | null;
   readonly decided_by: string | null;
   readonly created_at: string;
   readonly expires_at: string;
+  readonly escalate_at: string | null;
   readonly decided_at: string | null;
+  readonly use_by: string | null;
   readonly consumed_at: string | null;
   readonly audit_id: string;
   readonly decided_audit_id: string | null;
+}
+
+export interface VoteView {
+  readonly voter: string;
+  readonly verdict: 'approve' | 'deny' | 'abstain';
+  /** False: on what was asked before it was edited. */
+  readonly counts: boolean;
+  readonly digest: string;
+  readonly reason: string | null;
+  readonly channel: string;
+  readonly at: string;
+  readonly audit_id: string;
+}
+
+export interface ApprovalDetail extends ApprovalView {
+  readonly votes: readonly VoteView[];
+  /** With what is sensitive blanked; null for what has none. */
+  readonly args: unknown;
+  readonly edited_args: unknown;
+  /** Paths in the arguments that were changed. */
+  readonly changed: readonly string[];
+  /** Who has which part in it, by the parts that the gate excludes. */
+  readonly involved: Involved;
 }
 
 export interface ApprovalFilter {
@@ -34,11 +86,15 @@ export interface ApprovalFilter {
   readonly limit?: number | undefined;
 }
 
-/** Nobody decided in time: so it is expired, whether or not anybody has written that down. */
-const STATE = `case when state = 'pending' and expires_at <= now() then 'expired' else state end`;
+/** How it stands now, whether or not anybody has written that down. Within a transaction that waited for a lock, `now()` is the past. */
+const STATE = `case when state = 'pending' and expires_at <= clock_timestamp() then 'expired'
+  when state = 'approved' and use_by <= clock_timestamp() then 'expired' else state end`;
 
-const COLUMNS = `approval_id, ${STATE} as state, gate, rule, principal, summary, digest, lease_id, run_id, reason, decided_by, created_at,
-  expires_at, decided_at, consumed_at, audit_id, decided_audit_id`;
+export const COLUMNS = `approval_id, ${STATE} as state, version, kind, risk, gate, rule, principal, summary, terms, people, subject, args, sensitive,
+  digest, edited_args, edited_digest, edited_by, overridden, asked, thread_key, lease_id, run_id, reason, decided_by, created_at, expires_at,
+  escalate_at, escalate_at <= clock_timestamp() as escalated, decided_at, use_by, consumed_at, audit_id, decided_audit_id,
+  (select count(*)::int from approval_votes v where v.approval_id = approvals.approval_id and v.verdict = 'approve' and not v.void)
+    as approvals`;
 
 /** Newest first. */
 export async function listApprovals(
@@ -46,7 +102,7 @@ export async function listApprovals(
   filter: ApprovalFilter = {},
 ): Promise<{ readonly items: readonly ApprovalView[]; readonly next: string | null }> {
   const limit = filter.limit ?? 50;
-  const { rows } = await store.query<Row>(
+  const { rows } = await store.query<ApprovalRow>(
     `select ${COLUMNS} from approvals
      where ($1::text is null or ${STATE} = $1) and ($2::uuid is null or approval_id < $2) order by approval_id desc limit $3`,
     [filter.state ?? null, filter.after ?? null, limit + 1],
@@ -56,51 +112,47 @@ export async function listApprovals(
 }
 
 /** @throws PolicyError APPROVAL_NOT_FOUND */
-export async function getApproval(store: Queryable, approvalId: string): Promise<ApprovalView> {
-  const { rows } = await store.query<Row>(`select ${COLUMNS} from approvals where approval_id = $1`, [approvalId]);
+export async function getApproval(store: Queryable, approvalId: string): Promise<ApprovalDetail> {
+  const { rows } = await store.query<ApprovalRow>(`select ${COLUMNS} from approvals where approval_id = $1`, [approvalId]);
   if (rows[0] === undefined) throw notFound(approvalId);
-  return toView(rows[0]);
+  return detailOf(store, rows[0]);
 }
 
-/**
- * Decides once: of two people at the same moment, one is told what the other decided. Whoever waits for it hears of it
- * when the decision and its audit entry are committed.
- *
- * @throws PolicyError APPROVAL_NOT_FOUND, APPROVAL_DECIDED
- */
-export async function decideApproval(
-  { store, audit }: Parts,
-  actor: string,
-  approvalId: string,
-  decision: { readonly state: 'approved' | 'denied'; readonly reason?: string | undefined },
-): Promise<ApprovalView> {
-  return store.transaction(async (tx) => {
-    const { rows: found } = await tx.query<Row>(`select ${COLUMNS} from approvals where approval_id = $1 for update`, [approvalId]);
-    const [row] = found;
-    if (row === undefined) throw notFound(approvalId);
-    if (row.state !== 'pending') throw new PolicyError('APPROVAL_DECIDED', decidedText(toView(row)));
-    const auditId = await audit.append(tx, {
-      action: 'approval.decide',
-      actor,
-      resource: `approval:${approvalId}`,
-      decision: decision.state === 'approved' ? 'approve' : 'deny',
-      leaseId: row.lease_id ?? undefined,
-      runId: row.run_id ?? undefined,
-      details: { gate: row.gate, rule: row.rule, principal: row.principal, digest: row.digest.toString('hex'), reason: decision.reason },
-    });
-    const { rows } = await tx.query<Row>(
-      `update approvals set state = $2, reason = $3, decided_by = $4, decided_at = now(), decided_audit_id = $5
-       where approval_id = $1 returning ${COLUMNS}`,
-      [approvalId, decision.state, decision.reason ?? null, actor, auditId],
-    );
-    await tx.query(`select pg_notify('centaur_approvals', $1)`, [approvalId]);
-    return toView(rows[0] as Row);
-  });
+export async function detailOf(on: Queryable, row: ApprovalRow): Promise<ApprovalDetail> {
+  const { rows } = await on.query<{
+    voter: string;
+    verdict: VoteView['verdict'];
+    digest: Buffer;
+    void: boolean;
+    reason: string | null;
+    channel: string;
+    at: number;
+    audit_id: string;
+  }>('select voter, verdict, digest, void, reason, channel, at, audit_id from approval_votes where approval_id = $1 order by at, voter', [
+    row.approval_id,
+  ]);
+  const sensitive = JSON.parse(row.sensitive) as string[];
+  const { words = [], author = null, runs = [] } = JSON.parse(row.people) as Partial<Beginning>;
+  const shown = (text: string | null) => (text === null ? null : redact(JSON.parse(text), sensitive));
+  return {
+    ...toView(row),
+    votes: rows.map(({ void: isVoid, ...vote }) => ({
+      ...vote,
+      counts: !isVoid,
+      digest: vote.digest.toString('hex'),
+      at: new Date(vote.at).toISOString(),
+    })),
+    args: shown(row.args),
+    edited_args: shown(row.edited_args),
+    changed: changedIn(row),
+    involved: await involvedIn(on, { words, author, runs }),
+  };
 }
 
 export interface Question {
   /** Of exactly what will happen. One question a digest is open at a time. */
   readonly digest: Buffer;
+  /** Of the active policy: what it asks now is what counts for this question. */
   readonly gate: string;
   readonly rule: string;
   readonly principal: string;
@@ -108,13 +160,30 @@ export interface Question {
   readonly summary: Readonly<Record<string, unknown>>;
   /** What the audit log has of it, for good: no words of the agent. */
   readonly audited: Readonly<Record<string, unknown>>;
+  readonly kind?: 'egress' | 'tool' | 'permission' | undefined;
+  readonly risk?: string | undefined;
   readonly threadKey?: string | undefined;
   readonly leaseId?: string | undefined;
   readonly runId?: string | undefined;
-  /** How long a person has. */
-  readonly seconds: number;
-  /** A question that was answered is asked again: never, or when the answer is older than this many seconds. */
+  /** Whose turn it is, where that is one user's alone. */
+  readonly user?: string | undefined;
+  /** Without it nothing can be edited. */
+  readonly editing?: Editing | undefined;
+  /** How long a person has at most; the gate may say less. */
+  readonly seconds?: number | undefined;
+  /** A question that was denied is asked again: never, or when the answer is older than this many seconds. */
   readonly askAgainAfter: number | 'never';
+}
+
+/** Of a call: what it takes to put other arguments in place of those that were asked with. */
+export interface Editing {
+  readonly args: unknown;
+  /** As the policy sees it, without arguments and time. */
+  readonly request: Omit<Extract<PolicyRequest, { kind: 'tool' }>, 'args' | 'now'>;
+  /** What the digest is made of, but for the member `args`. */
+  readonly bound: Readonly<Record<string, unknown>>;
+  /** Paths of arguments that are shown to nobody. */
+  readonly sensitive: readonly string[];
 }
 
 export interface Asked {
@@ -127,14 +196,28 @@ export interface Asked {
   readonly isNew: boolean;
 }
 
-/** Asks, or finds that it was asked. */
+/**
+ * Asks, or finds that it was asked.
+ *
+ * @throws PolicyError TOO_MANY_PENDING; POLICY_BROKEN
+ */
 export async function askApproval({ store, audit }: Parts, question: Question): Promise<Asked> {
-  const { digest, gate, rule, principal, summary, audited, leaseId, runId, threadKey, seconds, askAgainAfter } = question;
+  const { digest, gate, rule, principal, summary, audited, leaseId, runId, threadKey, askAgainAfter, editing } = question;
+  const { policy } = await activePolicy(store);
+  const terms = policy.gates.get(gate) ?? DEFAULT_GATE;
+  const scope = threadKey !== undefined ? `thread:${threadKey}` : runId !== undefined ? `run:${runId}` : principal;
   return store.transaction(async (tx) => {
-    // questions of one digest one after the other: one is enough
-    await tx.query('select pg_advisory_xact_lock(7226013, $1)', [digest.readInt32BE(0)]);
+    // questions of one digest, and new ones of one thread or run, one after the other: one is enough, and they are counted
+    await tx.query('select pg_advisory_xact_lock(7226013, hashtext($1))', [scope]);
+    await tx.query('select pg_advisory_xact_lock(7226014, $1)', [digest.readInt32BE(0)]);
     const known = await findApproval(tx, digest, askAgainAfter);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      if (known.state === 'pending')
+        await tx.query('update approvals set asked = asked + 1, asked_at = now() where approval_id = $1', [known.approvalId]);
+      return known;
+    }
+    await refuseTooMany(tx, scope, terms);
+    const people = await beginningOf(tx, question);
     const approvalId = uuidv7(store.now());
     const auditId = await audit.append(tx, {
       action: 'approval.request',
@@ -145,23 +228,69 @@ export async function askApproval({ store, audit }: Parts, question: Question): 
       threadKey,
       details: { gate, rule, digest: digest.toString('hex'), ...audited },
     });
+    const { expires, escalate } = timesOf(terms, question.seconds);
     const { rows: made } = await tx.query<AskedRow>(
-      `insert into approvals (approval_id, digest, gate, rule, principal, summary, state, lease_id, run_id, expires_at, audit_id)
-       values ($1, $2, $3, $4, $5, $6, 'pending', $7, $8, now() + make_interval(secs => $9), $10)
+      `insert into approvals (approval_id, digest, gate, rule, principal, summary, state, lease_id, run_id, expires_at, audit_id, kind, risk, terms,
+         scope, thread_key, people, subject, args, sensitive, escalate_at)
+       values ($1, $2, $3, $4, $5, $6, 'pending', $7, $8, now() + make_interval(secs => $9), $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+         now() + make_interval(secs => $20))
        returning approval_id, state, reason, gate, expires_at`,
-      [approvalId, digest, gate, rule, principal, JSON.stringify(summary), leaseId ?? null, runId ?? null, seconds, auditId],
+      [
+        approvalId,
+        digest,
+        gate,
+        rule,
+        principal,
+        JSON.stringify(summary),
+        leaseId ?? null,
+        runId ?? null,
+        expires,
+        auditId,
+        question.kind ?? 'other',
+        question.risk ?? null,
+        JSON.stringify(terms),
+        scope,
+        threadKey ?? null,
+        JSON.stringify(people),
+        editing === undefined ? null : JSON.stringify({ request: editing.request, bound: editing.bound }),
+        editing === undefined ? null : JSON.stringify(editing.args),
+        JSON.stringify(editing?.sensitive ?? []),
+        escalate,
+      ],
     );
     await tx.query(`select pg_notify('centaur_approvals', $1)`, [approvalId]);
     return toAsked(made[0] as AskedRow, true);
   });
 }
 
+/** An agent that asks and asks tires people until they say yes without reading. */
+async function refuseTooMany(tx: Queryable, scope: string, { pendingMost }: Gate): Promise<void> {
+  const { rows } = await tx.query<{ open: number }>(
+    `select count(*)::int as open from approvals where scope = $1 and state = 'pending' and expires_at > now()`,
+    [scope],
+  );
+  const open = rows[0]?.open ?? 0;
+  if (open >= pendingMost)
+    throw new PolicyError(
+      'TOO_MANY_PENDING',
+      `${open} questions of ${scope} wait for a person already, and ${pendingMost} are the most: wait until some of them are decided`,
+    );
+}
+
+/** In seconds. Who is asked instead when nobody answers has the same time again, and then it is over. */
+function timesOf({ expiresMs, onExpiry, escalate }: Gate, most: number | undefined): { expires: number; escalate: number | null } {
+  const first = expiresMs / 1000;
+  const whole = onExpiry === 'escalate' ? 2 * first : first;
+  const at = Math.min(...[escalate?.afterMs, onExpiry === 'escalate' ? expiresMs : undefined].filter((each) => each !== undefined));
+  return { expires: most === undefined ? whole : Math.min(whole, most), escalate: Number.isFinite(at) ? at / 1000 : null };
+}
+
 /** Whether it was asked, and is not to be asked again. */
 export async function findApproval(store: Queryable, digest: Buffer, askAgainAfter: Question['askAgainAfter']): Promise<Asked | undefined> {
   const { rows } = await store.query<AskedRow>(
     `select approval_id, ${STATE} as state, reason, gate, expires_at from approvals where digest = $1
-       and ($2::float8 is null or (state = 'pending' and expires_at > now())
-         or (state in ('approved', 'denied') and decided_at > now() - make_interval(secs => $2)))
+       and ($2::float8 is null or ${STATE} in ('pending', 'approved')
+         or (state = 'denied' and decided_at > now() - make_interval(secs => $2)))
      order by approval_id desc limit 1`,
     [digest, askAgainAfter === 'never' ? null : askAgainAfter],
   );
@@ -221,88 +350,151 @@ export async function decisionOn(
 
 /** Nobody waits for the answer any more: to one question, or to all of a run, but for those about what its lease sends. */
 export async function withdrawApprovals(store: Queryable, of: { readonly digest: Buffer } | { readonly runId: string }): Promise<void> {
-  const open = `update approvals set expires_at = now() where state = 'pending' and expires_at > now()`;
-  if ('digest' in of) await store.query(`${open} and digest = $1`, [of.digest]);
-  else await store.query(`${open} and run_id = $1 and lease_id is null`, [of.runId]);
+  const open = `with gone as (update approvals set state = 'cancelled', version = version + 1 where state = 'pending' and expires_at > now()`;
+  const told = `returning approval_id) select pg_notify('centaur_approvals', approval_id::text) from gone`;
+  if ('digest' in of) await store.query(`${open} and digest = $1 ${told}`, [of.digest]);
+  else await store.query(`${open} and run_id = $1 and lease_id is null ${told}`, [of.runId]);
 }
 
-/** The oldest approval for exactly this that was given in the last `seconds`, and that nobody has used or is using. Who uses it takes it. */
-export async function givenApproval(on: Queryable, digest: Buffer, seconds: number): Promise<string | undefined> {
-  const { rows } = await on.query<{ approval_id: string }>(
-    `select approval_id from approvals where digest = $1 and state = 'approved' and decided_at > now() - make_interval(secs => $2)
+/** What was approved, and may be used now. */
+export interface Given {
+  readonly approvalId: string;
+  /** In place of the arguments that were asked with, and where they differ. */
+  readonly edited?: { readonly args: unknown; readonly changed: readonly string[]; readonly by: string };
+}
+
+/** The oldest approval for exactly this that may still be used, and that nobody has used or is using. Who uses it takes it. */
+export async function givenApproval(on: Queryable, digest: Buffer): Promise<Given | undefined> {
+  const { rows } = await on.query<ApprovalRow>(
+    `select ${COLUMNS} from approvals where digest = $1 and state = 'approved' and use_by > clock_timestamp()
      order by approval_id limit 1 for update skip locked`,
-    [digest, seconds],
+    [digest],
   );
-  return rows[0]?.approval_id;
+  const [row] = rows;
+  if (row === undefined) return undefined;
+  if (row.edited_args === null) return { approvalId: row.approval_id };
+  const edited = { args: JSON.parse(row.edited_args) as unknown, changed: changedIn(row), by: row.edited_by ?? '' };
+  return { approvalId: row.approval_id, edited };
 }
 
-/** Takes an approval of exactly this, given in the last `seconds`; undefined when there is none. Answers its id. */
-export async function takeApproval(store: Queryable, digest: Buffer, seconds: number): Promise<string | undefined> {
+/** Takes an approval of exactly this; undefined when there is none. Answers its id. */
+export async function takeApproval(store: Queryable, digest: Buffer): Promise<string | undefined> {
   const { rows } = await store.query<{ approval_id: string }>(
-    `update approvals set state = 'consumed', consumed_at = now() where approval_id = (
-       select approval_id from approvals where digest = $1 and state = 'approved' and decided_at > now() - make_interval(secs => $2)
+    `update approvals set state = 'consumed', consumed_at = now(), version = version + 1 where approval_id = (
+       select approval_id from approvals where digest = $1 and state = 'approved' and use_by > clock_timestamp()
        order by approval_id limit 1 for update skip locked)
      returning approval_id`,
-    [digest, seconds],
+    [digest],
   );
   return rows[0]?.approval_id;
 }
 
 /** Gives back an approval that was taken for what was then not done: its time runs on. */
 export async function returnApproval(store: Queryable, approvalId: string): Promise<void> {
-  await store.query(`update approvals set state = 'approved', consumed_at = null where approval_id = $1 and state = 'consumed'`, [
-    approvalId,
-  ]);
+  await store.query(
+    `update approvals set state = 'approved', consumed_at = null, version = version + 1 where approval_id = $1 and state = 'consumed'`,
+    [approvalId],
+  );
 }
 
-/** Takes an approval that was given; false when somebody else has used it. */
+/** Takes an approval that was given; false when somebody else has used it, or its time is over. */
 export async function consumeApproval(store: Queryable, approvalId: string): Promise<boolean> {
   const { rowCount } = await store.query(
-    `update approvals set state = 'consumed', consumed_at = now() where approval_id = $1 and state = 'approved'`,
+    `update approvals set state = 'consumed', consumed_at = now(), version = version + 1
+     where approval_id = $1 and state = 'approved' and use_by > clock_timestamp()`,
     [approvalId],
   );
   return rowCount === 1;
 }
 
-function decidedText({ approval_id, state, decided_by, decided_at, expires_at }: ApprovalView): string {
-  if (state === 'expired') return `approval ${approval_id} expired at ${expires_at}, undecided; the request has to be made again`;
-  const decided = state === 'denied' ? 'denied' : 'approved';
-  return `approval ${approval_id} was ${decided} by ${decided_by} at ${decided_at}; it is decided once`;
-}
-
-function notFound(approvalId: string): PolicyError {
+export function notFound(approvalId: string): PolicyError {
   return new PolicyError('APPROVAL_NOT_FOUND', `there is no approval ${JSON.stringify(approvalId)}`);
 }
 
-interface Row {
+export interface ApprovalRow {
   readonly approval_id: string;
   readonly state: ApprovalState;
+  readonly version: number;
+  readonly kind: string;
+  readonly risk: string | null;
   readonly gate: string;
   readonly rule: string;
   readonly principal: string;
   readonly summary: string;
+  readonly terms: string;
+  readonly people: string;
+  readonly subject: string | null;
+  readonly args: string | null;
+  readonly sensitive: string;
   readonly digest: Buffer;
+  readonly edited_args: string | null;
+  readonly edited_digest: Buffer | null;
+  readonly edited_by: string | null;
+  readonly overridden: boolean;
+  readonly asked: number;
+  readonly thread_key: string | null;
   readonly lease_id: string | null;
   readonly run_id: string | null;
   readonly reason: string | null;
   readonly decided_by: string | null;
   readonly created_at: number;
   readonly expires_at: number;
+  readonly escalate_at: number | null;
+  readonly escalated: boolean | null;
   readonly decided_at: number | null;
+  readonly use_by: number | null;
   readonly consumed_at: number | null;
   readonly audit_id: string;
   readonly decided_audit_id: string | null;
+  readonly approvals: number;
 }
 
-function toView(row: Row): ApprovalView {
-  const time = (ms: number) => new Date(ms).toISOString();
+/** The digest that a vote has to name. */
+export const boundTo = ({ digest, edited_digest }: ApprovalRow): Buffer => edited_digest ?? digest;
+
+/** The gate as it was when it was asked. */
+export const termsOf = ({ terms }: ApprovalRow): Gate => ({ ...DEFAULT_GATE, ...(JSON.parse(terms) as Gate) });
+
+export const escalationOf = ({ escalated }: ApprovalRow): 'escalated' | 'as asked' => (escalated === true ? 'escalated' : 'as asked');
+
+function changedIn({ args, edited_args }: ApprovalRow): readonly string[] {
+  return args === null || edited_args === null ? [] : differences(JSON.parse(args), JSON.parse(edited_args));
+}
+
+export function toView(row: ApprovalRow): ApprovalView {
+  const time = (ms: number | null) => (ms === null ? null : new Date(ms).toISOString());
+  const terms = termsOf(row);
   return {
-    ...row,
+    approval_id: row.approval_id,
+    state: row.state,
+    version: row.version,
+    kind: row.kind,
+    risk: row.risk,
+    gate: row.gate,
+    rule: row.rule,
+    principal: row.principal,
     summary: JSON.parse(row.summary) as unknown,
-    digest: row.digest.toString('hex'),
-    created_at: time(row.created_at),
-    expires_at: time(row.expires_at),
-    decided_at: row.decided_at === null ? null : time(row.decided_at),
-    consumed_at: row.consumed_at === null ? null : time(row.consumed_at),
+    digest: boundTo(row).toString('hex'),
+    quorum: terms.quorum,
+    approvals: row.approvals,
+    approvers: approversOf(terms, escalationOf(row)),
+    exclude: terms.exclude,
+    editable: row.subject === null ? [] : terms.editable,
+    edited_by: row.edited_by,
+    overridden: row.overridden,
+    asked: row.asked,
+    thread_key: row.thread_key,
+    lease_id: row.lease_id,
+    run_id: row.run_id,
+    reason: row.reason,
+    decided_by: row.decided_by,
+    created_at: new Date(row.created_at).toISOString(),
+    expires_at: new Date(row.expires_at).toISOString(),
+    escalate_at: time(row.escalate_at),
+    decided_at: time(row.decided_at),
+    use_by: time(row.use_by),
+    consumed_at: time(row.consumed_at),
+    audit_id: row.audit_id,
+    decided_audit_id: row.decided_audit_id,
   };
 }

@@ -8,7 +8,23 @@ export type PolicyErrorCode =
   | 'POLICY_BROKEN'
   | 'APPROVAL_NOT_FOUND'
   /** It was decided before, used, or expired: an approval is decided once. */
-  | 'APPROVAL_DECIDED';
+  | 'APPROVAL_DECIDED'
+  /** The gate asks others, or this person has a part in what is asked for. */
+  | 'NOT_AN_APPROVER'
+  /** It was edited since: what was voted on is not what would happen. */
+  | 'STALE_DIGEST'
+  /** It has changed since the version that was named. */
+  | 'STALE_VERSION'
+  | 'REASON_REQUIRED'
+  /** What was put in place of an argument may not be, does not fit, or would be denied. */
+  | 'EDIT_REFUSED'
+  /** Not for this risk, this kind of question, or so long. */
+  | 'STICKY_REFUSED'
+  /** Who overrides has proved who they are just before. */
+  | 'PROOF_REQUIRED'
+  /** One thread or run has too many questions open. */
+  | 'TOO_MANY_PENDING'
+  | 'STICKY_NOT_FOUND';
 
 export class PolicyError extends Error {
   readonly code: PolicyErrorCode;

@@ -7,16 +7,19 @@
  * anything: it says what should be done, and others do it.
  */
 export {
+  APPROVAL_STATES,
+  type ApprovalDetail,
   type ApprovalFilter,
   type ApprovalState,
   type ApprovalView,
   askApproval,
   consumeApproval,
-  decideApproval,
   decisionOn,
+  type Editing,
   findApproval,
   getApproval,
   listApprovals,
+  type Given,
   givenApproval,
   returnApproval,
   takeApproval,
@@ -30,14 +33,18 @@ export {
   diffDecisions,
   type RecordedRequest,
 } from './backtest.ts';
+export { redact, valueAt } from './arguments.ts';
 export { BUILTIN_POLICY } from './builtin.ts';
 export { type CompiledPolicy, compilePolicy, type PolicySchemas, type TestOutcome } from './compile.ts';
 export type { Problem } from './document.ts';
 export { PolicyError, type PolicyErrorCode } from './errors.ts';
+export { type Swept, sweepApprovals } from './expiry.ts';
 export type { JsonSchema } from './expression.ts';
 export { globMatcher } from './glob.ts';
 export { decideCounted, pruneLimits, takeLimit } from './limits.ts';
-export type { Gate, Rule } from './parse.ts';
+export { DEFAULT_GATE, type Gate, type Rule } from './parse.ts';
+export { type Voter } from './people.ts';
+export { findSticky, listSticky, revokeSticky, type StickyAsk, type StickyCall, type StickyView, useSticky } from './sticky.ts';
 export {
   type Decision,
   type Effect,
@@ -62,3 +69,14 @@ export {
   rollbackPolicy,
   shadowPolicy,
 } from './versions.ts';
+export {
+  BULK_MOST,
+  type BulkOutcome,
+  castVote,
+  castVotes,
+  type Channel,
+  overrideApproval,
+  type Vote,
+  type VotingParts,
+  whyNotVoter,
+} from './votes.ts';

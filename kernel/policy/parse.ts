@@ -31,13 +31,19 @@ export interface Rule {
 /** Who decides, and by when. What is not said is as in the gate `default`, which exists without being declared. */
 export interface Gate {
   readonly quorum: number;
+  /** `role:finance`, `user:ann`. Nobody named: the roles approver and admin. */
   readonly approvers: readonly string[];
+  /** `requester`, `run_owner`, `trigger_actor`, `policy_author`, or as in `approvers`. */
   readonly exclude: readonly string[];
   readonly expiresMs: number;
   readonly onExpiry: 'deny' | 'escalate' | 'cancel_run';
   /** Paths in the arguments that an approver may change. */
   readonly editable: readonly string[];
   readonly escalate?: { readonly afterMs: number; readonly to: readonly string[] };
+  /** How long what was approved may be used. */
+  readonly useByMs: number;
+  /** How many questions of one thread or run are open at a time. */
+  readonly pendingMost: number;
 }
 
 export interface PolicyDocument {
@@ -49,12 +55,26 @@ export interface PolicyDocument {
 
 export const DEFAULT_GATE_NAME = 'default';
 
-export const DEFAULT_GATE: Gate = { quorum: 1, approvers: [], exclude: [], expiresMs: 86_400_000, onExpiry: 'deny', editable: [] };
+export const DEFAULT_GATE: Gate = {
+  quorum: 1,
+  approvers: [],
+  exclude: [],
+  expiresMs: 86_400_000,
+  onExpiry: 'deny',
+  editable: [],
+  useByMs: 900_000,
+  pendingMost: 10,
+};
+
+/** Parts that somebody has in what is asked for. */
+export const PARTS = ['requester', 'run_owner', 'trigger_actor', 'policy_author'] as const;
 
 const LONGEST_TEXT = 256 * 1024;
 const MOST_RULES = 1000;
 const LONGEST_LIMIT_MS = 31 * 86_400_000;
 const LONGEST_GATE_MS = 30 * 86_400_000;
+const LONGEST_USE_MS = 86_400_000;
+const MOST_PENDING = 1000;
 
 const RULE_KEYS = [
   'id',
@@ -71,7 +91,7 @@ const RULE_KEYS = [
   'limit',
   'mode',
 ] as const;
-const GATE_KEYS = ['quorum', 'approvers', 'exclude', 'expires', 'on_expiry', 'editable', 'escalate'] as const;
+const GATE_KEYS = ['quorum', 'approvers', 'exclude', 'expires', 'on_expiry', 'editable', 'escalate', 'use_by', 'pending'] as const;
 
 /** The document is whole only when no problem is an error. */
 export function parsePolicy(text: string): { readonly document: PolicyDocument; readonly reader: Reader } {
@@ -103,8 +123,9 @@ function readGates(reader: Reader, node: YamlNode): Map<string, Gate> {
     const expiresMs = gate.expires === undefined ? undefined : reader.duration(gate.expires, 'expires', LONGEST_GATE_MS);
     gates.set(name, {
       quorum: gate.quorum === undefined ? 1 : (reader.whole(gate.quorum, 'quorum', 1, 20) ?? 1),
-      approvers: reader.texts(gate.approvers, 'approvers'),
-      exclude: reader.texts(gate.exclude, 'exclude'),
+      approvers: readPeople(reader, gate.approvers, 'approvers', []),
+      // a word that nobody knows would exclude nobody
+      exclude: readPeople(reader, gate.exclude, 'exclude', PARTS),
       expiresMs: expiresMs ?? DEFAULT_GATE.expiresMs,
       // to allow when nobody answered cannot be said
       onExpiry:
@@ -119,12 +140,23 @@ function readGates(reader: Reader, node: YamlNode): Map<string, Gate> {
               to:
                 escalate.to === undefined
                   ? (reader.error(gate.escalate, 'to: expected those who are asked then') ?? [])
-                  : reader.texts(escalate.to, 'to'),
+                  : readPeople(reader, escalate.to, 'to', []),
             },
           }),
+      useByMs: (gate.use_by === undefined ? undefined : reader.duration(gate.use_by, 'use_by', LONGEST_USE_MS)) ?? DEFAULT_GATE.useByMs,
+      pendingMost:
+        (gate.pending === undefined ? undefined : reader.whole(gate.pending, 'pending', 1, MOST_PENDING)) ?? DEFAULT_GATE.pendingMost,
     });
   }
   return gates;
+}
+
+function readPeople(reader: Reader, node: YamlNode, what: string, besides: readonly string[]): readonly string[] {
+  const people = reader.texts(node, what);
+  for (const each of people)
+    if (!besides.includes(each) && !/^(?:role|user):[^\s:]+$/.test(each))
+      reader.error(node, `${what}: ${JSON.stringify(each)}: expected ${['role:NAME', 'user:NAME', ...besides].join(', ')}`);
+  return people;
 }
 
 function readRule(reader: Reader, node: Node): Rule | undefined {

@@ -79,7 +79,7 @@ test('an approval that was given long ago counts no more: a person is asked agai
   const remove = (waitMs: number) => t.tools.call(KEY, shop('remove', { id: 'x' }, { waitMs }));
   await assert.rejects(remove(0), refused('APPROVAL_REQUIRED'));
   const old = await approve(t);
-  await t.store.query(`update approvals set decided_at = now() - interval '2 hours' where approval_id = $1`, [old]);
+  await t.store.query(`update approvals set use_by = now() where approval_id = $1`, [old]);
   await assert.rejects(remove(0), refused('APPROVAL_REQUIRED'));
   const { items } = await listApprovals(t.store, { state: 'pending' });
   assert.equal(items.length, 1);

@@ -1,14 +1,13 @@
 /** Approvals of calls: what is approved is one call, down to its arguments, and it is used once. */
-import { askApproval, decisionOn, givenApproval, takeApproval } from '../policy/index.ts';
-import type { Queryable } from '../store/index.ts';
+import { askApproval, decisionOn, type Editing, type Given, givenApproval, PolicyError, redact } from '../policy/index.ts';
 import type { Installation } from '../vault/index.ts';
 import { ToolError } from './errors.ts';
 import type { Risk, ToolCaller } from './types.ts';
 
-/** How long a person has. */
-const PENDING_SECONDS = 24 * 3600;
-/** How long an approval may be used once it is given, and a denial counts. */
-const USE_SECONDS = 3600;
+/** How long a denial counts: the same call is denied without asking a person again. */
+const DENIED_SECONDS = 3600;
+/** Until it is looked again whether a call like this one has used what was approved. */
+const USED_MS = 100;
 /** Of the arguments, what a person is shown. */
 const SHOWN_BEGINNING = 3000;
 const SHOWN_END = 1000;
@@ -29,7 +28,8 @@ export interface ApprovalRequest {
   readonly tool: string;
   readonly method: string;
   readonly risk: Risk;
-  readonly args: unknown;
+  /** For whoever approves it with other arguments. */
+  readonly editing: Editing;
   /** What the audit log has of the decision. */
   readonly facts: object;
   /** How long the call is held, on the monotonic clock. */
@@ -38,52 +38,73 @@ export interface ApprovalRequest {
   onWaits(waiting: Waiting): void;
 }
 
-export type Approved = { readonly approvalId: string } | { readonly denied: string | null; readonly approvalId: string };
+/** `denied`: why, in the words of whoever decided; `late`: nobody has. */
+export type Approved =
+  | Given
+  | { readonly denied: string | null; readonly approvalId: string }
+  | { readonly late: 'late'; readonly approvalId: string };
 
 /**
- * Answers when a person has decided. What was approved is not used by this: see `takeFor`.
+ * Answers when people have decided. What was approved is not used by this.
  *
- * @throws ToolError APPROVAL_REQUIRED when nobody has in time, TOOL_CANCELLED when nobody waits for the answer any more
+ * @throws ToolError APPROVAL_REQUIRED when nobody has in time, TOO_MANY_APPROVALS, TOOL_CANCELLED when nobody waits for the answer any more
  */
 export async function approvalOf({ store, audit }: Installation, request: ApprovalRequest): Promise<Approved> {
-  const { digest, caller, tool, method, risk, signal, until } = request;
+  const { digest, signal, until } = request;
   for (;;) {
     refuseGone(signal);
-    const given = await givenApproval(store, digest, USE_SECONDS);
-    if (given !== undefined) return { approvalId: given };
-    const { approvalId, state, reason, gate } = await askApproval(
-      { store, audit },
-      {
-        digest,
-        gate: request.gate,
-        rule: request.rule,
-        principal: caller.principal,
-        summary: {
-          tool: `${tool}.${method}`,
-          risk,
-          input: shown(request.args),
-          thread: caller.threadKey,
-          workflow: caller.workflow,
-          user: request.user,
-        },
-        audited: { ...request.facts, tool: `${tool}.${method}`, risk },
-        runId: caller.runId,
-        threadKey: caller.threadKey,
-        seconds: PENDING_SECONDS,
-        askAgainAfter: USE_SECONDS,
-      },
-    );
+    const given = await givenApproval(store, digest);
+    if (given !== undefined) return given;
+    const { approvalId, state, reason, gate } = await askApproval({ store, audit }, toQuestion(request)).catch(refuseMany);
     if (state === 'denied') return { denied: reason, approvalId };
     request.onWaits({ approvalId, gate });
     const decided = await decisionOn(store, approvalId, Math.max(0, until - performance.now()), { signal });
     // an approval is for whoever waits for the answer
     refuseGone(signal);
     if (decided.state === 'denied') return { denied: decided.reason, approvalId };
-    if (decided.state === 'approved') return { approvalId };
-    // a call like this one has used it
-    if (decided.state === 'consumed' && performance.now() < until) continue;
+    if (decided.state === 'expired') return { late: 'late', approvalId };
+    if (decided.state === 'approved') {
+      const mine = await givenApproval(store, digest);
+      if (mine !== undefined) return mine;
+    }
+    // a call like this one has used it, or is about to
+    if (decided.state !== 'pending' && performance.now() < until) {
+      await new Promise((resolve) => setTimeout(resolve, USED_MS));
+      continue;
+    }
     throw approvalRequired(approvalId, gate);
   }
+}
+
+function toQuestion(request: ApprovalRequest): Parameters<typeof askApproval>[1] {
+  const { digest, gate, rule, caller, tool, method, risk, user, editing } = request;
+  return {
+    digest,
+    gate,
+    rule,
+    kind: 'tool',
+    risk,
+    principal: caller.principal,
+    summary: {
+      tool: `${tool}.${method}`,
+      risk,
+      input: shown(redact(editing.args, editing.sensitive)),
+      thread: caller.threadKey,
+      workflow: caller.workflow,
+      user,
+    },
+    audited: { ...request.facts, tool: `${tool}.${method}`, risk },
+    runId: caller.runId,
+    threadKey: caller.threadKey,
+    user,
+    editing,
+    askAgainAfter: DENIED_SECONDS,
+  };
+}
+
+function refuseMany(error: unknown): never {
+  if (!(error instanceof PolicyError) || error.code !== 'TOO_MANY_PENDING') throw error;
+  throw new ToolError('TOO_MANY_APPROVALS', error.message, { details: { retry_after: 60 }, retryable: true });
 }
 
 export function approvalRequired(approvalId: string, gate: string): ToolError {
@@ -92,15 +113,6 @@ export function approvalRequired(approvalId: string, gate: string): ToolError {
     `a person has to approve this call (gate ${gate}): make the same call again when approval ${approvalId} is given`,
     { details: { approval_id: approvalId, gate, retry_after: 30 }, retryable: true },
   );
-}
-
-/**
- * Uses an approval of exactly this call, in the transaction that records that the call is made: one that is not made uses none.
- *
- * @returns undefined when a call like this one was first
- */
-export function takeFor(tx: Queryable, digest: Buffer): Promise<string | undefined> {
-  return takeApproval(tx, digest, USE_SECONDS);
 }
 
 function refuseGone(signal: AbortSignal): void {

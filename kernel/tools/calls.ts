@@ -4,15 +4,32 @@
  * digest is.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import { activePolicy, type Decision, decideCounted, policyTime, returnApproval, takeLimit, type ToolRequest } from '../policy/index.ts';
+import {
+  activePolicy,
+  consumeApproval,
+  type Decision,
+  decideCounted,
+  DEFAULT_GATE,
+  findSticky,
+  type Given,
+  givenApproval,
+  policyTime,
+  returnApproval,
+  type StickyCall,
+  takeLimit,
+  type ToolRequest,
+  useSticky,
+} from '../policy/index.ts';
 import { canonicalJson, isTransient, isUuid, type Queryable, type StoreLogEntry } from '../store/index.ts';
 import { closeCallLease, type Installation, openCallLease } from '../vault/index.ts';
-import { type ApprovalRequest, approvalOf, approvalRequired, takeFor, type Waiting } from './approvals.ts';
+import { type ApprovalRequest, approvalOf, approvalRequired, type Waiting } from './approvals.ts';
 import { principalOf } from './declared-grants.ts';
+import { type Edited, editedBy, editOf, withEdit } from './edited.ts';
 import { TOOL_ERRORS, ToolError, type ToolErrorCode } from './errors.ts';
 import type { KnownCall, Ledger } from './ledger.ts';
 import { type AttachFile, attachments, keepResult } from './results.ts';
 import { type Checker, compileSchema, withDefaults } from './schema.ts';
+import { sensitivePaths } from './sensitive.ts';
 import type { Dispatch, DispatchResult, MethodDeclaration, OwnSecrets, ServedTool, ToolCaller, ToolRunner } from './types.ts';
 
 export interface CallRequest {
@@ -37,6 +54,8 @@ export interface CallAnswer {
   readonly result: unknown;
   /** It was made before, under the same key. */
   readonly repeated: boolean;
+  /** Whoever approved the call changed its arguments: what was made is not what was asked for. */
+  readonly edited?: Edited;
 }
 
 export interface CallParts {
@@ -61,8 +80,6 @@ const WAIT_MS = 55_000;
 const LATE_MS = 5000;
 /** For what is under way when the time of a call is up. */
 const LEASE_MARGIN_SECONDS = 10;
-/** Until it is looked again whether a call like this one has used what was approved. */
-const USED_MS = 100;
 const KEY_LONGEST = 512;
 
 /** A call that has been looked at, and may be made. */
@@ -93,6 +110,9 @@ interface Intent {
   readonly id: string;
   /** What a person approved, and is used for it. */
   readonly approvalId?: string;
+  /** With the arguments that a person put in place of the caller's. */
+  readonly call: Prepared;
+  readonly edited?: Edited;
 }
 
 interface Open {
@@ -118,6 +138,19 @@ export function createCalls(parts: CallParts) {
       const prepared = await prepare(caller, request);
       const signal = request.signal === undefined ? parts.closing : AbortSignal.any([request.signal, parts.closing]);
       return prepared.key === undefined ? make(prepared, signal, signal) : join(prepared, prepared.key, request, signal);
+    },
+    /** What is wrong with arguments for `tool.method`; undefined when there is no such method here. */
+    check(name: string, args: unknown): readonly string[] | undefined {
+      const dot = name.indexOf('.');
+      const method = runner.get(name.slice(0, dot))?.methods.find((each) => each.name === name.slice(dot + 1));
+      if (method === undefined) return undefined;
+      try {
+        checkArguments(method, args);
+        return [];
+      } catch (error) {
+        if (error instanceof ToolError) return [error.message];
+        throw error;
+      }
     },
   };
 
@@ -217,7 +250,8 @@ export function createCalls(parts: CallParts) {
       });
       if (begun.state === 'mine') break;
       if (begun.state === 'mismatch') throw mismatch();
-      if (begun.state === 'completed') return { callId: begun.callId, result: begun.result, repeated: true };
+      if (begun.state === 'completed')
+        return { callId: begun.callId, result: begun.result, repeated: true, ...editOf(begun.edited as Edited | undefined) };
       if (begun.state === 'failed') throw readError(begun.error);
       if (begun.state === 'unknown') throw unknown(begun.callId);
       await ledger.changed(left);
@@ -235,20 +269,23 @@ export function createCalls(parts: CallParts) {
   async function make(call: Prepared, waiting: AbortSignal, signal: AbortSignal, row?: KnownCall): Promise<CallAnswer> {
     let intent: Intent;
     try {
-      const { verdict, ask } = await decide(call, waiting);
+      const { verdict, ask, sticky } = await decide(call, waiting);
       if (waiting.aborted) throw gone();
       await checkUser(call);
-      intent = ask === undefined ? { id: await record(call, verdict, row) } : await recordApproved(call, verdict, row, ask);
+      intent =
+        ask === undefined
+          ? { id: await record(call, verdict, row), call }
+          : ((await recordSticky(call, verdict, row, ask, sticky)) ?? (await recordApproved(call, verdict, row, ask)));
     } catch (error) {
       if (row !== undefined)
         void ledger.settle(async (tx) => void (await ledger.forget(tx, row))).catch((cause: Error) => complain(call, cause));
       throw error;
     }
     const started = performance.now();
-    const outcome = await answerOf(call, signal);
+    const outcome = withEdit(await answerOf(intent.call, signal), intent.edited);
     const ms = Math.round(performance.now() - started);
     await settle(call, intent, outcome, ms, row);
-    if (outcome.ok) return { callId: call.callId, result: outcome.result, repeated: false };
+    if (outcome.ok) return { callId: call.callId, result: outcome.result, repeated: false, ...editOf(intent.edited) };
     // whoever comes again under the key hears the same
     throw row !== undefined && outcome.unsure && !outcome.error.retryable ? unknown(call.callId) : outcome.error;
   }
@@ -262,9 +299,12 @@ export function createCalls(parts: CallParts) {
   }
 
   /** @throws ToolError POLICY_DENIED, POLICY_FAILED */
-  async function decide(call: Prepared, waiting: AbortSignal): Promise<{ readonly verdict: Verdict; readonly ask?: ApprovalRequest }> {
+  async function decide(
+    call: Prepared,
+    waiting: AbortSignal,
+  ): Promise<{ readonly verdict: Verdict; readonly ask?: ApprovalRequest; readonly sticky?: StickyCall }> {
     const { caller, user, tool, method, args } = call;
-    const { facts, decision, shadow, request } = await judge(call);
+    const { facts, decision, shadow, request, policy } = await judge(call);
     const beside = shadowOf(decision, shadow, request);
     const { effect, gate, exhausted } = await decideCounted(decision, (...limit) => takeLimit(store, ...limit));
     const verdict: Verdict = {
@@ -275,16 +315,10 @@ export function createCalls(parts: CallParts) {
     if (effect === 'allow') return { verdict };
     // what was approved for one user is not approved for another
     const asUser = user === undefined ? {} : { user, own: [...(call.own?.secrets.values() ?? [])].toSorted() };
+    const bound = { kind: 'tool', principal: caller.principal, tool: tool.name, method: method.name, risk: method.risk, ...asUser };
+    const { args: _, now: __, ...subject } = request;
     const ask: ApprovalRequest = {
-      digest: digestOf({
-        kind: 'tool',
-        principal: caller.principal,
-        tool: tool.name,
-        method: method.name,
-        risk: method.risk,
-        args,
-        ...asUser,
-      }),
+      digest: digestOf({ ...bound, args }),
       gate,
       rule: facts.rule,
       caller,
@@ -292,13 +326,15 @@ export function createCalls(parts: CallParts) {
       tool: tool.name,
       method: method.name,
       risk: method.risk,
-      args,
+      editing: { args, request: subject, bound, sensitive: sensitivePaths(method.input) },
       facts: verdict,
       until: performance.now() + call.waitMs,
       signal: waiting,
       onWaits: call.onWaits,
     };
-    return { verdict, ask };
+    const terms = policy.gates.get(gate) ?? DEFAULT_GATE;
+    const { threadKey, runId } = caller;
+    return { verdict, ask, sticky: { bound, args, risk: method.risk, gate, rule: facts.rule, terms, threadKey, runId } };
   }
 
   /** What the policy says now, without counting it. @throws ToolError POLICY_DENIED, POLICY_FAILED */
@@ -334,36 +370,72 @@ export function createCalls(parts: CallParts) {
       await deny(call, facts);
       throw new ToolError('POLICY_DENIED', decision.message ?? 'the policy does not allow this call', { details: { rule } });
     }
-    return { facts, decision, shadow, request };
+    return { facts, decision, shadow, request, policy };
   }
 
-  /** When a person has approved. A call like this one may use what was approved: then a person is asked once more. */
+  /** When people have approved calls like this one for a while. Undefined: they have to be asked. */
+  async function recordSticky(
+    call: Prepared,
+    verdict: Verdict,
+    row: KnownCall | undefined,
+    ask: ApprovalRequest,
+    sticky: StickyCall | undefined,
+  ): Promise<Intent | undefined> {
+    const grantId = sticky && (await findSticky(store, sticky));
+    // what was approved for this one call is used for it first: a yes is not left lying about
+    if (grantId === undefined || (await givenApproval(store, ask.digest)) !== undefined) return undefined;
+    return store.transaction(async (tx) => {
+      if (!(await useSticky(tx, grantId))) return undefined;
+      return { id: await write(tx, call, { ...verdict, approval_grant: grantId }, row), call };
+    });
+  }
+
+  /** When people have approved it. A call like this one may use what was approved: then they are asked once more. */
   async function recordApproved(call: Prepared, verdict: Verdict, row: KnownCall | undefined, ask: ApprovalRequest): Promise<Intent> {
     for (;;) {
-      const approvalId = await approve(call, ask);
+      const given = await approve(call, ask);
       if (ask.signal.aborted) throw gone();
       // a person takes time
       await checkUser(call);
-      const { facts } = await judge(call);
+      const { made, edited } = changed(call, given);
+      const { facts } = await judge(made);
+      const about = {
+        ...verdict,
+        ...facts,
+        approval_id: given.approvalId,
+        ...(edited === undefined
+          ? {}
+          : {
+              edited: Object.keys(edited.changed),
+              edited_digest: digestOf({ tool: made.tool.name, method: made.method.name, args: made.args }).toString('hex'),
+            }),
+      };
       const intent = await store.transaction(async (tx) => {
-        const taken = await takeFor(tx, ask.digest);
-        return taken === undefined
-          ? undefined
-          : { id: await write(tx, call, { ...verdict, ...facts, approval_id: taken }, row), approvalId: taken };
+        // in the transaction that records that the call is made: one that is not made uses none
+        if (!(await consumeApproval(tx, given.approvalId))) return undefined;
+        return { id: await write(tx, call, about, row), approvalId: given.approvalId, call: made, ...editOf(edited) };
       });
       if (intent !== undefined) return intent;
-      if (performance.now() >= ask.until) throw approvalRequired(approvalId, ask.gate);
-      await new Promise((resolve) => setTimeout(resolve, USED_MS));
+      if (performance.now() >= ask.until) throw approvalRequired(given.approvalId, ask.gate);
     }
   }
 
-  /** @throws ToolError APPROVAL_DENIED, APPROVAL_REQUIRED */
-  async function approve(call: Prepared, ask: ApprovalRequest): Promise<string> {
+  /** The call as it was approved. Its arguments are checked again: the tool may be another version by now. */
+  function changed(call: Prepared, given: Given): { readonly made: Prepared; readonly edited?: Edited } {
+    if (given.edited === undefined) return { made: call };
+    return { made: { ...call, args: checkArguments(call.method, given.edited.args) }, ...editOf(editedBy(given)) };
+  }
+
+  /** @throws ToolError APPROVAL_DENIED, APPROVAL_REQUIRED, TOO_MANY_APPROVALS */
+  async function approve(call: Prepared, ask: ApprovalRequest): Promise<Given> {
     const decided = await approvalOf(installation, ask);
-    if (!('denied' in decided)) return decided.approvalId;
+    if (!('denied' in decided) && !('late' in decided)) return decided;
     await deny(call, { ...ask.facts, approval_id: decided.approvalId });
-    const reason = decided.denied === null ? '' : `: ${decided.denied}`;
-    throw new ToolError('APPROVAL_DENIED', `a person denied this call${reason}`, { details: { approval_id: decided.approvalId } });
+    const said =
+      'late' in decided
+        ? 'nobody has approved this call in time'
+        : `a person denied this call${decided.denied === null ? '' : `: ${decided.denied}`}`;
+    throw new ToolError('APPROVAL_DENIED', said, { details: { approval_id: decided.approvalId } });
   }
 
   /** Committed when it answers: without it there is no call. */
@@ -488,7 +560,7 @@ export function createCalls(parts: CallParts) {
     const settled = ledger.settle(async (tx, isAgain) => {
       if (hasSecrets(call)) await closeCallLease(tx, call.callId);
       const changed = outcome.ok
-        ? await ledger.complete(tx, row, outcome.result)
+        ? await ledger.complete(tx, row, outcome.result, intent.edited)
         : outcome.error.retryable
           ? await ledger.forget(tx, row)
           : await ledger.fail(tx, row, writeError(outcome.unsure ? unknown(call.callId) : outcome.error));

@@ -10,6 +10,8 @@ export const TOOL_ERRORS = {
   /** A person has to approve the call: `details.approval_id`. Make the same call again when that is done. */
   APPROVAL_REQUIRED: 403,
   APPROVAL_DENIED: 403,
+  /** Of this thread or run, too many calls wait for a person already. */
+  TOO_MANY_APPROVALS: 429,
   /** The idempotency key was used for another call. */
   IDEMPOTENCY_PAYLOAD_MISMATCH: 409,
   /** The process that made this call died, and nobody knows whether it was done: look, and call under another key if it was not. */

@@ -21,6 +21,7 @@ import type { OwnSecrets, ServedTool, ToolCaller, ToolProblem, ToolRunner } from
 
 export type { Waiting } from './approvals.ts';
 export type { CallAnswer, CallRequest } from './calls.ts';
+export type { Edited } from './edited.ts';
 export { TOOL_ERRORS, ToolError, type ToolErrorCode } from './errors.ts';
 export { checkDeclaration, type CheckedDeclaration, type ManifestProblem } from './manifest.ts';
 export type { AttachFile } from './results.ts';
@@ -52,6 +53,8 @@ export interface Tools {
   get(name: string): ToolView | undefined;
   /** @throws ToolError, and what is wrong with the store */
   call(caller: ToolCaller, request: CallRequest): Promise<CallAnswer>;
+  /** What is wrong with arguments for `tool.method`: where, and never a value. Undefined when there is no such method here. */
+  check(method: string, args: unknown): readonly string[] | undefined;
   problems(): readonly ToolProblem[];
   /** Called after tools were added, changed or removed, or became ready. Returns how to stop. */
   onChange(listener: () => void): () => void;
@@ -167,6 +170,7 @@ export async function createTools({ store, installation, runner, attach, log = (
       return tool && view(tool);
     },
     call: (caller, request) => calls.call(caller, request),
+    check: (method, args) => calls.check(method, args),
     problems: () => runner.problems(),
     onChange(listener) {
       listeners.add(listener);

@@ -29,7 +29,7 @@ export type Begun =
   | { readonly state: 'mine' }
   /** Another process makes it. */
   | { readonly state: 'elsewhere' }
-  | { readonly state: 'completed'; readonly callId: string; readonly result: unknown }
+  | { readonly state: 'completed'; readonly callId: string; readonly result: unknown; readonly edited?: unknown }
   | { readonly state: 'failed'; readonly callId: string; readonly error: unknown }
   /** The key was used for something else. */
   | { readonly state: 'mismatch' }
@@ -41,7 +41,7 @@ export interface Ledger {
   /** In the transaction that records the intent: from here on the call counts as made. */
   start(tx: Queryable, call: KnownCall): Promise<void>;
   /** These three are false when the row is not this call's, or says so already. */
-  complete(tx: Queryable, call: KnownCall, result: unknown): Promise<boolean>;
+  complete(tx: Queryable, call: KnownCall, result: unknown, edited?: object): Promise<boolean>;
   fail(tx: Queryable, call: KnownCall, error: unknown): Promise<boolean>;
   /** As if it had never been asked for. */
   forget(on: Queryable, call: KnownCall): Promise<boolean>;
@@ -68,6 +68,7 @@ interface Row {
   readonly maker: number;
   readonly result: string | null;
   readonly error: string | null;
+  readonly edited: string | null;
 }
 
 export async function createLedger(store: Store, log: (entry: StoreLogEntry) => void): Promise<Ledger> {
@@ -97,7 +98,7 @@ export async function createLedger(store: Store, log: (entry: StoreLogEntry) => 
       );
       if (rowCount === 1) return { state: 'mine' };
       const { rows } = await store.query<Row>(
-        'select call_id, digest, state, maker, result, error from tool_calls where principal = $1 and call_key = $2',
+        'select call_id, digest, state, maker, result, error, edited from tool_calls where principal = $1 and call_key = $2',
         [call.principal, call.key],
       );
       const [row] = rows;
@@ -105,7 +106,13 @@ export async function createLedger(store: Store, log: (entry: StoreLogEntry) => 
       if (row === undefined) return ledger.begin(call);
       const callId = row.call_id;
       if (!row.digest.equals(call.digest)) return { state: 'mismatch' };
-      if (row.state === 'c') return { state: 'completed', callId, result: JSON.parse(row.result ?? 'null') as unknown };
+      if (row.state === 'c')
+        return {
+          state: 'completed',
+          callId,
+          result: JSON.parse(row.result ?? 'null') as unknown,
+          ...(row.edited === null ? {} : { edited: JSON.parse(row.edited) as unknown }),
+        };
       if (row.state === 'f') return { state: 'failed', callId, error: JSON.parse(row.error ?? 'null') as unknown };
       return takeOver(call, row);
     },
@@ -120,8 +127,9 @@ export async function createLedger(store: Store, log: (entry: StoreLogEntry) => 
           retryable: true,
         });
     },
-    async complete(tx, call, result) {
-      return change(tx, call, `update tool_calls set state = 'c', result = $4, ended_at = now()`, JSON.stringify(result));
+    async complete(tx, call, result, edited) {
+      const done = `update tool_calls set state = 'c', result = $4, edited = $5, ended_at = now()`;
+      return change(tx, call, done, JSON.stringify(result), edited === undefined ? null : JSON.stringify(edited));
     },
     async fail(tx, call, error) {
       return change(tx, call, `update tool_calls set state = 'f', error = $4, ended_at = now()`, JSON.stringify(error));

@@ -130,7 +130,7 @@ rules:
 test('a call that is denied is refused with the reason, also when it comes again', async () => {
   await using t = await createTestTools();
   const answer = t.tools.call(KEY, shop('remove', { id: '7' }));
-  const [[result], id] = await Promise.all([Promise.allSettled([answer]), approve(t, 'denied', 'not on Fridays')]);
+  const [[result], id] = await Promise.all([Promise.allSettled([answer]), approve(t, 'deny', 'not on Fridays')]);
   assert.equal(result.status, 'rejected');
   refused('APPROVAL_DENIED', { approval_id: id })(result.reason);
   assert.match((result.reason as Error).message, /not on Fridays/);

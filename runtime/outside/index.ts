@@ -106,12 +106,12 @@ export function createOutside(options: OutsideOptions): Outside & { close(): Pro
     const tools = options.tools?.();
     if (tools === undefined) throw new Error('the tools of this process are not there yet');
     try {
-      const { result } = await tools.call(
+      const { result, edited = null } = await tools.call(
         { principal: `workflow:${workflow}`, workflow, runId, traceId: traceId?.replaceAll('-', '') },
         // a person who has to approve has as long as the approval lasts
         { tool, method, args, idempotencyKey: key, waitMs: Number.POSITIVE_INFINITY },
       );
-      return result;
+      return { result, edited };
     } catch (error) {
       if (error instanceof ToolError && !error.retryable) throw new NonRetryableError(error.message, { code: error.code, cause: error });
       throw error;
@@ -127,7 +127,10 @@ export function createOutside(options: OutsideOptions): Outside & { close(): Pro
           async callTool({ tool, method, args }, caller) {
             const url = `${options.toolApiUrl}/tools/${encodeURIComponent(tool)}/${encodeURIComponent(method)}`;
             const { status, body } = await post(url, TOOL_SECRET, args, caller);
-            if (status < 300) return isRecord(body) && 'result' in body ? body['result'] : body;
+            if (status < 300)
+              return isRecord(body) && 'result' in body
+                ? { result: body['result'], edited: isRecord(body['edited']) ? (body['edited'] as never) : null }
+                : { result: body, edited: null };
             const said = isRecord(body) && typeof body['message'] === 'string' ? body['message'] : `the tools answered ${status}`;
             const code = isRecord(body) && typeof body['code'] === 'string' ? body['code'] : 'TOOL_FAILED';
             throw status < 500 && status !== 429 ? new NonRetryableError(said, { code }) : Object.assign(new Error(said), { code });

@@ -101,7 +101,12 @@ async function runTool([tool, method, ...given]: readonly string[]): Promise<voi
   const args = await readArguments(tool, method, given);
   const { status, body } = await ask('POST', `/api/tools/${encodeURIComponent(tool)}/${encodeURIComponent(method)}`, args);
   if (status !== 200) throw toRefusal(status, body, `${tool} ${method}`);
-  const { result } = object(body);
+  const { result, edited } = object(body);
+  // not among what a pipe reads, and yet said: the result is not that of what was asked for
+  if (edited !== undefined) {
+    const { by, changed } = object(edited);
+    process.stderr.write(`${String(by)} approved this call with other arguments: ${JSON.stringify(changed)}\n`);
+  }
   print(typeof result === 'string' ? result : JSON.stringify(result ?? null));
 }
 

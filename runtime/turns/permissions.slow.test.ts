@@ -1,8 +1,9 @@
 /** What a harness asks before it runs a tool: the policy answers, or a person. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { decideApproval, listApprovals, publishPolicy } from '../../kernel/policy/index.ts';
+import { castVote, listApprovals, publishPolicy } from '../../kernel/policy/index.ts';
 import { createTestAgents, type TestAgents } from '../../test/support/agents.ts';
+import { person } from '../../test/support/people.ts';
 import { eventually } from '../../test/support/wait.ts';
 
 const asking = (options: Parameters<typeof createTestAgents>[0] = {}) => createTestAgents({ approvals: 'ask', ...options });
@@ -13,8 +14,8 @@ async function pending(t: TestAgents) {
   return eventually(async () => (await listApprovals(t.trust.store, { state: 'pending' })).items[0]);
 }
 
-const decide = (t: TestAgents, id: string, state: 'approved' | 'denied', reason?: string) =>
-  decideApproval(t.trust.installation, 'user:ann', id, { state, reason });
+const decide = (t: TestAgents, id: string, verdict: 'approve' | 'deny', reason = 'the test says so') =>
+  castVote(t.trust.installation, person('ann'), id, { verdict, reason, channel: 'api' });
 
 async function publish(t: TestAgents, rules: string): Promise<void> {
   const text = `version: 1\ndefault: deny\nrules:\n  - {id: model, host: "*", effect: allow, when: request.credentialed}\n${rules}`;
@@ -38,7 +39,7 @@ test('a tool waits until a person has approved it, and runs then', async () => {
   await new Promise((resolve) => setTimeout(resolve, 3500));
   assert.equal((await t.threads.getExecution(id)).status, 'running');
   assert.doesNotMatch(await toolOutput(t, 'a'), /it-has-run/);
-  await decide(t, approval.approval_id, 'approved');
+  await decide(t, approval.approval_id, 'approve');
   const execution = await t.ended(id);
   assert.equal(execution.status, 'completed', execution.error_text ?? '');
   assert.match(await toolOutput(t, 'a'), /it-has-run/);
@@ -54,7 +55,7 @@ test('a tool waits until a person has approved it, and runs then', async () => {
 test('a denial is told to the agent with its reason, and the turn goes on', async () => {
   await using t = await asking();
   const id = await t.say('d', 'run: echo it-has-run');
-  await decide(t, (await pending(t)).approval_id, 'denied', 'not on a Friday');
+  await decide(t, (await pending(t)).approval_id, 'deny', 'not on a Friday');
   const execution = await t.ended(id);
   assert.equal(execution.status, 'completed', execution.error_text ?? '');
   const output = await toolOutput(t, 'd');
@@ -93,7 +94,7 @@ test('what the policy allows or denies nobody is asked about, and the log has it
   );
   // beyond its limit a person is asked
   const id = await t.say('p', 'run: echo again');
-  await decide(t, (await pending(t)).approval_id, 'approved');
+  await decide(t, (await pending(t)).approval_id, 'approve');
   assert.equal((await t.ended(id)).status, 'completed');
   assert.match(await toolOutput(t, 'p'), /again/);
 });
@@ -104,7 +105,7 @@ test('a question outlives the worker that asked it: it is decided meanwhile, and
   const id = await t.say('k', 'run: echo once >> /workspace/log; cat /workspace/log');
   const approval = await pending(t);
   await victim.kill();
-  await decide(t, approval.approval_id, 'approved');
+  await decide(t, approval.approval_id, 'approve');
   await t.another();
   const execution = await t.ended(id);
   assert.equal(execution.status, 'completed', execution.error_text ?? '');
@@ -119,7 +120,7 @@ test('what a person denied stays denied, whoever hears the question next, and wh
   const id = await t.say('n', 'run: echo it-has-run');
   const approval = await pending(t);
   await victim.kill();
-  await decide(t, approval.approval_id, 'denied', 'no');
+  await decide(t, approval.approval_id, 'deny', 'no');
   await publish(t, '  - {id: all, tool: "demo.*", effect: allow, when: "true"}\n');
   await t.another();
   assert.equal((await t.ended(id)).status, 'completed');
@@ -131,7 +132,7 @@ test('of a long call its end is shown too, and that there is more', async () => 
   const id = await t.say('l', `run: echo ${'a'.repeat(9000)} > /dev/null; echo the-end`);
   const { approval_id, summary } = await pending(t);
   assert.match((summary as { input: string }).input, /characters are not shown.*the-end/);
-  await decide(t, approval_id, 'denied', 'no');
+  await decide(t, approval_id, 'deny', 'no');
   await t.ended(id);
 });
 
@@ -142,8 +143,8 @@ test('a cancelled turn takes its question with it', async () => {
   await t.threads.cancel(id);
   assert.equal((await t.ended(id)).status, 'cancelled');
   const state = async () => (await listApprovals(t.trust.store)).items[0]?.state;
-  await eventually(async () => (await state()) === 'expired');
-  await assert.rejects(decide(t, approval.approval_id, 'approved'), { code: 'APPROVAL_DECIDED' });
+  await eventually(async () => (await state()) === 'cancelled');
+  await assert.rejects(decide(t, approval.approval_id, 'approve'), { code: 'APPROVAL_DECIDED' });
   assert.doesNotMatch(await toolOutput(t, 'c'), /it-has-run/);
   assert.equal((await t.ended(await t.say('c', 'say: on'))).result_text, 'on');
 });

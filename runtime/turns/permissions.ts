@@ -15,6 +15,7 @@ import {
   decideCounted,
   decisionOn,
   findApproval,
+  PolicyError,
   policyTime,
   takeLimit,
   type ToolRequest,
@@ -75,6 +76,7 @@ export function createPermissions({ store, audit }: Installation, log: (entry: S
         return 'allow' in asked ? asked : await askPerson(request, question, asked, signal, onWaits);
       } catch (error) {
         if (signal.aborted || isTransient(error)) throw error;
+        if (error instanceof PolicyError && error.code === 'TOO_MANY_PENDING') return denied(error.message);
         // what the sandbox has asked cannot be decided, and never will be
         log({
           level: 'warn',
@@ -112,6 +114,8 @@ export function createPermissions({ store, audit }: Installation, log: (entry: S
         gate,
         rule,
         principal,
+        kind: 'permission',
+        risk: tool.risk,
         summary,
         audited: { ...about, tool: tool.name, risk: tool.risk, execution_id: request.executionId },
         runId: request.runId,
@@ -132,13 +136,27 @@ export function createPermissions({ store, audit }: Installation, log: (entry: S
     await onWaits({ approvalId, gate, expiresAt, isNew });
     const { state, reason } = await decisionOn(store, approvalId, Number.POSITIVE_INFINITY, { signal });
     signal.throwIfAborted();
-    if (state === 'approved') await consumeApproval(store, approvalId);
+    if (state === 'approved') {
+      // a person takes time: what the policy denies by now is not done
+      const { version, policy } = await activePolicy(store);
+      const { effect, rule, message } = policy.decide({ ...question.asked, now: policyTime(store.now()) });
+      if (effect === 'deny') {
+        await record(request, question, 'deny', { approval_id: approvalId, rule: rule ?? 'default', policy: version });
+        return denied(message ?? 'the policy does not allow this');
+      }
+    }
     // used already, by a worker that died before the harness had the answer: the question is the same
-    const allowed = state === 'approved' || state === 'consumed';
+    const allowed = state === 'consumed' || (state === 'approved' && (await consumeOrKnow(approvalId)));
     await record(request, question, allowed ? 'allow' : 'deny', { approval_id: approvalId, state });
     if (allowed) return { allow: true };
     if (state === 'denied') return denied(reason === null ? 'a person denied this' : `a person denied this: ${reason}`);
     return denied('nobody has approved this in time');
+  }
+
+  /** False when its time was over before it was used. */
+  async function consumeOrKnow(approvalId: string): Promise<boolean> {
+    if (await consumeApproval(store, approvalId)) return true;
+    return (await decisionOn(store, approvalId, 0, {})).state === 'consumed';
   }
 
   /** What the harness is told. Of its input the log has the digest. */

@@ -1,13 +1,14 @@
 /** The platform's tools in a real sandbox: by MCP and as commands, asked directly and with the thread's own token. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { decideApproval, listApprovals, publishPolicy } from '../../kernel/policy/index.ts';
+import { castVote, listApprovals, publishPolicy } from '../../kernel/policy/index.ts';
 import { createTestAgents, type TestAgents } from '../../test/support/agents.ts';
 import { addGrant, ownSecretName, putSecret } from '../../kernel/vault/index.ts';
 import type { Tools } from '../../kernel/tools/index.ts';
 import { createToolsServer } from '../../test/support/tools-server.ts';
 import { SHOP } from '../../test/support/tools.ts';
 import { prepareToolsApi } from '../../test/support/tools-api.ts';
+import { person } from '../../test/support/people.ts';
 import { eventually } from '../../test/support/wait.ts';
 import type { AvailableTool } from './prompt.ts';
 
@@ -108,7 +109,7 @@ rules:
   assert.match(await run('run: shop remove --help'), /centaur-tools call shop remove \[--key value \.\.\.\]/);
   const removing = await t.say('a', 'run: shop remove --id 7');
   const approval = await eventually(async () => (await listApprovals(store, { state: 'pending' })).items[0]);
-  await decideApproval(installation, 'user:ann', approval.approval_id, { state: 'approved', reason: 'yes' });
+  await castVote(installation, person('ann'), approval.approval_id, { verdict: 'approve', reason: 'yes', channel: 'api' });
   assert.equal(await output(t, removing), '{"args":{"id":"7"}}');
   assert.deepEqual([...new Set(api.runner.dispatched.map(({ caller }) => caller.threadKey))], ['a']);
 });

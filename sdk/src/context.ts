@@ -82,6 +82,19 @@ export interface WorkflowLog {
   error(message: string, fields?: Readonly<Record<string, unknown>>): void;
 }
 
+/** What a tool gave, and what it was asked. */
+export interface ToldCall<Result> {
+  readonly result: Result;
+  /** Null: it was made as it was asked for. */
+  readonly edited: {
+    readonly approval_id: string;
+    /** Name of the user. */
+    readonly by: string;
+    /** Values by their paths in the arguments; null for what was taken out. */
+    readonly changed: Readonly<Record<string, unknown>>;
+  } | null;
+}
+
 /**
  * @typeParam Step the names of the workflow's steps; any text when the definition does not list them
  */
@@ -142,6 +155,13 @@ export interface WorkflowContext<Step extends string = string> {
     method: string,
     args?: unknown,
     options?: { readonly name?: Step },
+  ): Promise<Result>;
+  /** The same, and whether a person who approved the call changed its arguments: then the result is not that of what was asked for. */
+  callTool<Result = ToldCall<unknown>>(
+    tool: string,
+    method: string,
+    args: unknown,
+    options: { readonly name?: Step; readonly edits: 'tell' },
   ): Promise<Result>;
   /** Posts once: repeats after a crash have the same client message id. The step is `post_slack_{channel}` unless named. */
   postToSlack(channel: string, text: string, options?: PostToSlackOptions & { readonly name?: Step }): Promise<SlackPost>;

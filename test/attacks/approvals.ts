@@ -1,6 +1,6 @@
-/** Approvals as whoever decides writes them: there is no other way yet. */
-import { randomUUID } from 'node:crypto';
-import { publishPolicy } from '../../kernel/policy/index.ts';
+/** Approvals, and the people who decide them. */
+import { castVote, publishPolicy } from '../../kernel/policy/index.ts';
+import { person } from '../support/people.ts';
 import { eventually } from '../support/wait.ts';
 import type { Scene } from './support.ts';
 
@@ -32,17 +32,10 @@ export async function pendingApproval(scene: Scene): Promise<string> {
 }
 
 export async function decide(scene: Scene, approvalId: string, state: 'approved' | 'denied', reason = 'no'): Promise<void> {
-  await scene.t.store.transaction(async (tx) => {
-    const auditId = await scene.t.installation.audit.append(tx, {
-      action: 'approval.decide',
-      actor: 'user:boss',
-      resource: `approval:${approvalId}`,
-      details: { state, nonce: randomUUID() },
-    });
-    await tx.query(
-      `update approvals set state = $2, reason = $3, decided_by = 'user:boss', decided_at = now(), decided_audit_id = $4 where approval_id = $1`,
-      [approvalId, state, state === 'denied' ? reason : null, auditId],
-    );
-    await tx.query(`select pg_notify('centaur_approvals', $1)`, [approvalId]);
+  const verdict = state === 'approved' ? 'approve' : 'deny';
+  await castVote({ store: scene.t.store, audit: scene.t.installation.audit }, person('boss'), approvalId, {
+    verdict,
+    reason,
+    channel: 'api',
   });
 }

@@ -434,7 +434,7 @@ describe('a provider’s answer', () => {
 });
 
 describe('who is nobody', () => {
-  const person = () => ROUTES.filter(({ access }) => access !== 'public' && access.scope === 'person');
+  const person = () => ROUTES.filter(({ access }) => access === 'person');
   const managing = () => ROUTES.filter(({ path }) => path.startsWith('/users'));
 
   test('a key is no person, whatever it may do', async () => {

@@ -6,11 +6,12 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { decideApproval, listApprovals } from '../../kernel/policy/index.ts';
+import { castVote, listApprovals } from '../../kernel/policy/index.ts';
 import { startEmbeddedPostgres } from '../../kernel/store/embedded/index.ts';
 import { skillsAt, skillText, write } from '../support/skills.ts';
 import { createTestAgents, type TestAgents } from '../support/agents.ts';
 import { prepareToolsApi, type ToolsApi } from '../support/tools-api.ts';
+import { person } from '../support/people.ts';
 import { eventually } from '../support/wait.ts';
 import { installFolder, type Real } from './install.ts';
 
@@ -115,29 +116,29 @@ const WITH_SKILLS: Scenarios = {
 const ASKING: Scenarios = {
   async 'a tool that a person approves'(t, kind) {
     const id = await t.say(kind, 'run: touch made-it; ls', { harness: kind });
-    await decide(t, 'approved');
+    await decide(t, 'approve');
     const execution = await t.ended(id);
     assert.equal(execution.status, 'completed', `${execution.terminal_reason}: ${execution.error_text}`);
     assert.match(outputs(await t.events(kind)), /made-it/);
   },
   async 'a tool that a person denies'(t, kind) {
     const id = await t.say(kind, 'run: touch never-made; ls');
-    await decide(t, 'denied');
+    await decide(t, 'deny');
     await t.ended(id);
     const look = await t.say(kind, 'run: rm -f none; ls');
-    await decide(t, 'approved');
+    await decide(t, 'approve');
     await t.ended(look);
     const [, after] = JSON.stringify(await t.events(kind)).split(look);
     assert.ok(!(after ?? '').includes('never-made'), 'it was made');
   },
 };
 
-async function decide(t: TestAgents, state: 'approved' | 'denied'): Promise<void> {
+async function decide(t: TestAgents, verdict: 'approve' | 'deny'): Promise<void> {
   const approval = await eventually(async () => (await listApprovals(t.trust.store, { state: 'pending' })).items[0], {
     timeoutMs: 30_000,
     what: 'the question of the harness',
   });
-  await decideApproval(t.trust.installation, 'user:ann', approval.approval_id, { state, reason: 'the test says so' });
+  await castVote(t.trust.installation, person('ann'), approval.approval_id, { verdict, reason: 'the test says so', channel: 'api' });
 }
 
 /** One after the other: they share a machine. */

@@ -14,11 +14,12 @@ import {
   type Tools,
   type ToolsOptions,
 } from '../../kernel/tools/index.ts';
-import { decideApproval, listApprovals } from '../../kernel/policy/index.ts';
+import { castVote, listApprovals } from '../../kernel/policy/index.ts';
 import { type AuditEntry, listEntries } from '../../kernel/audit/index.ts';
 import { connectStore, type Store } from '../../kernel/store/index.ts';
 import { type Installation, localMasterKey, openInstallation } from '../../kernel/vault/index.ts';
 import { createTestDatabase, type TestDatabase } from './database.ts';
+import { person } from './people.ts';
 import { eventually } from './wait.ts';
 
 export type Act = (call: Dispatch) => Promise<unknown>;
@@ -176,8 +177,8 @@ export function refused(code: string, more: Record<string, unknown> = {}) {
 }
 
 /** Decides what is asked next. Answers its id. */
-export async function approve(t: TestTools, state: 'approved' | 'denied' = 'approved', reason?: string): Promise<string> {
+export async function approve(t: TestTools, verdict: 'approve' | 'deny' = 'approve', reason = 'the test says so'): Promise<string> {
   const { approval_id } = await eventually(async () => (await listApprovals(t.store, { state: 'pending' })).items[0]);
-  await decideApproval(t.installation, 'user:ada', approval_id, { state, reason });
+  await castVote(t.installation, person('ada'), approval_id, { verdict, reason, channel: 'api' });
   return approval_id;
 }

@@ -70,14 +70,14 @@ export const toolRoutes = [
         throw new ApiError('METHOD_NOT_ALLOWED', `${request.method} is not allowed here; use POST`, { headers: { allow: 'POST' } });
       const tools = toolsOf(services);
       authoriseTool(caller, params.name);
-      const { result } = await tools.call(toolCallerOf(caller, traceId, services), {
+      const { result, edited } = await tools.call(toolCallerOf(caller, traceId, services), {
         tool: params.name,
         method: params.method,
         args: await readArguments(request, call.incoming),
         idempotencyKey: request.headers.get('idempotency-key') ?? undefined,
         signal: request.signal,
       });
-      return ok({ tool: params.name, method: params.method, result });
+      return ok({ tool: params.name, method: params.method, result, ...(edited === undefined ? {} : { edited }) });
     },
   }),
   route({

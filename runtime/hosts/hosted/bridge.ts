@@ -280,7 +280,9 @@ export function serveRun(
         case 'ctx.call_tool': {
           const name = message.step ?? `tool_${message.tool}_${message.method}`;
           number(name);
-          return answerWith(id, ctx.callTool(text(message.tool, 'tool'), text(message.method, 'method'), message.args, { name }));
+          const [tool, method] = [text(message.tool, 'tool'), text(message.method, 'method')];
+          if (message.edits === 'tell') return answerWith(id, ctx.callTool(tool, method, message.args, { name, edits: 'tell' }));
+          return answerWith(id, ctx.callTool(tool, method, message.args, { name }));
         }
         case 'ctx.post_to_slack': {
           const name = message.step ?? `post_slack_${message.channel}`;

@@ -70,9 +70,10 @@ export function createContext(run: Run): WorkflowContext {
       return waitForChild(run, `${name}.wait`, child.run_id, options.timeout);
     }) as WorkflowContext['runWorkflow'],
 
-    callTool(tool: string, method: string, args: unknown = {}, options: { readonly name?: string } = {}) {
+    callTool(tool: string, method: string, args: unknown = {}, options: { readonly name?: string; readonly edits?: 'tell' } = {}) {
       toJson(args, `arguments of ${tool}.${method}`);
-      return run.call('ctx.call_tool', { ...named(options), tool, method, args }, asIs);
+      const { edits } = options;
+      return run.call('ctx.call_tool', { ...named(options), tool, method, args, ...(edits === undefined ? {} : { edits }) }, asIs);
     },
     postToSlack(channel, text, { name, threadTs, replyBroadcast, blocks, unfurlLinks, unfurlMedia } = {}) {
       const args = { thread_ts: threadTs, reply_broadcast: replyBroadcast, blocks, unfurl_links: unfurlLinks, unfurl_media: unfurlMedia };

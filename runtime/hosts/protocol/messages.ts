@@ -171,7 +171,10 @@ export type CallMessage =
   | CallOf<'ctx.agent.wait', { readonly step: string; readonly agent: unknown; readonly timeout_seconds?: number }>
   | CallOf<'ctx.agent_turn', { readonly step?: string; readonly args: Readonly<Record<string, unknown>> }>
   | CallOf<'ctx.run_agents', { readonly agents: readonly Readonly<Record<string, unknown>>[]; readonly max_concurrency?: number }>
-  | CallOf<'ctx.call_tool', { readonly step?: string; readonly tool: string; readonly method: string; readonly args: unknown }>
+  | CallOf<
+      'ctx.call_tool',
+      { readonly step?: string; readonly tool: string; readonly method: string; readonly args: unknown; readonly edits?: 'tell' }
+    >
   | CallOf<
       'ctx.post_to_slack',
       { readonly step?: string; readonly channel: string; readonly text: string; readonly args?: Readonly<Record<string, unknown>> }

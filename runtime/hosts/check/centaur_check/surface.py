@@ -70,6 +70,7 @@ METHODS = {
     "wait_for_agent": {"name", "agent", "timeout"},
     "run_agents": {"agents", "max_concurrency"},
     "call_tool": None,
+    "call_tool_and_tell": None,
     "post_to_slack": {"channel", "text", "name"} | SLACK,
     "update_slack": None,
     "slack_buttons": {"name", "channel", "text", "workflow", "buttons", "input", "thread_ts"},

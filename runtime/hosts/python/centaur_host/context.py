@@ -159,6 +159,11 @@ class WorkflowContext:
         """What the tool gives. Arguments as a dict, by keyword, or both."""
         return await self._call("ctx.call_tool", step=self._lent(None), tool=tool, method=method, args={**(args or {}), **more})
 
+    async def call_tool_and_tell(self, tool, method, args=None, **more) -> dict:
+        """`result`, and `edited`: None, or what a person who approved the call changed in its arguments."""
+        given = {**(args or {}), **more}
+        return await self._call("ctx.call_tool", step=self._lent(None), tool=tool, method=method, args=given, edits="tell")
+
     async def post_to_slack(self, channel, text="", *, name=None, **args) -> dict:
         """`thread_ts`, `blocks`, `reply_broadcast`, `unfurl_links` … go to Slack as they are. Gives `channel` and `ts`."""
         given = {key: each for key, each in args.items() if each is not None}
