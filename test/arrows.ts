@@ -22,6 +22,8 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   'kernel/threads': ['sdk', 'kernel/store', 'kernel/engine', 'kernel/audit', 'kernel/policy', 'kernel/vault'],
   'kernel/webhooks': ['sdk', 'kernel/store', 'kernel/engine', 'kernel/vault'],
   'kernel/tools': ['sdk', 'kernel/store', 'kernel/audit', 'kernel/policy', 'kernel/vault'],
+  'kernel/backup': ['kernel/store', 'kernel/audit', 'kernel/vault'],
+  'kernel/care': ['kernel/store', 'kernel/audit', 'kernel/vault'],
   // it asks providers by the firewall's way out, and under its rules
   'kernel/oauth': ['kernel/store', 'kernel/audit', 'kernel/vault', 'kernel/firewall'],
   'kernel/api': [
@@ -36,6 +38,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     'kernel/webhooks',
     'kernel/tools',
     'kernel/oauth',
+    'kernel/care',
   ],
   runtime: ['sdk', 'kernel'],
   userspace: ['sdk'],
