@@ -23,7 +23,8 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   'kernel/webhooks': ['sdk', 'kernel/store', 'kernel/engine', 'kernel/vault'],
   'kernel/tools': ['sdk', 'kernel/store', 'kernel/audit', 'kernel/policy', 'kernel/vault'],
   'kernel/backup': ['kernel/store', 'kernel/audit', 'kernel/vault'],
-  'kernel/care': ['kernel/store', 'kernel/audit', 'kernel/vault'],
+  // each room deletes its own: this calls on all of them
+  'kernel/care': ['kernel/store', 'kernel/config', 'kernel/audit', 'kernel/vault', 'kernel/engine', 'kernel/tools', 'kernel/webhooks'],
   // it asks providers by the firewall's way out, and under its rules
   'kernel/oauth': ['kernel/store', 'kernel/audit', 'kernel/vault', 'kernel/firewall'],
   'kernel/api': [

@@ -83,10 +83,17 @@ test('a busy server is backed up, and another goes on from there', async () => {
   try {
     await putSecret(installation, 'key:1', 'STRIPE_KEY', { value: 'sk-live-canary', hosts: ['api.stripe.com'] });
     await addGrant(installation, 'key:1', 'workflow:count', 'STRIPE_KEY');
-    lease = await createLease(installation, 'key:1', { principal: 'workflow:count', secrets: ['STRIPE_KEY'], kind: 'run', ttlSeconds: 600 });
+    lease = await createLease(installation, 'key:1', {
+      principal: 'workflow:count',
+      secrets: ['STRIPE_KEY'],
+      kind: 'run',
+      ttlSeconds: 600,
+    });
     sleeper = (await engine.start({ workflow_name: 'sleeper' })).run_id;
     await eventually(async () => (await engine.getRun(sleeper)).status === 'waiting');
-    await store.query(`insert into sandbox_sessions (thread_key, trace_id, state, sandbox_id, host) values ('t', gen_random_uuid(), 'idle', 'sb/1', 'gone')`);
+    await store.query(
+      `insert into sandbox_sessions (thread_key, trace_id, state, sandbox_id, host) values ('t', gen_random_uuid(), 'idle', 'sb/1', 'gone')`,
+    );
     await store.query(
       `insert into attachments (thread_key, attachment_id, name, mime_type, size, sha256, data)
        select 't', gen_random_uuid(), 'f' || n, 'application/octet-stream', 4000000, '\\x00', decode(repeat(md5(n::text), 125000), 'hex') from generate_series(1, 8) n`,
@@ -151,9 +158,15 @@ test('a busy server is backed up, and another goes on from there', async () => {
     );
     values.close();
     await again.audit.write({ action: 'test.after', actor: 'system' });
-    await eventually(async () => (await again.sealer.seal(), (await verifyLog(there, { macKey: again.macKey, rawPublicKey: again.signer.rawPublicKey })).unsealed === 0), {
-      timeoutMs: 30_000,
-    });
+    await eventually(
+      async () => (
+        await again.sealer.seal(),
+        (await verifyLog(there, { macKey: again.macKey, rawPublicKey: again.signer.rawPublicKey })).unsealed === 0
+      ),
+      {
+        timeoutMs: 30_000,
+      },
+    );
     const verified = await verifyLog(there, { macKey: again.macKey, rawPublicKey: again.signer.rawPublicKey });
     assert.equal(verified.problems, 0, JSON.stringify(verified.findings));
     const { rows } = await there.query<{ entry: string }>(`select entry from audit_log where action = 'data.restore'`);
@@ -173,7 +186,14 @@ test('a backup goes into an empty database and into no other, with the keys of i
   const file = path.join(folder, 'small.backup');
   try {
     await putSecret(installation, 'key:1', 'STRIPE_KEY', { value: 'sk-canary-value', hosts: ['api.stripe.com'] });
-    const { rows } = await makeBackup({ store, audit: installation.audit, master, passphrase: 'correct horse battery', actor: 'system:cli', file });
+    const { rows } = await makeBackup({
+      store,
+      audit: installation.audit,
+      master,
+      passphrase: 'correct horse battery',
+      actor: 'system:cli',
+      file,
+    });
     assert.ok(rows > 5);
     await assert.rejects(makeBackup({ store, audit: undefined, master, actor: 'system:cli', file }), { code: 'NOT_EMPTY' });
   } finally {

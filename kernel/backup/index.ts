@@ -8,4 +8,4 @@
 export { BackupError, type BackupErrorCode } from './errors.ts';
 export { restoreBackup, type RestoreReport, verifyBackup, type VerifyReport } from './restore.ts';
 export { type BackupKeys, readHead } from './sealed-file.ts';
-export { type BackupReport, makeBackup } from './snapshot.ts';
+export { type BackupReport, makeBackup, refuseOtherRelease } from './snapshot.ts';

@@ -129,16 +129,23 @@ async function openBackup({ file, master, passphrase }: { readonly file: string 
   if (master === undefined) return content;
   for (const { kek_id, wrapped } of content.manifest.keys)
     await master.unwrap(Buffer.from(wrapped, 'base64'), kek_id).catch((error: Error) => {
-      throw new BackupError('BACKUP_KEY_WRONG', `the master key does not open the secrets of this backup: ${error.message}`, { cause: error });
+      throw new BackupError('BACKUP_KEY_WRONG', `the master key does not open the secrets of this backup: ${error.message}`, {
+        cause: error,
+      });
     });
   return content;
 }
 
 async function refuseForeign({ migrations }: Manifest): Promise<void> {
   const release = await releaseSchema();
-  const problem = migrations.findIndex(({ id, checksum }, i) => release.migrations[i]?.id !== id || release.migrations[i].checksum !== checksum);
+  const problem = migrations.findIndex(
+    ({ id, checksum }, i) => release.migrations[i]?.id !== id || release.migrations[i].checksum !== checksum,
+  );
   if (problem >= 0)
-    throw new BackupError('BACKUP_UNSUITABLE', `it has the migration ${migrations[problem]?.name}, which this release does not know in that place`);
+    throw new BackupError(
+      'BACKUP_UNSUITABLE',
+      `it has the migration ${migrations[problem]?.name}, which this release does not know in that place`,
+    );
 }
 
 /** Nothing of anybody's is there: what an earlier start has made counts, too. */
@@ -171,13 +178,21 @@ async function writeDown(
   // an installation that never had a master key has no log
   if (keys.length === 0) return;
   if (master === undefined)
-    throw new BackupError('BACKUP_KEY_WRONG', `its secrets and its audit log are sealed under the master key ${keys[0]?.kek_id}: give that one, too`);
+    throw new BackupError(
+      'BACKUP_KEY_WRONG',
+      `its secrets and its audit log are sealed under the master key ${keys[0]?.kek_id}: give that one, too`,
+    );
   const mac = await openInstallKey(tx, master, 'audit.mac');
   if (mac === undefined) return;
   await continueOrder({ transaction: (work) => work(tx) });
   const audit = createAuditLog({ store, macKey: mac.secret });
   try {
-    await audit.append(tx, { action: 'data.restore', actor, resource: `backup:${backup_id}`, details: { made_at: created_at, rows, ended } });
+    await audit.append(tx, {
+      action: 'data.restore',
+      actor,
+      resource: `backup:${backup_id}`,
+      details: { made_at: created_at, rows, ended },
+    });
   } finally {
     await audit.close();
   }

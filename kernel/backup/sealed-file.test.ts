@@ -45,7 +45,11 @@ test('a file that was cut, changed, shuffled or lengthened is not opened; the wh
   const start = bytes.indexOf(10, bytes.indexOf(10) + 1) + 1;
   const piece = 4 + bytes.readUInt32BE(start);
   const head = bytes.subarray(0, start);
-  const [first, second, rest] = [bytes.subarray(start, start + piece), bytes.subarray(start + piece, start + 2 * piece), bytes.subarray(start + 2 * piece)];
+  const [first, second, rest] = [
+    bytes.subarray(start, start + piece),
+    bytes.subarray(start + piece, start + 2 * piece),
+    bytes.subarray(start + 2 * piece),
+  ];
   const flipped = Buffer.from(bytes);
   flipped[start + 1000] = (flipped[start + 1000] as number) ^ 1;
   const otherTime = Buffer.from(bytes.toString('latin1').replace(/"created_at":"20/, '"created_at":"19'), 'latin1');
@@ -72,7 +76,10 @@ test('it opens with its own key alone', async () => {
   const plain = Buffer.from('what is in it');
   const byMaster = await sealed(plain);
   await assert.rejects(opened(byMaster, { master: localMasterKey(randomBytes(32)) }), { code: 'BACKUP_KEY_WRONG' });
-  await assert.rejects(opened(byMaster, { passphrase: 'correct horse battery' }), { code: 'BACKUP_KEY_WRONG', message: /master key local:/ });
+  await assert.rejects(opened(byMaster, { passphrase: 'correct horse battery' }), {
+    code: 'BACKUP_KEY_WRONG',
+    message: /master key local:/,
+  });
   const byPassphrase = await sealed(plain, { passphrase: 'correct horse battery' });
   assert.deepEqual(await opened(byPassphrase, { passphrase: 'correct horse battery' }), plain);
   await assert.rejects(opened(byPassphrase, { passphrase: 'correct horse batterz' }), { code: 'BACKUP_KEY_WRONG' });

@@ -176,10 +176,16 @@ async function keyOf({ key }: Head, { master, passphrase }: BackupKeys): Promise
   const wrapped = Buffer.from(key.wrapped, 'base64');
   if (key.type === 'master') {
     if (master === undefined)
-      throw new BackupError('BACKUP_KEY_WRONG', `it is sealed under the master key ${key.kek_id}: set CENTAUR_MASTER_KEY or CENTAUR_MASTER_KEY_FILE`);
-    return master.unwrap(wrapped, key.kek_id).catch((error: Error) => Promise.reject(new BackupError('BACKUP_KEY_WRONG', error.message, { cause: error })));
+      throw new BackupError(
+        'BACKUP_KEY_WRONG',
+        `it is sealed under the master key ${key.kek_id}: set CENTAUR_MASTER_KEY or CENTAUR_MASTER_KEY_FILE`,
+      );
+    return master
+      .unwrap(wrapped, key.kek_id)
+      .catch((error: Error) => Promise.reject(new BackupError('BACKUP_KEY_WRONG', error.message, { cause: error })));
   }
-  if (passphrase === undefined) throw new BackupError('BACKUP_KEY_WRONG', 'it is sealed under a passphrase: give it with --passphrase-file');
+  if (passphrase === undefined)
+    throw new BackupError('BACKUP_KEY_WRONG', 'it is sealed under a passphrase: give it with --passphrase-file');
   const decipher = createDecipheriv('aes-256-gcm', await stretch(passphrase, Buffer.from(key.salt, 'base64')), Buffer.alloc(12));
   decipher.setAuthTag(wrapped.subarray(-TAG_BYTES));
   try {
@@ -196,7 +202,9 @@ function stretch(passphrase: string, salt: Buffer): Promise<Buffer> {
 }
 
 async function openFile(file: string): Promise<FileHandle> {
-  return open(file, 'r').catch((error: Error) => Promise.reject(new BackupError('BACKUP_BROKEN', `it cannot be read: ${error.message}`, { cause: error })));
+  return open(file, 'r').catch((error: Error) =>
+    Promise.reject(new BackupError('BACKUP_BROKEN', `it cannot be read: ${error.message}`, { cause: error })),
+  );
 }
 
 async function headOf(handle: FileHandle): Promise<{ readonly head: Head; readonly lines: Buffer }> {

@@ -93,15 +93,28 @@ async function* content(
   yield* jsonFrame({ type: 'end', tables: manifest.tables.length, rows: counted.rows });
 }
 
+/** @throws BackupError BACKUP_UNSUITABLE unless the database has exactly the tables of this release */
+export async function refuseOtherRelease(on: Queryable): Promise<Manifest['migrations']> {
+  const release = await releaseSchema();
+  const { rows: there } = await on.query<{ there: boolean }>(`select to_regclass('centaur_migrations') is not null as there`);
+  const { rows } =
+    there[0]?.there === true
+      ? await on.query<{ id: number; name: string; checksum: string }>('select id, name, checksum from centaur_migrations order by id')
+      : { rows: [] };
+  if (rows.length === 0) throw new BackupError('BACKUP_UNSUITABLE', 'the database is none of Centaur: there is nothing to back up');
+  const known = new Map(release.migrations.map((migration) => [migration.id, migration.checksum]));
+  const foreign = rows.find(({ id, checksum }) => known.get(id) !== checksum);
+  if (foreign !== undefined || rows.length < release.migrations.length)
+    throw new BackupError(
+      'BACKUP_UNSUITABLE',
+      `the database has the tables of another release (its last migration is ${rows.at(-1)?.name}): back it up with that one`,
+    );
+  return rows;
+}
+
 async function describe(on: Queryable, backupId: string, now: Date): Promise<Manifest> {
   const release = await releaseSchema();
-  const { rows: migrations } = await on.query<{ id: number; name: string; checksum: string }>(
-    'select id, name, checksum from centaur_migrations order by id',
-  );
-  const known = new Map(release.migrations.map((migration) => [migration.id, migration.checksum]));
-  const foreign = migrations.find(({ id, checksum }) => known.get(id) !== checksum);
-  if (foreign !== undefined)
-    throw new BackupError('BACKUP_UNSUITABLE', `the database has the migration ${foreign.name} of another release: back it up with that one`);
+  const migrations = await refuseOtherRelease(on);
   const { rows: found } = await on.query<{ name: string; columns: string }>(
     `select c.relname as name, (select json_agg(a.attname order by a.attnum) from pg_attribute a
        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = '') as columns
@@ -109,7 +122,9 @@ async function describe(on: Queryable, backupId: string, now: Date): Promise<Man
      order by c.relname`,
   );
   const ours = new Set(release.tables);
-  const tables = found.filter(({ name }) => ours.has(name)).map(({ name, columns }) => ({ name, columns: JSON.parse(columns) as string[] }));
+  const tables = found
+    .filter(({ name }) => ours.has(name))
+    .map(({ name, columns }) => ({ name, columns: JSON.parse(columns) as string[] }));
   const { rows: references } = await on.query<{ from: string; to: string }>(
     `select f.relname as "from", t.relname as "to" from pg_constraint k join pg_class f on f.oid = k.conrelid join pg_class t on t.oid = k.confrelid
      where k.contype = 'f' and k.conparentid = 0 and f.relnamespace = current_schema()::regnamespace and k.conrelid <> k.confrelid`,

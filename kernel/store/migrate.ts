@@ -69,7 +69,9 @@ export async function releaseSchema(): Promise<{
   readonly tables: readonly string[];
 }> {
   const migrations = await loadMigrations();
-  const tables = migrations.flatMap(({ sql }) => [...sql.matchAll(/^create table (?:if not exists )?([a-z_0-9]+)/gm)].map(([, name = '']) => name));
+  const tables = migrations.flatMap(({ sql }) =>
+    [...sql.matchAll(/^create table (?:if not exists )?([a-z_0-9]+)/gm)].map(([, name = '']) => name),
+  );
   return { migrations, tables };
 }
 

@@ -15,7 +15,7 @@ import { findReconnect, type Installation, ownSecrets } from '../vault/index.ts'
 import { type CallAnswer, type CallRequest, createCalls } from './calls.ts';
 import { createDeclaredGrants, type MissingSecret, principalOf } from './declared-grants.ts';
 import { ToolError } from './errors.ts';
-import { createLedger } from './ledger.ts';
+import { createLedger, pruneCalls } from './ledger.ts';
 import type { AttachFile } from './results.ts';
 import type { OwnSecrets, ServedTool, ToolCaller, ToolProblem, ToolRunner } from './types.ts';
 
@@ -23,6 +23,7 @@ export type { Waiting } from './approvals.ts';
 export type { CallAnswer, CallRequest } from './calls.ts';
 export { TOOL_ERRORS, ToolError, type ToolErrorCode } from './errors.ts';
 export { checkDeclaration, type CheckedDeclaration, type ManifestProblem } from './manifest.ts';
+export { pruneCalls } from './ledger.ts';
 export type { AttachFile } from './results.ts';
 export * from './types.ts';
 
@@ -33,6 +34,8 @@ export interface ToolsOptions {
   readonly runner: ToolRunner;
   /** Keeps files with a thread. Without it, large results are refused. */
   readonly attach?: AttachFile;
+  /** How long calls are kept under their keys. Default 30. */
+  readonly retentionDays?: number;
   readonly log?: (entry: StoreLogEntry) => void;
 }
 
@@ -62,7 +65,14 @@ const UPKEEP_MS = 6 * 3_600_000;
 /** What changes together is looked at once. */
 const GATHER_MS = 50;
 
-export async function createTools({ store, installation, runner, attach, log = () => {} }: ToolsOptions): Promise<Tools> {
+export async function createTools({
+  store,
+  installation,
+  runner,
+  attach,
+  retentionDays = 30,
+  log = () => {},
+}: ToolsOptions): Promise<Tools> {
   const grants = createDeclaredGrants(installation, runner, log);
   const closing = new AbortController();
   const listeners = new Set<() => void>();
@@ -105,7 +115,7 @@ export async function createTools({ store, installation, runner, attach, log = (
   // what changes from here on is heard of
   await grants.reconcile(true);
   const ledger = await createLedger(store, log);
-  const prune = () => void ledger.prune().catch(warn);
+  const prune = () => void pruneCalls(store, installation.audit, retentionDays).catch(warn);
   prune();
   const upkeep = setInterval(prune, UPKEEP_MS);
   upkeep.unref();

@@ -3,6 +3,7 @@ import type { Route } from '../route.ts';
 import { accountRoutes } from './accounts.ts';
 import { approvalRoutes } from './approvals.ts';
 import { auditRoutes } from './audit.ts';
+import { dataRoutes } from './data.ts';
 import { deliveryRoutes } from './deliveries.ts';
 import { eventRoutes } from './events.ts';
 import { keyRoutes } from './keys.ts';
@@ -31,5 +32,6 @@ export const ROUTES: readonly Route[] = [
   ...approvalRoutes,
   ...auditRoutes,
   ...keyRoutes,
+  ...dataRoutes,
   ...operationRoutes,
 ];
