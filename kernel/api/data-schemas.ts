@@ -27,12 +27,10 @@ export const HoldSchema = named(
 
 export const ErasureBody = named(
   'Erase',
-  z
-    .strictObject({ subject, confirm: text(1, 520).describe('The subject once more') })
-    .refine((body) => body.confirm === body.subject, {
-      path: ['confirm'],
-      error: 'expected the subject once more: what is erased does not come back',
-    }),
+  z.strictObject({ subject, confirm: text(1, 520).describe('The subject once more') }).refine((body) => body.confirm === body.subject, {
+    path: ['confirm'],
+    error: 'expected the subject once more: what is erased does not come back',
+  }),
 );
 export const ErasureSchema = named(
   'Erasure',

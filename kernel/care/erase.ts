@@ -7,6 +7,7 @@
  *
  * Entries of the audit log stay, with names and keys in them, and verify; what is private in them goes with its key.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import { type AuditLog, erasePrivate } from '../audit/index.ts';
 import type { Queryable, Store } from '../store/index.ts';
 import { principalOfThread, removeSecretIn } from '../vault/index.ts';
@@ -40,6 +41,7 @@ const RUNS_OF_THREAD = `with recursive mine as (
 const OF_THREAD: readonly { readonly what: string; readonly sql: string; readonly batch: number }[] = [
   ...[
     'agent_execution_events',
+    'agent_message_requests',
     'agent_execution_signals',
     'agent_requests',
     'agent_runtime_assignments',
@@ -49,7 +51,7 @@ const OF_THREAD: readonly { readonly what: string; readonly sql: string; readonl
     sql: `delete from ${table} where ctid = any(array(select ctid from ${table} where thread_key = $1 limit $2))`,
     batch: BATCH,
   })),
-  ...['attachments', 'session_snapshots', 'agent_message_requests'].map((table) => ({
+  ...['attachments', 'session_snapshots'].map((table) => ({
     what: table,
     sql: `delete from ${table} where ctid = any(array(select ctid from ${table} where thread_key = $1 limit $2))`,
     batch: FEW,
@@ -100,18 +102,21 @@ async function eraseRuns({ store, count }: EraseParts, subject: Extract<Subject,
   const { rows } = await store.query<{ run_id: string }>(RUNS_OF_THREAD, [subject.key]);
   for (let at = 0; at < rows.length; at += BATCH) {
     const ids = rows.slice(at, at + BATCH).map(({ run_id }) => run_id);
-    await guarded(store, subject, subject.key, async (tx) => {
-      const { rows: alive } = await tx.query<{ run_id: string }>(
-        'select run_id from workflow_runs where run_id = any($1::uuid[]) limit 10',
-        [ids],
-      );
-      if (alive.length > 0)
-        throw live(
-          subject.key,
-          alive.map(({ run_id }) => run_id),
+    await afterRuns(() =>
+      guarded(store, subject, subject.key, async (tx) => {
+        const { rows: alive } = await tx.query<{ run_id: string }>(
+          'select run_id from workflow_runs where run_id = any($1::uuid[]) limit 10',
+          [ids],
         );
-      await deleteRuns(tx, count, ids);
-    });
+        if (alive.length > 0)
+          throw live(
+            subject.key,
+            alive.map(({ run_id }) => run_id),
+            'runs',
+          );
+        await deleteRuns(tx, count, ids);
+      }),
+    );
   }
 }
 
@@ -242,22 +247,26 @@ async function eraseWords(parts: EraseParts, subject: Subject, key: string, name
       [key, ids],
     ],
   ];
-  await guarded(store, subject, key, async (tx) => {
-    const ended = runs.map(({ run_id }) => run_id);
-    const { rows: alive } = await tx.query<{ run_id: string }>('select run_id from workflow_runs where run_id = any($1::uuid[]) limit 10', [
-      ended,
-    ]);
-    if (alive.length > 0)
-      throw live(
-        key,
-        alive.map(({ run_id }) => run_id),
+  await afterRuns(() =>
+    guarded(store, subject, key, async (tx) => {
+      const ended = runs.map(({ run_id }) => run_id);
+      const { rows: alive } = await tx.query<{ run_id: string }>(
+        'select run_id from workflow_runs where run_id = any($1::uuid[]) limit 10',
+        [ended],
       );
-    await deleteRuns(tx, count, ended);
-    await tx.query(
-      `update sandbox_sessions set state = 'idle', sandbox_id = null, host = null, agent_thread_id = null, log_offset = 0, title = null where thread_key = $1`,
-      [key],
-    );
-  });
+      if (alive.length > 0)
+        throw live(
+          key,
+          alive.map(({ run_id }) => run_id),
+          'runs',
+        );
+      await deleteRuns(tx, count, ended);
+      await tx.query(
+        `update sandbox_sessions set state = 'idle', sandbox_id = null, host = null, agent_thread_id = null, log_offset = 0, title = null where thread_key = $1`,
+        [key],
+      );
+    }),
+  );
   for (const [what, sql, params] of emptied)
     await untilNone(() => guarded(store, subject, key, async (tx) => counted(tx, count, what, await tx.query(sql, params))));
   // last: they tell what is the person's
@@ -322,12 +331,31 @@ async function guarded<T>(store: Store, subject: Subject, key: string, work: (tx
   });
 }
 
-function live(key: string, ids: readonly string[]): CareError {
+function live(key: string, ids: readonly string[], what: 'turns' | 'runs' = 'turns'): CareError {
   return new CareError(
     'TURN_LIVE',
-    `something of the thread ${JSON.stringify(key)} has not ended (${ids.join(', ')}): cancel it, or wait for its end`,
-    { thread_key: key, live: ids },
+    `${what} of the thread ${JSON.stringify(key)} have not ended (${ids.join(', ')}): cancel them, or wait for their end`,
+    {
+      thread_key: key,
+      [what]: ids,
+    },
   );
+}
+
+const RUN_TRIES = 10;
+const RUN_PAUSE_MS = 500;
+
+/** A turn tells its end a moment before the run that it is has ended. */
+async function afterRuns(work: () => Promise<void>): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await work();
+    } catch (error) {
+      const isRun = error instanceof CareError && error.code === 'TURN_LIVE' && 'runs' in (error.details as object);
+      if (!isRun || tries === RUN_TRIES) throw error;
+      await pause(RUN_PAUSE_MS);
+    }
+  }
 }
 
 async function counted(

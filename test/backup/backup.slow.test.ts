@@ -6,19 +6,19 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { createRegistry, type MemoryRegistry } from '../../test/support/registry.ts';
-import { createTestDatabase } from '../../test/support/database.ts';
-import { eventually } from '../../test/support/wait.ts';
-import { verifyLog } from '../audit/index.ts';
-import { createEngine } from '../engine/index.ts';
-import { findBinaries } from '../store/embedded/binaries.ts';
-import { type EmbeddedPostgres, startEmbeddedPostgres } from '../store/embedded/index.ts';
-import { connectStore } from '../store/index.ts';
-import { createLease, createValues, localMasterKey, openInstallation, putSecret, addGrant } from '../vault/index.ts';
-import { readContent } from './content.ts';
-import { copyOut } from './copy.ts';
-import { makeBackup, restoreBackup, verifyBackup } from './index.ts';
-import { readSealed } from './sealed-file.ts';
+import { createRegistry, type MemoryRegistry } from '../support/registry.ts';
+import { createTestDatabase } from '../support/database.ts';
+import { eventually } from '../support/wait.ts';
+import { verifyLog } from '../../kernel/audit/index.ts';
+import { createEngine } from '../../kernel/engine/index.ts';
+import { findBinaries } from '../../kernel/store/embedded/binaries.ts';
+import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../kernel/store/embedded/index.ts';
+import { connectStore } from '../../kernel/store/index.ts';
+import { createLease, createValues, localMasterKey, openInstallation, putSecret, addGrant } from '../../kernel/vault/index.ts';
+import { readContent } from '../../kernel/backup/content.ts';
+import { copyOut } from '../../kernel/backup/copy.ts';
+import { makeBackup, restoreBackup, verifyBackup } from '../../kernel/backup/index.ts';
+import { readSealed } from '../../kernel/backup/sealed-file.ts';
 
 let folder: string;
 let server: EmbeddedPostgres;
@@ -33,7 +33,7 @@ before(async () => {
   const store = await connectStore({ url: database.url, poolSize: 1 });
   const { rows } = await store.query<{ major: number }>(`select current_setting('server_version_num')::int / 10000 as major`);
   await store.close();
-  const old = fileURLToPath(new URL('../../test/pg15/package.json', import.meta.url));
+  const old = fileURLToPath(new URL('../pg15/package.json', import.meta.url));
   server = await startEmbeddedPostgres({
     dataDir: path.join(folder, 'postgres'),
     throwaway: true,
