@@ -64,8 +64,8 @@ export async function borrowDatabase(
   const server = await startEmbeddedPostgres({ dataDir: folder });
   await using opening = new AsyncDisposableStack();
   if (!server.adopted) {
-    opening.defer(() => server.stop());
     await refuseSecondOwner(server.url, config.home, opening);
+    opening.defer(() => server.stop());
   }
   const stack = opening.move();
   return { url: server.url, place: `embedded, in ${folder}`, [Symbol.asyncDispose]: () => stack.disposeAsync() };

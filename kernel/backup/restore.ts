@@ -40,6 +40,9 @@ const ENDED: readonly { readonly what: string; readonly table: string; readonly 
     table: 'sandbox_sessions',
     sql: `update sandbox_sessions set state = 'idle', sandbox_id = null, host = null, log_offset = 0 where sandbox_id is not null`,
   },
+  { what: 'leases', table: 'tool_call_leases', sql: 'delete from tool_call_leases' },
+  { what: 'sessions', table: 'user_sessions', sql: 'update user_sessions set revoked_at = now() where revoked_at is null' },
+  { what: 'sign_ins', table: 'user_sign_ins', sql: 'delete from user_sign_ins' },
   { what: 'firewalls', table: 'firewall_processes', sql: 'delete from firewall_processes' },
 ];
 
@@ -71,7 +74,7 @@ export async function restoreBackup(options: RestoreOptions): Promise<RestoreRep
         await tx.query('select setval($1::regclass, $2::bigint, $3)', [name, last_value, is_called]);
       for (const { what, table, sql } of ENDED) {
         const { rows: there } = await tx.query('select 1 from pg_class where oid = to_regclass($1)', [table]);
-        if (there.length > 0) ended[what] = (await tx.query(sql)).rowCount;
+        if (there.length > 0) ended[what] = (ended[what] ?? 0) + (await tx.query(sql)).rowCount;
       }
       await writeDown(store, tx, master, actor, manifest, { rows, ended });
       await client.query('commit');
@@ -184,6 +187,7 @@ async function writeDown(
     );
   const mac = await openInstallKey(tx, master, 'audit.mac');
   if (mac === undefined) return;
+  await shiftNumbers(tx);
   await continueOrder({ transaction: (work) => work(tx) });
   const audit = createAuditLog({ store, macKey: mac.secret });
   try {
@@ -196,4 +200,20 @@ async function writeDown(
   } finally {
     await audit.close();
   }
+}
+
+/**
+ * Numbers of transactions begin anew on this server. The log's own order goes on by `continueOrder`; rows beside it, such as ends of
+ * runs, may have later numbers than its last entry.
+ */
+async function shiftNumbers(tx: Queryable): Promise<void> {
+  const { rows } = await tx.query<{ table: string; column: string }>(
+    `select c.relname as "table", a.attname as "column" from pg_class c join pg_attribute a on a.attrelid = c.oid
+     where c.relnamespace = current_schema()::regnamespace and c.relkind in ('r', 'p') and not c.relispartition and a.atttypid = 'xid8'::regtype and not a.attisdropped`,
+  );
+  for (const { table, column } of rows)
+    await tx.query(
+      `select setval('audit_xid_shift', m.latest::text::bigint) from (select ${quoted(column)} as latest from ${quoted(table)}
+         where ${quoted(column)} is not null order by 1 desc limit 1) m where m.latest >= audit_xmax()`,
+    );
 }

@@ -14,6 +14,7 @@ import { openPrivate, proveInclusion } from '../audit/index.ts';
 import type { Queryable, Store } from '../store/index.ts';
 import { type MasterKey, principalOfThread } from '../vault/index.ts';
 import { CareError } from './errors.ts';
+import { has } from './schema.ts';
 import { parseSubject, type Subject } from './subject.ts';
 
 export interface ArchiveFile {
@@ -38,6 +39,8 @@ const PIECE = 768 * 1024;
 interface Section {
   readonly file: string;
   readonly sql: string;
+  /** A table that a release may not have yet. */
+  readonly needs?: string;
 }
 
 const RUNS = (of: string): string =>
@@ -117,6 +120,63 @@ const OF_THREAD: readonly Section[] = [
     sql: `select thread_key, harness, agent_thread_id, execution_id, length(data) as size, encode(sha256, 'hex') as sha256, created_at from session_snapshots where thread_key = $1`,
   },
   ...shared('e.thread_key = $1', 'thread_key = $1 or principal = $2'),
+];
+
+const GRANT =
+  'grant_id, approval_id, tool, principal, thread_key, run_id, granted_by, reason, used, last_used_at, created_at, expires_at, revoked_at, revoked_by';
+const CALL_LEASE = 'call_id, principal, on_behalf_of, run_id, thread_key, expires_at';
+
+const MORE_OF_THREAD: readonly Section[] = [
+  { file: 'usage.jsonl', needs: 'usage', sql: 'select * from usage where thread_key = $1 order by at' },
+  { file: 'usage_days.jsonl', needs: 'usage_days', sql: `select * from usage_days where dimension = 'thread' and key = $1 order by day` },
+  {
+    file: 'approval_grants.jsonl',
+    needs: 'approval_grants',
+    sql: `select ${GRANT} from approval_grants where thread_key = $1 or principal = $2`,
+  },
+  {
+    file: 'call_leases.jsonl',
+    needs: 'tool_call_leases',
+    sql: `select ${CALL_LEASE} from tool_call_leases where thread_key = $1 or principal = $2`,
+  },
+  {
+    file: 'votes.jsonl',
+    needs: 'approval_votes',
+    sql: `select v.approval_id, v.voter, v.verdict, v.reason, v.channel, v.void, v.at from approval_votes v join approvals a using (approval_id) where a.principal = $2
+      or a.run_id in (select e.run_id from agent_execution_requests e where e.thread_key = $1)`,
+  },
+];
+
+const MORE_OF_PERSON: readonly Section[] = [
+  {
+    file: 'user.jsonl',
+    needs: 'users',
+    sql: 'select user_id, name, display_name, role, email, created_at, updated_at, last_sign_in_at, disabled_at from users where name = $1',
+  },
+  {
+    file: 'identities.jsonl',
+    needs: 'user_identities',
+    sql: 'select i.issuer, i.subject, i.created_at from user_identities i join users u using (user_id) where u.name = $1',
+  },
+  {
+    file: 'sessions.jsonl',
+    needs: 'user_sessions',
+    sql: `select s.session_id, s.kind, s.how, s.address, s.agent, s.proven_at, s.created_at, s.seen_at, s.expires_at, s.revoked_at
+      from user_sessions s join users u using (user_id) where u.name = $1`,
+  },
+  { file: 'usage.jsonl', needs: 'usage', sql: 'select * from usage where user_id = $1 order by at' },
+  { file: 'usage_days.jsonl', needs: 'usage_days', sql: `select * from usage_days where dimension = 'user' and key = $1 order by day` },
+  { file: 'approval_grants.jsonl', needs: 'approval_grants', sql: `select ${GRANT} from approval_grants where principal = $2` },
+  {
+    file: 'call_leases.jsonl',
+    needs: 'tool_call_leases',
+    sql: `select ${CALL_LEASE} from tool_call_leases where principal = $2 or on_behalf_of = $2`,
+  },
+  {
+    file: 'votes.jsonl',
+    needs: 'approval_votes',
+    sql: 'select approval_id, voter, verdict, reason, channel, void, at from approval_votes where voter = $1',
+  },
 ];
 
 const TURNS = `(e.user_id = $1
@@ -204,7 +264,9 @@ export async function* exportSubject(
     await client.query('begin isolation level repeatable read read only');
     if (subject.kind === 'thread') await refuseUnknown(on, subject);
     const attachments: { readonly id: string; readonly threadKey: string; readonly size: number }[] = [];
-    for (const { file, sql } of subject.kind === 'thread' ? OF_THREAD : OF_PERSON) {
+    const sections = subject.kind === 'thread' ? [...OF_THREAD, ...MORE_OF_THREAD] : [...OF_PERSON, ...MORE_OF_PERSON];
+    for (const { file, sql, needs } of sections) {
+      if (needs !== undefined && !(await has(on, needs))) continue;
       opened(file, 'lines');
       for await (const json of rowsOf(on, sql, given)) {
         if (file === 'attachments.jsonl') {

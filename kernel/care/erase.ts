@@ -13,6 +13,7 @@ import type { Queryable, Store } from '../store/index.ts';
 import { principalOfThread, removeSecretIn } from '../vault/index.ts';
 import { CareError } from './errors.ts';
 import { refuseHeld } from './holds.ts';
+import { has } from './schema.ts';
 import type { Subject } from './subject.ts';
 
 export interface EraseParts {
@@ -63,6 +64,60 @@ const OF_THREAD: readonly { readonly what: string; readonly sql: string; readonl
   },
 ];
 
+/** The same where a release has them. */
+const MORE_OF_THREAD: readonly (readonly [needs: string, sql: string])[] = [
+  ['usage', 'delete from usage where thread_key = $1'],
+  ['usage_days', `delete from usage_days where dimension = 'thread' and key = $1`],
+  ['approval_grants', 'delete from approval_grants where thread_key = $1'],
+  ['tool_call_leases', 'delete from tool_call_leases where thread_key = $1'],
+];
+
+/** Of runs, where a release has them. `$1` are their ids. */
+const MORE_OF_RUNS: readonly (readonly [needs: string, sql: string])[] = [
+  [
+    'approvals.args',
+    `update approvals set args = null, edited_args = null, subject = null, people = '{}' where run_id = any($1::uuid[])
+       and (args is not null or edited_args is not null or subject is not null)`,
+  ],
+  [
+    'approval_votes',
+    `update approval_votes v set reason = null, sticky = null from approvals a where a.approval_id = v.approval_id and a.run_id = any($1::uuid[])
+       and (v.reason is not null or v.sticky is not null)`,
+  ],
+  ['approval_grants', 'delete from approval_grants where run_id = any($1::uuid[])'],
+  ['run_owners', 'delete from run_owners where run_id = any($1::uuid[])'],
+  ['journal_seals', 'delete from journal_seals where run_id = any($1::uuid[])'],
+  ['journal_origins', 'delete from journal_origins where run_id = any($1::uuid[])'],
+  ['workflow_takeovers', 'delete from workflow_takeovers where run_id = any($1::uuid[])'],
+];
+
+/** Of a principal, where a release has them. `$1` is the principal. */
+const MORE_OF_PRINCIPAL: readonly (readonly [needs: string, sql: string])[] = [
+  [
+    'approvals.args',
+    `update approvals set args = null, edited_args = null, subject = null, people = '{}' where principal = $1
+       and (args is not null or edited_args is not null or subject is not null)`,
+  ],
+  ['approval_grants', 'delete from approval_grants where principal = $1'],
+  ['tool_call_leases', 'delete from tool_call_leases where principal = $1 or on_behalf_of = $1'],
+];
+
+/**
+ * Of a person, where a release has them. `$1` is the name. The name itself is given to nobody else, since the log has it: so the user's
+ * row stays, with nothing but the name, and nobody signs in as it any more.
+ */
+const MORE_OF_PERSON: readonly (readonly [needs: string, sql: string])[] = [
+  ['user_sessions', 'delete from user_sessions s using users u where u.user_id = s.user_id and u.name = $1'],
+  ['user_identities', 'delete from user_identities i using users u where u.user_id = i.user_id and u.name = $1'],
+  [
+    'users',
+    `update users set display_name = name, email = null, password_hash = null, disabled_at = coalesce(disabled_at, now()), updated_at = now()
+     where name = $1 and (email is not null or password_hash is not null or disabled_at is null or display_name <> name)`,
+  ],
+  ['usage', 'update usage set user_id = null where user_id = $1'],
+  ['usage_days', `delete from usage_days where dimension = 'user' and key = $1`],
+];
+
 const ERASED = `'{"erased": true}'`;
 
 /** Once nothing of it is left, its row goes; a turn or message that came meanwhile is deleted in the next round. */
@@ -73,6 +128,7 @@ export async function eraseThread(parts: EraseParts, subject: Extract<Subject, {
     await eraseRuns(parts, subject);
     for (const { what, sql, batch } of OF_THREAD)
       await untilNone(() => guarded(store, subject, key, async (tx) => counted(tx, count, what, await tx.query(sql, [key, batch]))));
+    await guarded(store, subject, key, (tx) => more(tx, count, MORE_OF_THREAD, key));
     await erasePrincipal(parts, subject, principalOfThread(key));
     await guarded(store, subject, key, async (tx) => eraseNotes(tx, count, key));
     const done = await guarded(store, subject, key, async (tx) => {
@@ -135,6 +191,7 @@ async function deleteRuns(tx: Queryable, count: EraseParts['count'], ids: readon
     ['approvals', `update approvals set summary = ${ERASED}, reason = null where run_id = any($1::uuid[]) and summary::text <> ${ERASED}`],
     ['workflow_runs_finished', 'delete from workflow_runs_finished where run_id = any($1::uuid[])'],
   ];
+  await more(tx, count, MORE_OF_RUNS, ids);
   for (const [what, sql] of statements) await counted(tx, count, what, await tx.query(sql, [ids]));
 }
 
@@ -174,6 +231,7 @@ async function erasePrincipal({ store, audit, actor, count }: EraseParts, subjec
     }
     await counted(tx, count, 'principal_roles', await tx.query('delete from principal_roles where principal = $1', [principal]));
     await counted(tx, count, 'leases', await tx.query('delete from leases where principal = $1 or on_behalf_of = $1', [principal]));
+    await more(tx, count, MORE_OF_PRINCIPAL, principal);
     await tx.query(`select pg_notify('centaur_firewall', '')`);
   });
 }
@@ -302,11 +360,12 @@ export async function erasePerson(parts: EraseParts, subject: Extract<Subject, {
   await store.transaction(async (tx) => {
     await refuseHeld(tx, subject);
     const { rows } = await tx.query<{ secret: string }>(
-      `select c.secret from oauth_connections c join secrets s on s.name = c.secret and s.removed_at is null where c.user_name = $1`,
+      `select distinct c.secret from oauth_connections c join secrets s on s.name = c.secret and s.removed_at is null where c.user_name = $1`,
       [subject.name],
     );
     for (const { secret } of rows) await removeSecretIn(tx, audit, actor, secret);
     await counted(tx, count, 'oauth_connections', await tx.query('delete from oauth_connections where user_name = $1', [subject.name]));
+    await more(tx, count, MORE_OF_PERSON, subject.name);
   });
   await erasePrincipal(parts, subject, subject.text);
   await erasePrivate(store, audit, actor, subject.text);
@@ -366,6 +425,16 @@ async function counted(
 ): Promise<number> {
   if (rowCount > 0) await count(tx, what, rowCount);
   return rowCount;
+}
+
+async function more(
+  tx: Queryable,
+  count: EraseParts['count'],
+  statements: readonly (readonly [needs: string, sql: string])[],
+  of: string | readonly string[],
+): Promise<void> {
+  for (const [needs, sql] of statements)
+    if (await has(tx, needs)) await counted(tx, count, needs.split('.')[0] as string, await tx.query(sql, [of]));
 }
 
 async function untilNone(step: () => Promise<number>): Promise<void> {

@@ -44,6 +44,7 @@ egress:
     tools: {},
     api: {},
     overlays: { entries: [], frozen: false },
+    retention: {},
   });
 });
 

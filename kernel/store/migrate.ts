@@ -70,7 +70,7 @@ export async function releaseSchema(): Promise<{
 }> {
   const migrations = await loadMigrations();
   const tables = migrations.flatMap(({ sql }) =>
-    [...sql.matchAll(/^create table (?:if not exists )?([a-z_0-9]+)/gm)].map(([, name = '']) => name),
+    [...sql.matchAll(/^create (?:unlogged )?table (?:if not exists )?([a-z_0-9]+)/gm)].map(([, name = '']) => name),
   );
   return { migrations, tables };
 }
