@@ -1,5 +1,6 @@
 /** The API as the commands use it: the SDK's client, and the few calls that only operators make. */
 import type { AuditView, InclusionProof } from '@centaur/kernel/audit';
+import type { Due, ErasurePlan, ErasureView, HoldView } from '@centaur/kernel/care';
 import type {
   ConnectionView,
   ConnectRequest,
@@ -225,6 +226,18 @@ export interface Api extends Client {
   /** The export as it arrives. */
   exportAudit(): Promise<AsyncIterable<Uint8Array>>;
 
+  getRetention(): Promise<Page<Due>>;
+  applyRetention(): Promise<{ readonly pruned: Readonly<Record<string, number>> }>;
+  listHolds(filter: Filter): Promise<Page<HoldView>>;
+  placeHold(subject: string, reason: string): Promise<HoldView>;
+  releaseHold(holdId: string): Promise<HoldView>;
+  planErasure(subject: string): Promise<ErasurePlan>;
+  eraseData(subject: string): Promise<ErasureView>;
+  listErasures(): Promise<Page<ErasureView>>;
+  getErasure(erasureId: string): Promise<ErasureView>;
+  /** The lines as they arrive. */
+  exportData(subject: string): Promise<AsyncIterable<Uint8Array>>;
+
   listDeliveries(filter: Filter): Promise<Page<DeliveryView>>;
   retryDelivery(executionId: string): Promise<{ readonly execution_id: string; readonly state: string }>;
 
@@ -338,6 +351,21 @@ export function connect(environment: NodeJS.ProcessEnv = process.env, access: Ac
     getAuditKey: () => send('GET', '/audit/key'),
     async exportAudit() {
       const response = await fetchRoute(url, apiKey, 'GET', '/audit/export');
+      if (!response.ok || response.body === null) await readAnswer(url, response);
+      return response.body as AsyncIterable<Uint8Array>;
+    },
+
+    getRetention: () => send('GET', '/data/retention'),
+    applyRetention: () => send('POST', '/data/retention/apply', {}),
+    listHolds: (filter) => send('GET', `/data/holds${queryText(filter)}`),
+    placeHold: (subject, reason) => send('POST', '/data/holds', { subject, reason }),
+    releaseHold: (holdId) => send('DELETE', `/data/holds/${enc(holdId)}`),
+    planErasure: (subject) => send('GET', `/data/erasures/plan${queryText({ subject })}`),
+    eraseData: (subject) => send('POST', '/data/erasures', { subject, confirm: subject }),
+    listErasures: () => send('GET', '/data/erasures'),
+    getErasure: (erasureId) => send('GET', `/data/erasures/${enc(erasureId)}`),
+    async exportData(subject) {
+      const response = await fetchRoute(url, apiKey, 'GET', `/data/export${queryText({ subject })}`);
       if (!response.ok || response.body === null) await readAnswer(url, response);
       return response.body as AsyncIterable<Uint8Array>;
     },

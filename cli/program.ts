@@ -3,6 +3,8 @@ import { Command } from 'commander';
 import { addAccounts } from './commands/accounts.ts';
 import { addApprovals } from './commands/approvals.ts';
 import { addAudit } from './commands/audit.ts';
+import { addBackup } from './commands/backup.ts';
+import { addData } from './commands/data.ts';
 import { addEvents } from './commands/events.ts';
 import { addExec } from './commands/exec.ts';
 import { addGrants } from './commands/grants.ts';
@@ -76,6 +78,8 @@ export function createProgram(): Command {
     addPolicy,
     addApprovals,
     addAudit,
+    addData,
+    addBackup,
     addKeys,
     addLogin,
     addUsers,

@@ -22,6 +22,9 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   'kernel/threads': ['sdk', 'kernel/store', 'kernel/engine', 'kernel/audit', 'kernel/policy', 'kernel/vault'],
   'kernel/webhooks': ['sdk', 'kernel/store', 'kernel/engine', 'kernel/vault'],
   'kernel/tools': ['sdk', 'kernel/store', 'kernel/audit', 'kernel/policy', 'kernel/vault'],
+  'kernel/backup': ['kernel/store', 'kernel/audit', 'kernel/vault'],
+  // each room deletes its own: this calls on all of them
+  'kernel/care': ['kernel/store', 'kernel/config', 'kernel/audit', 'kernel/vault', 'kernel/engine', 'kernel/tools', 'kernel/webhooks'],
   // it asks providers by the firewall's way out, and under its rules
   'kernel/oauth': ['kernel/store', 'kernel/audit', 'kernel/vault', 'kernel/firewall'],
   'kernel/users': ['kernel/store', 'kernel/audit'],
@@ -40,6 +43,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     'kernel/oauth',
     'kernel/users',
     'kernel/oidc',
+    'kernel/care',
   ],
   runtime: ['sdk', 'kernel'],
   userspace: ['sdk'],

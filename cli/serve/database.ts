@@ -1,4 +1,5 @@
 /** The database of a server: one that the environment names, or the embedded one. */
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import type { Config } from '@centaur/kernel/config';
 import { connectStore, describeUrl, migrate, type Store } from '@centaur/kernel/store';
@@ -39,6 +40,35 @@ export async function openDatabase(config: Config, log: Log): Promise<Database> 
   opening.defer(() => store.close());
   const stack = opening.move();
   return { store, url, place, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+}
+
+/**
+ * The same database for a command of its own, whether or not a server runs on it; nothing is migrated. An embedded Postgres that
+ * was not running stops with the command, and no `centaur up` takes it up meanwhile.
+ *
+ * @param absent what happens when there is no embedded one yet
+ */
+export async function borrowDatabase(
+  config: Config,
+  absent: 'make' | 'refuse',
+): Promise<{ readonly url: string; readonly place: string } & AsyncDisposable> {
+  if (config.databaseUrl !== undefined)
+    return { url: config.databaseUrl, place: describeUrl(config.databaseUrl), [Symbol.asyncDispose]: async () => undefined };
+  const folder = path.join(config.home, 'postgres');
+  if (absent === 'refuse' && !existsSync(folder))
+    throw new HintedError(
+      `there is no database in ${config.home}`,
+      'Set CENTAUR_HOME to the home of the server, or DATABASE_URL to its database.',
+    );
+  const { startEmbeddedPostgres } = await import('@centaur/kernel/store/embedded');
+  const server = await startEmbeddedPostgres({ dataDir: folder });
+  await using opening = new AsyncDisposableStack();
+  if (!server.adopted) {
+    await refuseSecondOwner(server.url, config.home, opening);
+    opening.defer(() => server.stop());
+  }
+  const stack = opening.move();
+  return { url: server.url, place: `embedded, in ${folder}`, [Symbol.asyncDispose]: () => stack.disposeAsync() };
 }
 
 /**

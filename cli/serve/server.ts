@@ -7,7 +7,7 @@
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { adminKeyFile, createApi, type Api, ensureAdminKey } from '@centaur/kernel/api';
-import { type Config, readConfigFile, type SignInSettings } from '@centaur/kernel/config';
+import { type Config, readConfigFile, retentionPeriods, type SignInSettings } from '@centaur/kernel/config';
 import { createEngine, type Engine } from '@centaur/kernel/engine';
 import { createOAuth, type OAuth } from '@centaur/kernel/oauth';
 import type { OidcSettings } from '@centaur/kernel/oidc';
@@ -74,9 +74,11 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
   if (trust !== undefined) stack.defer(() => trust.close());
   const demo = config.demo && role === 'up' && trust !== undefined ? await startDemoModel(trust, log) : undefined;
   if (demo !== undefined) stack.defer(() => demo.stop());
+  const settings = config.configFile === undefined ? undefined : readConfigFile(config.configFile);
+  const retention = retentionPeriods(config, settings?.retention ?? {});
   if (trust !== undefined && role !== 'worker') {
     stack.defer(await followConfigFile(config, trust, log, demo?.egress));
-    stack.defer(startMaintenance(trust, config, log));
+    stack.defer(startMaintenance(trust, retention, log));
   }
   let firewall: FirewallStarted | undefined;
   if (role === 'up') {
@@ -85,7 +87,6 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
     stack.defer(() => child.stop());
     firewall = child.started;
   }
-  const settings = config.configFile === undefined ? undefined : readConfigFile(config.configFile);
   const firewallAt = new URL(firewall?.url ?? firewallUrl(config)).host;
   const shape = threadShape(config, settings?.sandbox ?? {}, {
     firewall: firewallAt,
@@ -131,7 +132,8 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
     log,
     leaseMs: config.leaseMs,
     maxResidentRuns: config.maxResidentRuns,
-    retentionDays: config.retentionDays,
+    retentionDays: retention.runs,
+    audit: trust?.audit,
     ...(config.queues === undefined ? {} : { queues: config.queues }),
   });
   const workflowMetrics = createWorkflowMetrics();
@@ -177,6 +179,7 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
       firewall: firewallAt,
       postgres: firewall?.postgres ?? postgresPlace(config),
       threads,
+      retentionDays: retention.toolCalls,
       log,
     });
   }
@@ -209,7 +212,7 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
       store,
       workflows: host.registry,
       log,
-      retentionDays: config.retentionDays,
+      retentionDays: retention.webhookDeliveries,
       ...(trust === undefined ? {} : { installation: trust }),
       ...(settings?.api.trusted_proxies === undefined ? {} : { trustedProxies: settings.api.trusted_proxies }),
     });
@@ -236,6 +239,7 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
         : {
             trust: {
               installation: trust,
+              retention,
               firewall: { proxyUrl, caFile: firewall?.caFile ?? caFileOf(config), postgres: firewall?.postgres ?? postgresPlace(config) },
             },
           }),

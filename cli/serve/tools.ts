@@ -23,6 +23,8 @@ export interface ToolsAround {
   readonly firewall: string;
   readonly postgres: string;
   readonly threads: Threads;
+  /** Of calls under a key. */
+  readonly retentionDays: number;
   readonly log: Log;
 }
 
@@ -85,6 +87,7 @@ export async function openTools(config: Config, around: ToolsAround): Promise<Se
       const { id } = await threads.attach(threadKey, file);
       return { attachment_id: id, name: file.name, mime_type: file.mimeType, size: file.data.length };
     },
+    retentionDays: around.retentionDays,
     log,
   });
   return {

@@ -1,16 +1,15 @@
 /** What the processes of an installation trust: its master key, and the keys that it opens. */
 import { appendFile } from 'node:fs/promises';
 import { existsSync, readFileSync } from 'node:fs';
-import type { Config } from '@centaur/kernel/config';
+import type { Config, RetentionPeriods } from '@centaur/kernel/config';
 import type { Store } from '@centaur/kernel/store';
-import { pruneLog } from '@centaur/kernel/audit';
+import { pruneDue, runErasures } from '@centaur/kernel/care';
 import { pruneLimits } from '@centaur/kernel/policy';
 import {
   ensureMasterKeyFile,
   type Installation,
   type MasterKey,
   openInstallation,
-  pruneLeases,
   readMasterKey,
   rotateDue,
   VaultError,
@@ -63,11 +62,9 @@ export async function openTrust(config: Config, store: Store, master: MasterKey,
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 3_600_000;
-/** Long enough to look up what a lease was, which the audit log tells for longer. */
-const LEASES_KEPT_DAYS = 30;
 
 /** Rotation that is due, and forgetting. Any number of processes may do it. */
-export function startMaintenance(trust: Installation, config: Config, log: Log): () => void {
+export function startMaintenance(trust: Installation, periods: RetentionPeriods, log: Log): () => void {
   const { store, audit } = trust;
   const quietly = (what: string, work: () => Promise<unknown>) =>
     void work().catch((error: Error) => log({ level: 'warn', message: `${what} failed; trying again later`, error: error.message }));
@@ -78,17 +75,18 @@ export function startMaintenance(trust: Installation, config: Config, log: Log):
     for (const { name, error } of failed) log({ level: 'error', message: 'a secret could not be rotated', secret: name, error });
   };
   const forget = async () => {
-    await pruneLeases(store, LEASES_KEPT_DAYS);
     await pruneLimits(store);
-    if (config.auditRetentionDays === undefined) return;
-    const dropped = await pruneLog(store, audit, new Date(store.now() - config.auditRetentionDays * 24 * HOUR_MS));
-    if (dropped.length > 0) log({ level: 'info', message: 'dropped old entries of the audit log', partitions: dropped });
+    const pruned = await pruneDue({ store, audit }, periods);
+    if (Object.keys(pruned).length > 0) log({ level: 'info', message: 'deleted what was over its time', ...pruned });
   };
   const timers = [
     setInterval(() => quietly('rotating secrets', rotate), MINUTE_MS),
     setInterval(() => quietly('forgetting', forget), HOUR_MS),
+    setInterval(() => quietly('erasing', () => runErasures({ store, audit, log })), MINUTE_MS),
   ];
   quietly('rotating secrets', rotate);
   quietly('forgetting', forget);
+  // of a process that died meanwhile
+  quietly('erasing', () => runErasures({ store, audit, log }));
   return () => timers.forEach((timer) => clearInterval(timer));
 }

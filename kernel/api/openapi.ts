@@ -1,4 +1,5 @@
 /** The OpenAPI 3.1 document, made from the routes and the schemas that they check with. */
+import { CARE_ERRORS } from '../care/index.ts';
 import { ENGINE_ERRORS } from '../engine/index.ts';
 import { z } from 'zod';
 import { OAUTH_ERRORS } from '../oauth/index.ts';
@@ -121,6 +122,7 @@ export function errorsByStatus(route: Route): Map<number, string[]> {
     ...POLICY_ERRORS,
     ...WEBHOOK_ERRORS,
     ...TOOL_ERRORS,
+    ...CARE_ERRORS,
     ...OAUTH_ERRORS,
     ...USER_ERRORS,
     ...SIGN_IN_ERRORS,

@@ -1,4 +1,5 @@
 /** What the routes work with, handed to each of them. */
+import type { RetentionPeriods } from '../config/index.ts';
 import type { Engine, WorkflowRegistry } from '../engine/index.ts';
 import type { OAuth } from '../oauth/index.ts';
 import type { SignIn } from '../oidc/index.ts';
@@ -25,6 +26,8 @@ export interface FileProblem {
 /** What the routes of vault, policy and audit need besides: the keys of the installation, and where its firewall answers. */
 export interface Trust {
   readonly installation: Installation;
+  /** How long what is kept; without it, nothing is pruned by request. */
+  readonly retention?: RetentionPeriods;
   /** `caFile`: where callers on this machine find the certificate of its authority. */
   readonly firewall?: {
     readonly proxyUrl: string;

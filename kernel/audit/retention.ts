@@ -22,42 +22,101 @@ const REFERENCES = [
   ['firewall_configs', 'audit_id'],
   ['oauth_apps', 'audit_id'],
   ['oauth_connections', 'audit_id'],
+  ['data_holds', 'audit_id'],
+  ['data_holds', 'released_audit_id'],
+  ['data_erasures', 'audit_id'],
+  ['audit_exports', 'audit_id'],
 ] as const;
+
+interface Prunable {
+  readonly partitions: readonly string[];
+  /** The least id that would stay; undefined when nothing is old enough. */
+  readonly upper: string | undefined;
+  /** Why nothing may go; null when it may. */
+  readonly because: string | null;
+}
+
+/** Whether what nobody has exported may go. */
+type ExportRule = 'required' | 'none';
+
+/** What is over its time, and what keeps it. Changes nothing. */
+export async function pruneState(
+  store: Store,
+  olderThan: Date,
+  rule: ExportRule,
+): Promise<{ readonly entries: number; readonly because: string | null }> {
+  const { upper, because } = await findPrunable(store, olderThan, rule);
+  if (upper === undefined) return { entries: 0, because: null };
+  const { rows } = await store.query<{ n: number }>('select count(*)::int as n from audit_log where audit_id < $1', [upper]);
+  return { entries: rows[0]?.n ?? 0, because };
+}
+
+async function findPrunable(on: Queryable, olderThan: Date, rule: ExportRule): Promise<Prunable> {
+  const bound = uuidAt(olderThan.getTime());
+  const { rows } = await on.query<{ name: string; upper: string }>(
+    `select c.relname as name, substring(pg_get_expr(c.relpartbound, c.oid) from 'TO \\(''([0-9a-f-]+)''\\)') as upper
+     from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = 'audit_log'::regclass`,
+  );
+  const old = rows.filter(({ upper }) => upper !== null && upper <= bound).sort((a, b) => (a.upper < b.upper ? -1 : 1));
+  const upper = old.at(-1)?.upper;
+  const partitions = old.map(({ name }) => name);
+  if (upper === undefined) return { partitions, upper, because: null };
+  // up to the batch that is sealed, and the one that an export has read
+  const { rows: state } = await on.query<{ unsealed: boolean; unexported: boolean; held: boolean }>(
+    `with sealed as (select last_xid, last_id from audit_batches order by n desc limit 1),
+       exported as (select b.last_xid, b.last_id from audit_batches b where b.n = (select max(last_batch) from audit_exports))
+     select exists (select from audit_log a left join sealed b on true
+         where a.audit_id < $1 and (b.last_xid is null or (a.xid, a.audit_id) > (b.last_xid, b.last_id))) as unsealed,
+       exists (select from audit_log a left join exported b on true
+         where a.audit_id < $1 and (b.last_xid is null or (a.xid, a.audit_id) > (b.last_xid, b.last_id))) as unexported,
+       exists (select from data_holds where released_at is null) as held`,
+    [upper],
+  );
+  const [found] = state;
+  const because =
+    found?.held === true
+      ? 'a legal hold stands, and keeps the whole log'
+      : found?.unsealed === true
+        ? 'something of it is not sealed yet'
+        : rule === 'required' && found?.unexported === true
+          ? 'it was not exported: centaur audit export -o audit.jsonl'
+          : null;
+  return { partitions, upper, because };
+}
+
+/** That an export of the whole log was read to its end: what is in it may be dropped. */
+export async function noteExport(store: Store, audit: AuditLog, actor: string, lastBatch: number): Promise<void> {
+  await store.transaction(async (tx) => {
+    const auditId = await audit.append(tx, { action: 'audit.export', actor, details: { last_batch: lastBatch } });
+    await tx.query('insert into audit_exports (export_id, last_batch, audit_id) values (gen_random_uuid(), $1, $2)', [lastBatch, auditId]);
+  });
+}
 
 /**
  * Drops the partitions whose entries are all older, and says so in the log. Their ids and leaves stay in the batches, so
  * the rest still verifies. Rows that live on refer to the new entry instead of the one of their creation.
  *
- * Only entries that are sealed go: an export made before is the whole truth about them.
+ * Only entries that are sealed go, and none while a legal hold stands: an export made before is the whole truth about them.
+ *
+ * @param rule `required`: nor such as no export has read to its end
  */
-export async function pruneLog(store: Store, audit: AuditLog, olderThan: Date): Promise<readonly string[]> {
+export async function pruneLog(store: Store, audit: AuditLog, olderThan: Date, rule: ExportRule = 'none'): Promise<readonly string[]> {
   return store.transaction(async (tx) => {
     await tx.query('select pg_advisory_xact_lock(7226011)');
-    const bound = uuidAt(olderThan.getTime());
-    const { rows } = await tx.query<{ name: string; upper: string }>(
-      `select c.relname as name, substring(pg_get_expr(c.relpartbound, c.oid) from 'TO \\(''([0-9a-f-]+)''\\)') as upper
-       from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = 'audit_log'::regclass`,
-    );
-    const old = rows.filter(({ upper }) => upper !== null && upper <= bound).sort((a, b) => (a.upper < b.upper ? -1 : 1));
-    const upper = old.at(-1)?.upper;
-    if (upper === undefined) return [];
-    const { rows: open } = await tx.query<{ open: boolean }>(
-      `select exists (select from audit_log a left join lateral (select last_xid, last_id from audit_batches order by n desc limit 1) b on true
-         where a.audit_id < $1 and (b.last_xid is null or (a.xid, a.audit_id) > (b.last_xid, b.last_id))) as open`,
-      [upper],
-    );
-    if (open[0]?.open === true) return [];
+    await tx.query('select lock_holds()');
+    const { partitions, upper, because } = await findPrunable(tx, olderThan, rule);
+    if (upper === undefined || because !== null) return [];
     const auditId = await audit.append(tx, {
       action: 'audit.prune',
       actor: 'system',
-      details: { before: upper, partitions: old.map(({ name }) => name) },
+      details: { before: upper, partitions },
     });
     for (const [table, column] of REFERENCES) await tx.query(`update ${table} set ${column} = $1 where ${column} < $2`, [auditId, upper]);
-    for (const { name } of old) {
+    for (const name of partitions) {
       await tx.query(`alter table audit_log detach partition ${name}`);
       await tx.query(`drop table ${name}`);
     }
-    return old.map(({ name }) => name);
+    return partitions;
   });
 }
 

@@ -180,7 +180,7 @@ async function sealBatch(store: Store, busy: 'skip' | 'wait'): Promise<number> {
  * what is sealed, and never be sealed itself. This shifts the numbers that entries get beyond all that are there. To be
  * called before the first append of a process; on the server that the log has always been on it changes nothing.
  */
-export async function continueOrder(store: Store): Promise<void> {
+export async function continueOrder(store: Pick<Store, 'transaction'>): Promise<void> {
   await store.transaction(async (tx) => {
     await tx.query('select pg_advisory_xact_lock($1)', [SEAL_LOCK]);
     await tx.query(

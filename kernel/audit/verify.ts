@@ -220,8 +220,16 @@ export async function proveInclusion(store: Store, auditId: string): Promise<Inc
   };
 }
 
-/** The export that `offline.ts` verifies, line by line. */
-export async function* exportLog(store: Store, head: { readonly origin: string; readonly rawPublicKey: Buffer }): AsyncGenerator<string> {
+/**
+ * The export that `offline.ts` verifies, line by line.
+ *
+ * @param onEnd hears that it was read to its end, and up to which batch
+ */
+export async function* exportLog(
+  store: Store,
+  head: { readonly origin: string; readonly rawPublicKey: Buffer },
+  onEnd?: (lastBatch: number) => Promise<void>,
+): AsyncGenerator<string> {
   const line = (value: object) => `${JSON.stringify(value)}\n`;
   const text = (bytes: Buffer) => bytes.toString('base64');
   yield line({ type: 'head', format: 'centaur-audit-1', origin: head.origin, public_key: text(head.rawPublicKey) });
@@ -252,4 +260,5 @@ export async function* exportLog(store: Store, head: { readonly origin: string; 
     before?.n ?? 0,
   ]);
   for (const { note } of checkpoints) yield line({ type: 'checkpoint', note });
+  if (before !== undefined) await onEnd?.(before.n);
 }

@@ -8,6 +8,7 @@ import { dirname, resolve } from 'node:path';
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { OVERLAY, type OverlayEntry, readOverlays } from './overlays.ts';
+import { RETENTION, type RetentionSettings } from './retention.ts';
 
 const text = z.string().min(1).max(1000);
 const ms = (most: number) => z.int().min(1).max(most);
@@ -157,6 +158,7 @@ const FILE = z.strictObject({
   api: API.optional(),
   sign_in: SIGN_IN.optional(),
   overlays: OVERLAYS.optional(),
+  retention: RETENTION.optional(),
 });
 
 /** As the firewall takes it: see `EgressConfig` there. */
@@ -195,6 +197,7 @@ export interface FileSettings {
   readonly workflows: WorkflowSettings;
   readonly tools: ToolSettings;
   readonly overlays: OverlaySettings;
+  readonly retention: RetentionSettings;
 }
 
 export class ConfigFileError extends Error {
@@ -289,6 +292,7 @@ export function parseConfig(source: string, file: string): FileSettings {
     api: parsed.data.api ?? {},
     signIn: parsed.data.sign_in ?? {},
     overlays: { entries, frozen: parsed.data.overlays?.frozen ?? false },
+    retention: parsed.data.retention ?? {},
   };
 }
 

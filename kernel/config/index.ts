@@ -246,5 +246,6 @@ export {
   parseConfig,
   readConfigFile,
 } from './file.ts';
+export { type RetentionPeriods, retentionPeriods, type RetentionSettings } from './retention.ts';
 export { type FolderOverlay, type GitOverlay, type OverlayEntry, parseOverlayList } from './overlays.ts';
 export { type Imported, importIronProxy, renderImport } from './iron-proxy.ts';

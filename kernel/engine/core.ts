@@ -6,6 +6,7 @@ import type { RegisteredWorkflow, WorkflowRegistry } from './types.ts';
 import type { ChangedQueues } from './queues.ts';
 import type { StartAgent } from './agents.ts';
 import type { Outside } from './outside.ts';
+import type { PruneLog } from './retention.ts';
 
 export interface EngineOptions {
   readonly store: Store;
@@ -21,6 +22,8 @@ export interface EngineOptions {
   readonly residentMs?: number;
   /** How long finished runs are kept. Default 30. */
   readonly retentionDays?: number;
+  /** Hears what retention deletes. */
+  readonly audit?: PruneLog | undefined;
   /** Asks the threads for an agent's turn; called with an id that makes repeats one. */
   readonly startAgent?: StartAgent | undefined;
   /** Serves what else runs ask for. */
@@ -33,8 +36,8 @@ export const WORKER_LOCKS = 7226;
 export interface Core {
   readonly store: Store;
   readonly registry: WorkflowRegistry;
-  readonly options: Required<Omit<EngineOptions, 'queues' | 'startAgent'>> &
-    Pick<EngineOptions, 'startAgent'> & { readonly queues: readonly string[] | undefined };
+  readonly options: Required<Omit<EngineOptions, 'queues' | 'startAgent' | 'audit'>> &
+    Pick<EngineOptions, 'startAgent' | 'audit'> & { readonly queues: readonly string[] | undefined };
   readonly log: (entry: StoreLogEntry) => void;
   readonly frames: Map<string, Frame>;
   /** Runs that begin here once their start has committed. */

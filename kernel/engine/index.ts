@@ -13,6 +13,7 @@ export type { AgentRequest } from './agents.ts';
 export type { Outside, OutsideCaller } from './outside.ts';
 export { describeCron, nextTicks, parseSchedule } from './cron.ts';
 export { checkQueueName } from './queues.ts';
+export { applyRetention, type PruneLog } from './retention.ts';
 export { resolveRetry } from './retry.ts';
 export { ENGINE_ERRORS, EngineError, type EngineErrorCode, HostCrashedError, HostUnavailableError } from './errors.ts';
 export * from './types.ts';

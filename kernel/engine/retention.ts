@@ -6,25 +6,48 @@ const RETENTION_LOCK = 7_226_004;
 const BATCH = 1000;
 const BY_RUN = ['workflow_runs_finished', 'workflow_steps', 'workflow_attempts'];
 
-/** One process at a time; the others do nothing. Never waits for a lock longer than a writer would notice. */
+/** Where it is written down what was deleted: in the transaction that does so. */
+export interface PruneLog {
+  append(
+    tx: Queryable,
+    entry: { readonly action: string; readonly actor: string; readonly resource?: string; readonly details?: object },
+  ): Promise<unknown>;
+}
+
+/**
+ * One process at a time; the others do nothing. Never waits for a lock longer than a writer would notice. What a legal hold
+ * keeps stays, and is deleted around.
+ *
+ * @returns the partitions that were dropped, and how many runs went with them or by themselves
+ */
 export async function applyRetention(
   store: Store,
-  options: { readonly retentionDays: number; readonly now: Date },
-): Promise<{ readonly dropped: string[] }> {
-  const cutoff = options.now.getTime() - options.retentionDays * 86_400_000;
+  options: { readonly retentionDays: number; readonly now: Date; readonly audit?: PruneLog | undefined },
+): Promise<{ readonly dropped: string[]; readonly rows: number }> {
+  const { audit, retentionDays } = options;
+  const cutoff = options.now.getTime() - retentionDays * 86_400_000;
   const dropped: string[] = [];
+  let rows = 0;
+  const writeDown = (tx: Queryable, runs: number, partition?: string) =>
+    audit?.append(tx, { action: 'data.prune', actor: 'system', resource: 'runs', details: { days: retentionDays, runs, partition } });
   for (const week of await oldWeeks(store, cutoff)) {
     const [low, high] = [uuidAt(week), uuidAt(week + WEEK_MS)];
     const names = BY_RUN.map((table) => partitionName(table, week));
     const free = await store
       .transaction(async (tx) => {
-        if (!(await only(tx)) || (await pinned(tx, low, high, cutoff))) return false;
+        if (!(await only(tx)) || (await pinned(tx, low, high, cutoff))) return undefined;
+        const { rows: counted } = await tx.query<{ runs: number }>(
+          'select count(*)::int as runs from workflow_runs_finished where run_id >= $1 and run_id < $2',
+          [low, high],
+        );
+        const { runs } = counted[0] as { runs: number };
+        await writeDown(tx, runs, names[0]);
         await dropTables(tx, [...names, partitionName('workflow_events', week)]);
-        return true;
+        return runs;
       })
       .catch(ignoreLockTimeout);
-    if (free) dropped.push(...names);
-    else await deleteExpired(store, low, high, cutoff);
+    if (free !== undefined) dropped.push(...names);
+    rows += free ?? (await deleteExpired(store, { low, high, cutoff }, writeDown));
   }
   await store.query(
     `delete from workflow_triggers t where ctid in (
@@ -37,7 +60,7 @@ export async function applyRetention(
   await store.query(
     `delete from workers w where w.dead and w.ended_at < now() - interval '7 days' and not exists (select from workflow_runs r where r.owner = w.worker_id)`,
   );
-  return { dropped };
+  return { dropped, rows };
 }
 
 /** Mondays of the weekly partitions that end before the cutoff, oldest first. */
@@ -57,14 +80,17 @@ async function oldWeeks(store: Store, cutoff: number): Promise<number[]> {
 async function only(tx: Queryable): Promise<boolean> {
   await tx.query(`set local lock_timeout = '200ms'`);
   const { rows } = await tx.query<{ mine: boolean }>('select pg_try_advisory_xact_lock($1) as mine', [RETENTION_LOCK]);
-  return rows[0]?.mine === true;
+  if (rows[0]?.mine !== true) return false;
+  await tx.query('select lock_holds()');
+  return true;
 }
 
-/** A live run keeps its week's steps; a run that ended lately keeps its own. */
+/** A live run keeps its week's steps; a run that ended lately, or that a hold keeps, its own. */
 async function pinned(tx: Queryable, low: string, high: string, cutoff: number): Promise<boolean> {
   const { rows } = await tx.query<{ pinned: boolean }>(
     `select exists (select from workflow_runs where run_id >= $1 and run_id < $2)
-         or exists (select from workflow_runs_finished where run_id >= $1 and run_id < $2 and ended_at >= to_timestamp($3::float8 / 1000)) as pinned`,
+         or exists (select from workflow_runs_finished where run_id >= $1 and run_id < $2 and ended_at >= to_timestamp($3::float8 / 1000))
+         or exists (select from held_runs where run_id >= $1 and run_id < $2) as pinned`,
     [low, high, cutoff],
   );
   return rows[0]?.pinned === true;
@@ -74,13 +100,18 @@ async function dropTables(tx: Queryable, names: readonly string[]): Promise<void
   for (const name of names) await tx.query(`drop table if exists ${name}`);
 }
 
-async function deleteExpired(store: Store, low: string, high: string, cutoff: number): Promise<void> {
-  for (;;) {
+async function deleteExpired(
+  store: Store,
+  { low, high, cutoff }: { readonly low: string; readonly high: string; readonly cutoff: number },
+  writeDown: (tx: Queryable, runs: number) => Promise<unknown> | undefined,
+): Promise<number> {
+  for (let all = 0; ;) {
     const gone = await store.transaction(async (tx) => {
       if (!(await only(tx))) return 0;
       const { rows } = await tx.query<{ run_id: string }>(
         `delete from workflow_runs_finished where run_id in (
-           select run_id from workflow_runs_finished where run_id >= $1 and run_id < $2 and ended_at < to_timestamp($3::float8 / 1000) limit $4)
+           select run_id from workflow_runs_finished where run_id >= $1 and run_id < $2 and ended_at < to_timestamp($3::float8 / 1000)
+             and run_id not in (select run_id from held_runs) limit $4)
          returning run_id`,
         [low, high, cutoff, BATCH],
       );
@@ -89,14 +120,16 @@ async function deleteExpired(store: Store, low: string, high: string, cutoff: nu
       await tx.query('delete from workflow_attempts where run_id = any($1::uuid[])', [ids]);
       // of runs that were cancelled just then
       await tx.query('delete from workflow_waits where run_id = any($1::uuid[])', [ids]);
+      if (ids.length > 0) await writeDown(tx, ids.length);
       return ids.length;
     });
-    if (gone < BATCH) return;
+    all += gone;
+    if (gone < BATCH) return all;
   }
 }
 
-function ignoreLockTimeout(error: { code?: string }): false {
+function ignoreLockTimeout(error: { code?: string }): undefined {
   // a writer holds the table: the next round tries again
-  if (error.code === '55P03') return false;
+  if (error.code === '55P03') return undefined;
   throw error as Error;
 }

@@ -55,7 +55,8 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
       core.strays = true;
       return waits.repair();
     });
-    every(RETENTION_MS, () => applyRetention(core.store, { retentionDays: core.options.retentionDays, now: new Date(core.store.now()) }));
+    const { retentionDays, audit } = core.options;
+    every(RETENTION_MS, () => applyRetention(core.store, { retentionDays, audit, now: new Date(core.store.now()) }));
     await reap();
     // the connections of a process killed a moment ago may take some milliseconds to end
     for (const ms of [50, 150, 400]) setTimeout(() => void quietly('looking for dead workers', reap), ms).unref();

@@ -11,7 +11,7 @@ export { canonicalJson } from './canonical.ts';
 export { classifyFailure, isTransient, sqlState, StoreError, type StoreErrorCode } from './errors.ts';
 export { isUuid, uuidv7 } from './ids.ts';
 export type { Listener } from './listen.ts';
-export { migrate } from './migrate.ts';
+export { migrate, migrateUpTo, releaseSchema } from './migrate.ts';
 export { nearNames } from './near.ts';
 export {
   ensureWorkflowSchema,

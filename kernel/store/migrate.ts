@@ -2,12 +2,16 @@ import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import pg from 'pg';
 import { StoreError } from './errors.ts';
-import { checkServer, clientConfig, connectionProblem } from './store.ts';
+import { checkServer, clientConfig, connectionProblem, type Queryable } from './store.ts';
 
 const MIGRATIONS = new URL('./migrations/', import.meta.url);
 
 /** Any fixed number of ours: all processes that migrate one database must use the same. */
 const MIGRATION_LOCK = 7_226_001;
+
+const MIGRATIONS_TABLE = `create table if not exists centaur_migrations (
+  id int primary key, name text not null, checksum text not null, applied_at timestamptz not null default now())`;
+const RECORD = 'insert into centaur_migrations (id, name, checksum) values ($1, $2, $3)';
 
 interface Migration {
   readonly id: number;
@@ -36,8 +40,7 @@ export async function migrate(url: string): Promise<{ readonly applied: readonly
     await checkServer(client, url);
     // a session lock, held across the transactions below, ends with the connection
     await client.query('select pg_advisory_lock($1)', [MIGRATION_LOCK]);
-    await client.query(`create table if not exists centaur_migrations (
-      id int primary key, name text not null, checksum text not null, applied_at timestamptz not null default now())`);
+    await client.query(MIGRATIONS_TABLE);
     const { rows } = await client.query<{ id: number; name: string; checksum: string }>(
       'select id, name, checksum from centaur_migrations',
     );
@@ -60,16 +63,35 @@ export async function migrate(url: string): Promise<{ readonly applied: readonly
   }
 }
 
+/** What the migrations of this release are, in their order; and the tables that they make. */
+export async function releaseSchema(): Promise<{
+  readonly migrations: readonly { readonly id: number; readonly name: string; readonly checksum: string }[];
+  readonly tables: readonly string[];
+}> {
+  const migrations = await loadMigrations();
+  const tables = migrations.flatMap(({ sql }) =>
+    [...sql.matchAll(/^create (?:unlogged )?table (?:if not exists )?([a-z_0-9]+)/gm)].map(([, name = '']) => name),
+  );
+  return { migrations, tables };
+}
+
+/** The tables of an earlier release, in the caller's transaction; what `migrate` would add to them later is left to it. */
+export async function migrateUpTo(tx: Queryable, lastId: number): Promise<void> {
+  await tx.query('select pg_advisory_xact_lock($1)', [MIGRATION_LOCK]);
+  await tx.query(MIGRATIONS_TABLE);
+  for (const migration of await loadMigrations()) {
+    if (migration.id > lastId) return;
+    await tx.query(migration.sql);
+    await tx.query(RECORD, [migration.id, migration.name, migration.checksum]);
+  }
+}
+
 async function apply(client: pg.Client, migration: Migration): Promise<void> {
   try {
     await client.query('begin');
     await client.query(`set local lock_timeout = '5s'`);
     await client.query(migration.sql);
-    await client.query('insert into centaur_migrations (id, name, checksum) values ($1, $2, $3)', [
-      migration.id,
-      migration.name,
-      migration.checksum,
-    ]);
+    await client.query(RECORD, [migration.id, migration.name, migration.checksum]);
     await client.query('commit');
   } catch (error) {
     await client.query('rollback').catch(() => {});

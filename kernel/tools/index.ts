@@ -15,7 +15,7 @@ import { findReconnect, type Installation, ownSecrets, pruneCallLeases } from '.
 import { type CallAnswer, type CallRequest, createCalls } from './calls.ts';
 import { createDeclaredGrants, type MissingSecret, principalOf } from './declared-grants.ts';
 import { ToolError } from './errors.ts';
-import { createLedger } from './ledger.ts';
+import { createLedger, pruneCalls } from './ledger.ts';
 import type { AttachFile } from './results.ts';
 import type { OwnSecrets, ServedTool, ToolCaller, ToolProblem, ToolRunner } from './types.ts';
 
@@ -24,6 +24,7 @@ export type { CallAnswer, CallRequest } from './calls.ts';
 export type { Edited } from './edited.ts';
 export { TOOL_ERRORS, ToolError, type ToolErrorCode } from './errors.ts';
 export { checkDeclaration, type CheckedDeclaration, type ManifestProblem } from './manifest.ts';
+export { pruneCalls } from './ledger.ts';
 export type { AttachFile } from './results.ts';
 export * from './types.ts';
 
@@ -34,6 +35,8 @@ export interface ToolsOptions {
   readonly runner: ToolRunner;
   /** Keeps files with a thread. Without it, large results are refused. */
   readonly attach?: AttachFile;
+  /** How long calls are kept under their keys. Default 30. */
+  readonly retentionDays?: number;
   readonly log?: (entry: StoreLogEntry) => void;
 }
 
@@ -65,7 +68,14 @@ const UPKEEP_MS = 6 * 3_600_000;
 /** What changes together is looked at once. */
 const GATHER_MS = 50;
 
-export async function createTools({ store, installation, runner, attach, log = () => {} }: ToolsOptions): Promise<Tools> {
+export async function createTools({
+  store,
+  installation,
+  runner,
+  attach,
+  retentionDays = 30,
+  log = () => {},
+}: ToolsOptions): Promise<Tools> {
   const grants = createDeclaredGrants(installation, runner, log);
   const closing = new AbortController();
   const listeners = new Set<() => void>();
@@ -108,7 +118,7 @@ export async function createTools({ store, installation, runner, attach, log = (
   // what changes from here on is heard of
   await grants.reconcile(true);
   const ledger = await createLedger(store, log);
-  const prune = () => void Promise.all([ledger.prune(), pruneCallLeases(store)]).catch(warn);
+  const prune = () => void Promise.all([pruneCalls(store, installation.audit, retentionDays), pruneCallLeases(store)]).catch(warn);
   prune();
   const upkeep = setInterval(prune, UPKEEP_MS);
   upkeep.unref();

@@ -3,6 +3,7 @@
  * A process that makes calls holds an advisory lock on its number while it lives, so that others know when nobody will answer any more.
  */
 import type pg from 'pg';
+import type { AuditLog } from '../audit/index.ts';
 import { type Queryable, type Store, type StoreLogEntry, untilStored } from '../store/index.ts';
 import { ToolError } from './errors.ts';
 
@@ -49,12 +50,9 @@ export interface Ledger {
   settle(work: (tx: Queryable, isAgain: boolean) => Promise<void>): Promise<void>;
   /** Resolves when a call of another process may have ended, or soon. */
   changed(signal: AbortSignal): Promise<void>;
-  /** Forgets old calls. Answers how many. */
-  prune(): Promise<number>;
   close(): Promise<void>;
 }
 
-const KEPT_DAYS = 30;
 const MAKER_LOCKS = 7_226_019;
 const CHANNEL = 'centaur_tools';
 /** How often is looked without a notification: a process that was killed sends none. */
@@ -151,10 +149,6 @@ export async function createLedger(store: Store, log: (entry: StoreLogEntry) => 
       await pause(LOOK_MS, AbortSignal.any([told.signal, signal, closing.signal]));
       waiting.delete(wake);
     },
-    async prune() {
-      const { rowCount } = await store.query('delete from tool_calls where created_at < now() - make_interval(days => $1)', [KEPT_DAYS]);
-      return rowCount;
-    },
     async close() {
       closing.abort();
       unlisten();
@@ -181,6 +175,33 @@ export async function createLedger(store: Store, log: (entry: StoreLogEntry) => 
     });
   }
 }
+
+/** Calls that nobody will send again under their keys, a batch at a time. Those of whom a legal hold keeps stay. */
+export async function pruneCalls(store: Store, audit: AuditLog, days: number): Promise<number> {
+  for (let all = 0; ;) {
+    const gone = await store.transaction(async (tx) => {
+      await tx.query('select lock_holds()');
+      const { rowCount } = await tx.query(
+        `with held as (
+           select 'thread:' || thread_key as principal from held_threads
+           union select 'thread:sha256-' || encode(sha256(convert_to(thread_key, 'UTF8')), 'hex') from held_threads
+           union select subject from data_holds where released_at is null)
+         delete from tool_calls where ctid = any(array(
+           select c.ctid from tool_calls c where c.created_at < now() - make_interval(days => $1)
+             and split_part(c.principal, ' ', 1) not in (select principal from held) and split_part(c.principal, ' ', 2) not in (select principal from held)
+           limit $2 for update skip locked))`,
+        [days, PRUNED_AT_ONCE],
+      );
+      if (rowCount > 0)
+        await audit.append(tx, { action: 'data.prune', actor: 'system', resource: 'tool_calls', details: { days, tool_calls: rowCount } });
+      return rowCount;
+    });
+    all += gone;
+    if (gone < PRUNED_AT_ONCE) return all;
+  }
+}
+
+const PRUNED_AT_ONCE = 1000;
 
 interface Maker {
   readonly id: number;

@@ -80,7 +80,7 @@ export {
 export { mentions, type Opening, type OpeningRequest, opens, readOpenings, type StoredOpening } from './openings.ts';
 export { PLACEHOLDER_PREFIX } from './placeholders.ts';
 export { ensureMasterKeyFile, readMasterKey } from './master.ts';
-export { rewrapAll, type RewrapReport, wrappedElsewhere } from './rewrap.ts';
+export { keySamples, rewrapAll, type RewrapReport, wrappedElsewhere } from './rewrap.ts';
 export { rotateDue, type RotationReport } from './rotation.ts';
 export {
   checkName,

@@ -281,10 +281,26 @@ export async function listLeases(
 }
 
 /** Leases that ended long ago; their entries stay in the log. */
-export async function pruneLeases(store: Store, days: number): Promise<number> {
-  const { rowCount } = await store.query('delete from leases where expires_at < now() - make_interval(days => $1)', [days]);
-  return rowCount;
+export async function pruneLeases(store: Store, audit: AuditLog, days: number): Promise<number> {
+  for (let all = 0; ;) {
+    const gone = await store.transaction(async (tx) => {
+      await tx.query('select lock_holds()');
+      const { rowCount } = await tx.query(
+        `delete from leases where lease_id in (
+           select l.lease_id from leases l where l.expires_at < now() - make_interval(days => $1)
+             and (l.thread_key is null or l.thread_key not in (select thread_key from held_threads)) limit $2 for update skip locked)`,
+        [days, PRUNED_AT_ONCE],
+      );
+      if (rowCount > 0)
+        await audit.append(tx, { action: 'data.prune', actor: 'system', resource: 'leases', details: { days, leases: rowCount } });
+      return rowCount;
+    });
+    all += gone;
+    if (gone < PRUNED_AT_ONCE) return all;
+  }
 }
+
+const PRUNED_AT_ONCE = 1000;
 
 interface Row {
   readonly lease_id: string;

@@ -119,3 +119,12 @@ async function storeBatch(
   await audit.append(tx, { action: 'master_key.rewrap', actor, resource: `master_key:${key}`, details: { table, keys: rowCount } });
   return rowCount;
 }
+
+/** One wrapped key for each master key that something here is sealed under: whoever unwraps them all opens all of it. */
+export async function keySamples(on: Queryable): Promise<readonly { readonly kekId: string; readonly wrapped: Buffer }[]> {
+  const all = TABLES.map(({ table }) => `select kek_id, wrapped_key from ${table} where wrapped_key is not null`).join(' union all ');
+  const { rows } = await on.query<{ kek_id: string; wrapped_key: Buffer }>(
+    `select distinct on (kek_id) kek_id, wrapped_key from (${all}) w order by kek_id`,
+  );
+  return rows.map(({ kek_id, wrapped_key }) => ({ kekId: kek_id, wrapped: wrapped_key }));
+}

@@ -82,7 +82,7 @@ test('weeks that are past their retention are dropped, and nothing else', async 
   await deliveries.add(row({ slug: 'new' }));
   const ancient = store.now() - 4000 * 86_400_000;
   await deliveries.add(row({ deliveryId: uuidAt(ancient), slug: 'ancient' }));
-  const dropped = await dropOldDeliveries(store, { retentionDays: 30, now: new Date(store.now()) });
+  const { dropped } = await dropOldDeliveries(store, { retentionDays: 30, now: new Date(store.now()) });
   assert.ok(dropped.includes(partitionName('webhook_deliveries', weekStart(old))));
   assert.ok(!dropped.includes(partitionName('webhook_deliveries', weekStart(store.now() - 4 * WEEK_MS))));
   for (const [slug, left] of [

@@ -1,6 +1,6 @@
 /** Deliveries: one row for each that was accepted, committed before it is answered. */
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Companion } from '../engine/index.ts';
+import type { Companion, PruneLog } from '../engine/index.ts';
 import {
   isUuid,
   type Queryable,
@@ -81,15 +81,17 @@ export interface DeliveriesOptions {
   readonly store: Store;
   readonly log: (entry: StoreLogEntry) => void;
   readonly retentionDays: number;
+  /** Hears what retention deletes. */
+  readonly audit?: PruneLog | undefined;
   /** How long closing waits for what is not committed. Default 5,000. */
   readonly closeMs?: number;
 }
 
-export async function createDeliveries({ store, log, retentionDays, closeMs = CLOSE_MS }: DeliveriesOptions): Promise<Deliveries> {
+export async function createDeliveries({ store, log, retentionDays, audit, closeMs = CLOSE_MS }: DeliveriesOptions): Promise<Deliveries> {
   await ensurePartitions(store, [TABLE], store.now());
   const tidy = (work: () => Promise<unknown>) =>
     work().catch((error: Error) => log({ level: 'warn', message: 'tidying up the deliveries failed; trying again', error: error.message }));
-  const drop = () => tidy(() => dropOldDeliveries(store, { retentionDays, now: new Date(store.now()) }));
+  const drop = () => tidy(() => dropOldDeliveries(store, { retentionDays, audit, now: new Date(store.now()) }));
   // processes that never live for six hours drop the old weeks, too
   await drop();
   const upkeep = setInterval(() => {
@@ -155,20 +157,38 @@ export async function createDeliveries({ store, log, retentionDays, closeMs = CL
   };
 }
 
-/** Drops the weeks that ended before the time of retention. One process does it; a table in use is left for the next time. */
+/**
+ * Drops the weeks that ended before the time of retention. One process does it; a table in use is left for the next time, and one
+ * with deliveries that a legal hold keeps is emptied around them.
+ */
 export async function dropOldDeliveries(
   store: Store,
-  { retentionDays, now }: { readonly retentionDays: number; readonly now: Date },
-): Promise<readonly string[]> {
+  { retentionDays, now, audit }: { readonly retentionDays: number; readonly now: Date; readonly audit?: PruneLog | undefined },
+): Promise<{ readonly dropped: readonly string[]; readonly rows: number }> {
   const cutoff = now.getTime() - retentionDays * 86_400_000;
   const { rows } = await store.query<{ name: string }>(
     `select c.relname as name from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = '${TABLE}'::regclass`,
   );
   const old = rows.flatMap(({ name }) => (weekOf(name) + WEEK_MS < cutoff ? [name] : [])).toSorted();
   const dropped: string[] = [];
-  for (const name of old) if (await dropTable(store, name)) dropped.push(name);
-  await store.query(`delete from ${TABLE}_default where delivery_id < $1`, [uuidAt(cutoff)]);
-  return dropped;
+  let count = 0;
+  const writeDown = (tx: Queryable, deliveries: number, partition: string) =>
+    audit?.append(tx, {
+      action: 'data.prune',
+      actor: 'system',
+      resource: 'webhook_deliveries',
+      details: { days: retentionDays, deliveries, partition },
+    });
+  for (const name of old) {
+    const gone = await dropTable(store, name, writeDown);
+    if (gone.dropped) dropped.push(name);
+    count += gone.rows;
+  }
+  await store.query(
+    `delete from ${TABLE} where tableoid = to_regclass('${TABLE}_default') and delivery_id < $1 and run_id not in (select run_id from held_runs)`,
+    [uuidAt(cutoff)],
+  );
+  return { dropped, rows: count };
 }
 
 /** Monday of a partition; a time that never comes for the default one. */
@@ -177,16 +197,29 @@ function weekOf(name: string): number {
   return day === null ? Number.POSITIVE_INFINITY : weekStart(Date.UTC(Number(day[1]), Number(day[2]) - 1, Number(day[3])));
 }
 
-async function dropTable(store: Store, name: string): Promise<boolean> {
+async function dropTable(
+  store: Store,
+  name: string,
+  writeDown: (tx: Queryable, deliveries: number, partition: string) => Promise<unknown> | undefined,
+): Promise<{ readonly dropped: boolean; readonly rows: number }> {
   try {
-    await store.transaction(async (tx: Queryable) => {
+    return await store.transaction(async (tx: Queryable) => {
       await tx.query(`set local lock_timeout = '200ms'`);
+      // another process may have dropped it, or be about to
+      await tx.query('select pg_advisory_xact_lock(hashtext($1))', [name]);
+      await tx.query('select lock_holds()');
+      const { rows: there } = await tx.query<{ there: boolean }>('select to_regclass($1) is not null as there', [name]);
+      if (there[0]?.there !== true) return { dropped: false, rows: 0 };
+      const { rowCount } = await tx.query(`delete from ${name} where run_id not in (select run_id from held_runs)`);
+      if (rowCount > 0) await writeDown(tx, rowCount, name);
+      const { rows: left } = await tx.query(`select 1 from ${name} limit 1`);
+      if (left.length > 0) return { dropped: false, rows: rowCount };
       await tx.query(`drop table if exists ${name}`);
+      return { dropped: true, rows: rowCount };
     });
-    return true;
   } catch (error) {
     // a writer holds the table: the next round tries again
-    if ((error as { code?: string }).code === '55P03') return false;
+    if ((error as { code?: string }).code === '55P03') return { dropped: false, rows: 0 };
     throw error;
   }
 }

@@ -21,7 +21,7 @@ import { createSecrets, SecretProblem } from './secrets.ts';
 import { createSources } from './source.ts';
 import type { HmacAuth, WebhookAuth } from './types.ts';
 
-export type { DeliveryFilter, DeliveryView } from './deliveries.ts';
+export { type DeliveryFilter, type DeliveryView, dropOldDeliveries } from './deliveries.ts';
 export { WEBHOOK_ERRORS, WebhookError, type WebhookErrorCode } from './errors.ts';
 export { EDGE_SECRET, type Incoming, type Received } from './receive.ts';
 export type { Redelivered } from './redeliver.ts';
@@ -58,7 +58,7 @@ export interface WebhooksOptions {
   readonly workflows: WorkflowRegistry;
   readonly log?: (entry: StoreLogEntry) => void;
   /** Without it, secrets come from the environment alone. */
-  readonly installation?: Pick<Installation, 'master'> | undefined;
+  readonly installation?: Pick<Installation, 'master' | 'audit'> | undefined;
   /** Default: that of the process. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
   /** Addresses or ranges whose X-Forwarded-For is believed. Default none. */
@@ -86,7 +86,7 @@ export async function createWebhooks(options: WebhooksOptions): Promise<Webhooks
   const { engine, store, workflows, installation, log = () => {}, environment = process.env } = options;
   const now = options.now ?? store.now;
   const secrets = await createSecrets({ store, installation, environment, log });
-  const deliveries = await createDeliveries({ store, log, retentionDays: options.retentionDays ?? 30 });
+  const deliveries = await createDeliveries({ store, log, retentionDays: options.retentionDays ?? 30, audit: installation?.audit });
   const [floods, limits] = [createLimits(() => performance.now()), createLimits(() => performance.now())];
   const sources = createSources(options.trustedProxies ?? []);
   const registry = createRegistry({ workflows, log, onChange: (slugs) => [floods, limits].forEach((each) => each.keep(slugs)) });

@@ -1,5 +1,5 @@
 /** The audit log: reading it, proving it, taking it elsewhere. */
-import { type AuditView, erasePrivate, exportLog, listEntries, proveInclusion, verifyLog } from '../../audit/index.ts';
+import { type AuditView, erasePrivate, exportLog, listEntries, noteExport, proveInclusion, verifyLog } from '../../audit/index.ts';
 import { isUuid, type Store } from '../../store/index.ts';
 import { ApiError } from '../errors.ts';
 import { lineStream } from '../line-stream.ts';
@@ -50,16 +50,19 @@ export const auditRoutes = [
     responses: { 200: { description: 'One object per line: `head`, then `batch`, `entry` and `checkpoint`', contentType: EXPORT_TYPE } },
     errors: ['VAULT_UNAVAILABLE'],
     async handle({ caller, request, hangUp }, services) {
-      const { store, signer, sealer } = installationOf(services);
+      const { store, audit, signer, sealer } = installationOf(services);
       const headers = { 'content-type': EXPORT_TYPE, 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' };
       if (request.method === 'HEAD') return new Response(null, { headers });
       await sealer.seal();
-      const body = lineStream(exportLog(store, signer), {
-        server: services.closing,
-        isAllowed: () => services.keys.isActive(caller),
-        hangUp,
-        log: services.log,
-      });
+      const body = lineStream(
+        exportLog(store, signer, (lastBatch) => noteExport(store, audit, actorOf(caller), lastBatch)),
+        {
+          server: services.closing,
+          isAllowed: () => services.keys.isActive(caller),
+          hangUp,
+          log: services.log,
+        },
+      );
       return new Response(body, { headers });
     },
   }),

@@ -4,6 +4,7 @@ import { accountRoutes } from './accounts.ts';
 import { approvalRoutes } from './approvals.ts';
 import { auditRoutes } from './audit.ts';
 import { authRoutes } from './auth.ts';
+import { dataRoutes } from './data.ts';
 import { deliveryRoutes } from './deliveries.ts';
 import { eventRoutes } from './events.ts';
 import { keyRoutes } from './keys.ts';
@@ -37,5 +38,6 @@ export const ROUTES: readonly Route[] = [
   ...userRoutes,
   ...authRoutes,
   ...signInRoutes,
+  ...dataRoutes,
   ...operationRoutes,
 ];

@@ -1,0 +1,338 @@
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { test } from 'node:test';
+import { createTestThreads, type TestThreads } from '../../test/support/threads.ts';
+import { eventually } from '../../test/support/wait.ts';
+import { sealPrivate, verifyLog } from '../audit/index.ts';
+import type { RetentionPeriods } from '../config/index.ts';
+import type { Store } from '../store/index.ts';
+import { addGrant, createLease, type Installation, localMasterKey, openInstallation, putSecret } from '../vault/index.ts';
+import {
+  beginErasure,
+  dueNow,
+  exportSubject,
+  getErasure,
+  listHolds,
+  placeHold,
+  planErasure,
+  pruneDue,
+  releaseHold,
+  runErasures,
+} from './index.ts';
+
+const CANARY = 'canary-5f1c';
+
+interface Place extends AsyncDisposable {
+  readonly t: TestThreads;
+  readonly store: Store;
+  readonly installation: Installation;
+}
+
+async function open(): Promise<Place> {
+  const t = await createTestThreads();
+  const installation = await openInstallation({ store: t.store, master: localMasterKey(randomBytes(32)) });
+  t.onTurn(async (owner, threads) => {
+    const turn = await threads.turns.begin(owner);
+    const heard = JSON.stringify(turn);
+    await threads.turns.append(owner, [{ kind: 'text', data: { type: 'text', text: `you said ${heard.slice(0, 4000)}` } }]);
+    await threads.turns.finish(owner, { status: 'completed', reason: 'completed', resultText: `answer to ${heard.slice(0, 4000)}` });
+  });
+  return {
+    t,
+    store: t.store,
+    installation,
+    async [Symbol.asyncDispose]() {
+      await installation.close();
+      await t[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Every table of ours that has the text somewhere, bytes and all. */
+async function tablesWith(store: Store, text: string): Promise<string[]> {
+  const { rows } = await store.query<{ name: string }>(
+    `select c.oid::regclass::text as name from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind = 'r'`,
+  );
+  const found: string[] = [];
+  for (const { name } of rows) {
+    const { rows: hits } = await store.query(
+      `select 1 from ${name} t where position($1 in t::text) > 0 or position(encode($1::text::bytea, 'hex') in t::text) > 0 limit 1`,
+      [text],
+    );
+    if (hits.length > 0) found.push(name);
+  }
+  return found;
+}
+
+async function say(place: Place, thread: string, user: string, text: string): Promise<void> {
+  const id = await place.t.say(thread, text, { user_id: user });
+  await place.t.ended(id);
+  // the turn has told its end; the run that it is ends a moment later
+  await eventually(async () => {
+    const { rows } = await place.store.query(
+      'select 1 from workflow_runs r join agent_execution_requests e using (run_id) where e.execution_id = $1',
+      [id],
+    );
+    return rows.length === 0;
+  });
+}
+
+async function erase(place: Place, subject: string) {
+  const { store, installation } = place;
+  const { erasure_id } = await beginErasure({ store, audit: installation.audit }, 'user:admin', subject);
+  await runErasures({ store, audit: installation.audit });
+  return getErasure(store, erasure_id);
+}
+
+async function seed(place: Place, thread: string, user: string, canary: string): Promise<void> {
+  const { store, installation, t } = place;
+  await say(place, thread, user, `remember ${canary}`);
+  await t.threads.attach(thread, { name: `${canary}.txt`, mimeType: 'text/plain', data: Buffer.from(`file of ${canary}`) });
+  await store.query(
+    `insert into session_snapshots (thread_key, harness, agent_thread_id, execution_id, data, sha256)
+     values ($1, 'demo', 'a', gen_random_uuid(), $2, '') on conflict do nothing`,
+    [thread, Buffer.from(`session with ${canary}`)],
+  );
+  await store.query(
+    `insert into tool_calls (principal, call_key, call_id, tool, method, digest, state, maker, result)
+     values ($1, $2, gen_random_uuid(), 'search', 'find', '', 'c', 1, $3)`,
+    [`thread:${thread} user:${user}`, `k-${canary}`, JSON.stringify({ found: canary })],
+  );
+  await installation.audit.write({
+    action: 'test.said',
+    actor: `user:${user}`,
+    threadKey: thread,
+    private: await store.transaction((tx) => sealPrivate(tx, installation.master, `user:${user}`, { said: canary })),
+  });
+}
+
+test('after the erasure of a thread its words are nowhere, and the log verifies', async () => {
+  await using place = await open();
+  const { store, installation } = place;
+  await seed(place, 'gone', 'ann', CANARY);
+  await seed(place, 'stays', 'bert', 'other-77aa');
+  const before = await tablesWith(store, CANARY);
+  for (const table of ['agent_message_requests', 'agent_execution_events', 'attachments', 'session_snapshots', 'tool_calls'])
+    assert.ok(before.includes(table), `${table} has something to erase`);
+  assert.ok(before.some((table) => table.startsWith('workflow_runs_finished')));
+  const plan = await planErasure(store, 'thread:gone');
+  assert.deepEqual([plan.threads, plan.in_the_way], [['gone'], []]);
+  assert.deepEqual(await tablesWith(store, CANARY), before, 'a plan erases nothing');
+
+  const done = await erase(place, 'thread:gone');
+  assert.equal(done.state, 'done', done.problem ?? '');
+  assert.deepEqual(await tablesWith(store, CANARY), []);
+  assert.equal((await tablesWith(store, 'other-77aa')).length, before.length, 'what is of others stays');
+  assert.equal((await place.t.threads.getThread('stays')).thread_key, 'stays');
+  await assert.rejects(place.t.threads.getThread('gone'), /gone/);
+  await installation.sealer.seal();
+  const report = await verifyLog(store, { macKey: installation.macKey, rawPublicKey: installation.signer.rawPublicKey });
+  assert.equal(report.problems, 0);
+  await assert.rejects(beginErasure({ store, audit: installation.audit }, 'user:admin', 'thread:gone'), { code: 'SUBJECT_NOT_FOUND' });
+});
+
+test('the erasure of a person empties what they said among others, and takes their own threads and accounts', async () => {
+  await using place = await open();
+  const { store, installation } = place;
+  await seed(place, 'mine', 'ann', CANARY);
+  await seed(place, 'ours', 'bert', 'other-77aa');
+  await say(place, 'ours', 'ann', `psst ${CANARY}`);
+  await putSecret(installation, 'key:1', 'GITHUB_OF_ann', { value: `ghp-${CANARY}-token`, hosts: ['api.github.com'] });
+  await addGrant(installation, 'key:1', 'user:ann', 'GITHUB_OF_ann');
+  const done = await erase(place, 'user:ann');
+  assert.equal(done.state, 'done', done.problem ?? '');
+  assert.deepEqual(await tablesWith(store, CANARY), []);
+  const messages = (await place.t.threads.listMessages('ours', { limit: 10 })).items;
+  assert.deepEqual(
+    messages.filter(({ role }) => role === 'user').map(({ parts }) => JSON.stringify(parts).slice(0, 60)),
+    ['[{"type":"text","text":"remember other-77aa"}]', '[{"type":"text","text":"(erased)"}]'],
+  );
+  const events = await place.t.events('ours');
+  assert.deepEqual(
+    events.map(({ id }) => id),
+    events.map((_, i) => i + 1),
+    'events are numbered without gaps, as before',
+  );
+  await say(place, 'ours', 'bert', 'go on');
+  assert.equal((await erase(place, 'user:ann')).state, 'done', 'once more finds nothing');
+});
+
+test('an erasure does not go under a live turn, and goes on when it has ended', async () => {
+  await using place = await open();
+  const { store, installation, t } = place;
+  const turn = Promise.withResolvers<void>();
+  const began = Promise.withResolvers<void>();
+  t.onTurn(async (owner, threads) => {
+    await threads.turns.begin(owner);
+    began.resolve();
+    await turn.promise;
+    await threads.turns.finish(owner, { status: 'completed', reason: 'completed', resultText: CANARY });
+  });
+  const id = await t.say('busy', CANARY, { user_id: 'ann' });
+  await began.promise;
+  const parts = { store, audit: installation.audit };
+  await assert.rejects(beginErasure(parts, 'user:admin', 'thread:busy'), { code: 'TURN_LIVE', message: new RegExp(id) });
+  // one that began just after it was asked for
+  const { rows } = await store.query<{ id: string }>(
+    `insert into data_erasures (erasure_id, subject, requested_by, audit_id)
+     select gen_random_uuid(), 'thread:busy', 'user:admin', $1 returning erasure_id as id`,
+    [await installation.audit.write({ action: 'data.erase', actor: 'user:admin' })],
+  );
+  await runErasures(parts);
+  const job = rows[0]?.id ?? '';
+  const waiting = await getErasure(store, job);
+  assert.deepEqual([waiting.state, waiting.problem?.includes(id)], ['running', true]);
+  turn.resolve();
+  await t.ended(id);
+  await eventually(async () => (await runErasures(parts), (await getErasure(store, job)).state === 'done'));
+  assert.deepEqual(await tablesWith(store, CANARY), []);
+});
+
+test('a hold keeps a thread, its runs and the log from retention and erasure, until it is released', async () => {
+  await using place = await open();
+  const { store, installation } = place;
+  await seed(place, 'kept', 'ann', CANARY);
+  await seed(place, 'old', 'bert', 'other-77aa');
+  const parts = { store, audit: installation.audit };
+  const hold = await placeHold(parts, 'user:lawyer', 'user:ann', 'case 12');
+  await assert.rejects(beginErasure(parts, 'user:admin', 'thread:kept'), { code: 'HELD', message: /case 12/ });
+  await assert.rejects(beginErasure(parts, 'user:admin', 'user:ann'), { code: 'HELD' });
+  await store.query(`update sandbox_sessions set last_used_at = now() - interval '40 days'`);
+  await store.query(`update tool_calls set created_at = now() - interval '40 days'`);
+  const periods: RetentionPeriods = {
+    runs: 3000,
+    webhookDeliveries: 3000,
+    threads: 30,
+    toolCalls: 30,
+    leases: 30,
+    audit: null,
+    auditExport: 'required',
+  };
+  const due = new Map((await dueNow(store, periods)).map((each) => [each.what, each]));
+  assert.deepEqual([due.get('threads')?.due, due.get('threads')?.kept], [1, 1]);
+  const { rows: before } = await store.query('select 1 from agent_message_requests');
+  const pruned = await pruneDue(parts, periods);
+  assert.equal(before.length, 2, 'what counts deletes nothing');
+  assert.deepEqual([pruned['threads'], pruned['tool_calls']], [1, undefined], 'its calls went with the thread; those of the held one stay');
+  assert.ok((await tablesWith(store, CANARY)).includes('agent_message_requests'));
+  assert.ok((await tablesWith(store, CANARY)).includes('tool_calls'));
+  assert.ok(!(await tablesWith(store, 'other-77aa')).includes('agent_message_requests'));
+  const { rows: entries } = await store.query(`select 1 from audit_log where action = 'data.prune' and resource = 'thread:old'`);
+  assert.equal(entries.length, 1);
+
+  await releaseHold(parts, 'user:lawyer', hold.hold_id);
+  assert.deepEqual(await listHolds(store, 'standing'), []);
+  assert.equal((await pruneDue(parts, periods))['threads'], 1);
+  assert.deepEqual(
+    (await tablesWith(store, CANARY)).filter((table) => !table.startsWith('audit_')),
+    [],
+  );
+});
+
+test('leases and calls go in batches, with an entry in the log for each', async () => {
+  await using place = await open();
+  const { store, installation } = place;
+  await putSecret(installation, 'key:1', 'STRIPE', { value: 'sk-live-123456', hosts: ['api.stripe.com'] });
+  await addGrant(installation, 'key:1', 'workflow:w', 'STRIPE');
+  await createLease(installation, 'key:1', { principal: 'workflow:w', secrets: ['STRIPE'], ttlSeconds: 60 });
+  await store.query(`update leases set expires_at = now() - interval '31 days'`);
+  await store.query(
+    `insert into tool_calls (principal, call_key, call_id, tool, method, digest, maker, created_at)
+     select 'key:1', n::text, gen_random_uuid(), 't', 'm', '', 1, now() - interval '31 days' from generate_series(1, 1500) n`,
+  );
+  const periods: RetentionPeriods = {
+    runs: 30,
+    webhookDeliveries: 30,
+    threads: null,
+    toolCalls: 30,
+    leases: 30,
+    audit: null,
+    auditExport: 'none',
+  };
+  assert.deepEqual(
+    (await dueNow(store, periods)).filter(({ due }) => due > 0).map(({ what, due }) => [what, due]),
+    [
+      ['tool_calls', 1500],
+      ['leases', 1],
+    ],
+  );
+  // two at once: each row goes once
+  const all = await Promise.all([
+    pruneDue({ store, audit: installation.audit }, periods),
+    pruneDue({ store, audit: installation.audit }, periods),
+  ]);
+  assert.equal(
+    all.reduce((sum, each) => sum + (each['tool_calls'] ?? 0), 0),
+    1500,
+  );
+  const { rows } = await store.query<{ entry: string }>(
+    `select entry from audit_log where action = 'data.prune' and resource = 'tool_calls'`,
+  );
+  assert.equal(
+    rows.reduce((sum, { entry }) => sum + (JSON.parse(entry) as { details: { tool_calls: number } }).details.tool_calls, 0),
+    1500,
+  );
+  assert.deepEqual(await pruneDue({ store, audit: installation.audit }, periods), {});
+});
+
+test('an export has all of a thread, and proofs that lead to the log, and no secret', async () => {
+  await using place = await open();
+  const { store, installation } = place;
+  await seed(place, 'exported', 'ann', CANARY);
+  await putSecret(installation, 'key:1', 'STRIPE', { value: 'sk-live-123456', hosts: ['api.stripe.com'] });
+  await addGrant(installation, 'key:1', 'thread:exported', 'STRIPE');
+  const lease = await createLease(installation, 'key:1', {
+    principal: 'thread:exported',
+    threadKey: 'exported',
+    secrets: ['STRIPE'],
+    ttlSeconds: 60,
+  });
+  const data = randomBytes(2_000_000);
+  const attached = await place.t.threads.attach('exported', { name: 'big.bin', mimeType: 'application/octet-stream', data });
+  await eventually(async () => {
+    await installation.sealer.seal();
+    const { rows } = await store.query('select 1 from audit_log a where a.xid >= audit_xmin()');
+    return rows.length === 0;
+  });
+  for (const subject of ['thread:exported', 'user:ann']) {
+    const files = new Map<string, Buffer[]>();
+    let end: { files: Record<string, { rows?: number; bytes: number; sha256: string }> } | undefined;
+    for await (const text of exportSubject(installation, subject)) {
+      assert.ok(text.length < 1_200_000, 'in pieces');
+      const line = JSON.parse(text) as { file: string; row?: string; data?: string; end?: typeof end };
+      if (line.end !== undefined) end = line.end;
+      else
+        files.set(line.file, [
+          ...(files.get(line.file) ?? []),
+          line.row === undefined ? Buffer.from(line.data ?? '', 'base64') : Buffer.from(`${line.row}\n`),
+        ]);
+    }
+    for (const [file, { sha256 }] of Object.entries(end?.files ?? {}))
+      assert.equal(
+        createHash('sha256')
+          .update(Buffer.concat(files.get(file) ?? []))
+          .digest('hex'),
+        sha256,
+        file,
+      );
+    const text = (file: string) => Buffer.concat(files.get(file) ?? []).toString();
+    for (const file of ['messages.jsonl', 'executions.jsonl', 'events.jsonl', 'runs.jsonl'])
+      assert.ok(text(file).includes(CANARY), `${subject} ${file}`);
+    assert.match(text('steps.jsonl'), /"name":"turn"/);
+    const entries = text('audit.jsonl')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { proof: object | null; private?: unknown });
+    assert.ok(entries.some(({ proof }) => proof !== null));
+    if (subject === 'user:ann') assert.deepEqual(entries.find((entry) => entry.private !== undefined)?.private, { said: CANARY });
+    else {
+      assert.deepEqual(Buffer.concat(files.get(`attachments/${attached.id}`) ?? []), data);
+      assert.ok(text('tool_calls.jsonl').includes(CANARY));
+      assert.ok(text('leases.jsonl').includes(lease.leaseId));
+    }
+    const all = Buffer.concat([...files.values()].flat());
+    for (const secret of ['sk-live-123456', lease.token, ...Object.values(lease.placeholders)]) assert.ok(!all.includes(secret));
+  }
+  await assert.rejects(exportSubject(installation, 'thread:nowhere').next(), { code: 'SUBJECT_NOT_FOUND' });
+  await assert.rejects(exportSubject(installation, 'channel:x').next(), { code: 'INVALID_SUBJECT' });
+});

@@ -1,0 +1,442 @@
+/**
+ * Deleting what is of a thread or of a person, a batch at a time.
+ *
+ * Each batch is a transaction that finds no hold and no live turn, under the lock of the thread's row: so nothing is deleted
+ * under a turn, and nobody waits long. What tells which runs belong to a thread is deleted last, so that whoever goes on after
+ * a crash finds the rest.
+ *
+ * Entries of the audit log stay, with names and keys in them, and verify; what is private in them goes with its key.
+ */
+import { setTimeout as pause } from 'node:timers/promises';
+import { type AuditLog, erasePrivate } from '../audit/index.ts';
+import type { Queryable, Store } from '../store/index.ts';
+import { principalOfThread, removeSecretIn } from '../vault/index.ts';
+import { CareError } from './errors.ts';
+import { refuseHeld } from './holds.ts';
+import { has } from './schema.ts';
+import type { Subject } from './subject.ts';
+
+export interface EraseParts {
+  readonly store: Store;
+  readonly audit: AuditLog;
+  /** Whoever asked for it. */
+  readonly actor: string;
+  /** Called in the transaction that deleted so many; nothing of it is kept when that fails. */
+  readonly count: (tx: Queryable, what: string, rows: number) => Promise<void>;
+}
+
+const BATCH = 500;
+/** Rows that may be large. */
+const FEW = 20;
+
+/** Every run that a turn of the thread was, or that asked for one, or that one of these started. */
+const RUNS_OF_THREAD = `with recursive mine as (
+    select run_id from agent_execution_requests where thread_key = $1 and run_id is not null
+    union select asked_by from agent_execution_requests where thread_key = $1 and asked_by is not null),
+  runs as (select run_id from mine
+    union select c.run_id from runs r join (select run_id, parent_run_id from workflow_runs_finished union all select run_id, parent_run_id from workflow_runs) c
+      on c.parent_run_id = r.run_id)
+  select run_id from runs`;
+
+/** In this order. `$1` is the thread's key, `$2` how many at a time. */
+const OF_THREAD: readonly { readonly what: string; readonly sql: string; readonly batch: number }[] = [
+  ...[
+    'agent_execution_events',
+    'agent_message_requests',
+    'agent_execution_signals',
+    'agent_requests',
+    'agent_runtime_assignments',
+    'agent_final_delivery_outbox',
+  ].map((table) => ({
+    what: table,
+    sql: `delete from ${table} where ctid = any(array(select ctid from ${table} where thread_key = $1 limit $2))`,
+    batch: BATCH,
+  })),
+  ...['attachments', 'session_snapshots'].map((table) => ({
+    what: table,
+    sql: `delete from ${table} where ctid = any(array(select ctid from ${table} where thread_key = $1 limit $2))`,
+    batch: FEW,
+  })),
+  {
+    what: 'leases',
+    sql: 'delete from leases where ctid = any(array(select ctid from leases where thread_key = $1 limit $2))',
+    batch: BATCH,
+  },
+];
+
+/** The same where a release has them. */
+const MORE_OF_THREAD: readonly (readonly [needs: string, sql: string])[] = [
+  ['usage', 'delete from usage where thread_key = $1'],
+  ['usage_days', `delete from usage_days where dimension = 'thread' and key = $1`],
+  ['approval_grants', 'delete from approval_grants where thread_key = $1'],
+  ['tool_call_leases', 'delete from tool_call_leases where thread_key = $1'],
+];
+
+/** Of runs, where a release has them. `$1` are their ids. */
+const MORE_OF_RUNS: readonly (readonly [needs: string, sql: string])[] = [
+  [
+    'approvals.args',
+    `update approvals set args = null, edited_args = null, subject = null, people = '{}' where run_id = any($1::uuid[])
+       and (args is not null or edited_args is not null or subject is not null)`,
+  ],
+  [
+    'approval_votes',
+    `update approval_votes v set reason = null, sticky = null from approvals a where a.approval_id = v.approval_id and a.run_id = any($1::uuid[])
+       and (v.reason is not null or v.sticky is not null)`,
+  ],
+  ['approval_grants', 'delete from approval_grants where run_id = any($1::uuid[])'],
+  ['run_owners', 'delete from run_owners where run_id = any($1::uuid[])'],
+  ['journal_seals', 'delete from journal_seals where run_id = any($1::uuid[])'],
+  ['journal_origins', 'delete from journal_origins where run_id = any($1::uuid[])'],
+  ['workflow_takeovers', 'delete from workflow_takeovers where run_id = any($1::uuid[])'],
+];
+
+/** Of a principal, where a release has them. `$1` is the principal. */
+const MORE_OF_PRINCIPAL: readonly (readonly [needs: string, sql: string])[] = [
+  [
+    'approvals.args',
+    `update approvals set args = null, edited_args = null, subject = null, people = '{}' where principal = $1
+       and (args is not null or edited_args is not null or subject is not null)`,
+  ],
+  ['approval_grants', 'delete from approval_grants where principal = $1'],
+  ['tool_call_leases', 'delete from tool_call_leases where principal = $1 or on_behalf_of = $1'],
+];
+
+/**
+ * Of a person, where a release has them. `$1` is the name. The name itself is given to nobody else, since the log has it: so the user's
+ * row stays, with nothing but the name, and nobody signs in as it any more.
+ */
+const MORE_OF_PERSON: readonly (readonly [needs: string, sql: string])[] = [
+  ['user_sessions', 'delete from user_sessions s using users u where u.user_id = s.user_id and u.name = $1'],
+  ['user_identities', 'delete from user_identities i using users u where u.user_id = i.user_id and u.name = $1'],
+  [
+    'users',
+    `update users set display_name = name, email = null, password_hash = null, disabled_at = coalesce(disabled_at, now()), updated_at = now()
+     where name = $1 and (email is not null or password_hash is not null or disabled_at is null or display_name <> name)`,
+  ],
+  ['usage', 'update usage set user_id = null where user_id = $1'],
+  ['usage_days', `delete from usage_days where dimension = 'user' and key = $1`],
+];
+
+const ERASED = `'{"erased": true}'`;
+
+/** Once nothing of it is left, its row goes; a turn or message that came meanwhile is deleted in the next round. */
+export async function eraseThread(parts: EraseParts, subject: Extract<Subject, { kind: 'thread' }>): Promise<void> {
+  const { store, count } = parts;
+  const { key } = subject;
+  for (;;) {
+    await eraseRuns(parts, subject);
+    for (const { what, sql, batch } of OF_THREAD)
+      await untilNone(() => guarded(store, subject, key, async (tx) => counted(tx, count, what, await tx.query(sql, [key, batch]))));
+    await guarded(store, subject, key, (tx) => more(tx, count, MORE_OF_THREAD, key));
+    await erasePrincipal(parts, subject, principalOfThread(key));
+    await guarded(store, subject, key, async (tx) => eraseNotes(tx, count, key));
+    const done = await guarded(store, subject, key, async (tx) => {
+      const { rows } = await tx.query<{ left: boolean }>(
+        `select exists (select from agent_message_requests where thread_key = $1) or exists (select from agent_execution_events where thread_key = $1)
+           or exists (select from attachments where thread_key = $1) as left`,
+        [key],
+      );
+      if (rows[0]?.left === true) return false;
+      await counted(
+        tx,
+        count,
+        'agent_execution_requests',
+        await tx.query('delete from agent_execution_requests where thread_key = $1', [key]),
+      );
+      // its sandbox is one that no thread knows: whoever keeps it ends it, with its workspace
+      await counted(tx, count, 'sandbox_sessions', await tx.query('delete from sandbox_sessions where thread_key = $1', [key]));
+      return true;
+    });
+    if (done) break;
+  }
+  await erasePrivate(store, parts.audit, parts.actor, subject.text);
+}
+
+/** @throws CareError TURN_LIVE for a run that has not ended */
+async function eraseRuns({ store, count }: EraseParts, subject: Extract<Subject, { kind: 'thread' }>): Promise<void> {
+  const { rows } = await store.query<{ run_id: string }>(RUNS_OF_THREAD, [subject.key]);
+  for (let at = 0; at < rows.length; at += BATCH) {
+    const ids = rows.slice(at, at + BATCH).map(({ run_id }) => run_id);
+    await afterRuns(() =>
+      guarded(store, subject, subject.key, async (tx) => {
+        const { rows: alive } = await tx.query<{ run_id: string }>(
+          'select run_id from workflow_runs where run_id = any($1::uuid[]) limit 10',
+          [ids],
+        );
+        if (alive.length > 0)
+          throw live(
+            subject.key,
+            alive.map(({ run_id }) => run_id),
+            'runs',
+          );
+        await deleteRuns(tx, count, ids);
+      }),
+    );
+  }
+}
+
+async function deleteRuns(tx: Queryable, count: EraseParts['count'], ids: readonly string[]): Promise<void> {
+  const statements: readonly (readonly [what: string, sql: string])[] = [
+    [
+      'workflow_triggers',
+      `delete from workflow_triggers t using workflow_runs_finished f where f.run_id = any($1::uuid[])
+         and t.workflow_name = f.workflow_name and t.trigger_key = f.trigger_key and t.run_id = f.run_id`,
+    ],
+    ['workflow_steps', 'delete from workflow_steps where run_id = any($1::uuid[])'],
+    ['workflow_attempts', 'delete from workflow_attempts where run_id = any($1::uuid[])'],
+    ['workflow_events', 'delete from workflow_events where correlation_id = any($1::uuid[]::text[])'],
+    ['webhook_deliveries', 'delete from webhook_deliveries where run_id = any($1::uuid[])'],
+    ['leases', 'delete from leases where run_id = any($1::uuid[])'],
+    ['approvals', `update approvals set summary = ${ERASED}, reason = null where run_id = any($1::uuid[]) and summary::text <> ${ERASED}`],
+    ['workflow_runs_finished', 'delete from workflow_runs_finished where run_id = any($1::uuid[])'],
+  ];
+  await more(tx, count, MORE_OF_RUNS, ids);
+  for (const [what, sql] of statements) await counted(tx, count, what, await tx.query(sql, [ids]));
+}
+
+/** What a principal has beside threads: calls, questions, grants. */
+async function erasePrincipal({ store, audit, actor, count }: EraseParts, subject: Subject, principal: string): Promise<void> {
+  await store.transaction(async (tx) => {
+    await refuseHeld(tx, subject);
+    await counted(
+      tx,
+      count,
+      'tool_calls',
+      await tx.query(
+        `delete from tool_calls where principal = $1 or split_part(principal, ' ', 1) = $1 or split_part(principal, ' ', 2) = $1`,
+        [principal],
+      ),
+    );
+    await counted(
+      tx,
+      count,
+      'approvals',
+      await tx.query(`update approvals set summary = ${ERASED}, reason = null where principal = $1 and summary::text <> ${ERASED}`, [
+        principal,
+      ]),
+    );
+    const { rows } = await tx.query('select 1 from grants where principal = $1 and revoked_at is null limit 1', [principal]);
+    if (rows.length > 0) {
+      const auditId = await audit.append(tx, { action: 'grant.remove', actor, resource: principal, details: { because: 'erasure' } });
+      await counted(
+        tx,
+        count,
+        'grants',
+        await tx.query('update grants set revoked_at = now(), revoked_audit_id = $2 where principal = $1 and revoked_at is null', [
+          principal,
+          auditId,
+        ]),
+      );
+    }
+    await counted(tx, count, 'principal_roles', await tx.query('delete from principal_roles where principal = $1', [principal]));
+    await counted(tx, count, 'leases', await tx.query('delete from leases where principal = $1 or on_behalf_of = $1', [principal]));
+    await more(tx, count, MORE_OF_PRINCIPAL, principal);
+    await tx.query(`select pg_notify('centaur_firewall', '')`);
+  });
+}
+
+/** The memory tool's, where it keeps them in this database; in another one they are out of reach. */
+async function eraseNotes(tx: Queryable, count: EraseParts['count'], key: string): Promise<void> {
+  const { rows } = await tx.query<{ there: boolean }>(`select to_regclass('centaur_memory.notes') is not null as there`);
+  if (rows[0]?.there === true)
+    await counted(tx, count, 'centaur_memory.notes', await tx.query('delete from centaur_memory.notes where thread_key = $1', [key]));
+}
+
+/** Threads in which nobody else has a word; and those in which somebody has. */
+export async function threadsOf(
+  on: Queryable,
+  name: string,
+): Promise<{ readonly own: readonly string[]; readonly shared: readonly string[] }> {
+  const { rows } = await on.query<{ thread_key: string; shared: boolean }>(
+    `with mine as (
+       select thread_key from agent_message_requests where user_id = $1 union select thread_key from agent_execution_requests where user_id = $1
+       union select thread_key from agent_execution_signals where user_id = $1)
+     select t.thread_key, exists (select from agent_message_requests m where m.thread_key = t.thread_key and m.role = 'user' and m.user_id is distinct from $1)
+       or exists (select from agent_execution_signals s where s.thread_key = t.thread_key and s.user_id is distinct from $1) as shared
+     from mine t order by 1`,
+    [name],
+  );
+  return {
+    own: rows.filter(({ shared }) => !shared).map(({ thread_key }) => thread_key),
+    shared: rows.filter(({ shared }) => shared).map(({ thread_key }) => thread_key),
+  };
+}
+
+/** Turns in which the person has a word. `$1` is the thread's key, `$2` the name. */
+const TURNS_OF_PERSON = `select e.execution_id from agent_execution_requests e where e.thread_key = $1 and (e.user_id = $2
+  or exists (select from agent_message_requests m where m.thread_key = e.thread_key and m.delivered_execution_id = e.execution_id and m.user_id = $2)
+  or exists (select from agent_execution_signals s where s.thread_key = e.thread_key and s.execution_id = e.execution_id and s.user_id = $2))`;
+
+/**
+ * In a thread of several: what the person said, and all of the turns in which they had a word, is emptied. The rows stay, since
+ * messages and events of a thread are numbered without gaps. The agent's own memory of the conversation goes as a whole.
+ */
+async function eraseWords(parts: EraseParts, subject: Subject, key: string, name: string): Promise<void> {
+  const { store, count } = parts;
+  const { rows: turns } = await store.query<{ execution_id: string }>(TURNS_OF_PERSON, [key, name]);
+  const ids = turns.map(({ execution_id }) => execution_id);
+  const { rows: runs } = await store.query<{ run_id: string }>(
+    `select run_id from agent_execution_requests where execution_id = any($1::uuid[]) and run_id is not null
+     union select asked_by from agent_execution_requests where execution_id = any($1::uuid[]) and asked_by is not null`,
+    [ids],
+  );
+  const emptied: readonly (readonly [what: string, sql: string, params: readonly unknown[]])[] = [
+    [
+      'agent_execution_events',
+      `update agent_execution_events set event_json = ${ERASED} where (thread_key, event_id) in (
+         select thread_key, event_id from agent_execution_events where thread_key = $1 and event_json::text <> ${ERASED}
+           and (execution_id = any($2::uuid[]) or event_json ->> 'user_id' = $3) limit $4)`,
+      [key, ids, name, BATCH],
+    ],
+    [
+      'attachments',
+      `delete from attachments a where ctid = any(array(select a.ctid from attachments a where a.thread_key = $1 and (a.execution_id = any($2::uuid[])
+         or a.message_id in (select m.message_id from agent_message_requests m where m.thread_key = $1 and m.user_id = $3)) limit $4))`,
+      [key, ids, name, FEW],
+    ],
+    ['session_snapshots', 'delete from session_snapshots where thread_key = $1', [key]],
+    ['agent_execution_signals', 'delete from agent_execution_signals where thread_key = $1 and user_id = $2', [key, name]],
+    [
+      'agent_final_delivery_outbox',
+      `update agent_final_delivery_outbox set final_payload = ${ERASED}, delivery = ${ERASED}, last_error = null,
+         state = case when state in ('delivered', 'dead_letter') then state else 'dead_letter' end
+       where thread_key = $1 and execution_id = any($2::uuid[]) and final_payload::text <> ${ERASED}`,
+      [key, ids],
+    ],
+  ];
+  await afterRuns(() =>
+    guarded(store, subject, key, async (tx) => {
+      const ended = runs.map(({ run_id }) => run_id);
+      const { rows: alive } = await tx.query<{ run_id: string }>(
+        'select run_id from workflow_runs where run_id = any($1::uuid[]) limit 10',
+        [ended],
+      );
+      if (alive.length > 0)
+        throw live(
+          key,
+          alive.map(({ run_id }) => run_id),
+          'runs',
+        );
+      await deleteRuns(tx, count, ended);
+      await tx.query(
+        `update sandbox_sessions set state = 'idle', sandbox_id = null, host = null, agent_thread_id = null, log_offset = 0, title = null where thread_key = $1`,
+        [key],
+      );
+    }),
+  );
+  for (const [what, sql, params] of emptied)
+    await untilNone(() => guarded(store, subject, key, async (tx) => counted(tx, count, what, await tx.query(sql, params))));
+  // last: they tell what is the person's
+  await guarded(store, subject, key, async (tx) => {
+    await counted(
+      tx,
+      count,
+      'agent_execution_requests',
+      await tx.query(
+        `update agent_execution_requests set user_id = null, metadata = '{}', delivery = ${ERASED}, result_text = null, result_json = null, error_text = null,
+           request_hash = '' where thread_key = $1 and execution_id = any($2::uuid[])`,
+        [key, ids],
+      ),
+    );
+    await counted(
+      tx,
+      count,
+      'agent_message_requests',
+      await tx.query(
+        `update agent_message_requests set parts = '[{"type": "text", "text": "(erased)"}]', user_id = null, metadata = null, request_hash = ''
+         where thread_key = $1 and user_id = $2`,
+        [key, name],
+      ),
+    );
+  });
+}
+
+export async function erasePerson(parts: EraseParts, subject: Extract<Subject, { kind: 'user' }>): Promise<void> {
+  const { store, audit, actor, count } = parts;
+  const { own, shared } = await threadsOf(store, subject.name);
+  for (const key of own) await eraseThread(parts, { kind: 'thread', key, text: `thread:${key}` });
+  for (const key of shared) await eraseWords(parts, subject, key, subject.name);
+  await store.transaction(async (tx) => {
+    await refuseHeld(tx, subject);
+    const { rows } = await tx.query<{ secret: string }>(
+      `select distinct c.secret from oauth_connections c join secrets s on s.name = c.secret and s.removed_at is null where c.user_name = $1`,
+      [subject.name],
+    );
+    for (const { secret } of rows) await removeSecretIn(tx, audit, actor, secret);
+    await counted(tx, count, 'oauth_connections', await tx.query('delete from oauth_connections where user_name = $1', [subject.name]));
+    await more(tx, count, MORE_OF_PERSON, subject.name);
+  });
+  await erasePrincipal(parts, subject, subject.text);
+  await erasePrivate(store, audit, actor, subject.text);
+}
+
+/** A transaction that holds the thread's row, and in which neither a hold nor a live turn is in the way. */
+async function guarded<T>(store: Store, subject: Subject, key: string, work: (tx: Queryable) => Promise<T>): Promise<T> {
+  return store.transaction(async (tx) => {
+    await refuseHeld(tx, subject);
+    // whoever accepts a message or a turn holds this row
+    await tx.query('select 1 from sandbox_sessions where thread_key = $1 for update', [key]);
+    const { rows } = await tx.query<{ execution_id: string }>(
+      'select execution_id from agent_execution_requests where thread_key = $1 and completed_at is null limit 10',
+      [key],
+    );
+    if (rows.length > 0)
+      throw live(
+        key,
+        rows.map(({ execution_id }) => execution_id),
+      );
+    return work(tx);
+  });
+}
+
+function live(key: string, ids: readonly string[], what: 'turns' | 'runs' = 'turns'): CareError {
+  return new CareError(
+    'TURN_LIVE',
+    `${what} of the thread ${JSON.stringify(key)} have not ended (${ids.join(', ')}): cancel them, or wait for their end`,
+    {
+      thread_key: key,
+      [what]: ids,
+    },
+  );
+}
+
+const RUN_TRIES = 10;
+const RUN_PAUSE_MS = 500;
+
+/** A turn tells its end a moment before the run that it is has ended. */
+async function afterRuns(work: () => Promise<void>): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await work();
+    } catch (error) {
+      const isRun = error instanceof CareError && error.code === 'TURN_LIVE' && 'runs' in (error.details as object);
+      if (!isRun || tries === RUN_TRIES) throw error;
+      await pause(RUN_PAUSE_MS);
+    }
+  }
+}
+
+async function counted(
+  tx: Queryable,
+  count: EraseParts['count'],
+  what: string,
+  { rowCount }: { readonly rowCount: number },
+): Promise<number> {
+  if (rowCount > 0) await count(tx, what, rowCount);
+  return rowCount;
+}
+
+async function more(
+  tx: Queryable,
+  count: EraseParts['count'],
+  statements: readonly (readonly [needs: string, sql: string])[],
+  of: string | readonly string[],
+): Promise<void> {
+  for (const [needs, sql] of statements)
+    if (await has(tx, needs)) await counted(tx, count, needs.split('.')[0] as string, await tx.query(sql, [of]));
+}
+
+async function untilNone(step: () => Promise<number>): Promise<void> {
+  while ((await step()) > 0);
+}
