@@ -13,6 +13,7 @@ import type { DeliveryView } from '@centaur/kernel/threads';
 import type { MethodDeclaration, ServedTool } from '@centaur/kernel/tools';
 import type { GrantView, LeaseView, RefusalView, RewrapReport, SecretRequest, SecretView } from '@centaur/kernel/vault';
 import type { DeliveryView as WebhookDelivery, Redelivered, WebhookView } from '@centaur/kernel/webhooks';
+import type { UsageRow } from '@centaur/kernel/usage';
 import { CentaurApiError, createClient, type Client, type Page, type Schedule, type WorkflowView } from '@centaur/sdk';
 import { readAccess } from './access.ts';
 
@@ -162,6 +163,8 @@ export interface Api extends Client {
   explainDecision(of: { readonly request: unknown } | { readonly audit_id: string }): Promise<ExplainedDecision>;
   backtestPolicy(text: string, days?: number): Promise<BacktestAnswer>;
 
+  listUsage(filter: Filter): Promise<{ readonly since: string; readonly items: readonly UsageRow[]; readonly total: UsageRow }>;
+
   listAudit(filter: Filter): Promise<Page<AuditView>>;
   proveAuditEntry(auditId: string): Promise<InclusionProof>;
   verifyAudit(anchors?: readonly string[]): Promise<AuditReport>;
@@ -239,6 +242,8 @@ export function connect(environment: NodeJS.ProcessEnv = process.env): Api {
     rollbackPolicy: (version) => send('POST', '/policy/rollback', { version }),
     explainDecision: (of) => send('POST', '/policy/explain', of),
     backtestPolicy: (text, days) => send('POST', '/policy/backtest', { text, days }),
+
+    listUsage: (filter) => send('GET', `/usage${queryText(filter)}`),
 
     listAudit: (filter) => send('GET', `/audit${queryText(filter)}`),
     proveAuditEntry: (auditId) => send('GET', `/audit/${enc(auditId)}/proof`),

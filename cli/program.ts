@@ -19,6 +19,7 @@ import { addFirewall, addServers } from './commands/servers.ts';
 import { addSchedules } from './commands/schedules.ts';
 import { addThreads } from './commands/threads.ts';
 import { addTools } from './commands/tools.ts';
+import { addUsage } from './commands/usage.ts';
 import { addWebhooks } from './commands/webhooks.ts';
 import { addWorkflows } from './commands/workflows.ts';
 import { addDeliveries } from './commands/deliveries.ts';
@@ -74,6 +75,7 @@ export function createProgram(): Command {
     addPolicy,
     addApprovals,
     addAudit,
+    addUsage,
     addKeys,
   ];
   for (const add of all) add(program);

@@ -15,13 +15,14 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   'kernel/config': ['sdk'],
   'kernel/audit': ['sdk', 'kernel/store'],
   'kernel/policy': ['sdk', 'kernel/store', 'kernel/audit'],
+  'kernel/usage': ['sdk', 'kernel/store', 'kernel/policy'],
   'kernel/vault': ['sdk', 'kernel/store', 'kernel/audit', 'kernel/policy'],
   // its own process with few dependencies: not even the SDK
-  'kernel/firewall': ['kernel/store', 'kernel/audit', 'kernel/policy', 'kernel/vault'],
+  'kernel/firewall': ['kernel/store', 'kernel/audit', 'kernel/policy', 'kernel/usage', 'kernel/vault'],
   'kernel/engine': ['sdk', 'kernel/store'],
-  'kernel/threads': ['sdk', 'kernel/store', 'kernel/engine', 'kernel/audit', 'kernel/policy', 'kernel/vault'],
+  'kernel/threads': ['sdk', 'kernel/store', 'kernel/engine', 'kernel/audit', 'kernel/policy', 'kernel/usage', 'kernel/vault'],
   'kernel/webhooks': ['sdk', 'kernel/store', 'kernel/engine', 'kernel/vault'],
-  'kernel/tools': ['sdk', 'kernel/store', 'kernel/audit', 'kernel/policy', 'kernel/vault'],
+  'kernel/tools': ['sdk', 'kernel/store', 'kernel/audit', 'kernel/policy', 'kernel/usage', 'kernel/vault'],
   // it asks providers by the firewall's way out, and under its rules
   'kernel/oauth': ['kernel/store', 'kernel/audit', 'kernel/vault', 'kernel/firewall'],
   'kernel/api': [
@@ -32,6 +33,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     'kernel/threads',
     'kernel/audit',
     'kernel/policy',
+    'kernel/usage',
     'kernel/vault',
     'kernel/webhooks',
     'kernel/tools',

@@ -17,6 +17,7 @@ import { HintedError } from '../exit.ts';
 import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';
 import { type Agents, prepareAgents } from './agents.ts';
+import { priceLate } from '@centaur/kernel/usage';
 import { openDatabase } from './database.ts';
 import { DEMO_SECRET, startDemoModel } from './demo.ts';
 import { caFileOf, type FirewallStarted, firewallUrl, followConfigFile, keepFirewall, postgresPlace } from './firewall.ts';
@@ -146,6 +147,7 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
     store,
     engine,
     settings: settings?.agents ?? {},
+    prices: settings?.prices ?? [],
     // one that lacks a secret would only refuse
     async tools(user) {
       if (shape.api === undefined || opened.tools === undefined) return [];
@@ -162,6 +164,9 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
             shape,
           },
   });
+  // a price that somebody forgot reaches back
+  const late = await priceLate(store, settings?.prices ?? []);
+  if (late > 0) log({ level: 'info', message: 'priced turns whose model had no price before', turns: late });
   // after the engine has stopped: what a turn stores last goes through them
   stack.defer(() => agents.close());
   if (trust !== undefined) {

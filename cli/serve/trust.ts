@@ -5,6 +5,7 @@ import type { Config } from '@centaur/kernel/config';
 import type { Store } from '@centaur/kernel/store';
 import { pruneLog } from '@centaur/kernel/audit';
 import { pruneLimits } from '@centaur/kernel/policy';
+import { pruneUsage } from '@centaur/kernel/usage';
 import {
   ensureMasterKeyFile,
   type Installation,
@@ -80,6 +81,7 @@ export function startMaintenance(trust: Installation, config: Config, log: Log):
   const forget = async () => {
     await pruneLeases(store, LEASES_KEPT_DAYS);
     await pruneLimits(store);
+    await pruneUsage(store, store.now());
     if (config.auditRetentionDays === undefined) return;
     const dropped = await pruneLog(store, audit, new Date(store.now() - config.auditRetentionDays * 24 * HOUR_MS));
     if (dropped.length > 0) log({ level: 'info', message: 'dropped old entries of the audit log', partitions: dropped });

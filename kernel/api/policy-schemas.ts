@@ -18,12 +18,20 @@ export const BacktestBody = named(
 );
 
 const name = text(1, 300);
+const spent = z.strictObject({ tokens: z.int().min(0), micros: z.int().min(0) });
+const windows = { day: spent, month: spent };
+
 const caller = {
   principal: name.optional().describe('Default `workflow:test`'),
   agent: z.strictObject({ id: name, tenant: name.optional() }).optional(),
   run: name.optional(),
   workflow: name.optional(),
   thread: name.optional(),
+  user: name.optional().describe('Whose turn it is, of calls of tools'),
+  spend: z
+    .strictObject({ ...windows, user: z.strictObject(windows), all: z.strictObject(windows) })
+    .optional()
+    .describe('What was spent before. Default: what was in truth'),
   now: z.iso.datetime({ offset: true, error: 'expected an RFC 3339 time' }).optional().describe('When it would be made. Default: now'),
 };
 

@@ -235,6 +235,7 @@ export {
   type EgressSettings,
   type FileSettings,
   type OverlaySettings,
+  type PriceSetting,
   type SandboxSettings,
   type ToolSettings,
   type WorkflowSettings,

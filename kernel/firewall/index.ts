@@ -13,6 +13,7 @@ import http from 'node:http';
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { activePolicy, type ActivePolicy, takeLimit } from '../policy/index.ts';
+import { readSpend } from '../usage/index.ts';
 import type { Store, StoreLogEntry } from '../store/index.ts';
 import { createValues, matchesHost, type MasterKey, openInstallation, type Target } from '../vault/index.ts';
 import { createApprovals } from './approvals.ts';
@@ -149,6 +150,7 @@ export async function startFirewall(options: FirewallOptions): Promise<Firewall>
       policy: currentPolicy,
       approvals: createApprovals(store, audit),
       injected: (channel, outgoing) => credentials.injected(outgoing, channel.lease),
+      readSpend: (of) => readSpend(store, of, store.now()),
       takeLimit: (rule, key, max, perMs) => takeLimit(store, rule, key, max, perMs),
       now: () => store.now(),
     }),

@@ -1,5 +1,6 @@
 /** From the text of a policy to what decides: read, checked against schemas, linted, and tried on its own tests. */
 import { createHash } from 'node:crypto';
+import type { Budget } from './budgets.ts';
 import { createDecider, type Decider, type ReadyRule } from './decide.ts';
 import type { Problem, Reader } from './document.ts';
 import { compileExpression, type Expression, type JsonSchema } from './expression.ts';
@@ -18,6 +19,9 @@ export interface CompiledPolicy extends Decider {
   readonly digest: string;
   readonly rules: readonly Rule[];
   readonly gates: ReadonlyMap<string, Gate>;
+  readonly budgets: readonly Budget[];
+  /** Whether a rule asks what was spent: then requests have to say so. */
+  readonly readsSpend: boolean;
 }
 
 /** What became of a test in the text. */
@@ -59,7 +63,14 @@ export function compilePolicy(
   const problems = reader.problems.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0));
   const policy = broken()
     ? undefined
-    : { ...decider, digest: digestOf(text).toString('hex'), rules: document.rules, gates: document.gates };
+    : {
+        ...decider,
+        digest: digestOf(text).toString('hex'),
+        rules: document.rules,
+        gates: document.gates,
+        budgets: document.budgets,
+        readsSpend: rules.some(({ condition, limitKey }) => condition?.readsSpend === true || limitKey?.readsSpend === true),
+      };
   return { policy, problems, tests };
 }
 

@@ -30,12 +30,13 @@ export {
   diffDecisions,
   type RecordedRequest,
 } from './backtest.ts';
+export type { Budget } from './budgets.ts';
 export { BUILTIN_POLICY } from './builtin.ts';
 export { type CompiledPolicy, compilePolicy, type PolicySchemas, type TestOutcome } from './compile.ts';
 export type { Problem } from './document.ts';
 export { PolicyError, type PolicyErrorCode } from './errors.ts';
 export type { JsonSchema } from './expression.ts';
-export { globMatcher } from './glob.ts';
+export { globMatcher, matchesName } from './glob.ts';
 export { decideCounted, pruneLimits, takeLimit } from './limits.ts';
 export type { Gate, Rule } from './parse.ts';
 export {
@@ -48,6 +49,8 @@ export {
   type PolicyRequest,
   type PolicyTime,
   type RuleTrace,
+  type Spend,
+  type Spent,
   type ToolRequest,
 } from './types.ts';
 export {

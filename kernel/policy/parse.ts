@@ -1,5 +1,6 @@
 /** From the text of a policy to its rules, gates and tests. What the rules mean together is checked by `lint.ts`. */
 import type { Node } from 'yaml';
+import { type Budget, readBudgets } from './budgets.ts';
 import { Reader, type YamlNode } from './document.ts';
 import type { RequestKind } from './expression.ts';
 import { type GoldenTest, readTest } from './golden.ts';
@@ -44,6 +45,7 @@ export interface PolicyDocument {
   readonly fallback: 'approve' | 'deny';
   readonly gates: ReadonlyMap<string, Gate>;
   readonly rules: readonly Rule[];
+  readonly budgets: readonly Budget[];
   readonly tests: readonly GoldenTest[];
 }
 
@@ -81,16 +83,17 @@ export function parsePolicy(text: string): { readonly document: PolicyDocument; 
   const top =
     reader.root === undefined || tooLong
       ? undefined
-      : reader.fields(reader.root, 'policy', ['version', 'default', 'gates', 'rules', 'tests']);
-  if (top === undefined) return { document: { fallback: 'deny', gates: new Map(), rules: [], tests: [] }, reader };
+      : reader.fields(reader.root, 'policy', ['version', 'default', 'gates', 'budgets', 'rules', 'tests']);
+  if (top === undefined) return { document: { fallback: 'deny', gates: new Map(), rules: [], budgets: [], tests: [] }, reader };
   reader.whole(top.version ?? reader.root, 'version', 1, 1);
   const fallback = reader.choice(top.default ?? reader.root, 'default', ['deny', 'approve']) ?? 'deny';
   const gates = readGates(reader, top.gates);
   const rules = reader.items(top.rules, 'rules').map((node) => readRule(reader, node));
   if (rules.length > MOST_RULES) reader.error(top.rules, `${rules.length} rules: ${MOST_RULES} are the most`);
+  const budgets = readBudgets(reader, top.budgets);
   const tests = reader.items(top.tests, 'tests').map((node) => readTest(reader, node));
   const defined = <Item>(items: readonly (Item | undefined)[]) => items.filter((item) => item !== undefined);
-  return { document: { fallback, gates, rules: defined(rules), tests: defined(tests) }, reader };
+  return { document: { fallback, gates, rules: defined(rules), budgets, tests: defined(tests) }, reader };
 }
 
 function readGates(reader: Reader, node: YamlNode): Map<string, Gate> {

@@ -5,6 +5,7 @@
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { activePolicy, type Decision, decideCounted, policyTime, returnApproval, takeLimit, type ToolRequest } from '../policy/index.ts';
+import { readSpend } from '../usage/index.ts';
 import { canonicalJson, isTransient, isUuid, type Queryable, type StoreLogEntry } from '../store/index.ts';
 import type { Installation } from '../vault/index.ts';
 import { type ApprovalRequest, approvalOf, approvalRequired, takeFor, type Waiting } from './approvals.ts';
@@ -301,7 +302,7 @@ export function createCalls(parts: CallParts) {
   /** What the policy says now, without counting it. @throws ToolError POLICY_DENIED, POLICY_FAILED */
   async function judge(call: Prepared) {
     const { caller, user, tool, method, args } = call;
-    const request: ToolRequest = {
+    const asked: ToolRequest = {
       kind: 'tool',
       principal: caller.principal,
       ...(caller.runId === undefined ? {} : { run: caller.runId }),
@@ -313,6 +314,9 @@ export function createCalls(parts: CallParts) {
       now: policyTime(store.now()),
     };
     const { version, policy, shadow } = await activePolicy(store);
+    const reads = policy.readsSpend || shadow?.policy.readsSpend === true;
+    const spent = reads ? await readSpend(store, { thread: caller.threadKey, workflow: caller.workflow, user }, store.now()) : undefined;
+    const request: ToolRequest = { ...asked, ...(spent === undefined ? {} : { spend: spent }) };
     let decision: Decision;
     try {
       decision = policy.decide(request);
@@ -324,6 +328,8 @@ export function createCalls(parts: CallParts) {
     const facts = {
       policy: version,
       rule,
+      // an input of the decision, like the time
+      ...(spent === undefined ? {} : { spend: spent }),
       // which conditions failed; what they say of it may quote the arguments
       ...(decision.errors.length === 0 ? {} : { failed_rules: decision.errors.map((each) => each.rule) }),
     };

@@ -4,6 +4,7 @@ import {
   activePolicy,
   backtest,
   BUILTIN_POLICY,
+  type CompiledPolicy,
   compilePolicy,
   type Decision,
   endShadow,
@@ -17,6 +18,7 @@ import {
   shadowPolicy,
 } from '../../policy/index.ts';
 import type { Store } from '../../store/index.ts';
+import { readSpend } from '../../usage/index.ts';
 import { ApiError } from '../errors.ts';
 import {
   ActivePolicySchema,
@@ -182,7 +184,7 @@ export const policyRoutes = [
       const request =
         body.audit_id === undefined ? completeRequest(body.request, store.now()) : await recordedRequest(store, body.audit_id);
       const { version, policy } = await activePolicy(store);
-      const { decision, rules } = policy.explain(request);
+      const { decision, rules } = policy.explain(await withSpend(store, policy, request));
       return ok({ version, request, decision: decisionView(decision), rules });
     },
   }),
@@ -244,10 +246,15 @@ async function recordedRequest(store: Store, auditId: string): Promise<PolicyReq
   return details.request;
 }
 
+async function withSpend(store: Store, policy: CompiledPolicy, request: PolicyRequest): Promise<PolicyRequest> {
+  if (!policy.readsSpend || request.spend !== undefined) return request;
+  return { ...request, spend: await readSpend(store, request, store.now()) };
+}
+
 /** What people leave out is that of a harmless request. */
 function completeRequest(given: z.output<typeof RequestSchema> | undefined, nowMs: number): PolicyRequest {
   if (given === undefined) throw invalid('request', 'is required: a request, or the id of an audit entry as audit_id');
-  const { principal = 'workflow:test', agent, run, workflow, thread, tool, args, integration, lease, now, host, ...egress } = given;
+  const { principal = 'workflow:test', agent, run, workflow, thread, user, spend, tool, args, integration, lease, now, host, ...egress } = given;
   if ((tool === undefined) === (host === undefined)) throw invalid('request', 'expected either a host or a tool');
   const defined = <T extends object>(members: T) =>
     Object.fromEntries(Object.entries(members).filter(([, member]) => member !== undefined)) as {
@@ -255,7 +262,7 @@ function completeRequest(given: z.output<typeof RequestSchema> | undefined, nowM
     };
   const caller = {
     principal,
-    ...defined({ agent: agent && defined(agent), run, workflow, thread }),
+    ...defined({ agent: agent && defined(agent), run, workflow, thread, spend }),
     now: policyTime(now === undefined ? nowMs : Date.parse(now)),
   };
   if (tool !== undefined)
@@ -263,7 +270,7 @@ function completeRequest(given: z.output<typeof RequestSchema> | undefined, nowM
       kind: 'tool',
       tool: { name: tool.name, risk: tool.risk ?? 'write' },
       args: args ?? {},
-      ...defined({ integration: integration && defined(integration) }),
+      ...defined({ user, integration: integration && defined(integration) }),
       ...caller,
     };
   const scheme = egress.scheme ?? 'https';
