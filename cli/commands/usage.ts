@@ -17,9 +17,7 @@ export function addUsage(program: Command): void {
   const usage = program
     .command('usage')
     .description('Say what tokens turns took and what they cost, by days of UTC on which they ended.')
-    .addOption(
-      new Option('--by <what>', 'what is summed up').choices(['thread', 'workflow', 'user', 'model', 'day']).default('day'),
-    )
+    .addOption(new Option('--by <what>', 'what is summed up').choices(['thread', 'workflow', 'user', 'model', 'day']).default('day'))
     .option('--since <time>', 'a day such as 2026-01-31, or how long ago, such as 7d (default 30d)', since)
     .option('--limit <number>', 'the largest so many, 1 to 1000', wholeNumber(1, 1000), 100)
     .action(showUsage);

@@ -9,6 +9,7 @@ import { createServer } from 'node:net';
 import { adminKeyFile, createApi, type Api, ensureAdminKey } from '@centaur/kernel/api';
 import { type Config, readConfigFile } from '@centaur/kernel/config';
 import { createEngine, type Engine } from '@centaur/kernel/engine';
+import type { Scrubber } from '@centaur/kernel/firewall/scrub';
 import { createOAuth, type OAuth } from '@centaur/kernel/oauth';
 import { createWebhooks, type Webhooks } from '@centaur/kernel/webhooks';
 import { createWorkflowMetrics, createWorkflowTransactions } from '@centaur/runtime/hosts/hosted';
@@ -51,7 +52,13 @@ export interface Started {
 const DRAIN_MS = 10_000;
 
 /** Serves until it is told to stop. */
-export async function serve(role: Role, config: Config, log: Log, onStarted: (started: Started) => void): Promise<void> {
+export async function serve(
+  role: Role,
+  config: Config,
+  log: Log,
+  scrubber: Scrubber,
+  onStarted: (started: Started) => void,
+): Promise<void> {
   const before = performance.now();
   if (role !== 'up' && config.databaseUrl === undefined) {
     throw new HintedError(
@@ -69,8 +76,9 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
   const found = findMasterKey(config, role === 'up' ? 'make' : 'find');
   if (found?.made !== undefined)
     log({ level: 'info', message: 'made the master key: back it up apart from the database', file: found.made });
-  const trust = found === undefined ? undefined : await openTrust(config, store, found.master, log);
+  const trust = found === undefined ? undefined : await openTrust(config, store, found.master, log, scrubber.scrub);
   if (trust !== undefined) stack.defer(() => trust.close());
+  if (trust !== undefined) stack.defer(await scrubber.follow(trust));
   const demo = config.demo && role === 'up' && trust !== undefined ? await startDemoModel(trust, log) : undefined;
   if (demo !== undefined) stack.defer(() => demo.stop());
   if (trust !== undefined && role !== 'worker') {

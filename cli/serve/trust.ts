@@ -46,13 +46,20 @@ export function findMasterKey(config: Config, make: 'make' | 'find'): { readonly
   }
 }
 
-export async function openTrust(config: Config, store: Store, master: MasterKey, log: Log): Promise<Installation> {
+export async function openTrust(
+  config: Config,
+  store: Store,
+  master: MasterKey,
+  log: Log,
+  scrub: (text: string) => string,
+): Promise<Installation> {
   const { auditAnchor } = config;
   try {
     return await openInstallation({
       store,
       master,
       log,
+      scrub,
       seal: auditAnchor === undefined ? {} : { anchor: (note) => appendFile(auditAnchor, `${note}\n`) },
     });
   } catch (error) {

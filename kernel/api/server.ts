@@ -80,7 +80,11 @@ export function createApi(options: ApiOptions): Api {
     registry,
     store,
     keys: createKeys(store, { macKey: options.trust?.installation.macKey }),
-    metrics: createMetrics(version, options.workflowMetrics),
+    metrics: createMetrics(version, {
+      entries: options.trust?.installation.counts,
+      audit: options.trust?.installation.audit,
+      more: options.workflowMetrics,
+    }),
     version,
     log,
     trust: options.trust,

@@ -17,7 +17,15 @@ export interface GoldenTest {
 
 const MONDAY_NOON = Date.UTC(2026, 0, 5, 12);
 
-const CALLER = { principal: 'string', agent: 'name', run: 'string', workflow: 'string', thread: 'string', now: 'time', spend: 'spend' } as const;
+const CALLER = {
+  principal: 'string',
+  agent: 'name',
+  run: 'string',
+  workflow: 'string',
+  thread: 'string',
+  now: 'time',
+  spend: 'spend',
+} as const;
 const EGRESS = {
   ...CALLER,
   lease: 'name',

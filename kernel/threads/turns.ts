@@ -189,13 +189,7 @@ export async function beginTurn(store: Store, accounts: Accounts, workerId: numb
  *
  * @throws ThreadError TURN_TAKEN_OVER
  */
-export async function finishTurn(
-  store: Store,
-  accounts: Accounts,
-  workerId: number | null,
-  owner: TurnOwner,
-  end: TurnEnd,
-): Promise<void> {
+export async function finishTurn(store: Store, accounts: Accounts, workerId: number | null, owner: TurnOwner, end: TurnEnd): Promise<void> {
   await store.transaction(async (tx) => {
     await fence(tx, workerId, owner);
     await finishIn(tx, accounts, owner, end, store.now());

@@ -159,7 +159,10 @@ const REPRICED_DAYS = 32;
  *
  * Any number of processes may do it: each row is priced by one of them.
  */
-export async function priceLate(store: { transaction<T>(work: (tx: Queryable) => Promise<T>): Promise<T> }, prices: Prices): Promise<number> {
+export async function priceLate(
+  store: { transaction<T>(work: (tx: Queryable) => Promise<T>): Promise<T> },
+  prices: Prices,
+): Promise<number> {
   if (prices.length === 0) return 0;
   return store.transaction(async (tx) => {
     // one after the other: they change the same sums

@@ -50,12 +50,9 @@ test('a turn is counted once, by the model that its session names, and by thread
   await t.ended(first);
   await t.ended(await t.say('b', 'hello'));
   const by = async (dimension: 'thread' | 'user' | 'model' | 'workflow' | 'day') =>
-    (await listUsage(t.store, { by: dimension, since: t.store.now(), limit: 10 })).items.map(({ key, turns, input_tokens, cache_read_tokens }) => [
-      key,
-      turns,
-      input_tokens,
-      cache_read_tokens,
-    ]);
+    (await listUsage(t.store, { by: dimension, since: t.store.now(), limit: 10 })).items.map(
+      ({ key, turns, input_tokens, cache_read_tokens }) => [key, turns, input_tokens, cache_read_tokens],
+    );
   assert.deepEqual(await by('model'), [
     ['opus-5', 2, 400, 4000],
     ['mini', 2, 0, 2000],
@@ -71,7 +68,10 @@ test('a turn is counted once, by the model that its session names, and by thread
   assert.deepEqual(await by('workflow'), [[null, 2, 400, 6000]]);
   assert.deepEqual(await by('day'), [[new Date(t.store.now()).toISOString().slice(0, 10), 2, 400, 6000]]);
   const { rows } = await t.store.query('select model from usage where execution_id = $1 order by 1', [first]);
-  assert.deepEqual(rows.map(({ model }) => model), ['mini', 'opus-5']);
+  assert.deepEqual(
+    rows.map(({ model }) => model),
+    ['mini', 'opus-5'],
+  );
 });
 
 test('without a price there is no cost; a price that is given later reaches back, once', async () => {
@@ -143,6 +143,9 @@ test('a rule reads what was spent, and what cannot be told counts against the re
   ] as const) {
     const { policy: none, problems: found } = compilePolicy(`version: 1\ndefault: deny\nbudgets: [${text}]\nrules: []\n`);
     assert.equal(none, undefined);
-    assert.ok(found.some(({ message, line }) => message.includes(wrong) && line === 3), JSON.stringify(found));
+    assert.ok(
+      found.some(({ message, line }) => message.includes(wrong) && line === 3),
+      JSON.stringify(found),
+    );
   }
 });

@@ -254,7 +254,22 @@ async function withSpend(store: Store, policy: CompiledPolicy, request: PolicyRe
 /** What people leave out is that of a harmless request. */
 function completeRequest(given: z.output<typeof RequestSchema> | undefined, nowMs: number): PolicyRequest {
   if (given === undefined) throw invalid('request', 'is required: a request, or the id of an audit entry as audit_id');
-  const { principal = 'workflow:test', agent, run, workflow, thread, user, spend, tool, args, integration, lease, now, host, ...egress } = given;
+  const {
+    principal = 'workflow:test',
+    agent,
+    run,
+    workflow,
+    thread,
+    user,
+    spend,
+    tool,
+    args,
+    integration,
+    lease,
+    now,
+    host,
+    ...egress
+  } = given;
   if ((tool === undefined) === (host === undefined)) throw invalid('request', 'expected either a host or a tool');
   const defined = <T extends object>(members: T) =>
     Object.fromEntries(Object.entries(members).filter(([, member]) => member !== undefined)) as {

@@ -48,6 +48,9 @@ create index usage_days_day on usage_days (dimension, day);
 create index agent_execution_events_usage on agent_execution_events (thread_key, execution_id) where event_kind = 'usage';
 create index agent_execution_events_session on agent_execution_events (thread_key, event_id) where event_kind = 'session';
 
+-- Answers that nobody got: few.
+create index agent_final_delivery_outbox_dead on agent_final_delivery_outbox (updated_at) where state = 'dead_letter';
+
 -- How long people took lately.
 create index approvals_decided on approvals (decided_at) where decided_at is not null;
 
