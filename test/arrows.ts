@@ -16,7 +16,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   'kernel/telemetry': [],
   'kernel/audit': ['sdk', 'kernel/store'],
   'kernel/policy': ['sdk', 'kernel/store', 'kernel/audit'],
-  'kernel/usage': ['sdk', 'kernel/store', 'kernel/policy'],
+  'kernel/usage': ['sdk', 'kernel/store', 'kernel/audit', 'kernel/policy'],
   'kernel/vault': ['sdk', 'kernel/store', 'kernel/audit', 'kernel/policy', 'kernel/telemetry'],
   // its own process with few dependencies: not even the SDK
   'kernel/firewall': ['kernel/store', 'kernel/audit', 'kernel/policy', 'kernel/usage', 'kernel/telemetry', 'kernel/vault'],

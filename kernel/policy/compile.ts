@@ -7,6 +7,7 @@ import { compileExpression, type Expression, type JsonSchema } from './expressio
 import { nameMatcher } from './glob.ts';
 import { failureOf } from './golden.ts';
 import { lint } from './lint.ts';
+import { createOverlaid } from './overlay.ts';
 import { type Gate, parsePolicy, type Rule } from './parse.ts';
 
 export interface PolicySchemas {
@@ -20,6 +21,8 @@ export interface CompiledPolicy extends Decider {
   readonly rules: readonly Rule[];
   readonly gates: ReadonlyMap<string, Gate>;
   readonly budgets: readonly Budget[];
+  /** What a text has to pass before it takes this one's place. */
+  readonly publish: { readonly gate: string } | undefined;
   /** Whether a rule asks what was spent: then requests have to say so. */
   readonly readsSpend: boolean;
 }
@@ -47,8 +50,10 @@ export function compilePolicy(
   const { document, reader } = parsePolicy(text);
   lint(document, reader, schemas === undefined ? undefined : Object.keys(schemas.tools));
   const rules = document.rules.map((rule) => prepare(rule, reader, schemas));
-  const decider = createDecider(rules, document.fallback);
-  const size = rules.reduce((sum, { condition, limitKey }) => sum + (condition?.patternSize ?? 0) + (limitKey?.patternSize ?? 0), 0);
+  const overlays = document.overlays.map((overlay) => ({ ...overlay, rules: overlay.rules.map((rule) => prepare(rule, reader, schemas)) }));
+  const decider = createOverlaid(createDecider(rules, document.fallback), overlays, document.gates);
+  const all = [...rules, ...overlays.flatMap((overlay) => overlay.rules)];
+  const size = all.reduce((sum, { condition, limitKey }) => sum + (condition?.patternSize ?? 0) + (limitKey?.patternSize ?? 0), 0);
   if (size > PATTERNS_LARGEST)
     reader.problems.push({
       level: 'error',
@@ -69,7 +74,8 @@ export function compilePolicy(
         rules: document.rules,
         gates: document.gates,
         budgets: document.budgets,
-        readsSpend: rules.some(({ condition, limitKey }) => condition?.readsSpend === true || limitKey?.readsSpend === true),
+        publish: document.publish,
+        readsSpend: all.some(({ condition, limitKey }) => condition?.readsSpend === true || limitKey?.readsSpend === true),
       };
   return { policy, problems, tests };
 }

@@ -4,6 +4,7 @@ import { type Budget, readBudgets } from './budgets.ts';
 import { Reader, type YamlNode } from './document.ts';
 import type { RequestKind } from './expression.ts';
 import { type GoldenTest, readTest } from './golden.ts';
+import { type Overlay, readOverlays } from './overlay.ts';
 import type { Effect } from './types.ts';
 
 export interface Rule {
@@ -46,6 +47,9 @@ export interface PolicyDocument {
   readonly gates: ReadonlyMap<string, Gate>;
   readonly rules: readonly Rule[];
   readonly budgets: readonly Budget[];
+  readonly overlays: readonly Overlay[];
+  /** What a new text has to pass before it is in force. */
+  readonly publish: { readonly gate: string } | undefined;
   readonly tests: readonly GoldenTest[];
 }
 
@@ -83,17 +87,39 @@ export function parsePolicy(text: string): { readonly document: PolicyDocument; 
   const top =
     reader.root === undefined || tooLong
       ? undefined
-      : reader.fields(reader.root, 'policy', ['version', 'default', 'gates', 'budgets', 'rules', 'tests']);
-  if (top === undefined) return { document: { fallback: 'deny', gates: new Map(), rules: [], budgets: [], tests: [] }, reader };
+      : reader.fields(reader.root, 'policy', ['version', 'default', 'publish', 'gates', 'budgets', 'rules', 'overlays', 'tests']);
+  if (top === undefined) return { document: EMPTY, reader };
   reader.whole(top.version ?? reader.root, 'version', 1, 1);
   const fallback = reader.choice(top.default ?? reader.root, 'default', ['deny', 'approve']) ?? 'deny';
   const gates = readGates(reader, top.gates);
   const rules = reader.items(top.rules, 'rules').map((node) => readRule(reader, node));
   if (rules.length > MOST_RULES) reader.error(top.rules, `${rules.length} rules: ${MOST_RULES} are the most`);
   const budgets = readBudgets(reader, top.budgets);
+  const overlays = readOverlays(reader, top.overlays, (node) => readRule(reader, node));
+  const overlaid = overlays.reduce((sum, overlay) => sum + overlay.rules.length, rules.length);
+  if (overlaid > MOST_RULES) reader.error(top.overlays, `${overlaid} rules with those of overlays: ${MOST_RULES} are the most`);
+  const publish = top.publish === undefined ? undefined : readPublish(reader, top.publish, gates);
   const tests = reader.items(top.tests, 'tests').map((node) => readTest(reader, node));
   const defined = <Item>(items: readonly (Item | undefined)[]) => items.filter((item) => item !== undefined);
-  return { document: { fallback, gates, rules: defined(rules), budgets, tests: defined(tests) }, reader };
+  return { document: { fallback, gates, rules: defined(rules), budgets, overlays, publish, tests: defined(tests) }, reader };
+}
+
+const EMPTY: PolicyDocument = {
+  fallback: 'deny',
+  gates: new Map(),
+  rules: [],
+  budgets: [],
+  overlays: [],
+  publish: undefined,
+  tests: [],
+};
+
+function readPublish(reader: Reader, node: Node, gates: ReadonlyMap<string, Gate>): PolicyDocument['publish'] {
+  const { gate: at } = reader.fields(node, 'publish', ['gate']) ?? {};
+  const gate = reader.text(at ?? node, 'publish: gate', 64);
+  if (gate === undefined) return undefined;
+  if (!gates.has(gate)) reader.error(at, `publish: there is no gate ${JSON.stringify(gate)}`);
+  return { gate };
 }
 
 function readGates(reader: Reader, node: YamlNode): Map<string, Gate> {
