@@ -8,7 +8,16 @@ import type {
   RevokedConnection,
   StartedConnection,
 } from '@centaur/kernel/oauth';
-import type { ApprovalView, Decision, Explanation, PolicyRequest, PolicyVersion, Problem } from '@centaur/kernel/policy';
+import type {
+  ApprovalView,
+  Decision,
+  DraftView,
+  Explanation,
+  PolicyRequest,
+  PolicyVersion,
+  Problem,
+  ShadowReport,
+} from '@centaur/kernel/policy';
 import type { DeliveryView } from '@centaur/kernel/threads';
 import type { MethodDeclaration, ServedTool } from '@centaur/kernel/tools';
 import type { GrantView, LeaseView, RefusalView, RewrapReport, SecretRequest, SecretView } from '@centaur/kernel/vault';
@@ -156,7 +165,12 @@ export interface Api extends Client {
   getPolicy(): Promise<ActivePolicyText>;
   listPolicyVersions(limit: number): Promise<Page<PolicyVersion>>;
   getPolicyVersion(version: number): Promise<VersionText>;
-  publishPolicy(text: string, message?: string): Promise<PublishedVersion>;
+  publishPolicy(of: { readonly text: string } | { readonly draft: string }, message?: string): Promise<PublishedVersion>;
+  shadowReport(filter: Filter): Promise<ShadowReport>;
+  listDrafts(): Promise<Page<DraftView>>;
+  getDraft(name: string): Promise<DraftView & { readonly text: string }>;
+  saveDraft(name: string, text: string, message?: string): Promise<DraftView & { readonly problems: readonly Problem[] }>;
+  removeDraft(name: string): Promise<{ readonly name: string; readonly removed: true }>;
   shadowPolicy(text: string, message?: string): Promise<PublishedVersion>;
   endShadow(): Promise<{ readonly ended: boolean }>;
   rollbackPolicy(version: number): Promise<PolicyVersion>;
@@ -236,7 +250,12 @@ export function connect(environment: NodeJS.ProcessEnv = process.env): Api {
     getPolicy: () => send('GET', '/policy'),
     listPolicyVersions: (limit) => send('GET', `/policy/versions${queryText({ limit })}`),
     getPolicyVersion: (version) => send('GET', `/policy/versions/${version}`),
-    publishPolicy: (text, message) => send('POST', '/policy/publish', { text, message }),
+    publishPolicy: (of, message) => send('POST', '/policy/publish', { ...of, message }),
+    shadowReport: (filter) => send('GET', `/policy/shadow/report${queryText(filter)}`),
+    listDrafts: () => send('GET', '/policy/drafts'),
+    getDraft: (name) => send('GET', `/policy/drafts/${enc(name)}`),
+    saveDraft: (name, text, message) => send('PUT', `/policy/drafts/${enc(name)}`, { text, message }),
+    removeDraft: (name) => send('DELETE', `/policy/drafts/${enc(name)}`),
     shadowPolicy: (text, message) => send('POST', '/policy/shadow', { text, message }),
     endShadow: () => send('DELETE', '/policy/shadow'),
     rollbackPolicy: (version) => send('POST', '/policy/rollback', { version }),

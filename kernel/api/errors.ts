@@ -71,6 +71,9 @@ export const POLICY_ERRORS: Readonly<Record<PolicyErrorCode, number>> = {
   POLICY_NOT_FOUND: 404,
   APPROVAL_NOT_FOUND: 404,
   APPROVAL_DECIDED: 409,
+  APPROVAL_REQUIRED: 409,
+  APPROVAL_DENIED: 403,
+  APPROVAL_BY_AUTHOR: 403,
   POLICY_BROKEN: 503,
 };
 
@@ -109,7 +112,7 @@ export function refusal(error: unknown, log: Log, context: Readonly<Record<strin
       POLICY_ERRORS[error.code],
       error.code,
       error.message,
-      error.problems.length === 0 ? undefined : { problems: error.problems },
+      error.problems.length === 0 ? error.details : { problems: error.problems },
       {},
     );
   if (isTransient(error)) {

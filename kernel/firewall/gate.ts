@@ -98,13 +98,14 @@ export function createGate(options: GateOptions): Gate {
         });
       }
       const facts = { policy: version, rule: decision.rule };
+      const beside = shadowOf(decision, shadow, request);
       if (decision.effect === 'deny')
         throw new RefusedError(403, 'POLICY_DENIED', decision.message ?? 'the policy does not allow this request', {
           ...facts,
           request,
           ...errorsOf(decision),
+          ...(beside === undefined ? {} : { shadow: beside }),
         });
-      const beside = shadowOf(decision, shadow, request);
       const verdict: Verdict = { ...facts, request, ...errorsOf(decision), ...(beside === undefined ? {} : { shadow: beside }) };
       const { effect, gate, exhausted } = await asking(decideCounted(decision, options.takeLimit));
       if (effect === 'allow') return verdict;

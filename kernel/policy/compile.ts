@@ -21,8 +21,6 @@ export interface CompiledPolicy extends Decider {
   readonly rules: readonly Rule[];
   readonly gates: ReadonlyMap<string, Gate>;
   readonly budgets: readonly Budget[];
-  /** What a text has to pass before it takes this one's place. */
-  readonly publish: { readonly gate: string } | undefined;
   /** Whether a rule asks what was spent: then requests have to say so. */
   readonly readsSpend: boolean;
 }
@@ -74,7 +72,6 @@ export function compilePolicy(
         rules: document.rules,
         gates: document.gates,
         budgets: document.budgets,
-        publish: document.publish,
         readsSpend: all.some(({ condition, limitKey }) => condition?.readsSpend === true || limitKey?.readsSpend === true),
       };
   return { policy, problems, tests };

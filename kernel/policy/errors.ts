@@ -8,15 +8,22 @@ export type PolicyErrorCode =
   | 'POLICY_BROKEN'
   | 'APPROVAL_NOT_FOUND'
   /** It was decided before, used, or expired: an approval is decided once. */
-  | 'APPROVAL_DECIDED';
+  | 'APPROVAL_DECIDED'
+  /** A person has to approve a text before it is in force; or has denied it. */
+  | 'APPROVAL_REQUIRED'
+  | 'APPROVAL_DENIED'
+  /** Who wrote a policy does not approve it. */
+  | 'APPROVAL_BY_AUTHOR';
 
 export class PolicyError extends Error {
   readonly code: PolicyErrorCode;
   readonly problems: readonly Problem[];
-  constructor(code: PolicyErrorCode, message: string, problems: readonly Problem[] = []) {
+  readonly details: object | undefined;
+  constructor(code: PolicyErrorCode, message: string, problems: readonly Problem[] = [], details?: object) {
     super(message);
     this.name = 'PolicyError';
     this.code = code;
     this.problems = problems;
+    this.details = details;
   }
 }

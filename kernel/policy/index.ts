@@ -34,11 +34,14 @@ export type { Budget } from './budgets.ts';
 export { BUILTIN_POLICY } from './builtin.ts';
 export { type CompiledPolicy, compilePolicy, type PolicySchemas, type TestOutcome } from './compile.ts';
 export type { Problem } from './document.ts';
+export { type DraftView, getDraft, listDrafts, removeDraft, saveDraft } from './drafts.ts';
 export { PolicyError, type PolicyErrorCode } from './errors.ts';
 export type { JsonSchema } from './expression.ts';
 export { globMatcher, matchesName } from './glob.ts';
 export { decideCounted, pruneLimits, takeLimit } from './limits.ts';
 export type { Gate, Rule } from './parse.ts';
+export { shadowReport, type ShadowReport } from './shadow-report.ts';
+export { composeTemplates, listTemplates, readTemplate } from './templates.ts';
 export {
   type Decision,
   type Effect,

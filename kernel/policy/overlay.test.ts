@@ -72,7 +72,9 @@ test('at gates of which neither is the stricter nothing is done, and the author 
   const { policy, problems } = compilePolicy(text);
   const decision = policy?.decide(call('b.pay'));
   assert.deepEqual([decision?.effect, decision?.gate], ['deny', undefined]);
-  assert.ok(problems.some(({ level, message, rule }) => level === 'warning' && rule === 'c' && message.includes('neither is the stricter')));
+  assert.ok(
+    problems.some(({ level, message, rule }) => level === 'warning' && rule === 'c' && message.includes('neither is the stricter')),
+  );
 });
 
 test('an overlay that would loosen is refused', () => {
@@ -87,7 +89,10 @@ test('an overlay that would loosen is refused', () => {
   ] as const) {
     const { policy, problems } = compilePolicy(`version: 1\n${BASE}overlays: [${overlay}]\n`);
     assert.equal(policy, undefined, overlay);
-    assert.ok(problems.some(({ message }) => message.includes(wrong)), `${overlay}: ${JSON.stringify(problems)}`);
+    assert.ok(
+      problems.some(({ message }) => message.includes(wrong)),
+      `${overlay}: ${JSON.stringify(problems)}`,
+    );
   }
 });
 
@@ -145,7 +150,12 @@ test('whatever is in an overlay, nothing is decided more loosely than without it
       if (after.effect === 'approve')
         for (const asked of [before.gate, ...before.limits.map((limit) => limit.gate)])
           if (asked !== undefined) assert.ok(isAsStrict(gate(after.gate), gate(asked)), told);
-      if (after.effect === 'allow') for (const limit of before.limits) assert.ok(after.limits.some(({ rule: of }) => of === limit.rule), told);
+      if (after.effect === 'allow')
+        for (const limit of before.limits)
+          assert.ok(
+            after.limits.some(({ rule: of }) => of === limit.rule),
+            told,
+          );
     }
   }
   assert.ok(tightened > 500, `${tightened} were tightened`);

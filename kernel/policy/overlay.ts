@@ -30,12 +30,16 @@ export function readOverlays(reader: Reader, node: YamlNode, readRule: (node: No
     reader.rule = undefined;
     const fields = reader.fields(item, 'overlay', ['workflow', 'channel', 'default', 'rules']);
     if (fields === undefined) return [];
-    if ((fields.workflow === undefined) === (fields.channel === undefined)) reader.error(item, 'overlay: expected either workflow or channel');
+    if ((fields.workflow === undefined) === (fields.channel === undefined))
+      reader.error(item, 'overlay: expected either workflow or channel');
     const of = fields.workflow === undefined ? ('channel' as const) : ('workflow' as const);
     const match = reader.text(fields[of] ?? item, `overlay: ${of}`, 200);
     const fallback =
       fields.default === undefined ? 'inherit' : reader.choice(fields.default, 'overlay: default', ['inherit', 'approve', 'deny']);
-    const rules = reader.items(fields.rules, 'overlay: rules').map(readRule).filter((rule) => rule !== undefined);
+    const rules = reader
+      .items(fields.rules, 'overlay: rules')
+      .map(readRule)
+      .filter((rule) => rule !== undefined);
     reader.rule = undefined;
     return match === undefined || fallback === undefined ? [] : [{ line: reader.line(item), of, match, fallback, rules }];
   });

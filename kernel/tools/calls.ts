@@ -334,7 +334,8 @@ export function createCalls(parts: CallParts) {
       ...(decision.errors.length === 0 ? {} : { failed_rules: decision.errors.map((each) => each.rule) }),
     };
     if (decision.effect === 'deny') {
-      await deny(call, facts);
+      const beside = shadowOf(decision, shadow, request);
+      await deny(call, { ...facts, ...(beside === undefined ? {} : { shadow: beside }) });
       throw new ToolError('POLICY_DENIED', decision.message ?? 'the policy does not allow this call', { details: { rule } });
     }
     return { facts, decision, shadow, request };

@@ -84,7 +84,10 @@ test('without a price there is no cost; a price that is given later reaches back
   };
   assert.deepEqual(await total(), [null, 1130]);
   assert.equal(await priceLate(t.store, [{ model: 'other', price: (PRICES[0] as Prices[number]).price }]), 0);
-  assert.deepEqual(await Promise.all([priceLate(t.store, PRICES), priceLate(t.store, PRICES)]).then((all) => all.toSorted((a, b) => a - b)), [0, 1]);
+  assert.deepEqual(
+    await Promise.all([priceLate(t.store, PRICES), priceLate(t.store, PRICES)]).then((all) => all.toSorted((a, b) => a - b)),
+    [0, 1],
+  );
   assert.deepEqual(await total(), [1563, 0]);
   const none = { tokens: 0, micros: 0 };
   const spent = { tokens: 1130, micros: 1563 };

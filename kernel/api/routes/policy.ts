@@ -1,5 +1,5 @@
 /** Policy: what holds, what would hold, and why something was decided. */
-import type { z } from 'zod';
+import { z } from 'zod';
 import {
   activePolicy,
   backtest,
@@ -8,14 +8,19 @@ import {
   compilePolicy,
   type Decision,
   endShadow,
+  getDraft,
   getVersion,
+  listDrafts,
   listVersions,
   policyTime,
   type PolicyRequest,
   PolicyError,
   publishPolicy,
+  removeDraft,
   rollbackPolicy,
+  saveDraft,
   shadowPolicy,
+  shadowReport,
 } from '../../policy/index.ts';
 import type { Store } from '../../store/index.ts';
 import { readSpend } from '../../usage/index.ts';
@@ -24,6 +29,10 @@ import {
   ActivePolicySchema,
   BacktestBody,
   BacktestReportSchema,
+  DraftBody,
+  DraftPath,
+  DraftSchema,
+  DraftTextSchema,
   EndedShadowSchema,
   ExplainBody,
   ExplanationSchema,
@@ -32,9 +41,13 @@ import {
   PolicyVersionSchema,
   PolicyVersionTextSchema,
   PublishBody,
+  PublishOrDraftBody,
   PublishedPolicySchema,
   type RequestSchema,
   RollbackBody,
+  SavedDraftSchema,
+  ShadowQuery,
+  ShadowReportSchema,
   VersionPath,
   VersionsQuery,
 } from '../policy-schemas.ts';
@@ -43,6 +56,8 @@ import { page } from '../schemas.ts';
 import { requireScope } from '../scopes.ts';
 import { installationOf } from '../services.ts';
 import { readEntry } from './audit.ts';
+
+const WEEK_MS = 7 * 86_400_000;
 
 export const policyRoutes = [
   route({
@@ -110,19 +125,22 @@ export const policyRoutes = [
     path: '/policy/publish',
     group: 'Policy',
     summary: 'Put a text into force in place of the active version',
-    description: 'Firewalls obey it within a second. A text with an error in it is refused; the version before stays in force then.',
+    description:
+      'A text, or a draft. Firewalls obey it within a second. A text with an error in it is refused; the version before stays in force then. Where the version in force has a gate for publishing, the answer is `APPROVAL_REQUIRED` with the id of the approval until somebody else has approved this text.',
     access: { scope: 'policy.write' },
-    body: PublishBody,
+    body: PublishOrDraftBody,
     example: {
       text: 'version: 1\ndefault: deny\nrules:\n  - {id: stripe, host: api.stripe.com, effect: allow, methods: [GET]}\n',
       message: 'reading from Stripe',
     },
     responses: { 201: { description: 'The new version, with warnings', schema: PublishedPolicySchema } },
-    errors: ['INVALID_POLICY', 'VAULT_UNAVAILABLE'],
-    handle: async ({ body, caller }, services) => ({
-      status: 201,
-      body: await publishPolicy(installationOf(services), actorOf(caller), body),
-    }),
+    errors: ['INVALID_POLICY', 'POLICY_NOT_FOUND', 'APPROVAL_REQUIRED', 'APPROVAL_DENIED', 'APPROVAL_BY_AUTHOR', 'VAULT_UNAVAILABLE'],
+    async handle({ body: { text, draft, message }, caller }, services) {
+      const installation = installationOf(services);
+      const from = draft === undefined ? undefined : await getDraft(installation.store, draft);
+      const publication = { text: from?.text ?? text ?? '', message: message ?? from?.message ?? undefined, author: from?.author };
+      return { status: 201, body: await publishPolicy(installation, actorOf(caller), publication) };
+    },
   }),
   route({
     id: 'shadowPolicy',
@@ -152,6 +170,78 @@ export const policyRoutes = [
     handle: async ({ caller }, services) => ok({ ended: await endShadow(installationOf(services), actorOf(caller)) }),
   }),
   route({
+    id: 'readShadowReport',
+    method: 'GET',
+    path: '/policy/shadow/report',
+    group: 'Policy',
+    summary: 'What rules and versions in shadow would have decided otherwise',
+    description: 'From the decisions in the audit log, so it needs the scope audit.read too.',
+    access: { scope: 'policy.read' },
+    query: ShadowQuery,
+    responses: { 200: { description: 'How often, by rule, with the newest of each', schema: ShadowReportSchema } },
+    errors: ['VAULT_UNAVAILABLE'],
+    async handle({ query: { since, limit }, caller }, services) {
+      requireScope(caller, 'audit.read');
+      const { store } = installationOf(services);
+      const from = since === undefined ? store.now() - WEEK_MS : Date.parse(since);
+      return ok(await shadowReport(store, { since: from, ...(limit === undefined ? {} : { limit }) }));
+    },
+  }),
+  route({
+    id: 'listPolicyDrafts',
+    method: 'GET',
+    path: '/policy/drafts',
+    group: 'Policy',
+    summary: 'List the drafts, the last saved first',
+    access: { scope: 'policy.read' },
+    responses: { 200: { description: 'All of them', schema: page(DraftSchema) } },
+    errors: ['VAULT_UNAVAILABLE'],
+    handle: async (_call, services) => ok({ items: await listDrafts(installationOf(services).store), next: null }),
+  }),
+  route({
+    id: 'getPolicyDraft',
+    method: 'GET',
+    path: '/policy/drafts/{name}',
+    group: 'Policy',
+    summary: 'Read a draft with its text',
+    access: { scope: 'policy.read' },
+    params: DraftPath,
+    responses: { 200: { description: 'The draft', schema: DraftTextSchema } },
+    errors: ['POLICY_NOT_FOUND', 'VAULT_UNAVAILABLE'],
+    handle: async ({ params }, services) => ok(await getDraft(installationOf(services).store, params.name)),
+  }),
+  route({
+    id: 'savePolicyDraft',
+    method: 'PUT',
+    path: '/policy/drafts/{name}',
+    group: 'Policy',
+    summary: 'Save a draft, in place of the one with that name',
+    description: 'It may have errors in it: they are told. Nothing obeys a draft.',
+    access: { scope: 'policy.write' },
+    params: DraftPath,
+    body: DraftBody,
+    example: { text: 'version: 1\ndefault: deny\nrules: []\n', message: 'for the review' },
+    responses: { 200: { description: 'The draft, with what is wrong with it', schema: SavedDraftSchema } },
+    errors: ['INVALID_POLICY', 'VAULT_UNAVAILABLE'],
+    handle: async ({ params, body, caller }, services) =>
+      ok(await saveDraft(installationOf(services), actorOf(caller), { name: params.name, ...body })),
+  }),
+  route({
+    id: 'removePolicyDraft',
+    method: 'DELETE',
+    path: '/policy/drafts/{name}',
+    group: 'Policy',
+    summary: 'Remove a draft',
+    access: { scope: 'policy.write' },
+    params: DraftPath,
+    responses: { 200: { description: 'It is gone', schema: z.strictObject({ name: z.string(), removed: z.literal(true) }) } },
+    errors: ['POLICY_NOT_FOUND', 'VAULT_UNAVAILABLE'],
+    async handle({ params, caller }, services) {
+      await removeDraft(installationOf(services), actorOf(caller), params.name);
+      return ok({ name: params.name, removed: true });
+    },
+  }),
+  route({
     id: 'rollbackPolicy',
     method: 'POST',
     path: '/policy/rollback',
@@ -161,7 +251,7 @@ export const policyRoutes = [
     body: RollbackBody,
     example: { version: 3 },
     responses: { 201: { description: 'The new version', schema: PolicyVersionSchema } },
-    errors: ['POLICY_NOT_FOUND', 'INVALID_POLICY', 'VAULT_UNAVAILABLE'],
+    errors: ['POLICY_NOT_FOUND', 'INVALID_POLICY', 'APPROVAL_REQUIRED', 'APPROVAL_DENIED', 'APPROVAL_BY_AUTHOR', 'VAULT_UNAVAILABLE'],
     handle: async ({ body, caller }, services) => ({
       status: 201,
       body: await rollbackPolicy(installationOf(services), actorOf(caller), body.version),
