@@ -63,7 +63,7 @@ export async function readDatabase(store: Queryable): Promise<readonly Family[]>
         [{ gate, quantile: '0.95' }, most],
       ]),
     ),
-    family('centaur_audit_seal_lag_seconds', Math.max(0, Number(seal.rows[0]?.lag ?? 0))),
+    family('centaur_audit_seal_lag_seconds', Math.max(0, seal.rows[0]?.lag ?? 0)),
     family('centaur_outbox_owed', platforms('count')),
     family('centaur_outbox_lag_seconds', platforms('age')),
     family('centaur_outbox_dead', dead.rows[0]?.count ?? 0),

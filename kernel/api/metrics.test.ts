@@ -88,10 +88,10 @@ test('what is told of the database is read by an index, however long its past', 
   await store.query('analyze');
   const plans: string[] = [];
   const explaining = {
-    async query<Row extends object>(text: string, values?: readonly unknown[]) {
-      const plan = await store.query<{ 'QUERY PLAN': string }>(`explain ${text}`, values as unknown[]);
+    async query<Row extends object>(text: string, values?: unknown[]) {
+      const plan = await store.query<{ 'QUERY PLAN': string }>(`explain ${text}`, values);
       plans.push(plan.rows.map((row) => row['QUERY PLAN']).join('\n'));
-      return store.query<Row>(text, values as unknown[]);
+      return store.query<Row>(text, values);
     },
   };
   await readDatabase(explaining);

@@ -1,8 +1,8 @@
 /** Approvals: asking a person, waiting for the answer, and giving it. What is asked, and what an answer allows, is its asker's business. */
 import { type Queryable, type Store, uuidv7 } from '../store/index.ts';
 import { PolicyError } from './errors.ts';
-import { byAuthor, PUBLISH_RULE } from './publish-gate.ts';
-import type { Parts } from './versions.ts';
+import type { Parts } from './parts.ts';
+import { byAuthor, isOfAuthor } from './publish-rule.ts';
 
 /** `consumed`: approved, and used for its request. */
 export type ApprovalState = 'pending' | 'approved' | 'denied' | 'expired' | 'consumed';
@@ -79,8 +79,7 @@ export async function decideApproval(
     const { rows: found } = await tx.query<Row>(`select ${COLUMNS} from approvals where approval_id = $1 for update`, [approvalId]);
     const [row] = found;
     if (row === undefined) throw notFound(approvalId);
-    if (row.rule === PUBLISH_RULE && [row.principal, (JSON.parse(row.summary) as { author?: string }).author].includes(actor))
-      throw byAuthor(approvalId);
+    if (isOfAuthor(row, actor)) throw byAuthor(approvalId);
     if (row.state !== 'pending') throw new PolicyError('APPROVAL_DECIDED', decidedText(toView(row)));
     const auditId = await audit.append(tx, {
       action: 'approval.decide',

@@ -3,7 +3,7 @@ import type { Queryable } from '../store/index.ts';
 import { compilePolicy, digestOf } from './compile.ts';
 import type { Problem } from './document.ts';
 import { PolicyError } from './errors.ts';
-import type { Parts } from './versions.ts';
+import type { Parts } from './parts.ts';
 
 export interface DraftView {
   readonly name: string;

@@ -2,48 +2,12 @@
  * Overlays: rules for one workflow or one channel, beside those for everybody. The decision is the stricter of the two, so an
  * overlay can deny, ask and narrow, whatever is in it, and allow nothing that is not allowed anyway.
  */
-import type { Node } from 'yaml';
 import { createDecider, type Decider, type ReadyRule } from './decide.ts';
-import type { Reader, YamlNode } from './document.ts';
+import type { Reader } from './document.ts';
 import { stricterGate } from './gates.ts';
 import { matchesName } from './glob.ts';
-import type { Gate, Rule } from './parse.ts';
-import { DEFAULT_GATE_NAME } from './parse.ts';
+import { DEFAULT_GATE_NAME, type Gate, type Overlay, type Rule } from './parse.ts';
 import type { Decision, PolicyRequest } from './types.ts';
-
-export interface Overlay {
-  readonly line: number | undefined;
-  readonly of: 'workflow' | 'channel';
-  /** A pattern of names of workflows; or what threads' keys begin with, up to a colon. */
-  readonly match: string;
-  /** What becomes of a request that none of its rules matches. `inherit`: what is decided without the overlay. */
-  readonly fallback: 'inherit' | 'approve' | 'deny';
-  readonly rules: readonly Rule[];
-}
-
-const MOST_OVERLAYS = 200;
-
-export function readOverlays(reader: Reader, node: YamlNode, readRule: (node: Node) => Rule | undefined): readonly Overlay[] {
-  const items = reader.items(node, 'overlays');
-  if (items.length > MOST_OVERLAYS) reader.error(node, `${items.length} overlays: ${MOST_OVERLAYS} are the most`);
-  return items.flatMap((item) => {
-    reader.rule = undefined;
-    const fields = reader.fields(item, 'overlay', ['workflow', 'channel', 'default', 'rules']);
-    if (fields === undefined) return [];
-    if ((fields.workflow === undefined) === (fields.channel === undefined))
-      reader.error(item, 'overlay: expected either workflow or channel');
-    const of = fields.workflow === undefined ? ('channel' as const) : ('workflow' as const);
-    const match = reader.text(fields[of] ?? item, `overlay: ${of}`, 200);
-    const fallback =
-      fields.default === undefined ? 'inherit' : reader.choice(fields.default, 'overlay: default', ['inherit', 'approve', 'deny']);
-    const rules = reader
-      .items(fields.rules, 'overlay: rules')
-      .map(readRule)
-      .filter((rule) => rule !== undefined);
-    reader.rule = undefined;
-    return match === undefined || fallback === undefined ? [] : [{ line: reader.line(item), of, match, fallback, rules }];
-  });
-}
 
 /** What would loosen can say nothing here, so whoever wrote it is told. */
 export function lintOverlays(overlays: readonly Overlay[], base: readonly Rule[], gates: ReadonlyMap<string, Gate>, reader: Reader): void {

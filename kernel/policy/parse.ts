@@ -4,7 +4,6 @@ import { type Budget, readBudgets } from './budgets.ts';
 import { Reader, type YamlNode } from './document.ts';
 import type { RequestKind } from './expression.ts';
 import { type GoldenTest, readTest } from './golden.ts';
-import { type Overlay, readOverlays } from './overlay.ts';
 import type { Effect } from './types.ts';
 
 export interface Rule {
@@ -42,6 +41,17 @@ export interface Gate {
   readonly escalate?: { readonly afterMs: number; readonly to: readonly string[] };
 }
 
+/** Rules for one workflow or one channel, beside those for everybody: they only tighten. */
+export interface Overlay {
+  readonly line: number | undefined;
+  readonly of: 'workflow' | 'channel';
+  /** A pattern of names of workflows; or what threads' keys begin with, up to a colon. */
+  readonly match: string;
+  /** What becomes of a request that none of its rules matches. `inherit`: what is decided without the overlay. */
+  readonly fallback: 'inherit' | 'approve' | 'deny';
+  readonly rules: readonly Rule[];
+}
+
 export interface PolicyDocument {
   readonly fallback: 'approve' | 'deny';
   readonly gates: ReadonlyMap<string, Gate>;
@@ -59,6 +69,7 @@ export const DEFAULT_GATE: Gate = { quorum: 1, approvers: [], exclude: [], expir
 
 const LONGEST_TEXT = 256 * 1024;
 const MOST_RULES = 1000;
+const MOST_OVERLAYS = 200;
 const LONGEST_LIMIT_MS = 31 * 86_400_000;
 const LONGEST_GATE_MS = 30 * 86_400_000;
 
@@ -95,7 +106,7 @@ export function parsePolicy(text: string): { readonly document: PolicyDocument; 
   const rules = reader.items(top.rules, 'rules').map((node) => readRule(reader, node));
   if (rules.length > MOST_RULES) reader.error(top.rules, `${rules.length} rules: ${MOST_RULES} are the most`);
   const budgets = readBudgets(reader, top.budgets);
-  const overlays = readOverlays(reader, top.overlays, (node) => readRule(reader, node));
+  const overlays = readOverlays(reader, top.overlays);
   const overlaid = overlays.reduce((sum, overlay) => sum + overlay.rules.length, rules.length);
   if (overlaid > MOST_RULES) reader.error(top.overlays, `${overlaid} rules with those of overlays: ${MOST_RULES} are the most`);
   const publish = top.publish === undefined ? undefined : readPublish(reader, top.publish, gates);
@@ -120,6 +131,28 @@ function readPublish(reader: Reader, node: Node, gates: ReadonlyMap<string, Gate
   if (gate === undefined) return undefined;
   if (!gates.has(gate)) reader.error(at, `publish: there is no gate ${JSON.stringify(gate)}`);
   return { gate };
+}
+
+function readOverlays(reader: Reader, node: YamlNode): readonly Overlay[] {
+  const items = reader.items(node, 'overlays');
+  if (items.length > MOST_OVERLAYS) reader.error(node, `${items.length} overlays: ${MOST_OVERLAYS} are the most`);
+  return items.flatMap((item) => {
+    reader.rule = undefined;
+    const fields = reader.fields(item, 'overlay', ['workflow', 'channel', 'default', 'rules']);
+    if (fields === undefined) return [];
+    if ((fields.workflow === undefined) === (fields.channel === undefined))
+      reader.error(item, 'overlay: expected either workflow or channel');
+    const of = fields.workflow === undefined ? ('channel' as const) : ('workflow' as const);
+    const match = reader.text(fields[of] ?? item, `overlay: ${of}`, 200);
+    const fallback =
+      fields.default === undefined ? 'inherit' : reader.choice(fields.default, 'overlay: default', ['inherit', 'approve', 'deny']);
+    const rules = reader
+      .items(fields.rules, 'overlay: rules')
+      .map((each) => readRule(reader, each))
+      .filter((rule) => rule !== undefined);
+    reader.rule = undefined;
+    return match === undefined || fallback === undefined ? [] : [{ line: reader.line(item), of, match, fallback, rules }];
+  });
 }
 
 function readGates(reader: Reader, node: YamlNode): Map<string, Gate> {

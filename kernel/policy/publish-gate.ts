@@ -9,10 +9,8 @@ import { BUILTIN_POLICY } from './builtin.ts';
 import { digestOf } from './compile.ts';
 import { PolicyError } from './errors.ts';
 import { DEFAULT_GATE, parsePolicy } from './parse.ts';
-import type { Parts } from './versions.ts';
-
-/** In the place of a rule, in the question. */
-export const PUBLISH_RULE = 'policy.publish';
+import type { Parts } from './parts.ts';
+import { byAuthor, isOfAuthor, PUBLISH_RULE } from './publish-rule.ts';
 
 export interface PublishRequest {
   readonly text: string;
@@ -65,23 +63,15 @@ export async function usePublishApproval(tx: Queryable, request: PublishRequest)
   if (wanted === undefined) return undefined;
   const approvalId = await givenApproval(tx, wanted.digest, USE_SECONDS);
   if (approvalId === undefined) throw new NeedsApproval(wanted);
-  const { rows: given } = await tx.query<{ decided_by: string | null; principal: string; summary: string }>(
-    'select decided_by, principal, summary from approvals where approval_id = $1',
+  const { rows: given } = await tx.query<{ decided_by: string | null; rule: string; principal: string; summary: string }>(
+    'select decided_by, rule, principal, summary from approvals where approval_id = $1',
     [approvalId],
   );
-  const approval = given[0];
-  const authors = [approval?.principal, (JSON.parse(approval?.summary ?? '{}') as { author?: string }).author, request.author];
-  if (approval?.decided_by === undefined || approval.decided_by === null || authors.includes(approval.decided_by))
-    throw byAuthor(approvalId);
+  const [approval] = given;
+  const by = approval?.decided_by ?? undefined;
+  if (approval === undefined || by === undefined || isOfAuthor(approval, by) || by === request.author) throw byAuthor(approvalId);
   if (!(await consumeApproval(tx, approvalId))) throw new NeedsApproval(wanted);
   return approvalId;
-}
-
-export function byAuthor(approvalId: string): PolicyError {
-  return new PolicyError(
-    'APPROVAL_BY_AUTHOR',
-    `approval ${approvalId}: who wrote or published a policy does not approve it; somebody else does`,
-  );
 }
 
 /** Asks, or finds that it was asked. @throws PolicyError APPROVAL_REQUIRED, APPROVAL_DENIED */

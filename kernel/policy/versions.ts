@@ -1,10 +1,10 @@
 /** Versions: every text that was ever in force stays, with who published it and the audit entry that says so. */
-import type { AuditLog } from '../audit/index.ts';
-import type { Queryable, Store } from '../store/index.ts';
+import type { Queryable } from '../store/index.ts';
 import { BUILTIN_POLICY } from './builtin.ts';
 import { type CompiledPolicy, compilePolicy, digestOf, type PolicySchemas } from './compile.ts';
 import type { Problem } from './document.ts';
 import { PolicyError } from './errors.ts';
+import type { Parts } from './parts.ts';
 import { askToPublish, NeedsApproval, usePublishApproval } from './publish-gate.ts';
 
 export interface PolicyVersion {
@@ -32,11 +32,6 @@ export interface Publication {
   /** Who wrote it, where that is not who publishes it. */
   readonly author?: string | undefined;
   readonly schemas?: PolicySchemas | undefined;
-}
-
-export interface Parts {
-  readonly store: Store;
-  readonly audit: AuditLog;
 }
 
 /**
