@@ -50,7 +50,7 @@ function problemsOf(given: string): string[] {
           problems.push(`${textOf(metric)} is of the database: take its max`);
       }
       if (name === 'LabelName') used.push({ label: textOf(node) });
-      const matcher = /Matcher$/.test(name) ? node.firstChild : null;
+      const matcher = name.endsWith('Matcher') ? node.firstChild : null;
       if (matcher !== null) used.push({ label: textOf(matcher) });
     },
   });
