@@ -85,6 +85,18 @@ test('of many who publish what was approved once, one does', async () => {
   assert.equal(outcomes.filter(({ status }) => status === 'fulfilled').length, 1);
 });
 
+test('what was approved replaces the text that it was held against, and no later one', async () => {
+  await using t = await setup();
+  await publishPolicy(t.parts, 'user:ann', { text: text('one', GATED) });
+  for (const next of ['two', 'three'])
+    await assert.rejects(publishPolicy(t.parts, 'user:ann', { text: text(next, GATED) }), refuses('APPROVAL_REQUIRED'));
+  for (const { approval_id } of (await listApprovals(t.store, { state: 'pending' })).items)
+    await decideApproval(t.parts, 'user:bob', approval_id, { state: 'approved' });
+  await publishPolicy(t.parts, 'user:ann', { text: text('two', GATED) });
+  await assert.rejects(publishPolicy(t.parts, 'user:ann', { text: text('three', GATED) }), refuses('APPROVAL_REQUIRED'));
+  assert.equal((await activePolicy(t.store)).policy.rules[0]?.id, 'two');
+});
+
 test('an approval that came from the author some other way does not count', async () => {
   await using t = await setup();
   await publishPolicy(t.parts, 'user:ann', { text: text('one', GATED) });
