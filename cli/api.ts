@@ -14,10 +14,12 @@ import type {
   ApprovalView,
   BulkOutcome,
   Decision,
+  DraftView,
   Explanation,
   PolicyRequest,
   PolicyVersion,
   Problem,
+  ShadowReport,
   StickyView,
 } from '@centaur/kernel/policy';
 import type { DeliveryView } from '@centaur/kernel/threads';
@@ -25,6 +27,7 @@ import type { MethodDeclaration, ServedTool } from '@centaur/kernel/tools';
 import type { NewUser, SessionView, UserChange, UserView } from '@centaur/kernel/users';
 import type { GrantView, LeaseView, RefusalView, RewrapReport, SecretRequest, SecretView } from '@centaur/kernel/vault';
 import type { DeliveryView as WebhookDelivery, Redelivered, WebhookView } from '@centaur/kernel/webhooks';
+import type { UsageRow } from '@centaur/kernel/usage';
 import { CentaurApiError, createClient, type Client, type Page, type Schedule, type WorkflowView } from '@centaur/sdk';
 import { type Access, readAccess } from './access.ts';
 
@@ -212,12 +215,19 @@ export interface Api extends Client {
   getPolicy(): Promise<ActivePolicyText>;
   listPolicyVersions(limit: number): Promise<Page<PolicyVersion>>;
   getPolicyVersion(version: number): Promise<VersionText>;
-  publishPolicy(text: string, message?: string): Promise<PublishedVersion>;
+  publishPolicy(of: { readonly text: string } | { readonly draft: string }, message?: string): Promise<PublishedVersion>;
+  shadowReport(filter: Filter): Promise<ShadowReport>;
+  listDrafts(): Promise<Page<DraftView>>;
+  getDraft(name: string): Promise<DraftView & { readonly text: string }>;
+  saveDraft(name: string, text: string, message?: string): Promise<DraftView & { readonly problems: readonly Problem[] }>;
+  removeDraft(name: string): Promise<{ readonly name: string; readonly removed: true }>;
   shadowPolicy(text: string, message?: string): Promise<PublishedVersion>;
   endShadow(): Promise<{ readonly ended: boolean }>;
   rollbackPolicy(version: number): Promise<PolicyVersion>;
   explainDecision(of: { readonly request: unknown } | { readonly audit_id: string }): Promise<ExplainedDecision>;
   backtestPolicy(text: string, days?: number): Promise<BacktestAnswer>;
+
+  listUsage(filter: Filter): Promise<{ readonly since: string; readonly items: readonly UsageRow[]; readonly total: UsageRow }>;
 
   listAudit(filter: Filter): Promise<Page<AuditView>>;
   proveAuditEntry(auditId: string): Promise<InclusionProof>;
@@ -338,12 +348,19 @@ export function connect(environment: NodeJS.ProcessEnv = process.env, access: Ac
     getPolicy: () => send('GET', '/policy'),
     listPolicyVersions: (limit) => send('GET', `/policy/versions${queryText({ limit })}`),
     getPolicyVersion: (version) => send('GET', `/policy/versions/${version}`),
-    publishPolicy: (text, message) => send('POST', '/policy/publish', { text, message }),
+    publishPolicy: (of, message) => send('POST', '/policy/publish', { ...of, message }),
+    shadowReport: (filter) => send('GET', `/policy/shadow/report${queryText(filter)}`),
+    listDrafts: () => send('GET', '/policy/drafts'),
+    getDraft: (name) => send('GET', `/policy/drafts/${enc(name)}`),
+    saveDraft: (name, text, message) => send('PUT', `/policy/drafts/${enc(name)}`, { text, message }),
+    removeDraft: (name) => send('DELETE', `/policy/drafts/${enc(name)}`),
     shadowPolicy: (text, message) => send('POST', '/policy/shadow', { text, message }),
     endShadow: () => send('DELETE', '/policy/shadow'),
     rollbackPolicy: (version) => send('POST', '/policy/rollback', { version }),
     explainDecision: (of) => send('POST', '/policy/explain', of),
     backtestPolicy: (text, days) => send('POST', '/policy/backtest', { text, days }),
+
+    listUsage: (filter) => send('GET', `/usage${queryText(filter)}`),
 
     listAudit: (filter) => send('GET', `/audit${queryText(filter)}`),
     proveAuditEntry: (auditId) => send('GET', `/audit/${enc(auditId)}/proof`),

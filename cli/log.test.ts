@@ -31,3 +31,29 @@ test('levels below the least are not written', () => {
   log({ level: 'debug', message: 'no' });
   assert.deepEqual(written, []);
 });
+
+test('every line passes the barrier, whichever its form', () => {
+  const written: string[] = [];
+  const stream = { write: (text: string) => (written.push(text), true), isTTY: false } as unknown as NodeJS.WriteStream;
+  for (const pretty of [true, false]) {
+    const log = createLog({
+      level: 'info',
+      stream,
+      now,
+      pretty,
+      component: 'worker',
+      scrub: (line) => line.replaceAll('canary', '******'),
+    });
+    log({ level: 'error', message: 'it had canary in it', details: { deep: ['canary'] }, run_id: 'r' });
+  }
+  assert.equal(written.length, 2);
+  for (const line of written) assert.doesNotMatch(line, /canary/);
+  assert.deepEqual(JSON.parse(written[1] ?? ''), {
+    time: '2026-01-31T09:00:00.000Z',
+    component: 'worker',
+    level: 'error',
+    message: 'it had ****** in it',
+    details: { deep: ['******'] },
+    run_id: 'r',
+  });
+});

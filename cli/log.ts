@@ -21,13 +21,20 @@ export interface LogOptions {
   /** Default: whether the stream is a terminal. */
   readonly pretty?: boolean;
   readonly now?: () => Date;
+  /** Which kind of process writes: in every line for machines. */
+  readonly component?: string;
+  /** The last barrier before a line is written: blanks the secrets in it. */
+  readonly scrub?: (line: string) => string;
 }
 
-export function createLog({ level, stream = process.stderr, pretty = stream.isTTY, now = () => new Date() }: LogOptions): Log {
+export function createLog(options: LogOptions): Log {
+  const { level, stream = process.stderr, pretty = stream.isTTY, now = () => new Date(), component, scrub = (line) => line } = options;
   const least = LEVELS.indexOf(level);
+  const from = component === undefined ? {} : { component };
   return (entry) => {
     if (LEVELS.indexOf(entry.level) < least) return;
-    stream.write(`${pretty ? prettyLine(entry, now(), stream) : JSON.stringify({ time: now().toISOString(), ...entry })}\n`);
+    const line = pretty ? prettyLine(entry, now(), stream) : JSON.stringify({ time: now().toISOString(), ...from, ...entry });
+    stream.write(`${scrub(line)}\n`);
   };
 }
 

@@ -145,3 +145,55 @@ test('lines that differ are shown with those around them', () => {
   assert.deepEqual(marks(numbers(1, 2, 3), numbers(1, 3)), [' 11', '-22', ' 23']);
   assert.deepEqual(marks(numbers('a', 'b', 'c', 'd'), numbers('b', 'x', 'd', 'e')), ['-1a', ' 1b', '-3c', '+2x', ' 3d', '+4e']);
 });
+
+test('a policy is made from templates, kept as a draft, and published from there', async () => {
+  assert.match((await t.centaur(['policy', 'templates', 'ls'], NOWHERE)).stdout, /^stripe +Stripe: refunds/m);
+  assert.match((await t.centaur(['policy', 'templates', 'show', 'slack'], NOWHERE)).stdout, /id: slack-messages/);
+  assert.equal((await t.centaur(['policy', 'new', '--template', 'none'], NOWHERE)).code, 1);
+  const made = t.place.write('made.yaml', (await t.centaur(['policy', 'new', '--template', 'github,slack,stripe'], NOWHERE)).stdout);
+  assert.match((await t.centaur(['policy', 'test', made], NOWHERE)).stdout, /(\d+) of \1 tests passed\n$/);
+  assert.match((await t.centaur(['policy', 'new', '--template', 'slack', '--out', made], NOWHERE)).stderr, /is there already/);
+
+  assert.match(
+    (await t.centaur(['policy', 'draft', 'save', 'team', made, '--message', 'from templates'])).stdout,
+    /^draft team is saved\n$/,
+  );
+  assert.match((await t.centaur(['policy', 'draft', 'ls'])).stdout, /^team +.*ago +key:own_\w+ +[\da-f]{12} +from templates$/m);
+  assert.equal((await t.centaur(['policy', 'publish', made, '--draft', 'team'])).code, 2);
+  assert.match((await t.centaur(['policy', 'publish', '--draft', 'team'])).stdout, /is in force/);
+  assert.equal((await t.centaur(['policy', 'show'])).stdout, (await t.centaur(['policy', 'draft', 'show', 'team'])).stdout);
+  assert.equal((await t.centaur(['policy', 'draft', 'rm', 'team'])).code, 0);
+  assert.equal((await t.centaur(['policy', 'draft', 'show', 'team'])).code, 5);
+  const report = await t.read('policy', 'shadow', 'report', '--since', '1d');
+  assert.deepEqual(report.changes, []);
+});
+
+test('usage is told by what it was for', async () => {
+  assert.match((await t.centaur(['usage'])).stderr, /no turn has ended since/);
+  await t.api.t.store.query(
+    `insert into usage_days select d, k, current_date, 2, 100, 20, 1000, 10, 0, 1563000, u
+     from (values ('all', '', 7), ('model', 'opus', 0), ('model', 'mini', 7), ('thread', 'slack:a', 7)) as rows (d, k, u)`,
+  );
+  const { stdout, stderr } = await t.centaur(['usage', '--by', 'model', '--since', '7d']);
+  assert.match(stdout, /^MODEL +TURNS +INPUT +CACHED +OUTPUT +COST\n(?:mini|opus)/);
+  assert.match(stdout, /^opus +2 +100 +1010 +20 +1\.5630$/m);
+  assert.match(stdout, /^total +2 +100 +1010 +20 +1\.5630 and more$/m);
+  assert.match(stderr, /7 tokens are of models without a price/);
+  assert.equal((await t.read('usage', '--by', 'thread')).items[0].key, 'slack:a');
+  assert.equal((await t.centaur(['usage', '--by', 'colour'])).code, 2);
+  assert.equal((await t.centaur(['usage', '--since', 'yesterday'])).code, 2);
+});
+
+test('where the policy asks, publishing waits for somebody else', async () => {
+  const gated = t.place.write('gated.yaml', 'version: 1\ndefault: deny\ngates: {owners: {}}\npublish: {gate: owners}\nrules: []\n');
+  assert.match((await t.centaur(['policy', 'publish', gated])).stdout, /is in force/);
+  for (const args of [
+    ['policy', 'publish', file],
+    ['policy', 'rollback', '1'],
+  ]) {
+    const refused = await t.centaur(args);
+    assert.equal(refused.code, 1);
+    assert.match(refused.stderr, /a person has to approve this text at gate owners: approval [\da-f-]{36}/);
+  }
+  assert.match((await t.centaur(['policy', 'show'])).stdout, /publish: \{gate: owners\}/);
+});

@@ -23,6 +23,7 @@ import { addSchedules } from './commands/schedules.ts';
 import { addThreads } from './commands/threads.ts';
 import { addUsers } from './commands/users.ts';
 import { addTools } from './commands/tools.ts';
+import { addUsage } from './commands/usage.ts';
 import { addWebhooks } from './commands/webhooks.ts';
 import { addWorkflows } from './commands/workflows.ts';
 import { addDeliveries } from './commands/deliveries.ts';
@@ -80,6 +81,7 @@ export function createProgram(): Command {
     addAudit,
     addData,
     addBackup,
+    addUsage,
     addKeys,
     addLogin,
     addUsers,

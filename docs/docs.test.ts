@@ -66,7 +66,7 @@ test('the reference is what the code says', () => {
 
 test('every shown part of centaur.yaml is taken', () => {
   const shown = DOCUMENTS.flatMap((document) =>
-    blocksOf(document, 'yaml').filter((text) => /^(?:agents|overlays|sandbox|tools):/m.test(text)),
+    blocksOf(document, 'yaml').filter((text) => /^(?:agents|overlays|prices|sandbox|tools):/m.test(text)),
   );
   assert.ok(shown.length > 0);
   for (const text of shown) parseConfig(text, 'centaur.yaml');

@@ -6,6 +6,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { errorsByStatus, openApiDocument, ROUTES, scopesOf, type Route } from '@centaur/kernel/api';
+import { METRICS, type MetricSpec } from '@centaur/kernel/telemetry';
 import { createProgram } from '../cli/program.ts';
 import { eventsPage } from './events.ts';
 
@@ -20,6 +21,7 @@ export function pages(): ReadonlyMap<string, string> {
     ['api.md', apiPage()],
     ['cli.md', cliPage()],
     ['events.md', eventsPage(GENERATED)],
+    ['metrics.md', metricsPage()],
   ]);
 }
 
@@ -45,7 +47,9 @@ function cliPage(): string {
 }
 
 function leaves(command: Command): Command[] {
-  return command.commands.flatMap((each) => (each.commands.length === 0 ? [each] : leaves(each)));
+  // one that has commands below it may be one itself
+  const isOne = (each: Command) => each.commands.length === 0 || each.registeredArguments.length > 0;
+  return command.commands.flatMap((each) => [...(isOne(each) ? [each] : []), ...leaves(each)]);
 }
 
 function nameOf(command: Command): string {
@@ -58,6 +62,20 @@ function helpOf(command: Command): string {
   command.configureOutput({ writeOut: (part) => (text += part), getOutHelpWidth: () => 110, getOutHasColors: () => false });
   command.outputHelp();
   return text.trim();
+}
+
+// ---- the figures
+
+function metricsPage(): string {
+  const rows = Object.entries<MetricSpec>(METRICS).map(
+    ([name, { type, help, labels, of }]) =>
+      `| \`${name}\` | ${type} | ${of} | ${labels.map((label) => `\`${label}\``).join(', ')} | ${help} |`,
+  );
+  const about = `What \`/metrics\` tells. Figures of the *database* are the same in every process: take their largest. Those of a *process* or a
+*firewall* are its own: add them up. [The guide](../guides/telemetry.md) has the rest.`;
+  return [GENERATED, '# Metrics', about, ['| name | type | of | labels | is |', '|---|---|---|---|---|', ...rows].join('\n')]
+    .join('\n\n')
+    .concat('\n');
 }
 
 // ---- the API

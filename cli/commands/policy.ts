@@ -5,6 +5,7 @@ import { type BacktestAnswer, connect, type ExplainedDecision, type PublishedVer
 import { examples, readJson, readTextFile, wholeNumber, withJson } from '../arguments.ts';
 import { EXIT, UsageError } from '../exit.ts';
 import { diffLines, type DiffLine } from '../line-diff.ts';
+import { addDrafts, addShadowReport, addTemplates, problemText } from './policy-texts.ts';
 import { note, paint, print, printable, printJson, relative, status, table } from '../output.ts';
 
 interface Json {
@@ -47,11 +48,24 @@ export function addPolicy(program: Command): void {
 
   const publish = policy
     .command('publish')
-    .description('Put a file into force. One with an error in it is refused, and the version before stays.')
-    .argument('<file>', 'the policy, or - for stdin')
+    .summary('Put a file or a draft into force.')
+    .description(
+      'Put a file or a draft into force. One with an error in it is refused, and the version before stays. Where that version asks a person before it is replaced, publish again once somebody else has approved.',
+    )
+    .argument('[file]', 'the policy, or - for stdin')
+    .option('--draft <name>', 'the text of a draft')
     .option('--message <text>', 'why, for the list of versions')
-    .action((file: string, options: Json & { readonly message?: string }) => publishFile(file, options, 'publish'));
-  examples(withJson(publish), 'centaur policy publish policy.yaml --message "refunds need a person"');
+    .action(async (file: string | undefined, options: Json & { readonly message?: string; readonly draft?: string }) => {
+      const { draft, message } = options;
+      if ((file === undefined) === (draft === undefined)) throw new UsageError('give either a file or --draft');
+      if (file !== undefined) return publishFile(file, options, 'publish');
+      showPublished(await connect().publishPolicy({ draft: draft as string }, message), `draft ${draft}`, options, 'publish');
+    });
+  examples(
+    withJson(publish),
+    'centaur policy publish policy.yaml --message "refunds need a person"',
+    'centaur policy publish --draft refunds',
+  );
 
   const shadow = policy
     .command('shadow')
@@ -67,7 +81,15 @@ export function addPolicy(program: Command): void {
       if (options.json) printJson(answer);
       else print(answer.ended ? 'the shadow has ended' : 'there was no shadow');
     });
-  examples(withJson(shadow), 'centaur policy shadow stricter.yaml', 'centaur policy shadow --end');
+  examples(
+    withJson(shadow),
+    'centaur policy shadow stricter.yaml',
+    'centaur policy shadow report --since 7d',
+    'centaur policy shadow --end',
+  );
+  addShadowReport(shadow);
+  addDrafts(policy);
+  addTemplates(policy);
 
   const rollback = policy
     .command('rollback')
@@ -201,8 +223,11 @@ async function publishFile(file: string, options: Json & { readonly message?: st
   const { text, policy, problems } = await compile(file);
   if (policy === undefined) return refuse(file, problems, options);
   const api = connect();
-  const made: PublishedVersion =
-    what === 'publish' ? await api.publishPolicy(text, options.message) : await api.shadowPolicy(text, options.message);
+  const made = what === 'publish' ? await api.publishPolicy({ text }, options.message) : await api.shadowPolicy(text, options.message);
+  showPublished(made, file, options, what);
+}
+
+function showPublished(made: PublishedVersion, file: string, options: Json, what: 'publish' | 'shadow'): void {
   if (options.json) return printJson(made);
   for (const problem of made.problems) note(problemText(file, problem, process.stderr));
   print(what === 'publish' ? `version ${made.version} is in force` : `version ${made.version} is in shadow: recorded, without effect`);
@@ -290,13 +315,6 @@ function requestText(request: PolicyRequest): string {
 
 function versionName(version: number): string {
   return version === 0 ? 'the built-in policy' : `version ${version}`;
-}
-
-/** `file:line: message`, which editors and terminals make a link of. */
-function problemText(file: string, { level, line, rule, message }: Problem, stream: NodeJS.WriteStream): string {
-  const place = [file === '-' ? 'stdin' : file, line].filter((part) => part !== undefined).join(':');
-  const mark = level === 'error' ? paint('red', 'error', stream) : paint('yellow', 'warn ', stream);
-  return `${mark} ${place}: ${rule === undefined ? '' : `rule ${rule}: `}${printable(message)}`;
 }
 
 function count(number: number, noun: string): string {

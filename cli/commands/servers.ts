@@ -3,7 +3,9 @@ import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { examples } from '../arguments.ts';
 import { EXIT, UsageError } from '../exit.ts';
-import { createLog } from '../log.ts';
+import type { Config } from '@centaur/kernel/config';
+import type { Scrubber } from '@centaur/kernel/firewall/scrub';
+import { createLog, type Log } from '../log.ts';
 import { print } from '../output.ts';
 import type { Role } from '../serve/server.ts';
 
@@ -26,10 +28,11 @@ Environment:
   CENTAUR_MAX_RESIDENT_RUNS  most runs in memory (default 2000)
   CENTAUR_LEASE_SECONDS      how long a silent worker keeps its runs (default 10)
   CENTAUR_RETENTION_DAYS     how long finished runs are kept (default 30)
+  CENTAUR_LOG                json or text (default text on a terminal, else json)
   CENTAUR_LOG_LEVEL          debug, info, warn or error (default info)
 
 SIGTERM or Ctrl-C lets steps in progress end for up to 10 s; a second one ends the process at once.
-Logs go to stderr: lines of JSON, or short ones on a terminal.`;
+Logs go to stderr; known values of secrets are blanked in them.`;
 
 export function addServers(program: Command): void {
   const add = (role: Role, description: string, ...lines: readonly string[]) =>
@@ -100,11 +103,20 @@ Environment:
   FIREWALL_METRICS_PORT         where 127.0.0.1 may read /metrics (default none)
 Sources of secrets read their own variables here: VAULT_ADDR, OP_CONNECT_HOST, AWS_ACCESS_KEY_ID and so on.`;
 
+/** Every line passes the scrubber. */
+function openLog({ logLevel: level, logFormat }: Config, component: string, { scrub }: Scrubber): Log {
+  return createLog({ level, component, scrub, ...(logFormat === undefined ? {} : { pretty: logFormat === 'text' }) });
+}
+
 async function startFirewall(): Promise<void> {
-  const [{ loadConfig }, { serveFirewall }] = await Promise.all([import('@centaur/kernel/config'), import('../serve/firewall.ts')]);
+  const [{ loadConfig }, { serveFirewall }, { createScrubber, secretsOfEnvironment }] = await Promise.all([
+    import('@centaur/kernel/config'),
+    import('../serve/firewall.ts'),
+    import('@centaur/kernel/firewall/scrub'),
+  ]);
   const config = loadConfig(process.env);
   try {
-    await serveFirewall(config, createLog({ level: config.logLevel }), ({ url, caFile, ms }) =>
+    await serveFirewall(config, openLog(config, 'firewall', createScrubber(secretsOfEnvironment(process.env))), ({ url, caFile, ms }) =>
       process.stdout.write(`Centaur firewall is up (${(ms / 1000).toFixed(1)} s)\n  Proxy  ${url}\n  CA     ${caFile}\n`),
     );
   } catch (error) {
@@ -119,13 +131,15 @@ async function startFirewall(): Promise<void> {
 
 async function start(role: Role): Promise<void> {
   // Only here: the other commands need neither a server nor a database, and start several times faster without
-  const [{ loadConfig }, { serve }, { banner }] = await Promise.all([
+  const [{ loadConfig }, { createScrubber, secretsOfEnvironment }, { serve }, { banner }] = await Promise.all([
     import('@centaur/kernel/config'),
+    import('@centaur/kernel/firewall/scrub'),
     import('../serve/server.ts'),
     import('../serve/banner.ts'),
   ]);
   const config = loadConfig(process.env);
-  await serve(role, config, createLog({ level: config.logLevel }), (started) => process.stdout.write(banner(started)));
+  const scrubber = createScrubber(secretsOfEnvironment(process.env));
+  await serve(role, config, openLog(config, role, scrubber), scrubber, (started) => process.stdout.write(banner(started)));
   // A timer or a socket that a workflow left open must not keep the process
   process.exit(EXIT.ok);
 }

@@ -1,5 +1,5 @@
 /** Threads and turns of a server: sandboxes on this machine, and the harnesses in them. */
-import type { AgentSettings, Config } from '@centaur/kernel/config';
+import type { AgentSettings, Config, PriceSetting } from '@centaur/kernel/config';
 import type { Engine, WorkflowRegistry } from '@centaur/kernel/engine';
 import type { Store } from '@centaur/kernel/store';
 import { createThreads, type Threads } from '@centaur/kernel/threads';
@@ -34,6 +34,7 @@ export interface AgentParts {
   readonly store: Store;
   readonly engine: Engine;
   readonly settings: AgentSettings;
+  readonly prices: readonly PriceSetting[];
   /** What agents may call, as things are now; nothing where the API cannot be reached from sandboxes. */
   tools(user: string | undefined): Promise<readonly AvailableTool[]>;
   readonly skills: SkillSource;
@@ -63,7 +64,7 @@ export function prepareAgents(config: Config, registry: WorkflowRegistry, log: L
       if (threads === undefined) throw new Error('the threads of this process are not open yet');
       return threads.startAgent(request);
     },
-    async open({ store, engine, settings, tools, skills, overrides, worker }) {
+    async open({ store, engine, settings, prices, tools, skills, overrides, worker }) {
       const perHarness = settingsOf(settings, overrides);
       threads = await createThreads({
         store,
@@ -86,6 +87,7 @@ export function prepareAgents(config: Config, registry: WorkflowRegistry, log: L
           return run.run_id;
         },
         workerId: () => engine.stats().worker_id,
+        accounts: { prices, modelOf: (harness) => perHarness[harness as HarnessKind]?.model },
         log,
       });
       const opened = threads;

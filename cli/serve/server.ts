@@ -9,6 +9,7 @@ import { createServer } from 'node:net';
 import { adminKeyFile, createApi, type Api, ensureAdminKey } from '@centaur/kernel/api';
 import { type Config, readConfigFile, retentionPeriods, type SignInSettings } from '@centaur/kernel/config';
 import { createEngine, type Engine } from '@centaur/kernel/engine';
+import type { Scrubber } from '@centaur/kernel/firewall/scrub';
 import { createOAuth, type OAuth } from '@centaur/kernel/oauth';
 import type { OidcSettings } from '@centaur/kernel/oidc';
 import { createWebhooks, type Webhooks } from '@centaur/kernel/webhooks';
@@ -19,6 +20,7 @@ import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';
 import { type Agents, prepareAgents } from './agents.ts';
 import { startApprovals } from './approvals.ts';
+import { priceLate } from '@centaur/kernel/usage';
 import { openDatabase } from './database.ts';
 import { DEMO_SECRET, startDemoModel } from './demo.ts';
 import { caFileOf, type FirewallStarted, firewallUrl, followConfigFile, keepFirewall, postgresPlace } from './firewall.ts';
@@ -52,7 +54,13 @@ export interface Started {
 const DRAIN_MS = 10_000;
 
 /** Serves until it is told to stop. */
-export async function serve(role: Role, config: Config, log: Log, onStarted: (started: Started) => void): Promise<void> {
+export async function serve(
+  role: Role,
+  config: Config,
+  log: Log,
+  scrubber: Scrubber,
+  onStarted: (started: Started) => void,
+): Promise<void> {
   const before = performance.now();
   if (role !== 'up' && config.databaseUrl === undefined) {
     throw new HintedError(
@@ -70,8 +78,9 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
   const found = findMasterKey(config, role === 'up' ? 'make' : 'find');
   if (found?.made !== undefined)
     log({ level: 'info', message: 'made the master key: back it up apart from the database', file: found.made });
-  const trust = found === undefined ? undefined : await openTrust(config, store, found.master, log);
+  const trust = found === undefined ? undefined : await openTrust(config, store, found.master, log, scrubber.scrub);
   if (trust !== undefined) stack.defer(() => trust.close());
+  if (trust !== undefined) stack.defer(await scrubber.follow(trust));
   const demo = config.demo && role === 'up' && trust !== undefined ? await startDemoModel(trust, log) : undefined;
   if (demo !== undefined) stack.defer(() => demo.stop());
   const settings = config.configFile === undefined ? undefined : readConfigFile(config.configFile);
@@ -150,6 +159,7 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
     store,
     engine,
     settings: settings?.agents ?? {},
+    prices: settings?.prices ?? [],
     // one that lacks a secret would only refuse
     async tools(user) {
       if (shape.api === undefined || opened.tools === undefined) return [];
@@ -166,6 +176,9 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
             shape,
           },
   });
+  // a price that somebody forgot reaches back
+  const late = await priceLate(store, settings?.prices ?? []);
+  if (late > 0) log({ level: 'info', message: 'priced turns whose model had no price before', turns: late });
   // after the engine has stopped: what a turn stores last goes through them
   stack.defer(() => agents.close());
   if (trust !== undefined) {

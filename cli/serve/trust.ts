@@ -5,6 +5,7 @@ import type { Config, RetentionPeriods } from '@centaur/kernel/config';
 import type { Store } from '@centaur/kernel/store';
 import { pruneDue, runErasures } from '@centaur/kernel/care';
 import { pruneLimits } from '@centaur/kernel/policy';
+import { pruneUsage } from '@centaur/kernel/usage';
 import {
   ensureMasterKeyFile,
   type Installation,
@@ -44,13 +45,20 @@ export function findMasterKey(config: Config, make: 'make' | 'find'): { readonly
   }
 }
 
-export async function openTrust(config: Config, store: Store, master: MasterKey, log: Log): Promise<Installation> {
+export async function openTrust(
+  config: Config,
+  store: Store,
+  master: MasterKey,
+  log: Log,
+  scrub: (text: string) => string,
+): Promise<Installation> {
   const { auditAnchor } = config;
   try {
     return await openInstallation({
       store,
       master,
       log,
+      scrub,
       seal: auditAnchor === undefined ? {} : { anchor: (note) => appendFile(auditAnchor, `${note}\n`) },
     });
   } catch (error) {
@@ -76,6 +84,7 @@ export function startMaintenance(trust: Installation, periods: RetentionPeriods,
   };
   const forget = async () => {
     await pruneLimits(store);
+    await pruneUsage(store, store.now());
     const pruned = await pruneDue({ store, audit }, periods);
     if (Object.keys(pruned).length > 0) log({ level: 'info', message: 'deleted what was over its time', ...pruned });
   };

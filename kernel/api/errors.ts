@@ -87,6 +87,9 @@ export const POLICY_ERRORS: Readonly<Record<PolicyErrorCode, number>> = {
   PROOF_REQUIRED: 403,
   TOO_MANY_PENDING: 429,
   STICKY_NOT_FOUND: 404,
+  APPROVAL_REQUIRED: 409,
+  APPROVAL_DENIED: 403,
+  APPROVAL_BY_AUTHOR: 403,
   POLICY_BROKEN: 503,
 };
 
@@ -128,7 +131,7 @@ export function refusal(error: unknown, log: Log, context: Readonly<Record<strin
       POLICY_ERRORS[error.code],
       error.code,
       error.message,
-      error.problems.length === 0 ? undefined : { problems: error.problems },
+      error.problems.length === 0 ? error.details : { problems: error.problems },
       {},
     );
   if (isTransient(error)) {

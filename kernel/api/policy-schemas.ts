@@ -11,6 +11,22 @@ export const VersionPath = z.strictObject({ version: z.coerce.number().int().min
 export const VersionsQuery = z.strictObject({ limit: z.coerce.number().int().min(1).max(500).optional().describe('Default 50') });
 export const PolicyTextBody = named('PolicyText', z.strictObject({ text: policyText }));
 export const PublishBody = named('PublishPolicy', z.strictObject({ text: policyText, message }));
+const draftName = z
+  .string()
+  .regex(/^[A-Za-z0-9_.-]{1,64}$/, 'expected 1 to 64 letters, digits, "_", "." or "-"')
+  .describe('Of a draft');
+export const PublishOrDraftBody = named(
+  'PublishPolicyOrDraft',
+  z
+    .strictObject({ text: policyText.optional(), draft: draftName.optional(), message })
+    .refine(({ text: given, draft }) => (given === undefined) !== (draft === undefined), 'expected either text or draft'),
+);
+export const DraftPath = z.strictObject({ name: draftName });
+export const DraftBody = named('SavePolicyDraft', z.strictObject({ text: policyText, message }));
+export const ShadowQuery = z.strictObject({
+  since: z.iso.datetime({ offset: true, error: 'expected an RFC 3339 time' }).optional().describe('Default: a week ago'),
+  limit: z.coerce.number().int().min(1).max(100_000).optional().describe('The newest so many decisions. Default 10,000'),
+});
 export const RollbackBody = named('RollbackPolicy', z.strictObject({ version: z.int().min(1).max(2_147_483_647) }));
 export const BacktestBody = named(
   'Backtest',
@@ -18,12 +34,20 @@ export const BacktestBody = named(
 );
 
 const name = text(1, 300);
+const spent = z.strictObject({ tokens: z.int().min(0), micros: z.int().min(0) });
+const windows = { day: spent, month: spent };
+
 const caller = {
   principal: name.optional().describe('Default `workflow:test`'),
   agent: z.strictObject({ id: name, tenant: name.optional() }).optional(),
   run: name.optional(),
   workflow: name.optional(),
   thread: name.optional(),
+  user: name.optional().describe('Whose turn it is, of calls of tools'),
+  spend: z
+    .strictObject({ ...windows, user: z.strictObject(windows), all: z.strictObject(windows) })
+    .optional()
+    .describe('What was spent before. Default: what was in truth'),
   now: z.iso.datetime({ offset: true, error: 'expected an RFC 3339 time' }).optional().describe('When it would be made. Default: now'),
 };
 
@@ -95,6 +119,38 @@ export const PublishedPolicySchema = named(
   z.strictObject({ ...versionFields, problems: z.array(problem).describe('Warnings') }),
 );
 export const PolicyCheckSchema = named('PolicyCheck', z.strictObject({ ok: z.boolean(), problems: z.array(problem) }));
+const draftFields = {
+  name: z.string(),
+  digest: z.string().describe('SHA-256 of the text, in hex'),
+  author: z.string().describe('Who saved it last'),
+  message: z.string().nullable(),
+  created_at: time,
+  updated_at: time,
+};
+export const DraftSchema = named('PolicyDraft', z.strictObject(draftFields));
+export const DraftTextSchema = named('PolicyDraftText', z.strictObject({ ...draftFields, text: z.string() }));
+export const SavedDraftSchema = named('SavedPolicyDraft', z.strictObject({ ...draftFields, problems: z.array(problem) }));
+export const ShadowReportSchema = named(
+  'ShadowReport',
+  z.strictObject({
+    decisions: z.number().describe('That were looked at'),
+    shadowed: z.number().describe('Of them, those beside which something was in shadow'),
+    failed: z.number().describe('Of them, those for which the version in shadow failed: it would have refused'),
+    changes: z
+      .array(
+        z.strictObject({
+          version: z.number().nullable().describe('In shadow; null: a rule of the policy in force whose mode is shadow'),
+          rule: z.string().nullable().describe('That would have decided; null: the default'),
+          from: effect,
+          to: effect,
+          count: z.number(),
+          samples: z.array(z.strictObject({ audit_id: z.string(), at: time, resource: z.string().nullable(), actor: z.string() })),
+        }),
+      )
+      .describe('The most frequent first'),
+    more: z.boolean().describe('There are older decisions since then, which were not looked at'),
+  }),
+);
 export const EndedShadowSchema = z.strictObject({ ended: z.boolean().describe('False when there was none') });
 
 const decision = named(

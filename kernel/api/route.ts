@@ -57,6 +57,7 @@ export interface RouteSpec<Params extends z.ZodType = z.ZodType, Query extends z
     | 'Policy'
     | 'Approvals'
     | 'Audit'
+    | 'Usage'
     | 'Keys'
     | 'Data'
     | 'Operations';

@@ -110,7 +110,11 @@ export function createApi(options: ApiOptions): Api {
       audit: installation?.audit,
       ...(users && { isSessionActive: users.isActive }),
     }),
-    metrics: createMetrics(version, options.workflowMetrics),
+    metrics: createMetrics(version, {
+      entries: options.trust?.installation.counts,
+      audit: options.trust?.installation.audit,
+      more: options.workflowMetrics,
+    }),
     version,
     log,
     trust: options.trust,

@@ -29,6 +29,8 @@ export interface AuditLogOptions {
   /** Called after each append: there is something to seal. */
   readonly onAppend?: () => void;
   readonly scrub?: (text: string) => string;
+  /** Called with each entry before it is written. */
+  readonly onEntry?: (entry: AuditEntry) => void;
 }
 
 /** Many outcomes share a commit; one that is lost with the process leaves its intent without an outcome, which shows. */
@@ -79,6 +81,7 @@ export function createAuditLog(options: AuditLogOptions): AuditLog {
   }
 
   function toPending(entry: AuditEntry, take: (pending: Pending) => void): Promise<string> {
+    options.onEntry?.(entry);
     const row = toRow(entry, macKey, store.now(), scrub);
     return new Promise((resolve, reject) => {
       take({
@@ -96,6 +99,7 @@ export function createAuditLog(options: AuditLogOptions): AuditLog {
 
   return {
     async append(tx, entry) {
+      options.onEntry?.(entry);
       const row = toRow(entry, macKey, store.now(), scrub);
       await tx.query(INSERT, parameters([row]));
       onAppend();

@@ -52,6 +52,7 @@ test('an empty environment gives the defaults', () => {
     sandboxBackend: 'local',
     harnessDir: undefined,
     demo: false,
+    logFormat: undefined,
     logLevel: 'info',
   });
 });
@@ -92,6 +93,7 @@ test('every variable reaches its field', (t) => {
       SANDBOX_BACKEND: 'local',
       CENTAUR_HARNESS_DIR: 'more',
       CENTAUR_DEMO: '1',
+      CENTAUR_LOG: 'text',
       CENTAUR_LOG_LEVEL: 'debug',
       CENTAUR_PUBLIC_URL: 'https://people.example/',
     },
@@ -127,6 +129,7 @@ test('every variable reaches its field', (t) => {
     sandboxBackend: 'local',
     harnessDir: join(cwd, 'more'),
     demo: true,
+    logFormat: 'text',
     logLevel: 'debug',
   });
 });

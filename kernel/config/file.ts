@@ -111,6 +111,20 @@ const SANDBOX = z.strictObject({
   warm: z.int().min(0).max(1000).optional(),
 });
 
+/** Money for a million tokens, with six decimals at most: kept as whole millionths. */
+const perMillion = z
+  .number()
+  .min(0)
+  .max(1_000_000)
+  .refine((value) => Math.abs(value * 1e6 - Math.round(value * 1e6)) < 0.01, 'expected six decimals at most')
+  .transform((value) => Math.round(value * 1e6));
+
+/** By model, with stars; the first that fits counts. What a cache costs is what input costs, unless it is said. */
+const PRICES = z.record(
+  text,
+  z.strictObject({ input: perMillion, output: perMillion, cache_read: perMillion.optional(), cache_write: perMillion.optional() }),
+);
+
 const API = z.strictObject({
   trusted_proxies: z.array(z.string().refine(isRange, 'expected an address, or a range such as 10.0.0.0/8')).max(100).optional(),
 });
@@ -159,6 +173,7 @@ const FILE = z.strictObject({
   sign_in: SIGN_IN.optional(),
   overlays: OVERLAYS.optional(),
   retention: RETENTION.optional(),
+  prices: PRICES.optional(),
 });
 
 /** As the firewall takes it: see `EgressConfig` there. */
@@ -181,6 +196,12 @@ export type ApiSettings = z.output<typeof API>;
 /** How people sign in, besides with a password. */
 export type SignInSettings = z.output<typeof SIGN_IN>;
 
+/** What a million tokens cost, in millionths. */
+export interface PriceSetting {
+  readonly model: string;
+  readonly price: { readonly input: number; readonly output: number; readonly cacheRead: number; readonly cacheWrite: number };
+}
+
 export interface OverlaySettings {
   /** In order: what comes later shadows what comes earlier. */
   readonly entries: readonly OverlayEntry[];
@@ -198,6 +219,7 @@ export interface FileSettings {
   readonly tools: ToolSettings;
   readonly overlays: OverlaySettings;
   readonly retention: RetentionSettings;
+  readonly prices: readonly PriceSetting[];
 }
 
 export class ConfigFileError extends Error {
@@ -293,6 +315,10 @@ export function parseConfig(source: string, file: string): FileSettings {
     signIn: parsed.data.sign_in ?? {},
     overlays: { entries, frozen: parsed.data.overlays?.frozen ?? false },
     retention: parsed.data.retention ?? {},
+    prices: Object.entries(parsed.data.prices ?? {}).map(([model, { input, output, cache_read: read, cache_write: write }]) => ({
+      model,
+      price: { input, output, cacheRead: read ?? input, cacheWrite: write ?? input },
+    })),
   };
 }
 

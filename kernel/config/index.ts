@@ -79,6 +79,7 @@ const ENVIRONMENT = z.object({
   SANDBOX_BACKEND: z.enum(['local'], 'expected local: sandboxes of this machine').default('local'),
   CENTAUR_HARNESS_DIR: z.string().min(1).optional(),
   CENTAUR_DEMO: z.enum(['0', '1'], 'expected 1 or 0').optional(),
+  CENTAUR_LOG: z.enum(['json', 'text'], 'expected json or text').optional(),
   CENTAUR_LOG_LEVEL: z.enum(LOG_LEVELS, `expected one of ${LOG_LEVELS.join(', ')}`).default('info'),
 });
 
@@ -136,6 +137,8 @@ export interface Config {
   readonly harnessDir: string | undefined;
   /** Whether the scripted model server runs beside the platform. */
   readonly demo: boolean;
+  /** Undefined: text for a terminal, else JSON. */
+  readonly logFormat: 'json' | 'text' | undefined;
   readonly logLevel: (typeof LOG_LEVELS)[number];
 }
 
@@ -211,6 +214,7 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
     sandboxBackend: values.SANDBOX_BACKEND,
     harnessDir,
     demo: values.CENTAUR_DEMO === '1',
+    logFormat: values.CENTAUR_LOG,
     logLevel: values.CENTAUR_LOG_LEVEL,
   };
 }
@@ -239,6 +243,7 @@ export {
   type EgressSettings,
   type FileSettings,
   type OverlaySettings,
+  type PriceSetting,
   type SandboxSettings,
   type SignInSettings,
   type ToolSettings,

@@ -36,6 +36,8 @@ export interface ContextHost {
   /** Runs `work`, then inserts the step's row and commits, all in one fenced transaction. */
   transactionStep(frame: Frame, call: Call, work: (tx: TransactionClient) => Promise<string>): Promise<void>;
   countStep(): void;
+  /** The step's function is done, or has failed. */
+  timeStep(seconds: number): void;
   /** Undefined while this worker's lease surely holds, else what to wait for before user code may begin. */
   leaseInDoubt(): Promise<void> | undefined;
 }
@@ -98,12 +100,13 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
     call.wakeAt = null;
     frame.executing += 1;
     host.countStep();
+    const began = performance.now();
     try {
       // a process that was frozen past its lease wakes up here: others may have done this step by now
       const doubt = host.leaseInDoubt();
       if (doubt !== undefined) await doubt;
       if (frame.closed) return await never();
-      const json = await body(attempt);
+      const json = await body(attempt).finally(() => host.timeStep((performance.now() - began) / 1000));
       if (json !== undefined) frame.settle(call, { status: 'o', outcome: json, attempts: attempt });
     } catch (error) {
       if (frame.closed) return;

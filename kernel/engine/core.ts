@@ -1,5 +1,6 @@
 /** What the engine's parts share: one object per engine, handed to each part, never global. */
 import type { Store, StoreLogEntry, Writer } from '../store/index.ts';
+import type { Histogram } from '../telemetry/index.ts';
 import type { Frame } from './frame.ts';
 import type { Write } from './flush.ts';
 import type { RegisteredWorkflow, WorkflowRegistry } from './types.ts';
@@ -51,6 +52,7 @@ export interface Core {
     executed: number;
     replayed: number;
   };
+  readonly stepSeconds: Histogram;
   readonly queues: ChangedQueues;
   /** Set while this process is a worker with a live lease. */
   workerId: number | null;

@@ -1,4 +1,5 @@
 import { createWriter, isTransient } from '../store/index.ts';
+import { createHistogram } from '../telemetry/index.ts';
 import { ensurePartitions } from '../store/partitions.ts';
 import { type Core, type EngineOptions, WORKER_LOCKS } from './core.ts';
 import { cancelRun, forkRun, retryRun } from './control.ts';
@@ -48,6 +49,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     frames: new Map(),
     starting: new Set(),
     counters: { fenced: 0, started: 0, completed: 0, failed: 0, cancelled: 0, executed: 0, replayed: 0 },
+    stepSeconds: createHistogram('centaur_step_seconds'),
     queues: createQueueCache(store),
     workerId: null,
     writer: undefined as never,
@@ -260,5 +262,6 @@ function readStats(core: Core): EngineStats {
     runs_finished: { completed: counters.completed, failed: counters.failed, cancelled: counters.cancelled },
     steps_executed: counters.executed,
     steps_replayed: counters.replayed,
+    step_seconds: core.stepSeconds.family(),
   };
 }

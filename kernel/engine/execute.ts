@@ -71,6 +71,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
     countStep() {
       core.counters.executed += 1;
     },
+    timeStep: (seconds) => core.stepSeconds.add(seconds),
   };
 
   function startHere(row: StartRow): void {

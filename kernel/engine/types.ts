@@ -1,5 +1,6 @@
 /** The shapes that cross the engine's door: what callers pass in and what they read back (snake_case, as on the wire). */
 import type { QueueOptions, RetryPolicy, Schedule, WorkflowContext } from '@centaur/sdk';
+import type { Family } from '../telemetry/index.ts';
 
 declare const brand: unique symbol;
 /** A run's id: a UUIDv7, so that ids sort by creation time. Parse one with `parseRunId`. */
@@ -266,6 +267,7 @@ export interface EngineStats {
   readonly runs_finished: Readonly<Record<'completed' | 'failed' | 'cancelled', number>>;
   readonly steps_executed: number;
   readonly steps_replayed: number;
+  readonly step_seconds: Family;
 }
 
 /** The engine. `createEngine` in `index.ts` makes one; a process that only serves the API never calls `work`. */

@@ -1,6 +1,14 @@
 /** The decision on a request: the active policy, the approvals that it asks for, and the limits that it counts. */
 import { createHash } from 'node:crypto';
-import { type ActivePolicy, type Decision, decideCounted, type EgressRequest, PolicyError, policyTime } from '../policy/index.ts';
+import {
+  type ActivePolicy,
+  type Decision,
+  decideCounted,
+  type EgressRequest,
+  PolicyError,
+  policyTime,
+  type Spend,
+} from '../policy/index.ts';
 import { canonicalJson } from '../store/index.ts';
 import { opens } from '../vault/index.ts';
 import type { Channel } from './exchange.ts';
@@ -53,6 +61,8 @@ export interface GateOptions {
   readonly approvals: Approvals;
   /** Secrets of the lease that are bound to the target: sent by injection although no placeholder stands in the request. */
   readonly injected: (channel: Channel, outgoing: OutgoingRequest) => readonly string[];
+  /** What was spent until now: asked for when a rule reads it. */
+  readonly readSpend: (of: { readonly thread?: string | undefined; readonly workflow?: string | undefined }) => Promise<Spend>;
   readonly takeLimit: (rule: string, key: string, max: number, perMs: number) => Promise<boolean>;
   readonly now: () => number;
 }
@@ -66,7 +76,7 @@ export function createGate(options: GateOptions): Gate {
       const secrets = [...new Set([...found.map((each) => each.secret), ...options.injected(channel, outgoing)])].sort();
       const listed =
         rules.isListed(target, outgoing.method, path) || (lease.egress !== undefined && opens(lease.egress, target, outgoing.method, path));
-      const request: EgressRequest = {
+      const sent: EgressRequest = {
         kind: 'egress',
         principal: lease.principal,
         lease: { id: lease.leaseId, kind: lease.kind },
@@ -85,6 +95,8 @@ export function createGate(options: GateOptions): Gate {
         now: policyTime(options.now()),
       };
       const { version, policy, shadow } = options.policy();
+      const reads = policy.readsSpend || shadow?.policy.readsSpend === true;
+      const request: EgressRequest = reads ? { ...sent, spend: await asking(options.readSpend(sent)) } : sent;
       let decision: Decision;
       try {
         decision = policy.decide(request);
@@ -94,13 +106,14 @@ export function createGate(options: GateOptions): Gate {
         });
       }
       const facts = { policy: version, rule: decision.rule };
+      const beside = shadowOf(decision, shadow, request);
       if (decision.effect === 'deny')
         throw new RefusedError(403, 'POLICY_DENIED', decision.message ?? 'the policy does not allow this request', {
           ...facts,
           request,
           ...errorsOf(decision),
+          ...(beside === undefined ? {} : { shadow: beside }),
         });
-      const beside = shadowOf(decision, shadow, request);
       const verdict: Verdict = { ...facts, request, ...errorsOf(decision), ...(beside === undefined ? {} : { shadow: beside }) };
       const { effect, gate, exhausted } = await asking(decideCounted(decision, options.takeLimit));
       if (effect === 'allow') return verdict;

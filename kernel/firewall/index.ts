@@ -13,6 +13,7 @@ import http from 'node:http';
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { activePolicy, type ActivePolicy, takeLimit } from '../policy/index.ts';
+import { readSpend } from '../usage/index.ts';
 import type { Store, StoreLogEntry } from '../store/index.ts';
 import { createValues, matchesHost, type MasterKey, openInstallation, type Target } from '../vault/index.ts';
 import { createApprovals } from './approvals.ts';
@@ -25,7 +26,8 @@ import { createFirewallMetrics } from './metrics.ts';
 import { createPostgresListener } from './postgres.ts';
 import { createRefreshes, type Refreshes } from './refresh.ts';
 import { type EgressConfig, type EgressRules, readRules } from './rules.ts';
-import { createScanner, type Scanner, SHORTEST_SECRET } from './scanner/index.ts';
+import { createScanner, type Scanner } from './scanner/index.ts';
+import { scannable } from './scrub.ts';
 import { createFirewallServer } from './server.ts';
 import { RefusedError } from './target.ts';
 import { ASK_MS } from './token-endpoint.ts';
@@ -66,7 +68,10 @@ const SEEN_MS = 5000;
 
 /** Serves until it is closed. @throws VaultError MASTER_KEY_UNKNOWN when the database was sealed under another key */
 export async function startFirewall(options: FirewallOptions): Promise<Firewall> {
-  const { store, master, log } = options;
+  const { store, master } = options;
+  /** Until the values are known, nobody has been told one. */
+  let scrubEntry = (entry: StoreLogEntry): StoreLogEntry => entry;
+  const log = (entry: StoreLogEntry) => options.log(scrubEntry(entry));
   const processId = randomUUID();
   const metrics = createFirewallMetrics();
   const values = await createValues({
@@ -128,6 +133,7 @@ export async function startFirewall(options: FirewallOptions): Promise<Firewall>
       });
     },
   });
+  scrubEntry = (entry) => JSON.parse(scrub(JSON.stringify(entry))) as StoreLogEntry;
   const installation = await openInstallation({
     store,
     master,
@@ -143,12 +149,13 @@ export async function startFirewall(options: FirewallOptions): Promise<Firewall>
     leases,
     credentials,
     metrics,
-    log: (entry) => log(JSON.parse(scrub(JSON.stringify(entry))) as StoreLogEntry),
+    log,
     gate: createGate({
       rules: () => rules,
       policy: currentPolicy,
       approvals: createApprovals(store, audit),
       injected: (channel, outgoing) => credentials.injected(outgoing, channel.lease),
+      readSpend: (of) => readSpend(store, of, store.now()),
       takeLimit: (rule, key, max, perMs) => takeLimit(store, rule, key, max, perMs),
       now: () => store.now(),
     }),
@@ -288,12 +295,15 @@ export async function startFirewall(options: FirewallOptions): Promise<Firewall>
     options.metricsPort === undefined
       ? undefined
       : await servePage(options.metricsPort, () =>
-          metrics.text({
-            centaur_egress_tunnels_open: server.tunnels,
-            centaur_egress_leases_in_use: leases.size,
-            centaur_audit_queued: audit.queued,
-            centaur_scanner_patterns: currentScanner().patterns,
-          }),
+          metrics.text(
+            {
+              centaur_egress_tunnels_open: server.tunnels,
+              centaur_egress_leases_in_use: leases.size,
+              centaur_audit_queued: audit.queued,
+              centaur_scanner_patterns: currentScanner().patterns,
+            },
+            installation.counts.families(),
+          ),
         );
 
   return {
@@ -318,27 +328,6 @@ export async function startFirewall(options: FirewallOptions): Promise<Firewall>
       await installation.close();
     },
   };
-}
-
-/** A structured value has parts that are secret by themselves. */
-function scannable(known: readonly { readonly name: string; readonly value: string }[]): { name: string; value: Buffer }[] {
-  const texts = known.flatMap(({ name, value }) => [{ name, value }, ...secretParts(value).map((part) => ({ name, value: part }))]);
-  return texts
-    .map(({ name, value }) => ({ name, value: Buffer.from(value, 'utf8') }))
-    .filter(({ value }) => value.length >= SHORTEST_SECRET);
-}
-
-function secretParts(value: string): string[] {
-  if (!value.startsWith('{')) return [];
-  try {
-    return Object.entries(JSON.parse(value) as Record<string, unknown>).flatMap(([key, part]) =>
-      typeof part === 'string' && /secret|token|password|private_key$|refresh|^key$/i.test(key) && !/ur[il]$/i.test(key)
-        ? [part.trim()]
-        : [],
-    );
-  } catch {
-    return [];
-  }
 }
 
 async function servePage(port: number, text: () => string): Promise<{ readonly port: number; close(): Promise<void> }> {

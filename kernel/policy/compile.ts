@@ -1,11 +1,13 @@
 /** From the text of a policy to what decides: read, checked against schemas, linted, and tried on its own tests. */
 import { createHash } from 'node:crypto';
+import type { Budget } from './budgets.ts';
 import { createDecider, type Decider, type ReadyRule } from './decide.ts';
 import type { Problem, Reader } from './document.ts';
 import { compileExpression, type Expression, type JsonSchema } from './expression.ts';
 import { nameMatcher } from './glob.ts';
 import { failureOf } from './golden.ts';
 import { lint } from './lint.ts';
+import { createOverlaid } from './overlay.ts';
 import { type Gate, parsePolicy, type Rule } from './parse.ts';
 
 export interface PolicySchemas {
@@ -18,6 +20,9 @@ export interface CompiledPolicy extends Decider {
   readonly digest: string;
   readonly rules: readonly Rule[];
   readonly gates: ReadonlyMap<string, Gate>;
+  readonly budgets: readonly Budget[];
+  /** Whether a rule asks what was spent: then requests have to say so. */
+  readonly readsSpend: boolean;
 }
 
 /** What became of a test in the text. */
@@ -43,8 +48,10 @@ export function compilePolicy(
   const { document, reader } = parsePolicy(text);
   lint(document, reader, schemas === undefined ? undefined : Object.keys(schemas.tools));
   const rules = document.rules.map((rule) => prepare(rule, reader, schemas));
-  const decider = createDecider(rules, document.fallback);
-  const size = rules.reduce((sum, { condition, limitKey }) => sum + (condition?.patternSize ?? 0) + (limitKey?.patternSize ?? 0), 0);
+  const overlays = document.overlays.map((overlay) => ({ ...overlay, rules: overlay.rules.map((rule) => prepare(rule, reader, schemas)) }));
+  const decider = createOverlaid(createDecider(rules, document.fallback), overlays, document.gates);
+  const all = [...rules, ...overlays.flatMap((overlay) => overlay.rules)];
+  const size = all.reduce((sum, { condition, limitKey }) => sum + (condition?.patternSize ?? 0) + (limitKey?.patternSize ?? 0), 0);
   if (size > PATTERNS_LARGEST)
     reader.problems.push({
       level: 'error',
@@ -59,7 +66,14 @@ export function compilePolicy(
   const problems = reader.problems.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0));
   const policy = broken()
     ? undefined
-    : { ...decider, digest: digestOf(text).toString('hex'), rules: document.rules, gates: document.gates };
+    : {
+        ...decider,
+        digest: digestOf(text).toString('hex'),
+        rules: document.rules,
+        gates: document.gates,
+        budgets: document.budgets,
+        readsSpend: all.some(({ condition, limitKey }) => condition?.readsSpend === true || limitKey?.readsSpend === true),
+      };
   return { policy, problems, tests };
 }
 

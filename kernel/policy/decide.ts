@@ -141,9 +141,10 @@ function variablesOf(request: PolicyRequest): object {
     ...(request.kind === 'egress' || request.user === undefined ? {} : { user: request.user }),
   };
   const agent = request.agent ?? {};
+  const spend = request.spend ?? {};
   if (request.kind === 'tool')
-    return { principal, agent, run, now, tool: request.tool, args: request.args, integration: request.integration ?? {} };
-  return { principal, agent, run, now, request, lease: request.lease };
+    return { principal, agent, run, now, spend, tool: request.tool, args: request.args, integration: request.integration ?? {} };
+  return { principal, agent, run, now, spend, request, lease: request.lease };
 }
 
 /** Whether conditions may read the request, or at least all of it but the arguments. */

@@ -24,15 +24,22 @@ export type PolicyErrorCode =
   | 'PROOF_REQUIRED'
   /** One thread or run has too many questions open. */
   | 'TOO_MANY_PENDING'
-  | 'STICKY_NOT_FOUND';
+  | 'STICKY_NOT_FOUND'
+  /** A person has to approve a text before it is in force; or has denied it. */
+  | 'APPROVAL_REQUIRED'
+  | 'APPROVAL_DENIED'
+  /** Who wrote a policy does not approve it. */
+  | 'APPROVAL_BY_AUTHOR';
 
 export class PolicyError extends Error {
   readonly code: PolicyErrorCode;
   readonly problems: readonly Problem[];
-  constructor(code: PolicyErrorCode, message: string, problems: readonly Problem[] = []) {
+  readonly details: object | undefined;
+  constructor(code: PolicyErrorCode, message: string, problems: readonly Problem[] = [], details?: object) {
     super(message);
     this.name = 'PolicyError';
     this.code = code;
     this.problems = problems;
+    this.details = details;
   }
 }

@@ -4,7 +4,7 @@
  */
 import { type ApprovalRow, COLUMNS, escalationOf, termsOf } from './approvals.ts';
 import { approversOf } from './people.ts';
-import type { Parts } from './versions.ts';
+import type { Parts } from './parts.ts';
 
 export interface ExpiryParts extends Parts {
   /** Ends the run, or the turn of the thread, that an undecided question belongs to. May be asked twice. */

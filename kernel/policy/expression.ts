@@ -17,6 +17,8 @@ export interface Expression {
   readonly source: string;
   /** Whether it reads the arguments of a tool, which may be too large to be read. */
   readonly readsArgs: boolean;
+  /** Whether it reads what was spent, which has to be looked up. */
+  readonly readsSpend: boolean;
   /** Instructions of its patterns: each may be done once for every character of a text. */
   readonly patternSize: number;
   /** @throws Error when it fails for these values */
@@ -61,11 +63,15 @@ const FUNCTIONS = new Set([
   'getMinutes',
 ]);
 
+const SPENT = { tokens: 'int', micros: 'int' };
+const WINDOWS = { day: SPENT, month: SPENT };
+
 const CALLER = {
   principal: 'string',
   agent: { id: 'string', tenant: 'string' },
   run: { id: 'string', workflow: 'string', thread: 'string' },
   now: { iso: 'string', hour: 'int', weekday: 'int', weekend: 'bool' },
+  spend: { ...WINDOWS, user: WINDOWS, all: WINDOWS },
 };
 
 const VARIABLES = {
@@ -128,7 +134,14 @@ export function compileExpression(
     return { source: text, evaluate: evaluators[kind].parse(text) };
   });
   return {
-    expression: { source, readsArgs: facts.variables.has('args'), patternSize: facts.patternSize, evaluate: parsed, clauses },
+    expression: {
+      source,
+      readsArgs: facts.variables.has('args'),
+      readsSpend: facts.variables.has('spend'),
+      patternSize: facts.patternSize,
+      evaluate: parsed,
+      clauses,
+    },
     problems,
   };
 }

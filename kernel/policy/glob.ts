@@ -10,6 +10,17 @@ export function nameMatcher(pattern: string): Matcher {
   return globMatcher(pattern.replaceAll(/\*+/g, '**'));
 }
 
+/** One name against one pattern; patterns are few, and stay compiled. */
+export function matchesName(pattern: string, name: string): boolean {
+  let matcher = matchers.get(pattern);
+  if (matcher === undefined) {
+    if (matchers.size >= 1000) matchers.clear();
+    matchers.set(pattern, (matcher = nameMatcher(pattern)));
+  }
+  return matcher(name);
+}
+const matchers = new Map<string, Matcher>();
+
 /**
  * Paths, in the way bindings of secrets read them: `*` stands for anything but a slash, `**` for anything, and a trailing
  * `/*` for all below, the folder itself too.

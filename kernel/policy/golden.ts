@@ -3,8 +3,8 @@
  * a harmless request on a Monday at noon.
  */
 import type { Node } from 'yaml';
-import type { Reader } from './document.ts';
-import { type Decision, type Effect, policyTime, type PolicyRequest } from './types.ts';
+import type { Reader, YamlNode } from './document.ts';
+import { type Decision, type Effect, policyTime, type PolicyRequest, type Spend } from './types.ts';
 
 export interface GoldenTest {
   readonly line: number | undefined;
@@ -17,7 +17,15 @@ export interface GoldenTest {
 
 const MONDAY_NOON = Date.UTC(2026, 0, 5, 12);
 
-const CALLER = { principal: 'string', agent: 'name', run: 'string', workflow: 'string', thread: 'string', now: 'time' } as const;
+const CALLER = {
+  principal: 'string',
+  agent: 'name',
+  run: 'string',
+  workflow: 'string',
+  thread: 'string',
+  now: 'time',
+  spend: 'spend',
+} as const;
 const EGRESS = {
   ...CALLER,
   lease: 'name',
@@ -41,6 +49,9 @@ const NAMES: Readonly<Record<string, readonly string[]>> = {
   lease: ['id', 'kind'],
 };
 
+const NONE = { tokens: 0, micros: 0 };
+const NO_SPEND: Spend = { day: NONE, month: NONE, user: { day: NONE, month: NONE }, all: { day: NONE, month: NONE } };
+
 const EGRESS_DEFAULTS = {
   kind: 'egress',
   principal: 'workflow:test',
@@ -54,8 +65,9 @@ const EGRESS_DEFAULTS = {
   credentialed: false,
   listed: false,
   now: policyTime(MONDAY_NOON),
+  spend: NO_SPEND,
 };
-const TOOL_DEFAULTS = { kind: 'tool', principal: 'workflow:test', args: {}, now: policyTime(MONDAY_NOON) };
+const TOOL_DEFAULTS = { kind: 'tool', principal: 'workflow:test', args: {}, now: policyTime(MONDAY_NOON), spend: NO_SPEND };
 
 export function readTest(reader: Reader, node: Node): GoldenTest | undefined {
   reader.rule = undefined;
@@ -96,6 +108,7 @@ function readValue(reader: Reader, node: Node | undefined, key: string, type: st
   if (type === 'any' || typeof value === type) return value;
   if (type === 'list' && Array.isArray(value) && value.every((each) => typeof each === 'string')) return value;
   if (type === 'time' && typeof value === 'string' && !Number.isNaN(Date.parse(value))) return policyTime(Date.parse(value));
+  if (type === 'spend') return readSpend(reader, node);
   if (type === 'name' && typeof value === 'string') return { [NAMES[key]?.[0] as string]: value };
   if (type === 'name' && typeof value === 'object') {
     const known = reader.fields(node, `request.${key}`, NAMES[key] ?? []) ?? {};
@@ -103,6 +116,26 @@ function readValue(reader: Reader, node: Node | undefined, key: string, type: st
     if (known[NAMES[key]?.[0] as string] !== undefined) return Object.fromEntries(parts);
   }
   return reader.error(node, `request.${key}: ${EXPECTED[type] ?? `expected a ${type}`}`);
+}
+
+/** What is left out is nothing. */
+function readSpend(reader: Reader, node: Node | undefined): Spend {
+  const windows = (of: YamlNode, more: readonly ('user' | 'all')[]) => {
+    const given = reader.fields(of, 'request.spend', ['day', 'month', ...more]) ?? {};
+    const spent = (window: Node | undefined) => {
+      if (window === undefined) return NONE;
+      const { tokens, micros } = reader.fields(window, 'request.spend', ['tokens', 'micros']) ?? {};
+      const amount = (value: Node | undefined) => (value === undefined ? 0 : (reader.whole(value, 'request.spend', 0, 1e15) ?? 0));
+      return { tokens: amount(tokens), micros: amount(micros) };
+    };
+    return { given, spent: { day: spent(given.day), month: spent(given.month) } };
+  };
+  const { given, spent } = windows(node, ['user', 'all']);
+  return {
+    ...spent,
+    user: given.user === undefined ? NO_SPEND.user : windows(given.user, []).spent,
+    all: given.all === undefined ? NO_SPEND.all : windows(given.all, []).spent,
+  };
 }
 
 const EXPECTED: Readonly<Record<string, string>> = {

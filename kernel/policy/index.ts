@@ -34,17 +34,21 @@ export {
   type RecordedRequest,
 } from './backtest.ts';
 export { redact, valueAt } from './arguments.ts';
+export type { Budget } from './budgets.ts';
 export { BUILTIN_POLICY } from './builtin.ts';
 export { type CompiledPolicy, compilePolicy, type PolicySchemas, type TestOutcome } from './compile.ts';
 export type { Problem } from './document.ts';
+export { type DraftView, getDraft, listDrafts, removeDraft, saveDraft } from './drafts.ts';
 export { PolicyError, type PolicyErrorCode } from './errors.ts';
 export { type Swept, sweepApprovals } from './expiry.ts';
 export type { JsonSchema } from './expression.ts';
-export { globMatcher } from './glob.ts';
+export { globMatcher, matchesName } from './glob.ts';
 export { decideCounted, pruneLimits, takeLimit } from './limits.ts';
 export { DEFAULT_GATE, type Gate, type Rule } from './parse.ts';
 export { type Voter } from './people.ts';
 export { findSticky, listSticky, revokeSticky, type StickyAsk, type StickyCall, type StickyView, useSticky } from './sticky.ts';
+export { shadowReport, type ShadowReport } from './shadow-report.ts';
+export { composeTemplates, listTemplates, readTemplate } from './templates.ts';
 export {
   type Decision,
   type Effect,
@@ -55,6 +59,8 @@ export {
   type PolicyRequest,
   type PolicyTime,
   type RuleTrace,
+  type Spend,
+  type Spent,
   type ToolRequest,
 } from './types.ts';
 export {

@@ -1,5 +1,6 @@
 /** From the text of a policy to its rules, gates and tests. What the rules mean together is checked by `lint.ts`. */
 import type { Node } from 'yaml';
+import { type Budget, readBudgets } from './budgets.ts';
 import { Reader, type YamlNode } from './document.ts';
 import type { RequestKind } from './expression.ts';
 import { type GoldenTest, readTest } from './golden.ts';
@@ -46,10 +47,25 @@ export interface Gate {
   readonly pendingMost: number;
 }
 
+/** Rules for one workflow or one channel, beside those for everybody: they only tighten. */
+export interface Overlay {
+  readonly line: number | undefined;
+  readonly of: 'workflow' | 'channel';
+  /** A pattern of names of workflows; or what threads' keys begin with, up to a colon. */
+  readonly match: string;
+  /** What becomes of a request that none of its rules matches. `inherit`: what is decided without the overlay. */
+  readonly fallback: 'inherit' | 'approve' | 'deny';
+  readonly rules: readonly Rule[];
+}
+
 export interface PolicyDocument {
   readonly fallback: 'approve' | 'deny';
   readonly gates: ReadonlyMap<string, Gate>;
   readonly rules: readonly Rule[];
+  readonly budgets: readonly Budget[];
+  readonly overlays: readonly Overlay[];
+  /** What a new text has to pass before it is in force. */
+  readonly publish: { readonly gate: string } | undefined;
   readonly tests: readonly GoldenTest[];
 }
 
@@ -71,6 +87,7 @@ export const PARTS = ['requester', 'run_owner', 'trigger_actor', 'policy_author'
 
 const LONGEST_TEXT = 256 * 1024;
 const MOST_RULES = 1000;
+const MOST_OVERLAYS = 200;
 const LONGEST_LIMIT_MS = 31 * 86_400_000;
 const LONGEST_GATE_MS = 30 * 86_400_000;
 const LONGEST_USE_MS = 86_400_000;
@@ -101,16 +118,61 @@ export function parsePolicy(text: string): { readonly document: PolicyDocument; 
   const top =
     reader.root === undefined || tooLong
       ? undefined
-      : reader.fields(reader.root, 'policy', ['version', 'default', 'gates', 'rules', 'tests']);
-  if (top === undefined) return { document: { fallback: 'deny', gates: new Map(), rules: [], tests: [] }, reader };
+      : reader.fields(reader.root, 'policy', ['version', 'default', 'publish', 'gates', 'budgets', 'rules', 'overlays', 'tests']);
+  if (top === undefined) return { document: EMPTY, reader };
   reader.whole(top.version ?? reader.root, 'version', 1, 1);
   const fallback = reader.choice(top.default ?? reader.root, 'default', ['deny', 'approve']) ?? 'deny';
   const gates = readGates(reader, top.gates);
   const rules = reader.items(top.rules, 'rules').map((node) => readRule(reader, node));
   if (rules.length > MOST_RULES) reader.error(top.rules, `${rules.length} rules: ${MOST_RULES} are the most`);
+  const budgets = readBudgets(reader, top.budgets);
+  const overlays = readOverlays(reader, top.overlays);
+  const overlaid = overlays.reduce((sum, overlay) => sum + overlay.rules.length, rules.length);
+  if (overlaid > MOST_RULES) reader.error(top.overlays, `${overlaid} rules with those of overlays: ${MOST_RULES} are the most`);
+  const publish = top.publish === undefined ? undefined : readPublish(reader, top.publish, gates);
   const tests = reader.items(top.tests, 'tests').map((node) => readTest(reader, node));
   const defined = <Item>(items: readonly (Item | undefined)[]) => items.filter((item) => item !== undefined);
-  return { document: { fallback, gates, rules: defined(rules), tests: defined(tests) }, reader };
+  return { document: { fallback, gates, rules: defined(rules), budgets, overlays, publish, tests: defined(tests) }, reader };
+}
+
+const EMPTY: PolicyDocument = {
+  fallback: 'deny',
+  gates: new Map(),
+  rules: [],
+  budgets: [],
+  overlays: [],
+  publish: undefined,
+  tests: [],
+};
+
+function readPublish(reader: Reader, node: Node, gates: ReadonlyMap<string, Gate>): PolicyDocument['publish'] {
+  const { gate: at } = reader.fields(node, 'publish', ['gate']) ?? {};
+  const gate = reader.text(at ?? node, 'publish: gate', 64);
+  if (gate === undefined) return undefined;
+  if (!gates.has(gate)) reader.error(at, `publish: there is no gate ${JSON.stringify(gate)}`);
+  return { gate };
+}
+
+function readOverlays(reader: Reader, node: YamlNode): readonly Overlay[] {
+  const items = reader.items(node, 'overlays');
+  if (items.length > MOST_OVERLAYS) reader.error(node, `${items.length} overlays: ${MOST_OVERLAYS} are the most`);
+  return items.flatMap((item) => {
+    reader.rule = undefined;
+    const fields = reader.fields(item, 'overlay', ['workflow', 'channel', 'default', 'rules']);
+    if (fields === undefined) return [];
+    if ((fields.workflow === undefined) === (fields.channel === undefined))
+      reader.error(item, 'overlay: expected either workflow or channel');
+    const of = fields.workflow === undefined ? ('channel' as const) : ('workflow' as const);
+    const match = reader.text(fields[of] ?? item, `overlay: ${of}`, 200);
+    const fallback =
+      fields.default === undefined ? 'inherit' : reader.choice(fields.default, 'overlay: default', ['inherit', 'approve', 'deny']);
+    const rules = reader
+      .items(fields.rules, 'overlay: rules')
+      .map((each) => readRule(reader, each))
+      .filter((rule) => rule !== undefined);
+    reader.rule = undefined;
+    return match === undefined || fallback === undefined ? [] : [{ line: reader.line(item), of, match, fallback, rules }];
+  });
 }
 
 function readGates(reader: Reader, node: YamlNode): Map<string, Gate> {

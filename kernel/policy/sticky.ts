@@ -10,7 +10,7 @@ import { valueAt } from './arguments.ts';
 import { PolicyError } from './errors.ts';
 import type { Gate } from './parse.ts';
 import type { CountedVote } from './votes.ts';
-import type { Parts } from './versions.ts';
+import type { Parts } from './parts.ts';
 
 export interface StickyAsk {
   /** The thread, the run, or so many seconds: a day at most, as it is for the other two. */

@@ -21,6 +21,25 @@ interface Caller {
   readonly workflow?: string;
   readonly thread?: string;
   readonly now: PolicyTime;
+  /** What was spent when it was asked; there when a rule reads it. */
+  readonly spend?: Spend;
+}
+
+/** Tokens of all kinds, and money in millionths. */
+export interface Spent {
+  readonly tokens: number;
+  readonly micros: number;
+}
+
+interface Windows {
+  readonly day: Spent;
+  readonly month: Spent;
+}
+
+/** Of the request's thread, or of its workflow when it has none; of the user whose turn it is; of everybody. By days and months of UTC. */
+export interface Spend extends Windows {
+  readonly user: Windows;
+  readonly all: Windows;
 }
 
 export interface EgressRequest extends Caller {

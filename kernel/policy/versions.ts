@@ -1,10 +1,11 @@
 /** Versions: every text that was ever in force stays, with who published it and the audit entry that says so. */
-import type { AuditLog } from '../audit/index.ts';
-import type { Queryable, Store } from '../store/index.ts';
+import type { Queryable } from '../store/index.ts';
 import { BUILTIN_POLICY } from './builtin.ts';
 import { type CompiledPolicy, compilePolicy, digestOf, type PolicySchemas } from './compile.ts';
 import type { Problem } from './document.ts';
 import { PolicyError } from './errors.ts';
+import type { Parts } from './parts.ts';
+import { askToPublish, NeedsApproval, usePublishApproval } from './publish-gate.ts';
 
 export interface PolicyVersion {
   readonly version: number;
@@ -28,18 +29,16 @@ export interface ActivePolicy {
 export interface Publication {
   readonly text: string;
   readonly message?: string | undefined;
+  /** Who wrote it, where that is not who publishes it. */
+  readonly author?: string | undefined;
   readonly schemas?: PolicySchemas | undefined;
 }
 
-export interface Parts {
-  readonly store: Store;
-  readonly audit: AuditLog;
-}
-
 /**
- * In force at once, in place of the version before. Warnings are for the author; an error refuses it.
+ * In force at once, in place of the version before, unless that one asks a person first. Warnings are for the author; an error
+ * refuses it.
  *
- * @throws PolicyError INVALID_POLICY with the problems
+ * @throws PolicyError INVALID_POLICY with the problems; APPROVAL_REQUIRED, APPROVAL_DENIED, APPROVAL_BY_AUTHOR
  */
 export async function publishPolicy(
   parts: Parts,
@@ -79,7 +78,7 @@ export async function endShadow({ store, audit }: Parts, actor: string): Promise
  * Publishes the text of an earlier version again, as a new one, so that the order of versions is the order in which they
  * held.
  *
- * @throws PolicyError POLICY_NOT_FOUND, or INVALID_POLICY when it does not compile any more
+ * @throws PolicyError POLICY_NOT_FOUND, INVALID_POLICY when it does not compile any more, and as `publishPolicy`
  */
 export async function rollbackPolicy(parts: Parts, actor: string, version: number, schemas?: PolicySchemas): Promise<PolicyVersion> {
   const { text } = await getVersion(parts.store, version);
@@ -157,16 +156,36 @@ function refuseErrors({ text, schemas }: Publication): readonly Problem[] {
   throw new PolicyError('INVALID_POLICY', `${where}${first?.message}${more}`, problems);
 }
 
+type Action = 'policy.publish' | 'policy.rollback' | 'policy.shadow';
+
 async function insertVersion(
+  parts: Parts,
+  actor: string,
+  state: 'active' | 'shadow',
+  action: Action,
+  publication: Publication,
+): Promise<PolicyVersion> {
+  try {
+    return await insertApproved(parts, actor, state, action, publication);
+  } catch (error) {
+    if (!(error instanceof NeedsApproval) || action === 'policy.shadow') throw error;
+    const { text, message, author } = publication;
+    return askToPublish(parts, actor, { text, action, message, author }, error.wanted);
+  }
+}
+
+async function insertApproved(
   { store, audit }: Parts,
   actor: string,
   state: 'active' | 'shadow',
-  action: string,
-  { text, message }: Publication,
+  action: Action,
+  { text, message, author }: Publication,
 ): Promise<PolicyVersion> {
   const digest = digestOf(text);
   return store.transaction(async (tx) => {
     await lockVersions(tx);
+    // what is in shadow has no effect, so nobody is asked
+    const approvalId = action === 'policy.shadow' ? undefined : await usePublishApproval(tx, { text, action, message, author });
     const { rows: next } = await tx.query<{ version: number }>(
       `select nextval(pg_get_serial_sequence('policy_versions', 'version')) as version`,
     );
@@ -175,7 +194,13 @@ async function insertVersion(
       action,
       actor,
       resource: 'policy',
-      details: { version, digest: digest.toString('hex'), ...(message === undefined ? {} : { message }) },
+      details: {
+        version,
+        digest: digest.toString('hex'),
+        ...(message === undefined ? {} : { message }),
+        ...(author === undefined ? {} : { author }),
+        ...(approvalId === undefined ? {} : { approval_id: approvalId }),
+      },
     });
     await tx.query(`update policy_versions set state = 'retired' where state = $1`, [state]);
     const { rows } = await tx.query<Row>(

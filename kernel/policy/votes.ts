@@ -15,7 +15,8 @@ import type { Gate } from './parse.ts';
 import { type Beginning, involvedIn, type Voter, whyNot } from './people.ts';
 import { checkSticky, grantSticky, type StickyAsk } from './sticky.ts';
 import { policyTime, type ToolRequest } from './types.ts';
-import { activePolicy, type Parts } from './versions.ts';
+import type { Parts } from './parts.ts';
+import { activePolicy } from './versions.ts';
 
 export type Channel = 'api' | 'cli' | 'console' | 'slack';
 

@@ -20,6 +20,7 @@ import { getExecution, getThread, listExecutions, listMessages, listThreads, use
 import { acceptExecution, type Catalogue, spawn, storeMessage } from './requests.ts';
 import { createTails, type Frames } from './tail.ts';
 import {
+  type Accounts,
   beginTurn,
   endAbandoned,
   finishTurn,
@@ -133,6 +134,8 @@ export interface ThreadsOptions {
   /** Of this process; null when it is none. */
   readonly workerId: () => number | null;
   readonly log: (entry: StoreLogEntry) => void;
+  /** Default: no prices, and no model known that nobody names. */
+  readonly accounts?: Accounts;
 }
 
 /** Old enough that nobody is about to start it. */
@@ -141,6 +144,7 @@ const SWEEP_MS = 5000;
 
 export async function createThreads(options: ThreadsOptions): Promise<Threads> {
   const { store, catalogue, workerId, log } = options;
+  const accounts: Accounts = options.accounts ?? { prices: [], modelOf: () => undefined };
   const events = createEventLog({ store, workerId, log });
   const tails = createTails(store);
   const listeners = new Map<string, Set<() => void>>();
@@ -156,7 +160,7 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
   });
   const sweep = setInterval(
     () =>
-      Promise.all([startForgotten(), endAbandoned(store), cancelAsked(store)]).catch((error: Error) =>
+      Promise.all([startForgotten(), endAbandoned(store, accounts), cancelAsked(store)]).catch((error: Error) =>
         log({ level: 'warn', message: 'looking for turns that were left behind failed; trying again', error: error.message }),
       ),
     SWEEP_MS,
@@ -244,7 +248,7 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
       list: (filter) => listDeliveries(store, filter),
     },
     turns: {
-      begin: (owner) => beginTurn(store, workerOf(owner), owner),
+      begin: (owner) => beginTurn(store, accounts, workerOf(owner), owner),
       append: (owner, batch, logOffset) => events.append(owner, batch, logOffset),
       recordSandbox: (owner, sandbox) => recordSandbox(store, workerOf(owner), owner, sandbox),
       keepAttachment: (owner, attachment) => keepAttachment(store, workerOf(owner), owner, attachment),
@@ -259,7 +263,7 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
           if (set.size === 0) listeners.delete(executionId);
         };
       },
-      finish: (owner, end) => finishTurn(store, workerOf(owner), owner, end),
+      finish: (owner, end) => finishTurn(store, accounts, workerOf(owner), owner, end),
       hasEvent: (owner, kind, approvalId) => hasEvent(store, owner, kind, approvalId),
       sandboxUse: (threadKeys) => sandboxUse(store, threadKeys),
       forgetSandbox: (threadKey, sandboxId) => forgetSandbox(store, threadKey, sandboxId),

@@ -2,8 +2,9 @@
  * What the process that runs a turn reads and writes. Every write holds the row of the turn's run and finds it to be this
  * worker's: a worker that was declared dead changes nothing here.
  */
-import { withdrawApprovals } from '../policy/index.ts';
+import { activePolicy, withdrawApprovals } from '../policy/index.ts';
 import type { Queryable, Store } from '../store/index.ts';
+import { exhaustedBudget, type Prices, recordUsage, workflowOf } from '../usage/index.ts';
 import { storeAttachments, type NewAttachment } from './attachments.ts';
 import { ThreadError } from './errors.ts';
 import { appendIn, type TurnOwner } from './events.ts';
@@ -70,8 +71,19 @@ export interface TurnEnd {
   readonly snapshot?: { readonly agentThreadId: string; readonly data: Buffer; readonly sha256: Buffer } | undefined;
 }
 
-/** Takes the turn, or takes it over. @throws ThreadError EXECUTION_NOT_FOUND, TURN_TAKEN_OVER */
-export async function beginTurn(store: Store, workerId: number | null, owner: TurnOwner): Promise<Turn> {
+/** What turns are paid by. */
+export interface Accounts {
+  readonly prices: Prices;
+  /** The model that a harness uses when nobody names one, where that is known. */
+  modelOf(harness: string): string | undefined;
+}
+
+/**
+ * Takes the turn, or takes it over. One that has not begun, and for which a budget has nothing left, ends here.
+ *
+ * @throws ThreadError EXECUTION_NOT_FOUND, TURN_TAKEN_OVER; PolicyError POLICY_BROKEN while nobody knows what the budgets are
+ */
+export async function beginTurn(store: Store, accounts: Accounts, workerId: number | null, owner: TurnOwner): Promise<Turn> {
   return store.transaction(async (tx) => {
     await fence(tx, workerId, owner);
     // as whoever cancels does: what it finds stays so
@@ -88,8 +100,9 @@ export async function beginTurn(store: Store, workerId: number | null, owner: Tu
       metadata: string;
       started_at: number | null;
       run_id: string | null;
+      asked_by: string | null;
     }>(
-      `select e.run_id, e.assignment_generation, e.status, e.harness, a.persona, a.agents_md_override, e.model, e.effort, e.user_id, e.metadata, e.started_at
+      `select e.run_id, e.asked_by, e.assignment_generation, e.status, e.harness, a.persona, a.agents_md_override, e.model, e.effort, e.user_id, e.metadata, e.started_at
        from agent_execution_requests e left join agent_runtime_assignments a using (thread_key, assignment_generation)
        where e.thread_key = $1 and e.execution_id = $2`,
       [owner.threadKey, owner.executionId],
@@ -97,7 +110,27 @@ export async function beginTurn(store: Store, workerId: number | null, owner: Tu
     const [row] = rows;
     if (row === undefined) throw new ThreadError('EXECUTION_NOT_FOUND', `there is no execution ${owner.executionId}`);
     if (row.run_id !== null && row.run_id !== owner.runId) throw new ThreadError('TURN_TAKEN_OVER', 'this turn is run by another run');
-    if (row.status === 'queued') {
+    let { status } = row;
+    if (status === 'queued') {
+      const { budgets } = (await activePolicy(tx)).policy;
+      const model = row.model ?? accounts.modelOf(row.harness);
+      const over =
+        budgets.length === 0
+          ? undefined
+          : await exhaustedBudget(
+              tx,
+              budgets,
+              { thread: owner.threadKey, workflow: await workflowOf(tx, row.asked_by), user: row.user_id ?? undefined, model },
+              store.now(),
+            );
+      if (over !== undefined) {
+        status = 'failed_permanent';
+        const end = { status, reason: 'budget_exceeded', resultText: '', errorText: over.message } as const;
+        await finishIn(tx, accounts, owner, end, store.now());
+      }
+    }
+    if (status === 'queued') {
+      status = 'running';
       await tx.query(
         `update agent_execution_requests set status = 'running', run_id = $3, started_at = now(), updated_at = now()
          where thread_key = $1 and execution_id = $2`,
@@ -125,7 +158,7 @@ export async function beginTurn(store: Store, workerId: number | null, owner: Tu
       threadKey: owner.threadKey,
       executionId: owner.executionId,
       generation: row.assignment_generation,
-      status: row.status === 'queued' ? 'running' : row.status,
+      status,
       begunBefore: row.status !== 'queued',
       startedAt: row.started_at ?? store.now(),
       workerId,
@@ -156,15 +189,15 @@ export async function beginTurn(store: Store, workerId: number | null, owner: Tu
  *
  * @throws ThreadError TURN_TAKEN_OVER
  */
-export async function finishTurn(store: Store, workerId: number | null, owner: TurnOwner, end: TurnEnd): Promise<void> {
+export async function finishTurn(store: Store, accounts: Accounts, workerId: number | null, owner: TurnOwner, end: TurnEnd): Promise<void> {
   await store.transaction(async (tx) => {
     await fence(tx, workerId, owner);
-    await finishIn(tx, owner, end);
+    await finishIn(tx, accounts, owner, end, store.now());
   });
 }
 
 /** Ends turns whose run has ended without ending them: it was cancelled by itself, or failed at something else than the turn. */
-export async function endAbandoned(store: Store): Promise<number> {
+export async function endAbandoned(store: Store, accounts: Accounts): Promise<number> {
   const { rows } = await store.query<{ thread_key: string; execution_id: string; run_id: string; status: string; error: string | null }>(
     `select e.thread_key, e.execution_id, f.run_id, f.status::text, f.error from agent_execution_requests e
      join workflow_runs_finished f on f.run_id = e.run_id where e.completed_at is null and f.status <> 'c' limit 100`,
@@ -172,14 +205,13 @@ export async function endAbandoned(store: Store): Promise<number> {
   for (const row of rows) {
     const owner = { threadKey: row.thread_key, executionId: row.execution_id, runId: row.run_id };
     const cancelled = row.status === 'n';
-    await store.transaction((tx) =>
-      finishIn(tx, owner, {
-        status: cancelled ? 'cancelled' : 'failed_permanent',
-        reason: cancelled ? 'cancelled' : 'execution_error',
-        resultText: '',
-        ...(row.error === null ? {} : { errorText: (JSON.parse(row.error) as { message?: string }).message ?? row.error }),
-      }),
-    );
+    const end: TurnEnd = {
+      status: cancelled ? 'cancelled' : 'failed_permanent',
+      reason: cancelled ? 'cancelled' : 'execution_error',
+      resultText: '',
+      ...(row.error === null ? {} : { errorText: (JSON.parse(row.error) as { message?: string }).message ?? row.error }),
+    };
+    await store.transaction((tx) => finishIn(tx, accounts, owner, end, store.now()));
   }
   return rows.length;
 }
@@ -208,14 +240,21 @@ async function keepUnheard(tx: Queryable, { threadKey, executionId }: TurnOwner,
   }
 }
 
-async function finishIn(tx: Queryable, owner: TurnOwner, end: TurnEnd): Promise<void> {
+async function finishIn(tx: Queryable, accounts: Accounts, owner: TurnOwner, end: TurnEnd, nowMs: number): Promise<void> {
   await lockRow(tx, owner.threadKey);
   const text = plain(end.resultText);
   const errorText = end.errorText === undefined ? null : plain(end.errorText);
-  const { rows } = await tx.query<{ platform: string; delivery: string; metadata: string; harness: string }>(
+  const { rows } = await tx.query<{
+    platform: string;
+    delivery: string;
+    harness: string;
+    model: string | null;
+    user_id: string | null;
+    asked_by: string | null;
+  }>(
     `update agent_execution_requests set status = $3, terminal_reason = $4, result_text = $5, result_json = $6, error_text = $7, usage = $8,
          completed_at = now(), updated_at = now()
-       where thread_key = $1 and execution_id = $2 and completed_at is null returning platform, delivery, metadata, harness`,
+       where thread_key = $1 and execution_id = $2 and completed_at is null returning platform, delivery, harness, model, user_id, asked_by`,
     [
       owner.threadKey,
       owner.executionId,
@@ -229,6 +268,10 @@ async function finishIn(tx: Queryable, owner: TurnOwner, end: TurnEnd): Promise<
   );
   const [execution] = rows;
   if (execution === undefined) return;
+  const { harness, model, user_id: userId, asked_by: askedBy } = execution;
+  const { executionId, threadKey } = owner;
+  const used = { executionId, threadKey, harness, model: model ?? accounts.modelOf(harness) ?? null, userId, askedBy };
+  await recordUsage(tx, accounts.prices, used, nowMs);
   await tx.query(
     `update sandbox_sessions set log_offset = coalesce($2, log_offset), agent_thread_id = coalesce($3, agent_thread_id), last_used_at = now()
        where thread_key = $1`,

@@ -17,6 +17,7 @@ export type TerminalReason =
   | 'sandbox_lost'
   | 'silence_deadline_exceeded'
   | 'hard_deadline_exceeded'
+  | 'budget_exceeded'
   | 'execution_error';
 
 /** A part of a message: a content block, with `attachment_ref` in the place of data that was large. */

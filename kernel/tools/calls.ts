@@ -20,6 +20,7 @@ import {
   type ToolRequest,
   useSticky,
 } from '../policy/index.ts';
+import { readSpend } from '../usage/index.ts';
 import { canonicalJson, isTransient, isUuid, type Queryable, type StoreLogEntry } from '../store/index.ts';
 import { closeCallLease, type Installation, openCallLease } from '../vault/index.ts';
 import { type ApprovalRequest, approvalOf, approvalRequired, type Waiting } from './approvals.ts';
@@ -340,7 +341,7 @@ export function createCalls(parts: CallParts) {
   /** What the policy says now, without counting it. @throws ToolError POLICY_DENIED, POLICY_FAILED */
   async function judge(call: Prepared) {
     const { caller, user, tool, method, args } = call;
-    const request: ToolRequest = {
+    const asked: ToolRequest = {
       kind: 'tool',
       principal: caller.principal,
       ...(caller.runId === undefined ? {} : { run: caller.runId }),
@@ -352,6 +353,9 @@ export function createCalls(parts: CallParts) {
       now: policyTime(store.now()),
     };
     const { version, policy, shadow } = await activePolicy(store);
+    const reads = policy.readsSpend || shadow?.policy.readsSpend === true;
+    const spent = reads ? await readSpend(store, { thread: caller.threadKey, workflow: caller.workflow, user }, store.now()) : undefined;
+    const request: ToolRequest = { ...asked, ...(spent === undefined ? {} : { spend: spent }) };
     let decision: Decision;
     try {
       decision = policy.decide(request);
@@ -363,11 +367,14 @@ export function createCalls(parts: CallParts) {
     const facts = {
       policy: version,
       rule,
+      // an input of the decision, like the time
+      ...(spent === undefined ? {} : { spend: spent }),
       // which conditions failed; what they say of it may quote the arguments
       ...(decision.errors.length === 0 ? {} : { failed_rules: decision.errors.map((each) => each.rule) }),
     };
     if (decision.effect === 'deny') {
-      await deny(call, facts);
+      const beside = shadowOf(decision, shadow, request);
+      await deny(call, { ...facts, ...(beside === undefined ? {} : { shadow: beside }) });
       throw new ToolError('POLICY_DENIED', decision.message ?? 'the policy does not allow this call', { details: { rule } });
     }
     return { facts, decision, shadow, request, policy };

@@ -12,6 +12,7 @@ import {
 } from '../audit/index.ts';
 import { ensurePartitions } from '../store/partitions.ts';
 import type { Store, StoreLogEntry } from '../store/index.ts';
+import { createEntryCounts, type EntryCounts } from '../telemetry/index.ts';
 import { adoptDescriptions, DESCRIPTIONS_SEALED } from './description.ts';
 import type { MasterKey } from './envelope.ts';
 import { installKey } from './install-keys.ts';
@@ -23,6 +24,8 @@ export interface Installation {
   readonly sealer: Sealer;
   readonly signer: Signer;
   readonly macKey: Buffer;
+  /** What this process has said to the audit log. */
+  readonly counts: EntryCounts;
   close(): Promise<void>;
 }
 
@@ -61,8 +64,10 @@ export async function openInstallation({ store, master, log, scrub, seal }: Inst
     privateKey: createPrivateKey({ key: sign.secret, format: 'der', type: 'pkcs8' }),
   };
   const sealer = createSealer({ store, signer, ...seal, ...(log === undefined ? {} : { log }) });
+  const counts = createEntryCounts();
   const audit = createAuditLog({
     store,
+    onEntry: counts.count,
     macKey: mac.secret,
     onAppend: sealer.hint,
     ...(log === undefined ? {} : { log }),
@@ -82,6 +87,7 @@ export async function openInstallation({ store, master, log, scrub, seal }: Inst
     sealer,
     signer,
     macKey: mac.secret,
+    counts,
     async close() {
       clearInterval(partitions);
       await audit.close();

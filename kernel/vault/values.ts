@@ -1,5 +1,5 @@
 /**
- * Values in memory: for the firewall alone. Every live secret is opened or fetched when the process starts and kept fresh
+ * Values in memory: for the firewall; other processes know those that are sealed here, so that their logs have none in them. Every live secret is opened or fetched when the process starts and kept fresh
  * since: the leak scanner must know all of them, and a source that is away for a while must not stop the work.
  */
 import type { Store, StoreLogEntry } from '../store/index.ts';
@@ -74,6 +74,8 @@ export interface ValuesOptions {
   readonly master: MasterKey;
   readonly environment?: Readonly<Record<string, string | undefined>>;
   readonly log: (entry: StoreLogEntry) => void;
+  /** `sealed`: nothing is fetched from elsewhere. Default `all`. */
+  readonly sources?: 'all' | 'sealed';
   /** How long a fetched value is believed, ms. Default a minute. */
   readonly sourceMs?: number;
   /** How long it is used on while its source does not answer, ms. Default an hour. */
@@ -177,6 +179,7 @@ export async function createValues(options: ValuesOptions): Promise<Values> {
 
   /** Fetches what is due; sources answer side by side, and one that hangs holds up none of the others. */
   async function refetch(): Promise<void> {
+    if (options.sources === 'sealed') return;
     const now = performance.now();
     await Promise.all(
       [...entries.values()]

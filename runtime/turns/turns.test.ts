@@ -37,6 +37,13 @@ test('a turn answers, streams, and leaves its harness for the next one', async (
   );
   assert.deepEqual([events.at(-1)?.kind, events.at(-1)?.data['status']], ['execution_state', 'completed']);
   assert.ok((execution.usage as { input: number }).input > 0);
+  // what its stream says it took is counted
+  const { rows: counted } = await t.worker.store.query<{ model: string; input: number; output: number }>(
+    'select model, input, output from usage where execution_id = $1',
+    [first],
+  );
+  const { input, output } = execution.usage as { input: number; output: number };
+  assert.deepEqual([counted.length, counted[0]?.input, counted[0]?.output], [1, input, output]);
 
   const second = await t.say('a', 'recall');
   assert.match((await t.ended(second)).result_text ?? '', /hello there/);
@@ -77,6 +84,11 @@ test('a worker that is killed in a turn loses nothing and repeats nothing: the n
   assert.equal(textOf(events, id), execution.result_text);
   assert.equal(t.model.requests.length, asked, 'the model was asked again');
   assert.equal(events.filter(({ kind }) => kind === 'turn.completed').length, 1);
+  const { rows: counted } = await t.worker.store.query<{ output: number }>('select output from usage where execution_id = $1', [id]);
+  assert.deepEqual(
+    counted.map(({ output }) => output),
+    [(execution.usage as { output: number }).output],
+  );
   assert.equal((await t.ended(await t.say('k', 'say: next'))).result_text, 'next');
 });
 

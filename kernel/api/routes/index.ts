@@ -17,6 +17,7 @@ import { signInRoutes } from './signin.ts';
 import { threadRoutes } from './threads.ts';
 import { toolRoutes } from './tools.ts';
 import { userRoutes } from './users.ts';
+import { usageRoutes } from './usage.ts';
 import { webhookRoutes } from './webhooks.ts';
 import { workflowRoutes } from './workflows.ts';
 
@@ -34,6 +35,7 @@ export const ROUTES: readonly Route[] = [
   ...policyRoutes,
   ...approvalRoutes,
   ...auditRoutes,
+  ...usageRoutes,
   ...keyRoutes,
   ...userRoutes,
   ...authRoutes,

@@ -1,27 +1,38 @@
 /** Policy: what holds, what would hold, and why something was decided. */
-import type { z } from 'zod';
+import { z } from 'zod';
 import {
   activePolicy,
   backtest,
   BUILTIN_POLICY,
+  type CompiledPolicy,
   compilePolicy,
   type Decision,
   endShadow,
+  getDraft,
   getVersion,
+  listDrafts,
   listVersions,
   policyTime,
   type PolicyRequest,
   PolicyError,
   publishPolicy,
+  removeDraft,
   rollbackPolicy,
+  saveDraft,
   shadowPolicy,
+  shadowReport,
 } from '../../policy/index.ts';
 import type { Store } from '../../store/index.ts';
+import { readSpend } from '../../usage/index.ts';
 import { ApiError } from '../errors.ts';
 import {
   ActivePolicySchema,
   BacktestBody,
   BacktestReportSchema,
+  DraftBody,
+  DraftPath,
+  DraftSchema,
+  DraftTextSchema,
   EndedShadowSchema,
   ExplainBody,
   ExplanationSchema,
@@ -30,9 +41,13 @@ import {
   PolicyVersionSchema,
   PolicyVersionTextSchema,
   PublishBody,
+  PublishOrDraftBody,
   PublishedPolicySchema,
   type RequestSchema,
   RollbackBody,
+  SavedDraftSchema,
+  ShadowQuery,
+  ShadowReportSchema,
   VersionPath,
   VersionsQuery,
 } from '../policy-schemas.ts';
@@ -41,6 +56,8 @@ import { page } from '../schemas.ts';
 import { requireScope } from '../scopes.ts';
 import { installationOf } from '../services.ts';
 import { readEntry } from './audit.ts';
+
+const WEEK_MS = 7 * 86_400_000;
 
 export const policyRoutes = [
   route({
@@ -108,19 +125,22 @@ export const policyRoutes = [
     path: '/policy/publish',
     group: 'Policy',
     summary: 'Put a text into force in place of the active version',
-    description: 'Firewalls obey it within a second. A text with an error in it is refused; the version before stays in force then.',
+    description:
+      'A text, or a draft. Firewalls obey it within a second. A text with an error in it is refused; the version before stays in force then. Where the version in force has a gate for publishing, the answer is `APPROVAL_REQUIRED` with the id of the approval until somebody else has approved this text.',
     access: { scope: 'policy.write' },
-    body: PublishBody,
+    body: PublishOrDraftBody,
     example: {
       text: 'version: 1\ndefault: deny\nrules:\n  - {id: stripe, host: api.stripe.com, effect: allow, methods: [GET]}\n',
       message: 'reading from Stripe',
     },
     responses: { 201: { description: 'The new version, with warnings', schema: PublishedPolicySchema } },
-    errors: ['INVALID_POLICY', 'VAULT_UNAVAILABLE'],
-    handle: async ({ body, caller }, services) => ({
-      status: 201,
-      body: await publishPolicy(installationOf(services), actorOf(caller), body),
-    }),
+    errors: ['INVALID_POLICY', 'POLICY_NOT_FOUND', 'APPROVAL_REQUIRED', 'APPROVAL_DENIED', 'APPROVAL_BY_AUTHOR', 'VAULT_UNAVAILABLE'],
+    async handle({ body: { text, draft, message }, caller }, services) {
+      const installation = installationOf(services);
+      const from = draft === undefined ? undefined : await getDraft(installation.store, draft);
+      const publication = { text: from?.text ?? text ?? '', message: message ?? from?.message ?? undefined, author: from?.author };
+      return { status: 201, body: await publishPolicy(installation, actorOf(caller), publication) };
+    },
   }),
   route({
     id: 'shadowPolicy',
@@ -150,6 +170,78 @@ export const policyRoutes = [
     handle: async ({ caller }, services) => ok({ ended: await endShadow(installationOf(services), actorOf(caller)) }),
   }),
   route({
+    id: 'readShadowReport',
+    method: 'GET',
+    path: '/policy/shadow/report',
+    group: 'Policy',
+    summary: 'What rules and versions in shadow would have decided otherwise',
+    description: 'From the decisions in the audit log, so it needs the scope audit.read too.',
+    access: { scope: 'policy.read' },
+    query: ShadowQuery,
+    responses: { 200: { description: 'How often, by rule, with the newest of each', schema: ShadowReportSchema } },
+    errors: ['VAULT_UNAVAILABLE'],
+    async handle({ query: { since, limit }, caller }, services) {
+      requireScope(caller, 'audit.read');
+      const { store } = installationOf(services);
+      const from = since === undefined ? store.now() - WEEK_MS : Date.parse(since);
+      return ok(await shadowReport(store, { since: from, ...(limit === undefined ? {} : { limit }) }));
+    },
+  }),
+  route({
+    id: 'listPolicyDrafts',
+    method: 'GET',
+    path: '/policy/drafts',
+    group: 'Policy',
+    summary: 'List the drafts, the last saved first',
+    access: { scope: 'policy.read' },
+    responses: { 200: { description: 'All of them', schema: page(DraftSchema) } },
+    errors: ['VAULT_UNAVAILABLE'],
+    handle: async (_call, services) => ok({ items: await listDrafts(installationOf(services).store), next: null }),
+  }),
+  route({
+    id: 'getPolicyDraft',
+    method: 'GET',
+    path: '/policy/drafts/{name}',
+    group: 'Policy',
+    summary: 'Read a draft with its text',
+    access: { scope: 'policy.read' },
+    params: DraftPath,
+    responses: { 200: { description: 'The draft', schema: DraftTextSchema } },
+    errors: ['POLICY_NOT_FOUND', 'VAULT_UNAVAILABLE'],
+    handle: async ({ params }, services) => ok(await getDraft(installationOf(services).store, params.name)),
+  }),
+  route({
+    id: 'savePolicyDraft',
+    method: 'PUT',
+    path: '/policy/drafts/{name}',
+    group: 'Policy',
+    summary: 'Save a draft, in place of the one with that name',
+    description: 'It may have errors in it: they are told. Nothing obeys a draft.',
+    access: { scope: 'policy.write' },
+    params: DraftPath,
+    body: DraftBody,
+    example: { text: 'version: 1\ndefault: deny\nrules: []\n', message: 'for the review' },
+    responses: { 200: { description: 'The draft, with what is wrong with it', schema: SavedDraftSchema } },
+    errors: ['INVALID_POLICY', 'VAULT_UNAVAILABLE'],
+    handle: async ({ params, body, caller }, services) =>
+      ok(await saveDraft(installationOf(services), actorOf(caller), { name: params.name, ...body })),
+  }),
+  route({
+    id: 'removePolicyDraft',
+    method: 'DELETE',
+    path: '/policy/drafts/{name}',
+    group: 'Policy',
+    summary: 'Remove a draft',
+    access: { scope: 'policy.write' },
+    params: DraftPath,
+    responses: { 200: { description: 'It is gone', schema: z.strictObject({ name: z.string(), removed: z.literal(true) }) } },
+    errors: ['POLICY_NOT_FOUND', 'VAULT_UNAVAILABLE'],
+    async handle({ params, caller }, services) {
+      await removeDraft(installationOf(services), actorOf(caller), params.name);
+      return ok({ name: params.name, removed: true });
+    },
+  }),
+  route({
     id: 'rollbackPolicy',
     method: 'POST',
     path: '/policy/rollback',
@@ -159,7 +251,7 @@ export const policyRoutes = [
     body: RollbackBody,
     example: { version: 3 },
     responses: { 201: { description: 'The new version', schema: PolicyVersionSchema } },
-    errors: ['POLICY_NOT_FOUND', 'INVALID_POLICY', 'VAULT_UNAVAILABLE'],
+    errors: ['POLICY_NOT_FOUND', 'INVALID_POLICY', 'APPROVAL_REQUIRED', 'APPROVAL_DENIED', 'APPROVAL_BY_AUTHOR', 'VAULT_UNAVAILABLE'],
     handle: async ({ body, caller }, services) => ({
       status: 201,
       body: await rollbackPolicy(installationOf(services), actorOf(caller), body.version),
@@ -182,7 +274,7 @@ export const policyRoutes = [
       const request =
         body.audit_id === undefined ? completeRequest(body.request, store.now()) : await recordedRequest(store, body.audit_id);
       const { version, policy } = await activePolicy(store);
-      const { decision, rules } = policy.explain(request);
+      const { decision, rules } = policy.explain(await withSpend(store, policy, request));
       return ok({ version, request, decision: decisionView(decision), rules });
     },
   }),
@@ -244,10 +336,30 @@ async function recordedRequest(store: Store, auditId: string): Promise<PolicyReq
   return details.request;
 }
 
+async function withSpend(store: Store, policy: CompiledPolicy, request: PolicyRequest): Promise<PolicyRequest> {
+  if (!policy.readsSpend || request.spend !== undefined) return request;
+  return { ...request, spend: await readSpend(store, request, store.now()) };
+}
+
 /** What people leave out is that of a harmless request. */
 function completeRequest(given: z.output<typeof RequestSchema> | undefined, nowMs: number): PolicyRequest {
   if (given === undefined) throw invalid('request', 'is required: a request, or the id of an audit entry as audit_id');
-  const { principal = 'workflow:test', agent, run, workflow, thread, tool, args, integration, lease, now, host, ...egress } = given;
+  const {
+    principal = 'workflow:test',
+    agent,
+    run,
+    workflow,
+    thread,
+    user,
+    spend,
+    tool,
+    args,
+    integration,
+    lease,
+    now,
+    host,
+    ...egress
+  } = given;
   if ((tool === undefined) === (host === undefined)) throw invalid('request', 'expected either a host or a tool');
   const defined = <T extends object>(members: T) =>
     Object.fromEntries(Object.entries(members).filter(([, member]) => member !== undefined)) as {
@@ -255,7 +367,7 @@ function completeRequest(given: z.output<typeof RequestSchema> | undefined, nowM
     };
   const caller = {
     principal,
-    ...defined({ agent: agent && defined(agent), run, workflow, thread }),
+    ...defined({ agent: agent && defined(agent), run, workflow, thread, spend }),
     now: policyTime(now === undefined ? nowMs : Date.parse(now)),
   };
   if (tool !== undefined)
@@ -263,7 +375,7 @@ function completeRequest(given: z.output<typeof RequestSchema> | undefined, nowM
       kind: 'tool',
       tool: { name: tool.name, risk: tool.risk ?? 'write' },
       args: args ?? {},
-      ...defined({ integration: integration && defined(integration) }),
+      ...defined({ user, integration: integration && defined(integration) }),
       ...caller,
     };
   const scheme = egress.scheme ?? 'https';
