@@ -15,6 +15,8 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   'kernel/config': ['sdk'],
   'kernel/audit': ['sdk', 'kernel/store'],
   'kernel/policy': ['sdk', 'kernel/store', 'kernel/audit'],
+  // it reads rows of the engine, and calls none of it
+  'kernel/journal': ['kernel/store', 'kernel/audit'],
   'kernel/vault': ['sdk', 'kernel/store', 'kernel/audit', 'kernel/policy'],
   // its own process with few dependencies: not even the SDK
   'kernel/firewall': ['kernel/store', 'kernel/audit', 'kernel/policy', 'kernel/vault'],
@@ -31,6 +33,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     'kernel/engine',
     'kernel/threads',
     'kernel/audit',
+    'kernel/journal',
     'kernel/policy',
     'kernel/vault',
     'kernel/webhooks',

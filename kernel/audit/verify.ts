@@ -142,6 +142,14 @@ function checkRow(row: AuditRow, batch: number | null, macKey: Buffer | undefine
   return findings;
 }
 
+/** Whether an entry is as it was written, and by this installation. Without the key, who wrote it is not verified. */
+export function isOwnEntry(
+  row: { readonly entry: string; readonly mac: Buffer; readonly leaf: Buffer },
+  macKey: Buffer | undefined,
+): boolean {
+  return (macKey === undefined || isOurs(row, macKey)) && leafOf(row.entry, row.mac).equals(row.leaf);
+}
+
 function isOurs({ entry, mac }: { readonly entry: string; readonly mac: Buffer }, macKey: Buffer): boolean {
   return macOf(entry, macKey).equals(mac);
 }

@@ -17,7 +17,14 @@ import { createWorker } from './worker.ts';
 export type { EngineOptions } from './core.ts';
 
 /** Tables partitioned by the time in their UUIDv7 keys. */
-export const PARTITIONED = ['workflow_runs_finished', 'workflow_steps', 'workflow_attempts', 'workflow_events'] as const;
+export const PARTITIONED = [
+  'workflow_runs_finished',
+  'workflow_steps',
+  'workflow_attempts',
+  'workflow_events',
+  'journal_seals',
+  'journal_origins',
+] as const;
 
 const DAY_MS = 86_400_000;
 

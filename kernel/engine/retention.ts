@@ -4,7 +4,7 @@ import { partitionName, uuidAt, WEEK_MS, weekStart } from '../store/partitions.t
 
 const RETENTION_LOCK = 7_226_004;
 const BATCH = 1000;
-const BY_RUN = ['workflow_runs_finished', 'workflow_steps', 'workflow_attempts'];
+const BY_RUN = ['workflow_runs_finished', 'workflow_steps', 'workflow_attempts', 'journal_seals', 'journal_origins'];
 
 /** One process at a time; the others do nothing. Never waits for a lock longer than a writer would notice. */
 export async function applyRetention(
@@ -87,6 +87,8 @@ async function deleteExpired(store: Store, low: string, high: string, cutoff: nu
       const ids = rows.map((row) => row.run_id);
       await tx.query('delete from workflow_steps where run_id = any($1::uuid[])', [ids]);
       await tx.query('delete from workflow_attempts where run_id = any($1::uuid[])', [ids]);
+      await tx.query('delete from journal_seals where run_id = any($1::uuid[])', [ids]);
+      await tx.query('delete from journal_origins where run_id = any($1::uuid[])', [ids]);
       // of runs that were cancelled just then
       await tx.query('delete from workflow_waits where run_id = any($1::uuid[])', [ids]);
       return ids.length;
