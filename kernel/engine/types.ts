@@ -52,6 +52,8 @@ export interface HostedRun {
   /** The next call has an outcome in the history: what it asks for does not matter. */
   readonly nextIsSettled: boolean;
   readonly patches: readonly { readonly seq: number; readonly id: string }[];
+  /** It is only looked at: in a process of its own, which may use nothing, and what it says counts for nothing. */
+  readonly replay?: true;
   /** Until when, by `performance.now()`, this worker surely owns the run. */
   readonly leaseHeldUntil: number;
   /** `rest` is called after each outcome; the next one is handed out when it calls back. Calls that come of an outcome are made before that. */
