@@ -12,7 +12,9 @@ import { createEngine, type Engine } from '@centaur/kernel/engine';
 import { createOAuth, type OAuth } from '@centaur/kernel/oauth';
 import { createWebhooks, type Webhooks } from '@centaur/kernel/webhooks';
 import { createWorkflowMetrics, createWorkflowTransactions } from '@centaur/runtime/hosts/hosted';
+import { createJournalSealer } from '@centaur/kernel/journal';
 import { createOutside } from '@centaur/runtime/outside';
+import { createReplays } from '@centaur/runtime/replay';
 import { HintedError } from '../exit.ts';
 import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';
@@ -70,6 +72,10 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
     log({ level: 'info', message: 'made the master key: back it up apart from the database', file: found.made });
   const trust = found === undefined ? undefined : await openTrust(config, store, found.master, log);
   if (trust !== undefined) stack.defer(() => trust.close());
+  if (trust !== undefined) {
+    const journals = createJournalSealer({ store, audit: trust.audit, log });
+    stack.defer(() => journals.close());
+  }
   const demo = config.demo && role === 'up' && trust !== undefined ? await startDemoModel(trust, log) : undefined;
   if (demo !== undefined) stack.defer(() => demo.stop());
   if (trust !== undefined && role !== 'worker') {
@@ -213,8 +219,11 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
     draining.webhooks = webhooks;
     const accounts = trust === undefined ? undefined : await createOAuth({ installation: trust, publicUrl: () => config.publicUrl, log });
     if (accounts !== undefined) draining.accounts = accounts;
+    const replays = createReplays({ store, registry: agents.registry, dirs: () => overlays.roots('workflows') });
     const api = createApi({
       engine,
+      replays,
+      retentionDays: config.retentionDays,
       registry: host.registry,
       store,
       threads,
@@ -235,6 +244,7 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
           }),
     });
     draining.api = api;
+    stack.defer(() => replays.close());
     ({ url } = await api
       .listen({ host: config.host, port: config.port })
       .catch((error: unknown) => Promise.reject(listenProblem(error, config))));

@@ -15,7 +15,7 @@ import { send } from './reply.ts';
 import type { Answer, Route } from './route.ts';
 import { ROUTES } from './routes/index.ts';
 import { authorise, authoriseThread, type Caller } from './scopes.ts';
-import type { FileProblem, Log, Services, Trust } from './services.ts';
+import type { FileProblem, Log, Replays, Services, Trust } from './services.ts';
 import { parse } from './validate.ts';
 import type { OAuth } from '../oauth/index.ts';
 import type { Threads } from '../threads/index.ts';
@@ -31,6 +31,9 @@ export interface ApiOptions {
   readonly log?: Log;
   /** Without it, what concerns secrets, policy and the audit log answers 503. */
   readonly trust?: Trust;
+  readonly replays?: Replays;
+  /** Default 30. */
+  readonly retentionDays?: number;
   /** Without it, what concerns threads answers 503. */
   readonly threads?: Threads;
   /** Without it, what concerns webhooks answers 503. */
@@ -88,6 +91,8 @@ export function createApi(options: ApiOptions): Api {
     webhooks: options.webhooks,
     tools: options.tools,
     accounts: options.accounts,
+    replays: options.replays,
+    retentionDays: options.retentionDays ?? 30,
     problems: () => [
       ...(options.problems?.() ?? []),
       ...(options.webhooks?.problems() ?? []).map(({ file, message }) => ({ file, message })),

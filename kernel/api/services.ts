@@ -1,5 +1,5 @@
 /** What the routes work with, handed to each of them. */
-import type { Engine, WorkflowRegistry } from '../engine/index.ts';
+import type { Engine, ReplayOptions, ReplayReport, WorkflowRegistry } from '../engine/index.ts';
 import type { OAuth } from '../oauth/index.ts';
 import type { Store, StoreLogEntry } from '../store/index.ts';
 import type { Threads } from '../threads/index.ts';
@@ -32,6 +32,14 @@ export interface Trust {
   };
 }
 
+/** Calls the code of a run again where it can harm nobody. */
+export interface Replays {
+  replay(
+    run: { readonly runId: string; readonly workflow: string; readonly version: string | null },
+    options: ReplayOptions,
+  ): Promise<ReplayReport>;
+}
+
 export interface Services {
   readonly engine: Engine;
   readonly registry: WorkflowRegistry;
@@ -45,6 +53,9 @@ export interface Services {
   readonly webhooks: Webhooks | undefined;
   readonly tools: Tools | undefined;
   readonly accounts: OAuth | undefined;
+  readonly replays: Replays | undefined;
+  /** How long runs are kept that have ended. */
+  readonly retentionDays: number;
   problems(): readonly FileProblem[];
   isDraining(): boolean;
   /** Aborts when the server closes: streams end then. */

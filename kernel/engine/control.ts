@@ -122,6 +122,7 @@ export async function forkRun(
   core: Core,
   runId: RunId,
   fork: { readonly from_step: string | number; readonly input?: unknown },
+  beside?: (tx: Queryable, forkId: string) => Promise<unknown>,
 ): Promise<StartedRun> {
   const origin = await mustRead(core.store, runId);
   if (workflowFor(core, origin.workflow_name, null) === undefined) throw unknownWorkflow(core, origin.workflow_name);
@@ -145,6 +146,7 @@ export async function forkRun(
         input,
       ],
     );
+    await beside?.(tx, newId);
     await tx.query(`select pg_notify('centaur_work', '')`);
   });
   core.kick();

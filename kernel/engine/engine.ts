@@ -180,7 +180,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       const [started] = await commitStarts(core, [row], executor.startHere, beside);
       return started as NonNullable<typeof started>;
     },
-    async startMany(requests) {
+    async startMany(requests, beside) {
       if (requests.length > START_MANY_MAX)
         throw new EngineError('TOO_LARGE', `expected at most ${START_MANY_MAX} starts in one call, got ${requests.length}`);
       const rows = await Promise.all(
@@ -195,7 +195,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
           }),
         ),
       );
-      return commitStarts(core, rows, executor.startHere);
+      return commitStarts(core, rows, executor.startHere, beside);
     },
     getRun: async (runId) => getRun(store, parseRunId(runId)),
     listRuns: (filter) => listRuns(store, filter),
@@ -208,7 +208,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       await retryRun(core, parseRunId(runId));
       return summary(parseRunId(runId));
     },
-    forkRun: async (runId, fork) => forkRun(core, parseRunId(runId), fork),
+    forkRun: async (runId, fork, beside) => forkRun(core, parseRunId(runId), fork, beside),
     tailRun: (runId, tail = {}) => tailRun(core, watchers, parseRunId(runId), tail.afterId, tail.signal),
     emitEvent: (request) => waits.emit(request),
     listQueues: () => listQueues(store),

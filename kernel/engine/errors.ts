@@ -27,6 +27,8 @@ export const ENGINE_ERRORS = {
   CODE_CHANGED: 409,
   /** The replay took longer than it may, or more memory: its process was ended, and nothing is known. */
   REPLAY_STOPPED: 422,
+  /** As many replays as may run and wait do so. */
+  REPLAY_BUSY: 503,
   /** The trigger key was used with another input. */
   TRIGGER_KEY_MISMATCH: 409,
   /** Postgres cannot be reached or did not answer in time; nothing is known to have changed. Try again. */

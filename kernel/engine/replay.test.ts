@@ -11,8 +11,19 @@ const replay = (t: TestEngine, runId: string, options: ReplayOptions = {}): Prom
 /** Every row of every table of the engine, as one text: what a replay must leave as it is. */
 async function everything(t: TestEngine): Promise<string> {
   const texts: string[] = [];
-  for (const table of ['workflow_runs', 'workflow_runs_finished', 'workflow_steps', 'workflow_attempts', 'workflow_events', 'workflow_waits', 'workflow_triggers', 'audit_log']) {
-    const { rows } = await t.store.query<{ all: string }>(`select coalesce(string_agg(x::text, '|' order by x::text), '') as all from ${table} x`);
+  for (const table of [
+    'workflow_runs',
+    'workflow_runs_finished',
+    'workflow_steps',
+    'workflow_attempts',
+    'workflow_events',
+    'workflow_waits',
+    'workflow_triggers',
+    'audit_log',
+  ]) {
+    const { rows } = await t.store.query<{ all: string }>(
+      `select coalesce(string_agg(x::text, '|' order by x::text), '') as all from ${table} x`,
+    );
     texts.push(`${table}: ${rows[0]?.all ?? ''}`);
   }
   return texts.join('\n');
@@ -43,7 +54,9 @@ test('a replay of a run with everything in it is the same, does nothing and writ
     const branches = await Promise.all([branch('slow', 40), branch('fast', 1), branch('middle', 15)]);
     const winner = await Promise.race([ctx.sleep('long', 60_000).then(() => 'long'), ctx.step('quick', () => counted('step', 'quick'))]);
     const event = await ctx.waitForEvent('go', { eventType: 'go', correlationId: input.id });
-    const late = await ctx.waitForEvent('never', { eventType: 'no', correlationId: input.id, timeout: 10 }).catch((error: Error) => error.name);
+    const late = await ctx
+      .waitForEvent('never', { eventType: 'no', correlationId: input.id, timeout: 10 })
+      .catch((error: Error) => error.name);
     const child = await ctx.runWorkflow('child', { workflow: 'child', input: { n: 4 } });
     const bad = await ctx.runWorkflow('bad', { workflow: 'bad child' }).catch((error: Error & { code: string }) => error.code);
     let tries = 0;
@@ -56,7 +69,9 @@ test('a replay of a run with everything in it is the same, does nothing and writ
       },
       { retry: { maxAttempts: 3, delay: 5 } },
     );
-    const caught = await ctx.step('fails', () => Promise.reject(new RangeError(`no ${counted('step', '')}`))).catch((error: Error) => error.message);
+    const caught = await ctx
+      .step('fails', () => Promise.reject(new RangeError(`no ${counted('step', '')}`)))
+      .catch((error: Error) => error.message);
     void ctx.step('nobody waits', () => counted('step', 1));
     await ctx.sleep('at the end', 30);
     return { draws, patched, loop, branches, winner, event, late, child, bad, retried, caught };

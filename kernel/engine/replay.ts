@@ -108,7 +108,10 @@ interface Journal {
 function codeOf(registry: WorkflowRegistry, run: RunRecord, code: 'any' | 'same'): RegisteredWorkflow {
   const workflow = registry.get(run.workflow_name, run.workflow_version ?? undefined);
   if (workflow === undefined)
-    throw new EngineError('UNKNOWN_WORKFLOW', `no file defines the workflow "${run.workflow_name}" any more: put it back to replay its runs`);
+    throw new EngineError(
+      'UNKNOWN_WORKFLOW',
+      `no file defines the workflow "${run.workflow_name}" any more: put it back to replay its runs`,
+    );
   if (code === 'same' && workflow.version !== run.workflow_version)
     throw new EngineError(
       'CODE_CHANGED',
@@ -292,7 +295,9 @@ function endDiffers(expected: End, found: End): Difference | null {
   });
   if (expected.end !== found.end) return differ('outcome', `the run ${expected.end}, and in the replay its handler ${found.end}`);
   if (expected.end === 'completed' && found.end === 'completed')
-    return digested(expected.result).sha256 === digested(found.result).sha256 ? null : differ('result', 'the handler returns another result');
+    return digested(expected.result).sha256 === digested(found.result).sha256
+      ? null
+      : differ('result', 'the handler returns another result');
   return canonicalJson(of(expected)) === canonicalJson(of(found)) ? null : differ('error', 'the handler fails with another error');
 }
 
@@ -325,7 +330,10 @@ function pastEnd(found: { readonly seq: number; readonly kind: string; readonly 
   };
 }
 
-function stalled(state: { readonly next: { readonly seq: number; readonly name: string | undefined } | null; readonly open: readonly object[] }): Difference {
+function stalled(state: {
+  readonly next: { readonly seq: number; readonly name: string | undefined } | null;
+  readonly open: readonly object[];
+}): Difference {
   const { next, open } = state;
   return {
     what: 'stalled',

@@ -1,4 +1,5 @@
 /** The shapes that cross the engine's door: what callers pass in and what they read back (snake_case, as on the wire). */
+import type { Queryable } from '../store/index.ts';
 import type { QueueOptions, RetryPolicy, Schedule, WorkflowContext } from '@centaur/sdk';
 
 declare const brand: unique symbol;
@@ -278,7 +279,7 @@ export interface Engine {
   /** @param beside is there exactly when the run was started just now */
   start(request: StartRequest, beside?: Beside): Promise<StartedRun>;
   /** Many starts in one call: one entry per request, in order. One bad request refuses all, naming its index. */
-  startMany(requests: readonly StartRequest[]): Promise<StartedRun[]>;
+  startMany(requests: readonly StartRequest[], beside?: Beside): Promise<StartedRun[]>;
   /** @throws EngineError RUN_NOT_FOUND */
   getRun(runId: string): Promise<RunDetail>;
   listRuns(filter: RunFilter): Promise<Page<RunSummary>>;
@@ -287,7 +288,12 @@ export interface Engine {
   /** Queues a failed, cancelled or stuck run again as its next attempt. @throws EngineError RUN_NOT_FOUND, RUN_NOT_RETRYABLE */
   retryRun(runId: string): Promise<RunSummary>;
   /** Starts a new run with the history before `from_step` (a step's name, or its seq) copied. @throws EngineError RUN_NOT_FOUND, STEP_NOT_FOUND */
-  forkRun(runId: string, fork: { readonly from_step: string | number; readonly input?: unknown }): Promise<StartedRun>;
+  forkRun(
+    runId: string,
+    fork: { readonly from_step: string | number; readonly input?: unknown },
+    /** In the transaction that makes the new run. */
+    beside?: (tx: Queryable, forkId: string) => Promise<unknown>,
+  ): Promise<StartedRun>;
   /** The run's events after `afterId`, then live ones, until the run's terminal event or the signal. */
   tailRun(runId: string, options?: { readonly afterId?: string | undefined; readonly signal?: AbortSignal }): AsyncIterable<RunEvent>;
   emitEvent(request: EmitRequest): Promise<EmittedEvent>;

@@ -9,6 +9,7 @@ import { keyRoutes } from './keys.ts';
 import { leaseRoutes } from './leases.ts';
 import { operationRoutes } from './operations.ts';
 import { policyRoutes } from './policy.ts';
+import { replayRoutes } from './replays.ts';
 import { runRoutes } from './runs.ts';
 import { secretRoutes } from './secrets.ts';
 import { threadRoutes } from './threads.ts';
@@ -18,6 +19,7 @@ import { workflowRoutes } from './workflows.ts';
 
 export const ROUTES: readonly Route[] = [
   ...runRoutes,
+  ...replayRoutes,
   ...eventRoutes,
   ...workflowRoutes,
   ...webhookRoutes,

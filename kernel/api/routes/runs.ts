@@ -1,7 +1,10 @@
 /** Starting, reading and changing runs. */
 import { z } from 'zod';
 import type { RunSummary, StartRequest } from '../../engine/index.ts';
-import { type Call, ok, route } from '../route.ts';
+import { originOf } from '../../journal/index.ts';
+import { ApiError } from '../errors.ts';
+import { actorOf, type Call, ok, route } from '../route.ts';
+import { sealOf, told } from './replays.ts';
 import { ForkBody, page, RunDetailSchema, RunPath, RunQuery, RunSummarySchema, StartBody, StartedRunSchema } from '../schemas.ts';
 import { authoriseRead, authoriseRun, reachesAllWorkflows, readableWorkflows } from '../scopes.ts';
 import type { Services } from '../services.ts';
@@ -27,15 +30,16 @@ export const runRoutes = [
       200: { description: 'The trigger key was known: the first run', schema: z.union([StartedRunSchema, z.array(StartedRunSchema)]) },
     },
     errors: ['UNKNOWN_WORKFLOW', 'INVALID_INPUT', 'NOT_JSON', 'TRIGGER_KEY_MISMATCH', 'DRAINING'],
-    async handle({ body, caller, traceId }, { engine }) {
+    async handle({ body, caller, traceId }, { engine, trust }) {
       const bodies: readonly z.output<typeof StartBody>[] = Array.isArray(body) ? body : [body];
       for (const { workflow_name } of bodies) authoriseRun(caller, workflow_name);
       const requests: StartRequest[] = bodies.map((each) => ({ ...each, trace_id: each.trace_id ?? traceId }));
+      const beside = trust === undefined ? undefined : originOf(actorOf(caller));
       if (Array.isArray(body)) {
-        const runs = await engine.startMany(requests);
+        const runs = await engine.startMany(requests, beside);
         return { status: runs.some((run) => run.created) ? 201 : 200, body: runs };
       }
-      const run = await engine.start(requests[0] as StartRequest);
+      const run = await engine.start(requests[0] as StartRequest, beside);
       return { status: run.created ? 201 : 200, body: run };
     },
   }),
@@ -119,10 +123,33 @@ export const runRoutes = [
     body: ForkBody,
     example: { from_step: 'summarize' },
     responses: { 201: { description: 'The new run', schema: StartedRunSchema } },
-    errors: ['RUN_NOT_FOUND', 'STEP_NOT_FOUND', 'UNKNOWN_WORKFLOW', 'INVALID_INPUT', 'NOT_JSON'],
+    errors: ['RUN_NOT_FOUND', 'STEP_NOT_FOUND', 'UNKNOWN_WORKFLOW', 'INVALID_INPUT', 'NOT_JSON', 'JOURNAL_TAMPERED'],
     async handle(call, services) {
       await authoriseChange(call, services);
-      return { status: 201, body: await services.engine.forkRun(call.params.run_id, call.body) };
+      const { tampered, ...fork } = call.body;
+      const { run_id: from } = call.params;
+      const journal = await sealOf(services, from);
+      if (journal?.state === 'tampered' && tampered !== 'accept')
+        throw new ApiError(
+          'JOURNAL_TAMPERED',
+          `the journal of run ${from} is not the one that was sealed: ${told(journal.problems)}; "tampered": "accept" forks it all the same`,
+          { details: { audit_id: journal.audit_id, problems: journal.problems } },
+        );
+      const run = await services.engine.forkRun(from, fork, async (tx, forkId) => {
+        await services.trust?.installation.audit.append(tx, {
+          action: 'run.fork',
+          actor: actorOf(call.caller),
+          resource: `run:${from}`,
+          runId: forkId,
+          details: {
+            from,
+            from_step: fork.from_step,
+            input: fork.input === undefined ? 'same' : 'other',
+            journal: journal?.state ?? 'live',
+          },
+        });
+      });
+      return { status: 201, body: run };
     },
   }),
 ];

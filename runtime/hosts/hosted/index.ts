@@ -334,9 +334,11 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
       left = true;
     });
     touchView(what.view);
-    const host = await options.launch(what, name, () => {}, 'ask').catch((error: Error) => {
-      throw new HostUnavailableError(`a process for workflow ${name} did not start: ${error.message}`, 0, { cause: error });
-    });
+    const host = await options
+      .launch(what, name, () => {}, 'ask')
+      .catch((error: Error) => {
+        throw new HostUnavailableError(`a process for workflow ${name} did not start: ${error.message}`, 0, { cause: error });
+      });
     const stop = (): void => void host.stop().catch(() => {});
     if (left) {
       stop();
