@@ -12,6 +12,7 @@ import { addOverlays } from './commands/overlays.ts';
 import { addNew } from './commands/new.ts';
 import { addPolicy } from './commands/policy.ts';
 import { addQueues } from './commands/queues.ts';
+import { addReplay } from './commands/replay.ts';
 import { addRun } from './commands/run.ts';
 import { addRuns } from './commands/runs.ts';
 import { addSecrets } from './commands/secrets.ts';
@@ -56,6 +57,7 @@ export function createProgram(): Command {
     addDoctor,
     addRun,
     addRuns,
+    addReplay,
     addEvents,
     addThreads,
     addDeliveries,

@@ -260,4 +260,9 @@ export async function* exportLog(store: Store, head: { readonly origin: string; 
     before?.n ?? 0,
   ]);
   for (const { note } of checkpoints) yield line({ type: 'checkpoint', note });
+  // so that decisions can be repeated where no database is
+  const { rows: policies } = await store.query<{ version: number; source: string }>(
+    'select version, source from policy_versions order by version',
+  );
+  for (const { version, source } of policies) yield line({ type: 'policy', version, text: source });
 }
