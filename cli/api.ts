@@ -179,7 +179,7 @@ export interface Api extends Client {
   /** The export as it arrives. */
   exportAudit(): Promise<AsyncIterable<Uint8Array>>;
   verifyJournals(after?: string): Promise<JournalsReport>;
-  replayRun(runId: string, options: { readonly code?: 'any' | 'same'; readonly timeout_seconds?: number }): Promise<Replay>;
+  replayRun(runId: string, options: { readonly code?: 'present' | 'same'; readonly timeout_seconds?: number }): Promise<Replay>;
   forkFrom(
     runId: string,
     fork: { readonly from_step: string | number; readonly input?: unknown; readonly tampered?: 'accept' },

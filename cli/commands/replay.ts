@@ -33,7 +33,7 @@ export function addReplay(program: Command): void {
         'happened, each entry with its proof. The exit code is 0 when all is the same, 6 when something differs, 1 when it could not be told.',
     )
     .argument('[run]', 'id of the run')
-    .option('--same-code', 'refuse when the code has changed since')
+    .option('--same-code', 'by the code with which the run ended; refused where that is not loaded any more')
     .option('--timeout <seconds>', 'how long a replay may take, 1 to 300 (default: 60)', wholeNumber(1, 300))
     .option(
       '--fork-from <step>',

@@ -12,7 +12,10 @@ const problem = z.strictObject({
 export const ReplayBody = named(
   'ReplayRun',
   z.strictObject({
-    code: z.enum(['any', 'same']).optional().describe('`same` refuses when the code has changed since. Default `any`'),
+    code: z
+      .enum(['present', 'same'])
+      .optional()
+      .describe('`present`, the default: the code that new runs get. `same`: that with which the run ended, or none'),
     timeout_seconds: z.number().min(1).max(300).optional().describe('Default 60'),
   }),
 );

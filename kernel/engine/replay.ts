@@ -23,8 +23,8 @@ export interface ReplayOptions {
   readonly timeoutMs?: number | undefined;
   /** A handler that has come to rest, and does nothing for so long, waits for what the journal does not have. Default 5,000. */
   readonly stallMs?: number | undefined;
-  /** `same`: refuse to replay when the code is another than the one that the run ended with. Default: replay what there is. */
-  readonly code?: 'any' | 'same' | undefined;
+  /** `same`: refuse to replay when the code is another than the one that the run ended with. Default `present`: the code that new runs get. */
+  readonly code?: 'present' | 'same' | undefined;
 }
 
 /** What of a run differs, and where. */
@@ -80,7 +80,7 @@ export async function replayRun(
   const run = await mustRead(store, id);
   if (run.ended_at === null)
     throw new EngineError('RUN_NOT_ENDED', `run ${id} is ${run.status}: it is replayed when it has ended; "runs show" tells how far it is`);
-  const workflow = codeOf(registry, run, options.code ?? 'any');
+  const workflow = codeOf(registry, run, options.code ?? 'present');
   const steps = await readSteps(store, id);
   const journal: Journal = { run, steps, children: await childInputs(store, steps) };
   // cancelled while it was queued: there is nothing to hold the code against
@@ -105,8 +105,8 @@ interface Journal {
   readonly children: ReadonlyMap<string, string>;
 }
 
-function codeOf(registry: WorkflowRegistry, run: RunRecord, code: 'any' | 'same'): RegisteredWorkflow {
-  const workflow = registry.get(run.workflow_name, run.workflow_version ?? undefined);
+function codeOf(registry: WorkflowRegistry, run: RunRecord, code: 'present' | 'same'): RegisteredWorkflow {
+  const workflow = registry.get(run.workflow_name, code === 'same' ? (run.workflow_version ?? undefined) : undefined);
   if (workflow === undefined)
     throw new EngineError(
       'UNKNOWN_WORKFLOW',

@@ -96,7 +96,7 @@ export function createReplays(options: ReplaysOptions): Replays {
   return {
     replay: ({ runId, workflow, version }, more) =>
       inTurn(() => {
-        const found = options.registry.get(workflow, version ?? undefined);
+        const found = options.registry.get(workflow, more.code === 'same' ? (version ?? undefined) : undefined);
         // what is unknown is refused there, in the same words
         const isHosted = found === undefined || found.hosted !== undefined;
         return isHosted ? replayRun(options, runId, more) : inChild(runId, more);
