@@ -126,7 +126,7 @@ function show({ report, told }: Story, lines: readonly Line[], tail: readonly Au
       findings: report.findings.map(({ batch, auditId, problem }) => ({ batch, audit_id: auditId, problem })),
     });
   for (const line of lines) print(lineText(line));
-  for (const entry of tail) print(`${entryText(entry as unknown as StoryEntry)}  ${paint('yellow', 'not sealed yet')}`);
+  for (const entry of tail) print(`${entryText(entry)}  ${paint('yellow', 'not sealed yet')}`);
   if (lines.length + tail.length === 0) note('the log has nothing about it');
   for (const { batch, auditId, problem } of report.findings.slice(0, 100))
     print(

@@ -67,6 +67,7 @@ test('a key without a scope for a route is told which one it needs', async () =>
       'cancelRun',
       'retryRun',
       'forkRun',
+      'replayRun',
       'tailRun',
       'listWorkflows',
       'listSchedules',
@@ -78,6 +79,7 @@ test('a key without a scope for a route is told which one it needs', async () =>
     'workflows.read': [
       'listRuns',
       'getRun',
+      'replayRun',
       'tailRun',
       'listWorkflows',
       'listSchedules',
@@ -106,7 +108,7 @@ test('a key without a scope for a route is told which one it needs', async () =>
     'policy.read': ['getPolicy', 'listPolicyVersions', 'getPolicyVersion', 'checkPolicy', 'explainDecision', 'backtestPolicy'],
     'policy.write': ['publishPolicy', 'shadowPolicy', 'endShadow', 'rollbackPolicy'],
     'approvals.decide': ['listApprovals', 'getApproval', 'approve', 'deny'],
-    'audit.read': ['listAudit', 'exportAudit', 'getAuditKey', 'verifyAudit', 'getAuditEntry', 'proveAuditEntry'],
+    'audit.read': ['verifyJournals', 'listAudit', 'exportAudit', 'getAuditKey', 'verifyAudit', 'getAuditEntry', 'proveAuditEntry'],
   });
 });
 

@@ -186,8 +186,8 @@ function publishedBy(entry: string): { readonly version: number; readonly digest
   try {
     const { action, details } = JSON.parse(entry) as { action?: unknown; details?: { version?: unknown; digest?: unknown } };
     const { version, digest } = details ?? {};
-    const isOne = typeof action === 'string' && action.startsWith('policy.') && typeof version === 'number' && typeof digest === 'string';
-    return isOne ? { version: version as number, digest: digest as string } : undefined;
+    if (typeof action !== 'string' || !action.startsWith('policy.')) return undefined;
+    return typeof version === 'number' && typeof digest === 'string' ? { version, digest } : undefined;
   } catch {
     return undefined;
   }

@@ -8,7 +8,6 @@ import { sha256 } from '../audit/index.ts';
 /** OIDs of types never change. */
 const OID = { int2: 21, int4: 23, text: 25, json: 114, char: 18, uuid: 2950, timestamptz: 1184 } as const;
 
-export const DIGEST_BYTES = 32;
 export const MEMBER_BYTES = 36;
 const FORM = 'centaur journal 1\n';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { checkJournal, checkJournals, type JournalProblem } from './index.ts';
-import { type SealedEngine, sealedEngine } from './testing.ts';
+import { type SealedEngine, sealedEngine } from '../../test/support/journals.ts';
 
 const DAYS = { retentionDays: 30 };
 

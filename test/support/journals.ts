@@ -1,14 +1,15 @@
-/** An engine with an installation whose journals are sealed when a test says so, for the tests of this room. */
+/** An engine with an installation whose journals are sealed when a test says so, for tests. */
 import { randomBytes } from 'node:crypto';
 import pg from 'pg';
-import { createTestEngine, type TestEngine } from '../../test/support/engine.ts';
-import { eventually } from '../../test/support/wait.ts';
-import { type Installation, localMasterKey, openInstallation } from '../vault/index.ts';
-import { createJournalSealer, type JournalSealer } from './index.ts';
+import { createTestEngine, type TestEngine } from './engine.ts';
+import { eventually } from './wait.ts';
+import { type Installation, localMasterKey, openInstallation } from '../../kernel/vault/index.ts';
+import { createJournalSealer, type JournalSealer } from '../../kernel/journal/index.ts';
 
 export interface SealedEngine extends AsyncDisposable {
   readonly test: TestEngine;
   readonly installation: Installation;
+  readonly masterKey: Buffer;
   readonly sealer: JournalSealer;
   /** Seals until this many runs in all have been sealed: other tests on the server hold transactions open. */
   sealed(runs: number): Promise<void>;
@@ -18,11 +19,13 @@ export interface SealedEngine extends AsyncDisposable {
 
 export async function sealedEngine(options: Parameters<typeof createTestEngine>[0] = {}): Promise<SealedEngine> {
   const test = await createTestEngine(options);
-  const installation = await openInstallation({ store: test.store, master: localMasterKey(randomBytes(32)), seal: { delayMs: 10 } });
+  const masterKey = randomBytes(32);
+  const installation = await openInstallation({ store: test.store, master: localMasterKey(masterKey), seal: { delayMs: 10 } });
   const sealer = createJournalSealer({ store: test.store, audit: installation.audit, everyMs: 3_600_000, settleMs: 0 });
   return {
     test,
     installation,
+    masterKey,
     sealer,
     async sealed(runs) {
       await eventually(async () => {
