@@ -4,7 +4,8 @@
  *
  * A round is one transaction: digests, entries and the place that it has come to commit together or not at all, so a
  * sealer that is killed has sealed all of a round, or nothing of it. Any process with the installation's keys seals; the row
- * of the cursor lets one at a time. It takes a tenth of one connection's time at most, however much there is to do.
+ * of the cursor lets one at a time. It takes a fiftieth of one connection's time,
+ * and a tenth once it is ten minutes behind, however much there is to do.
  */
 import type { AuditLog } from '../audit/index.ts';
 import { binary, type Queryable, type Store, type StoreLogEntry } from '../store/index.ts';
@@ -45,10 +46,12 @@ export interface SealedRun {
 export const SEAL_ACTION = 'journal.seal';
 
 /** Of one round; their steps may be many more. */
-const RUNS_MOST = 500;
+const RUNS_MOST = 100;
 /** Bytes of one entry's runs: an entry may have 64 KiB. */
 const ENTRY_MOST = 48 * 1024;
-const SHARE = 9;
+/** It rests so many times as long as it worked, so that runs do not notice; less when it has fallen behind by so much. */
+const RESTS = { usual: 49, behind: 9 } as const;
+const BEHIND_MS = 10 * 60_000;
 const SETTLE_MS = 10_000;
 const STATUS: Readonly<Record<string, string>> = { c: 'completed', f: 'failed', n: 'cancelled' };
 
@@ -67,18 +70,19 @@ export function createJournalSealer(options: JournalSealerOptions): JournalSeale
 
   async function go(): Promise<void> {
     const began = performance.now();
-    let sealed = 0;
+    let sealed: Round = NOTHING;
     try {
       sealed = await round();
     } catch (error) {
       if (!closed) options.log?.({ level: 'warn', message: 'sealing journals failed; trying again', error: (error as Error).message });
     }
-    look(sealed < RUNS_MOST ? everyMs : Math.max(20, (performance.now() - began) * SHARE));
+    const rest = (performance.now() - began) * (sealed.behindMs > BEHIND_MS ? RESTS.behind : RESTS.usual);
+    look(Math.max(sealed.runs < RUNS_MOST ? everyMs : 0, rest));
   }
 
   /** One after the other in this process. */
-  function round(): Promise<number> {
-    const next = running.catch(() => undefined).then(() => (closed ? 0 : sealRound(options)));
+  function round(): Promise<Round> {
+    const next = running.catch(() => undefined).then(() => (closed ? NOTHING : sealRound(options)));
     running = next;
     return next;
   }
@@ -87,9 +91,9 @@ export function createJournalSealer(options: JournalSealerOptions): JournalSeale
     async seal() {
       let all = 0;
       for (;;) {
-        const sealed = await round();
-        all += sealed;
-        if (sealed < RUNS_MOST) return all;
+        const { runs } = await round();
+        all += runs;
+        if (runs < RUNS_MOST) return all;
       }
     },
     async close() {
@@ -99,6 +103,14 @@ export function createJournalSealer(options: JournalSealerOptions): JournalSeale
     },
   };
 }
+
+interface Round {
+  readonly runs: number;
+  /** How long ago the last of them had ended. */
+  readonly behindMs: number;
+}
+
+const NOTHING: Round = { runs: 0, behindMs: 0 };
 
 interface Ended {
   readonly run_id: string;
@@ -118,19 +130,19 @@ interface Ended {
   readonly names: string[] | null;
 }
 
-async function sealRound({ store, audit, settleMs = SETTLE_MS }: JournalSealerOptions): Promise<number> {
+async function sealRound({ store, audit, settleMs = SETTLE_MS }: JournalSealerOptions): Promise<Round> {
   return store.transaction(async (tx) => {
     // whoever holds it is at it
     const { rows: cursor } = await tx.query<{ last_xid: string; last_run: string }>(
       'select last_xid::text as last_xid, last_run from journal_cursor for update skip locked',
     );
     const [from] = cursor;
-    if (from === undefined) return 0;
+    if (from === undefined) return NOTHING;
     const ended = await readEnded(tx, from, settleMs);
     const cut = ended.findIndex(({ unsettled }) => unsettled);
     const runs = cut < 0 ? ended : ended.slice(0, cut);
     const last = runs.at(-1);
-    if (last === undefined) return 0;
+    if (last === undefined) return NOTHING;
     for (const { entry, rows } of entriesOf(runs)) {
       const auditId = await audit.append(tx, { action: SEAL_ACTION, actor: 'system', resource: 'journals', details: { runs: entry } });
       await tx.query(
@@ -149,7 +161,7 @@ async function sealRound({ store, audit, settleMs = SETTLE_MS }: JournalSealerOp
       );
     }
     await tx.query('update journal_cursor set last_xid = $1::xid8, last_run = $2', [last.ended_xid, last.run_id]);
-    return runs.length;
+    return { runs: runs.length, behindMs: store.now() - last.ended_at };
   });
 }
 

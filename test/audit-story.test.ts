@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { sealedEngine } from '../../test/support/journals.ts';
-import { eventually } from '../../test/support/wait.ts';
-import { compilePolicy, publishPolicy } from '../policy/index.ts';
-import { exportLog, type Story, type StoryOf, tellStory } from './index.ts';
+import { sealedEngine } from './support/journals.ts';
+import { eventually } from './support/wait.ts';
+import { compilePolicy, publishPolicy } from '../kernel/policy/index.ts';
+import { exportLog, type Story, type StoryOf, tellStory } from '../kernel/audit/index.ts';
 
 const RUN = '0198c0de-0000-7000-8000-000000000001';
 const OTHER = '0198c0de-0000-7000-8000-000000000002';
