@@ -1,4 +1,6 @@
 /** The API as the commands use it: the SDK's client, and the few calls that only operators make. */
+import type { JournalCheck, JournalsReport } from '@centaur/kernel/journal';
+import type { ReplayReport } from '@centaur/kernel/engine';
 import type { AuditView, InclusionProof } from '@centaur/kernel/audit';
 import type { Due, ErasurePlan, ErasureView, HoldView } from '@centaur/kernel/care';
 import type {
@@ -160,6 +162,14 @@ export type UserWithPassword = UserView & { readonly temporary_password: string 
 /** As the API names them. */
 type Filter = Readonly<Record<string, string | number | undefined>>;
 
+/** What a replay has found. */
+export type Replay = Omit<ReplayReport, 'verdict' | 'calls' | 'code'> & {
+  readonly verdict: 'same' | 'different' | 'tampered';
+  readonly journal: JournalCheck | { readonly state: 'unsealed'; readonly why: 'no_key' };
+  readonly calls: ReplayReport['calls'] | null;
+  readonly code: ReplayReport['code'] | null;
+};
+
 export interface Api extends Client {
   readonly url: string;
   listLoaded(): Promise<Page<LoadedWorkflow> & { readonly problems: readonly FileProblem[] }>;
@@ -235,6 +245,12 @@ export interface Api extends Client {
   getAuditKey(): Promise<{ readonly origin: string; readonly public_key: string }>;
   /** The export as it arrives. */
   exportAudit(): Promise<AsyncIterable<Uint8Array>>;
+  verifyJournals(after?: string): Promise<JournalsReport>;
+  replayRun(runId: string, options: { readonly code?: 'present' | 'same'; readonly timeout_seconds?: number }): Promise<Replay>;
+  forkFrom(
+    runId: string,
+    fork: { readonly from_step: string | number; readonly input?: unknown; readonly tampered?: 'accept' },
+  ): Promise<{ readonly run_id: string }>;
 
   getRetention(): Promise<Page<Due>>;
   applyRetention(): Promise<{ readonly pruned: Readonly<Record<string, number>> }>;
@@ -386,6 +402,10 @@ export function connect(environment: NodeJS.ProcessEnv = process.env, access: Ac
       if (!response.ok || response.body === null) await readAnswer(url, response);
       return response.body as AsyncIterable<Uint8Array>;
     },
+
+    verifyJournals: (after) => send('POST', '/audit/journals/verify', { after }),
+    replayRun: (runId, options) => send('POST', `/workflows/runs/${enc(runId)}/replay`, options),
+    forkFrom: (runId, fork) => send('POST', `/workflows/runs/${enc(runId)}/fork`, fork),
 
     listDeliveries: (filter) => send('GET', `/agent/final-deliveries${queryText(filter)}`),
     retryDelivery: (executionId) => send('POST', `/agent/final-deliveries/${enc(executionId)}/retry`),

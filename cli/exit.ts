@@ -10,6 +10,8 @@ export const EXIT = {
   unreachable: 3,
   unauthorised: 4,
   notFound: 5,
+  /** A replay came to another end than the run, or to a journal or a log that is not what was sealed. */
+  different: 6,
   interrupted: 130,
 } as const;
 
@@ -21,6 +23,7 @@ export const EXIT_CODES = `Exit codes:
   3    the API cannot be reached
   4    no API key, or one that may not do this
   5    there is no such run, thread, workflow, key, secret or other thing of that name
+  6    a replay differs from what was recorded, or what was recorded is not what was sealed
   130  interrupted`;
 
 /** A command line that is wrong in a way that commander cannot see. */

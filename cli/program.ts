@@ -15,6 +15,7 @@ import { addOverlays } from './commands/overlays.ts';
 import { addNew } from './commands/new.ts';
 import { addPolicy } from './commands/policy.ts';
 import { addQueues } from './commands/queues.ts';
+import { addReplay } from './commands/replay.ts';
 import { addRun } from './commands/run.ts';
 import { addRuns } from './commands/runs.ts';
 import { addSecrets } from './commands/secrets.ts';
@@ -61,6 +62,7 @@ export function createProgram(): Command {
     addDoctor,
     addRun,
     addRuns,
+    addReplay,
     addEvents,
     addThreads,
     addDeliveries,

@@ -18,6 +18,8 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   'kernel/policy': ['sdk', 'kernel/store', 'kernel/audit'],
   'kernel/usage': ['sdk', 'kernel/store', 'kernel/audit', 'kernel/policy'],
   'kernel/vault': ['sdk', 'kernel/store', 'kernel/audit', 'kernel/policy', 'kernel/telemetry'],
+  // it reads rows of the engine, and calls none of it
+  'kernel/journal': ['kernel/store', 'kernel/audit'],
   // its own process with few dependencies: not even the SDK
   'kernel/firewall': ['kernel/store', 'kernel/audit', 'kernel/policy', 'kernel/usage', 'kernel/telemetry', 'kernel/vault'],
   'kernel/engine': ['sdk', 'kernel/store', 'kernel/telemetry'],
@@ -47,6 +49,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     'kernel/engine',
     'kernel/threads',
     'kernel/audit',
+    'kernel/journal',
     'kernel/policy',
     'kernel/usage',
     'kernel/telemetry',

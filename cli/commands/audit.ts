@@ -5,9 +5,10 @@ import { pipeline } from 'node:stream/promises';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type Command, Option } from 'commander';
 import type { AuditView, InclusionProof } from '@centaur/kernel/audit';
+import type { JournalsReport } from '@centaur/kernel/journal';
 import { type Api, type AuditReport, connect } from '../api.ts';
 import { examples, readTextFile, wholeNumber, withJson } from '../arguments.ts';
-import { EXIT } from '../exit.ts';
+import { EXIT, UsageError } from '../exit.ts';
 import { clock, fields, note, paint, print, printable, printJson, status } from '../output.ts';
 
 const EXAMPLE = '0198c0de-0000-7000-8000-000000000000';
@@ -38,8 +39,14 @@ export function addAudit(program: Command): void {
     .description('Verify the log on the server, or an export of it here, without any server. The exit code is 1 when something is found.')
     .option('--file <export>', 'verify this export instead')
     .option('--key <file>', 'a public key (see "audit key") or a checkpoint that was kept elsewhere')
+    .option('--journals', 'hold the journals of all runs that have ended against their seals, too')
     .action(verifyLog);
-  examples(withJson(verify), 'centaur audit verify', 'centaur audit verify --file audit.jsonl --key audit.pub');
+  examples(
+    withJson(verify),
+    'centaur audit verify',
+    'centaur audit verify --journals',
+    'centaur audit verify --file audit.jsonl --key audit.pub',
+  );
 
   const exportCommand = audit
     .command('export')
@@ -152,11 +159,22 @@ function detailText(details: unknown): string {
     .slice(0, 160);
 }
 
-async function verifyLog(options: { readonly file?: string; readonly key?: string; readonly json?: true }): Promise<void> {
+interface VerifyOptions {
+  readonly file?: string;
+  readonly key?: string;
+  readonly journals?: true;
+  readonly json?: true;
+}
+
+async function verifyLog(options: VerifyOptions): Promise<void> {
+  if (options.journals && options.file !== undefined)
+    throw new UsageError('--journals: an export has the seals of journals, and not the journals; leave --file out');
   const kept = options.key === undefined ? undefined : await readTextFile(options.key);
   const report = options.file === undefined ? await verifyServer(kept) : await verifyFile(options.file, kept);
-  process.exitCode = report.ok ? EXIT.ok : EXIT.failed;
-  if (options.json) return printJson(report);
+  const journals = options.journals ? await verifyJournals(options.json ? () => {} : progress) : undefined;
+  process.exitCode = report.ok && (journals?.problems.length ?? 0) === 0 ? EXIT.ok : EXIT.failed;
+  if (options.json)
+    return printJson(journals === undefined ? report : { ...report, ok: report.ok && journals.problems.length === 0, journals });
   for (const { batch, audit_id, problem } of report.findings) {
     const place = [batch === null ? '' : `batch ${batch}`, audit_id ?? ''].filter(Boolean).join(', ');
     print(`${paint('red', 'found')}  ${place === '' ? '' : `${place}: `}${printable(problem)}`);
@@ -168,7 +186,42 @@ async function verifyLog(options: { readonly file?: string; readonly key?: strin
     ? paint('green', 'all as they were written')
     : paint('red', `${report.problems ?? report.findings.length} found`);
   print(`${read}${besides.length === 0 ? '' : ` (${besides.join(', ')})`}: ${verdict}`);
+  if (journals === undefined) return;
+  for (const { run_id, step, problem } of journals.problems)
+    print(
+      `${paint('red', 'found')}  ${run_id === '' ? '' : `run ${run_id}: `}${step === undefined ? '' : `step "${printable(step)}": `}${printable(problem)}`,
+    );
+  const gone = [
+    journals.pruned > 0 ? `${journals.pruned} dropped by retention` : '',
+    journals.retried > 0 ? `${journals.retried} retried since` : '',
+  ].filter(Boolean);
+  const journalVerdict =
+    journals.problems.length === 0 ? paint('green', 'all as they were sealed') : paint('red', `${journals.problems.length} found`);
+  print(`${journals.runs} journals with ${journals.steps} steps${gone.length === 0 ? '' : ` (${gone.join(', ')})`}: ${journalVerdict}`);
 }
+
+/** Problems that are kept, of all pages. */
+const JOURNAL_PROBLEMS_MOST = 1000;
+
+async function verifyJournals(onPage: (runs: number) => void): Promise<Omit<JournalsReport, 'next'>> {
+  const api = connect();
+  const all = { runs: 0, steps: 0, pruned: 0, retried: 0, problems: [] as JournalsReport['problems'][number][] };
+  for (let after: string | undefined; ;) {
+    const page: JournalsReport = await api.verifyJournals(after);
+    all.runs += page.runs;
+    all.steps += page.steps;
+    all.pruned += page.pruned;
+    all.retried += page.retried;
+    all.problems.push(...page.problems.slice(0, JOURNAL_PROBLEMS_MOST - all.problems.length));
+    if (page.next === null) return all;
+    onPage(all.runs);
+    after = page.next;
+  }
+}
+
+const progress = (runs: number): void => {
+  if (process.stderr.isTTY) note(`${runs} journals so far`);
+};
 
 /** The last ones stand for those before them. */
 const NOTES_MOST = 50;
@@ -189,7 +242,7 @@ async function verifyServer(kept: string | undefined): Promise<Report> {
 async function verifyFile(file: string, kept: string | undefined): Promise<Report> {
   const text = await readTextFile(file);
   const { verifyExport } = await import('@centaur/kernel/audit');
-  const { findings, ...report } = verifyExport(text, kept);
+  const { findings, signed: _, policies: __, ...report } = verifyExport(text, kept);
   const told = findings.map(({ batch, auditId, problem }) => ({ batch, audit_id: auditId, problem }));
   return { ok: told.length === 0, ...report, findings: told };
 }

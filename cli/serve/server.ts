@@ -14,7 +14,9 @@ import { createOAuth, type OAuth } from '@centaur/kernel/oauth';
 import type { OidcSettings } from '@centaur/kernel/oidc';
 import { createWebhooks, type Webhooks } from '@centaur/kernel/webhooks';
 import { createWorkflowMetrics, createWorkflowTransactions } from '@centaur/runtime/hosts/hosted';
+import { createJournalSealer } from '@centaur/kernel/journal';
 import { createOutside } from '@centaur/runtime/outside';
+import { createReplays } from '@centaur/runtime/replay';
 import { HintedError } from '../exit.ts';
 import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';
@@ -81,6 +83,10 @@ export async function serve(
   const trust = found === undefined ? undefined : await openTrust(config, store, found.master, log, scrubber.scrub);
   if (trust !== undefined) stack.defer(() => trust.close());
   if (trust !== undefined) stack.defer(await scrubber.follow(trust));
+  if (trust !== undefined) {
+    const journals = createJournalSealer({ store, audit: trust.audit, log });
+    stack.defer(() => journals.close());
+  }
   const demo = config.demo && role === 'up' && trust !== undefined ? await startDemoModel(trust, log) : undefined;
   if (demo !== undefined) stack.defer(() => demo.stop());
   const settings = config.configFile === undefined ? undefined : readConfigFile(config.configFile);
@@ -232,8 +238,11 @@ export async function serve(
     draining.webhooks = webhooks;
     const accounts = trust === undefined ? undefined : await createOAuth({ installation: trust, publicUrl: () => config.publicUrl, log });
     if (accounts !== undefined) draining.accounts = accounts;
+    const replays = createReplays({ store, registry: agents.registry, dirs: () => overlays.roots('workflows') });
     const api = createApi({
       engine,
+      replays,
+      retentionDays: retention.runs,
       registry: host.registry,
       store,
       threads,
@@ -258,6 +267,7 @@ export async function serve(
           }),
     });
     draining.api = api;
+    stack.defer(() => replays.close());
     ({ url } = await api
       .listen({ host: config.host, port: config.port })
       .catch((error: unknown) => Promise.reject(listenProblem(error, config))));

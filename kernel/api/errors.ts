@@ -30,6 +30,10 @@ export const API_ERRORS = {
   NOT_FOUND: 404,
   KEY_NOT_FOUND: 404,
   AUDIT_ENTRY_NOT_FOUND: 404,
+  /** The journal of the run is not the one that was sealed; `details.problems` names what differs. */
+  JOURNAL_TAMPERED: 409,
+  /** The process was started without what replays runs. */
+  REPLAYS_UNAVAILABLE: 503,
   /** The route exists under another method; `Allow` lists them. */
   METHOD_NOT_ALLOWED: 405,
   /** Revoking it would leave no key that can make another. */

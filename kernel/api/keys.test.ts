@@ -82,6 +82,7 @@ test('a key without a scope for a route is told which one it needs', async () =>
       'cancelRun',
       'retryRun',
       'forkRun',
+      'replayRun',
       'tailRun',
       'listWorkflows',
       'listSchedules',
@@ -93,6 +94,7 @@ test('a key without a scope for a route is told which one it needs', async () =>
     'workflows.read': [
       'listRuns',
       'getRun',
+      'replayRun',
       'tailRun',
       'listWorkflows',
       'listSchedules',
@@ -121,7 +123,7 @@ test('a key without a scope for a route is told which one it needs', async () =>
     'policy.read': ['getPolicy', 'listPolicyVersions', 'getPolicyVersion', 'checkPolicy', 'explainDecision', 'backtestPolicy'],
     'policy.write': ['publishPolicy', 'shadowPolicy', 'endShadow', 'rollbackPolicy'],
     'approvals.decide': ['listApprovals', 'listApprovalGrants', 'revokeApprovalGrant', 'getApproval'],
-    'audit.read': ['listAudit', 'exportAudit', 'getAuditKey', 'verifyAudit', 'getAuditEntry', 'proveAuditEntry'],
+    'audit.read': ['verifyJournals', 'listAudit', 'exportAudit', 'getAuditKey', 'verifyAudit', 'getAuditEntry', 'proveAuditEntry'],
   });
 });
 

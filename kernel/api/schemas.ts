@@ -72,6 +72,7 @@ export const ForkBody = named(
       .union([z.string().min(1).max(300), z.int().min(0)], { error: 'expected the name of a step, or its seq' })
       .describe('The first step that is executed anew: its name, or its seq'),
     input: anyJson.optional().describe('Default: the input of the run that is forked'),
+    tampered: z.literal('accept').optional().describe('Fork also when the journal is not the one that was sealed; else that is refused'),
   }),
 );
 

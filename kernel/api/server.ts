@@ -16,7 +16,7 @@ import { send } from './reply.ts';
 import { actorOf, type Answer, type Attribution, type Call, type Route } from './route.ts';
 import { ROUTES } from './routes/index.ts';
 import { authorise, authoriseThread, type Caller } from './scopes.ts';
-import type { FileProblem, Log, Services, Trust } from './services.ts';
+import type { FileProblem, Log, Replays, Services, Trust } from './services.ts';
 import { parse } from './validate.ts';
 import type { OAuth } from '../oauth/index.ts';
 import { createSignIn, type OidcSettings } from '../oidc/index.ts';
@@ -34,6 +34,9 @@ export interface ApiOptions {
   readonly log?: Log;
   /** Without it, what concerns secrets, policy and the audit log answers 503. */
   readonly trust?: Trust;
+  readonly replays?: Replays;
+  /** Default 30. */
+  readonly retentionDays?: number;
   /** Without it, what concerns threads answers 503. */
   readonly threads?: Threads;
   /** Without it, what concerns webhooks answers 503. */
@@ -126,6 +129,8 @@ export function createApi(options: ApiOptions): Api {
     signIn,
     publicUrl,
     sourceOf: createSourceOf(options.trustedProxies ?? []),
+    replays: options.replays,
+    retentionDays: options.retentionDays ?? 30,
     problems: () => [
       ...(options.problems?.() ?? []),
       ...(options.webhooks?.problems() ?? []).map(({ file, message }) => ({ file, message })),

@@ -1,6 +1,6 @@
 /** What the routes work with, handed to each of them. */
 import type { RetentionPeriods } from '../config/index.ts';
-import type { Engine, WorkflowRegistry } from '../engine/index.ts';
+import type { Engine, ReplayOptions, ReplayReport, WorkflowRegistry } from '../engine/index.ts';
 import type { OAuth } from '../oauth/index.ts';
 import type { SignIn } from '../oidc/index.ts';
 import type { Store, StoreLogEntry } from '../store/index.ts';
@@ -37,6 +37,14 @@ export interface Trust {
   };
 }
 
+/** Calls the code of a run again where it can harm nobody. */
+export interface Replays {
+  replay(
+    run: { readonly runId: string; readonly workflow: string; readonly version: string | null },
+    options: ReplayOptions,
+  ): Promise<ReplayReport>;
+}
+
 export interface Services {
   readonly engine: Engine;
   readonly registry: WorkflowRegistry;
@@ -56,6 +64,9 @@ export interface Services {
   /** Where people's browsers reach the API. */
   publicUrl(): string;
   sourceOf(request: Request, peer: string | undefined): Source;
+  readonly replays: Replays | undefined;
+  /** How long runs are kept that have ended. */
+  readonly retentionDays: number;
   problems(): readonly FileProblem[];
   isDraining(): boolean;
   /** Aborts when the server closes: streams end then. */

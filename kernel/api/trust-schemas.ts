@@ -272,6 +272,7 @@ export const AuditQuery = z.strictObject({
   lease_id: id.optional(),
   run_id: id.optional(),
   trace_id: traceId.optional(),
+  thread_key: text(1, 300).optional(),
   after: id.optional().describe('`next` of the page before; or any id, with `order=asc` to read on from there'),
   order: z.enum(['desc', 'asc']).optional().describe('Default desc: newest first'),
   limit: z.coerce.number().int().min(1).max(500).optional().describe('Default 50'),

@@ -8,8 +8,9 @@
  */
 export { type AuditEntry } from './entry.ts';
 export { type AuditLog, type AuditLogOptions, createAuditLog } from './log.ts';
-export { type Finding, rootFromPath, keptCheckpoints, verifyExport, type ExportReport } from './offline.ts';
+export { type Finding, rootFromPath, sha256, keptCheckpoints, verifyExport, type ExportReport } from './offline.ts';
 export { type AuditFilter, type AuditView, listEntries, openIntents } from './reads.ts';
 export { erasePrivate, type KeyWrap, noteExport, openPrivate, protectPartitions, pruneLog, pruneState, sealPrivate } from './retention.ts';
+export { type Proof, type Story, type StoryEntry, type StoryOf, tellStory, type Told } from './story.ts';
 export { continueOrder, createSealer, type Sealer, type SealerOptions, type Signer } from './seal.ts';
-export { exportLog, type InclusionProof, proveInclusion, verifyLog, type VerifyOptions, type VerifyReport } from './verify.ts';
+export { exportLog, type InclusionProof, isOwnEntry, proveInclusion, verifyLog, type VerifyOptions, type VerifyReport } from './verify.ts';

@@ -4,7 +4,8 @@
  *
  *   node offline.ts export.jsonl [public-key-or-checkpoint-file]
  *
- * An export is a file of JSON lines: one `head`, then `batch`, `entry` and `checkpoint` lines. What it proves: every entry
+ * An export is a file of JSON lines: one `head`, then `batch`, `entry` and `checkpoint` lines, and `policy` lines with the texts that
+ * decided. What it proves: every entry
  * is as it was when it was sealed, none is missing, and the checkpoints were signed by the installation's key. A key or
  * checkpoint kept elsewhere proves besides that the export is of that installation and that its end was not cut off.
  */
@@ -180,6 +181,18 @@ export function prunedBefore(entry: string): string | undefined {
   }
 }
 
+/** The version of the policy that an entry says was published, and the SHA-256 of its text. */
+function publishedBy(entry: string): { readonly version: number; readonly digest: string } | undefined {
+  try {
+    const { action, details } = JSON.parse(entry) as { action?: unknown; details?: { version?: unknown; digest?: unknown } };
+    const { version, digest } = details ?? {};
+    if (typeof action !== 'string' || !action.startsWith('policy.')) return undefined;
+    return typeof version === 'number' && typeof digest === 'string' ? { version, digest } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 // ---- checkpoints: signed notes (C2SP), `origin\nsize\nhash\n\n— origin signature\n`
 
 export function checkpointText(origin: string, size: number, hash: Buffer): string {
@@ -234,6 +247,10 @@ export interface ExportReport {
   /** Entries that were dropped when their time was over: the log itself says so. */
   readonly pruned: number;
   readonly findings: readonly Finding[];
+  /** How many entries of the log a signed checkpoint in it covers. */
+  readonly signed: number;
+  /** Versions of the policy whose texts are there, and are those of which the log says that they were published. */
+  readonly policies: readonly number[];
 }
 
 /** The notes in a file to which they are appended, one after the other. */
@@ -255,7 +272,9 @@ export function checkExport(anchor?: string): { line(text: string): void; end():
   const kept = anchor === undefined ? [] : keptCheckpoints(anchor);
   const hashes = new Map<number, Buffer>();
   const missing: Finding[] = [];
-  const counts = { lines: 0, entries: 0, batches: 0, checkpoints: 0 };
+  const counts = { lines: 0, entries: 0, batches: 0, checkpoints: 0, signed: 0 };
+  const published = new Map<number, string>();
+  const policies: number[] = [];
   let publicKey: Buffer | undefined;
   let pruned = '';
   let before: SealedBatch | undefined;
@@ -299,6 +318,15 @@ export function checkExport(anchor?: string): { line(text: string): void; end():
     else open.entries.set(id, { entry, mac: Buffer.from(String(line['mac']), 'base64') });
     const bound = prunedBefore(entry);
     if (bound !== undefined && bound > pruned) pruned = bound;
+    const policy = publishedBy(entry);
+    if (policy !== undefined) published.set(policy.version, policy.digest);
+  }
+
+  /** A text is believed for its digest, which the log has from when it was published. */
+  function policyLine(line: ExportLine): void {
+    const version = Number(line['version']);
+    if (published.get(version) === sha256(String(line['text'])).toString('hex')) policies.push(version);
+    else if (published.has(version)) general(`the text of version ${version} of the policy is not the one that was published`);
   }
 
   function checkpointLine(note: string): void {
@@ -307,6 +335,7 @@ export function checkExport(anchor?: string): { line(text: string): void; end():
       general('a checkpoint is not signed by the installation');
     else if (hashes.get(checkpoint.size)?.equals(checkpoint.hash) !== true)
       general(`the log is not the one of the checkpoint at ${checkpoint.size} entries`);
+    else counts.signed = Math.max(counts.signed, checkpoint.size);
   }
 
   return {
@@ -323,7 +352,8 @@ export function checkExport(anchor?: string): { line(text: string): void; end():
           endBatch();
           counts.checkpoints += 1;
           checkpointLine(String(line['note']));
-        } else general(`line ${counts.lines} is of no known type`);
+        } else if (line.type === 'policy') policyLine(line);
+        else general(`line ${counts.lines} is of no known type`);
       } catch {
         general(`line ${counts.lines} cannot be read`);
       }
@@ -340,6 +370,8 @@ export function checkExport(anchor?: string): { line(text: string): void; end():
         checkpoints: counts.checkpoints,
         pruned: missing.length - lost.length,
         findings: [...findings, ...lost],
+        signed: counts.signed,
+        policies,
       };
     },
   };

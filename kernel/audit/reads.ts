@@ -10,6 +10,7 @@ export interface AuditFilter {
   readonly leaseId?: string | undefined;
   readonly runId?: string | undefined;
   readonly traceId?: string | undefined;
+  readonly threadKey?: string | undefined;
   /** Newest first before this id; with `forward`, oldest first after it. */
   readonly after?: string | undefined;
   readonly forward?: boolean | undefined;
@@ -34,7 +35,7 @@ export async function listEntries(
     `select audit_id, entry from audit_log
      where ($1::text is null or action = $1 or action like $1 || '.%') and ($2::text is null or actor = $2) and ($3::text is null or resource = $3)
        and ($4::text is null or decision = $4) and ($5::uuid is null or lease_id = $5) and ($6::uuid is null or run_id = $6)
-       and ($7::uuid is null or trace_id = $7) and ($8::uuid is null or audit_id ${filter.forward === true ? '>' : '<'} $8)
+       and ($7::uuid is null or trace_id = $7) and ($10::text is null or thread_key = $10) and ($8::uuid is null or audit_id ${filter.forward === true ? '>' : '<'} $8)
      order by audit_id ${filter.forward === true ? 'asc' : 'desc'} limit $9`,
     [
       filter.action ?? null,
@@ -46,6 +47,7 @@ export async function listEntries(
       filter.traceId ?? null,
       filter.after ?? null,
       limit + 1,
+      filter.threadKey ?? null,
     ],
   );
   const items = rows.slice(0, limit).map((row) => JSON.parse(row.entry) as AuditView);

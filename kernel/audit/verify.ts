@@ -142,6 +142,14 @@ function checkRow(row: AuditRow, batch: number | null, macKey: Buffer | undefine
   return findings;
 }
 
+/** Whether an entry is as it was written, and by this installation. Without the key, who wrote it is not verified. */
+export function isOwnEntry(
+  row: { readonly entry: string; readonly mac: Buffer; readonly leaf: Buffer },
+  macKey: Buffer | undefined,
+): boolean {
+  return (macKey === undefined || isOurs(row, macKey)) && leafOf(row.entry, row.mac).equals(row.leaf);
+}
+
 function isOurs({ entry, mac }: { readonly entry: string; readonly mac: Buffer }, macKey: Buffer): boolean {
   return macOf(entry, macKey).equals(mac);
 }
@@ -260,5 +268,10 @@ export async function* exportLog(
     before?.n ?? 0,
   ]);
   for (const { note } of checkpoints) yield line({ type: 'checkpoint', note });
+  // so that decisions can be repeated where no database is
+  const { rows: policies } = await store.query<{ version: number; source: string }>(
+    'select version, source from policy_versions order by version',
+  );
+  for (const { version, source } of policies) yield line({ type: 'policy', version, text: source });
   if (before !== undefined) await onEnd?.(before.n);
 }

@@ -12,7 +12,6 @@ const LEFT: Readonly<Record<string, string>> = {
   audit_subjects: 'keys: destroying one is the erasure',
   data_erasures: 'that, and when, it was erased has to be shown',
   grant_refusals: 'what a principal must not have stays refused',
-  journal_origins: 'who asked for a run, until the log has it: erased with the run, and in the log since',
   agent_requests: 'ids of requests with their answers, which repeat the rows: erased, and not exported',
 };
 

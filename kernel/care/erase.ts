@@ -87,7 +87,6 @@ const MORE_OF_RUNS: readonly (readonly [needs: string, sql: string])[] = [
   ['approval_grants', 'delete from approval_grants where run_id = any($1::uuid[])'],
   ['run_owners', 'delete from run_owners where run_id = any($1::uuid[])'],
   ['journal_seals', 'delete from journal_seals where run_id = any($1::uuid[])'],
-  ['journal_origins', 'delete from journal_origins where run_id = any($1::uuid[])'],
   ['workflow_takeovers', 'delete from workflow_takeovers where run_id = any($1::uuid[])'],
 ];
 

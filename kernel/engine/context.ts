@@ -16,7 +16,7 @@ import { agentCalls, type StartAgent } from './agents.ts';
 import { type Outside, outsideCalls } from './outside.ts';
 import { EngineError } from './errors.ts';
 import type { StartRow } from './flush.ts';
-import type { Call, Frame, Outcome } from './frame.ts';
+import type { Call, Frame, HistoryRow, Outcome } from './frame.ts';
 import { fromJson, toJson } from './json.ts';
 import { nextDelay, type ResolvedRetry, resolveRetry } from './retry.ts';
 import type { StartRequest, StoredError } from './types.ts';
@@ -40,6 +40,11 @@ export interface ContextHost {
   timeStep(seconds: number): void;
   /** Undefined while this worker's lease surely holds, else what to wait for before user code may begin. */
   leaseInDoubt(): Promise<void> | undefined;
+  /**
+   * Of a replay that changes nothing: sees each call, and what it asks for. Told to `hold`, a call that has no outcome in the history is
+   * left open, and nothing of it is done.
+   */
+  observe?(call: Call, recorded: HistoryRow | undefined, asks: object | undefined): 'go' | 'hold';
 }
 
 /** Errors thrown into a handler, by the call that threw them: a retry of the run repeats that call. */
@@ -60,6 +65,7 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
     name: string,
     read: (outcome: Outcome, call: Call) => T,
     live: (call: Call, resumed: boolean) => void,
+    asks?: object,
   ): Promise<T> {
     if (typeof name !== 'string' || name === '' || name.length > 256 || name.includes('\0')) {
       throw new EngineError('INVALID_REQUEST', 'a step needs a name of 1 to 256 characters');
@@ -76,7 +82,9 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
           reject(error);
         }
       });
-      if (opened === undefined || (opened.recorded !== undefined && opened.recorded.ord !== null)) return;
+      if (opened === undefined) return;
+      const held = host.observe?.(opened.call, opened.recorded, asks) === 'hold';
+      if (held || (opened.recorded !== undefined && opened.recorded.ord !== null)) return;
       live(opened.call, opened.recorded !== undefined);
     });
   }
@@ -189,6 +197,7 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
           undefined,
         );
       },
+      detail,
     );
   }
 
@@ -226,6 +235,7 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
             frame.check();
           });
       },
+      { workflow_name: workflow, input: options.input },
     );
   }
 

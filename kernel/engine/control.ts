@@ -124,6 +124,7 @@ export async function forkRun(
   runId: RunId,
   fork: { readonly from_step: string | number; readonly input?: unknown },
   by: string | null,
+  beside?: (tx: Queryable, forkId: string) => Promise<unknown>,
 ): Promise<StartedRun> {
   const origin = await mustRead(core.store, runId);
   if (workflowFor(core, origin.workflow_name, null) === undefined) throw unknownWorkflow(core, origin.workflow_name);
@@ -148,6 +149,7 @@ export async function forkRun(
         by,
       ],
     );
+    await beside?.(tx, newId);
     await tx.query(`select pg_notify('centaur_work', '')`);
   });
   core.kick();

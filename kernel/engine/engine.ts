@@ -18,7 +18,7 @@ import { createWorker } from './worker.ts';
 export type { EngineOptions } from './core.ts';
 
 /** Tables partitioned by the time in their UUIDv7 keys. */
-export const PARTITIONED = ['workflow_runs_finished', 'workflow_steps', 'workflow_attempts', 'workflow_events'] as const;
+export const PARTITIONED = ['workflow_runs_finished', 'workflow_steps', 'workflow_attempts', 'workflow_events', 'journal_seals'] as const;
 
 const DAY_MS = 86_400_000;
 
@@ -203,7 +203,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       await retryRun(core, parseRunId(runId));
       return summary(parseRunId(runId));
     },
-    forkRun: async (runId, fork, by) => forkRun(core, parseRunId(runId), fork, by ?? null),
+    forkRun: async (runId, fork, by, beside) => forkRun(core, parseRunId(runId), fork, by ?? null, beside),
     tailRun: (runId, tail = {}) => tailRun(core, watchers, parseRunId(runId), tail.afterId, tail.signal),
     emitEvent: (request) => waits.emit(request),
     listQueues: () => listQueues(store),

@@ -21,6 +21,14 @@ export const ENGINE_ERRORS = {
   RUN_FINISHED: 409,
   /** Only failed, cancelled and stuck runs are retried. */
   RUN_NOT_RETRYABLE: 409,
+  /** Only runs that have ended are replayed. */
+  RUN_NOT_ENDED: 409,
+  /** The code of the run has changed since, and the request was to replay the very code. */
+  CODE_CHANGED: 409,
+  /** The replay took longer than it may, or more memory: its process was ended, and nothing is known. */
+  REPLAY_STOPPED: 422,
+  /** As many replays as may run and wait do so. */
+  REPLAY_BUSY: 503,
   /** The trigger key was used with another input. */
   TRIGGER_KEY_MISMATCH: 409,
   /** Postgres cannot be reached or did not answer in time; nothing is known to have changed. Try again. */

@@ -2,17 +2,18 @@
 import { RunCancelledError, type TransactionClient } from '@centaur/sdk';
 import { describeError } from '@centaur/sdk/values';
 import { classifyFailure, type Queryable, sqlState } from '../store/index.ts';
-import { type ContextHost, createContext, never, thrownBy } from './context.ts';
+import { type ContextHost, createContext, never } from './context.ts';
 import type { Core } from './core.ts';
 import { pushWrite, workflowFor } from './core.ts';
 import { EngineError, HOST_CRASHES_MAX, HostCrashedError, HostUnavailableError } from './errors.ts';
 import { FencedError, type Of, type StartRow, type Write } from './flush.ts';
 import { type Call, createFrame, type Frame, type FrameHost, type FrameRun, type HistoryRow, type Mismatch } from './frame.ts';
+import { callHandler, failureOf, hostedRunOf } from './handler.ts';
 import { toJson } from './json.ts';
 import { nextDelay, resolveRetry } from './retry.ts';
 import { rewindForRetry } from './rewind.ts';
 import { prepareStart } from './start.ts';
-import type { HostedRun, StoredError } from './types.ts';
+import type { StoredError } from './types.ts';
 import { type Waits, wakeRuns } from './waits.ts';
 
 /**
@@ -113,12 +114,8 @@ export function createExecutor(core: Core, waits: Waits): Executor {
     try {
       if (crashes > CRASHES_MAX)
         throw new EngineError('CRASH_LOOP', `its worker died ${crashes} times in a row on this run without it getting further`);
-      const raw: unknown = run.input === null ? null : JSON.parse(run.input);
-      const ctx = createContext(contextHost, frame);
-      const result =
-        workflow.hosted === undefined
-          ? await workflow.handler((workflow.parseInput === undefined ? raw : await workflow.parseInput(raw)) as never, ctx)
-          : await workflow.hosted(raw, ctx, hostedRun(frame, crashes));
+      const hosted = () => hostedRunOf(frame, crashes, () => core.leaseHeldUntil);
+      const result = await callHandler(workflow, run.input, createContext(contextHost, frame), hosted);
       if (frame.closed) return;
       await frame.join();
       if (frame.closed || frame.unreached()) return;
@@ -135,34 +132,6 @@ export function createExecutor(core: Core, waits: Waits): Executor {
       await frame.join();
       if (!frame.closed) await end(frame, error, crashes > CRASHES_MAX);
     }
-  }
-
-  function hostedRun(frame: Frame, crashes: number): HostedRun {
-    const { run, history } = frame;
-    return {
-      traceId: (run.traceId ?? run.runId).replaceAll('-', ''),
-      seed: run.seed,
-      crashes,
-      get live() {
-        return frame.live;
-      },
-      historyLength: history.length,
-      get nextIsSettled() {
-        return frame.nextIsSettled;
-      },
-      patches: history.flatMap((row) => (row?.kind === 'p' ? [{ seq: row.seq, id: row.name }] : [])),
-      get leaseHeldUntil() {
-        return core.leaseHeldUntil;
-      },
-      onOutcome(rest, isAtRest) {
-        frame.rest = rest;
-        frame.isAtRest = isAtRest;
-      },
-      onClose(listener) {
-        frame.onClose = listener;
-        if (frame.closed) listener(frame.closeReason);
-      },
-    };
   }
 
   /** Takes a run out of memory once all that it wrote is stored. False when this worker has lost it meanwhile. */
@@ -204,8 +173,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
   /** A handler that threw: the run's retry policy decides whether that is the end. */
   async function end(frame: Frame, error: unknown, final: boolean): Promise<void> {
     const { run } = frame;
-    const source = failedStep(error);
-    const stored: StoredError = { ...describeError(error), ...(source === undefined ? {} : { step: source.name, step_seq: source.seq }) };
+    const stored = failureOf(error);
     const policy = workflowFor(core, run.workflow, run.version)?.retry;
     const delayMs =
       policy === undefined || final || (error instanceof EngineError && !(error instanceof HostCrashedError))
@@ -216,7 +184,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
       return;
     }
     await withFence(frame, async (tx) => {
-      await rewindForRetry(tx, run.runId, source?.seq ?? null);
+      await rewindForRetry(tx, run.runId, stored.step_seq ?? null);
       await tx.query(
         `insert into workflow_attempts (run_id, attempt, error, started_at) select run_id, attempt, $2::json, started_at from workflow_runs where run_id = $1`,
         [run.runId, JSON.stringify(stored)],
@@ -231,15 +199,6 @@ export function createExecutor(core: Core, waits: Waits): Executor {
     drop(frame);
     core.touched(run.runId);
     core.kick();
-  }
-
-  /** The step whose error this is, also through `cause`. */
-  function failedStep(error: unknown): { seq: number; name: string } | undefined {
-    for (let at = error, depth = 0; at instanceof Error && depth < 10; at = at.cause, depth++) {
-      const step = thrownBy.get(at);
-      if (step !== undefined) return step;
-    }
-    return undefined;
   }
 
   function finish(frame: Frame, status: 'c' | 'f', result: string | null, error: string | null): void {

@@ -76,6 +76,8 @@ export interface Call {
 }
 
 export interface FrameHost {
+  /** The history is that of a run that has ended: nothing is added to it. */
+  readonly whole?: true;
   now(): number;
   push(write: Write): void;
   /** Nothing runs and every open call waits: the frame may be evicted. */
@@ -280,7 +282,7 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
       nextSeq += 1;
       return true;
     }
-    if (nextSeq < history.length) return false;
+    if (nextSeq < history.length || host.whole === true) return false;
     const now = host.now();
     write({ type: 'step', row: stepRow(nextSeq++, 'p', name, { ord: null, status: 'o', startedAt: now, endedAt: now }) });
     return true;

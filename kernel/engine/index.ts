@@ -12,6 +12,7 @@ export { type EngineOptions, createEngine } from './engine.ts';
 export type { AgentRequest } from './agents.ts';
 export type { Outside, OutsideCaller } from './outside.ts';
 export { describeCron, nextTicks, parseSchedule } from './cron.ts';
+export { type Difference, type ReplayOptions, type ReplayReport, replayRun } from './replay.ts';
 export { checkQueueName } from './queues.ts';
 export { applyRetention, type PruneLog } from './retention.ts';
 export { resolveRetry } from './retry.ts';

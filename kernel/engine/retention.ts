@@ -4,7 +4,7 @@ import { partitionName, uuidAt, WEEK_MS, weekStart } from '../store/partitions.t
 
 const RETENTION_LOCK = 7_226_004;
 const BATCH = 1000;
-const BY_RUN = ['workflow_runs_finished', 'workflow_steps', 'workflow_attempts'];
+const BY_RUN = ['workflow_runs_finished', 'workflow_steps', 'workflow_attempts', 'journal_seals'];
 
 /** Where it is written down what was deleted: in the transaction that does so. */
 export interface PruneLog {
@@ -118,6 +118,7 @@ async function deleteExpired(
       const ids = rows.map((row) => row.run_id);
       await tx.query('delete from workflow_steps where run_id = any($1::uuid[])', [ids]);
       await tx.query('delete from workflow_attempts where run_id = any($1::uuid[])', [ids]);
+      await tx.query('delete from journal_seals where run_id = any($1::uuid[])', [ids]);
       // of runs that were cancelled just then
       await tx.query('delete from workflow_waits where run_id = any($1::uuid[])', [ids]);
       if (ids.length > 0) await writeDown(tx, ids.length);

@@ -1,4 +1,5 @@
 /** The shapes that cross the engine's door: what callers pass in and what they read back (snake_case, as on the wire). */
+import type { Queryable } from '../store/index.ts';
 import type { QueueOptions, RetryPolicy, Schedule, WorkflowContext } from '@centaur/sdk';
 import type { Family } from '../telemetry/index.ts';
 
@@ -53,6 +54,8 @@ export interface HostedRun {
   /** The next call has an outcome in the history: what it asks for does not matter. */
   readonly nextIsSettled: boolean;
   readonly patches: readonly { readonly seq: number; readonly id: string }[];
+  /** It is only looked at: in a process of its own, which may use nothing, and what it says counts for nothing. */
+  readonly replay?: true;
   /** Until when, by `performance.now()`, this worker surely owns the run. */
   readonly leaseHeldUntil: number;
   /** `rest` is called after each outcome; the next one is handed out when it calls back. Calls that come of an outcome are made before that. */
@@ -292,7 +295,13 @@ export interface Engine {
   /** Queues a failed, cancelled or stuck run again as its next attempt. @throws EngineError RUN_NOT_FOUND, RUN_NOT_RETRYABLE */
   retryRun(runId: string): Promise<RunSummary>;
   /** Starts a new run with the history before `from_step` (a step's name, or its seq) copied. @throws EngineError RUN_NOT_FOUND, STEP_NOT_FOUND */
-  forkRun(runId: string, fork: { readonly from_step: string | number; readonly input?: unknown }, by?: string): Promise<StartedRun>;
+  forkRun(
+    runId: string,
+    fork: { readonly from_step: string | number; readonly input?: unknown },
+    by?: string,
+    /** In the transaction that makes the new run. */
+    beside?: (tx: Queryable, forkId: string) => Promise<unknown>,
+  ): Promise<StartedRun>;
   /** The run's events after `afterId`, then live ones, until the run's terminal event or the signal. */
   tailRun(runId: string, options?: { readonly afterId?: string | undefined; readonly signal?: AbortSignal }): AsyncIterable<RunEvent>;
   emitEvent(request: EmitRequest): Promise<EmittedEvent>;

@@ -34,8 +34,17 @@ export const auditRoutes = [
     errors: ['VAULT_UNAVAILABLE'],
     async handle({ query }, services) {
       const { store } = installationOf(services);
-      const { lease_id, run_id, trace_id, order, ...filter } = query;
-      return ok(await listEntries(store, { ...filter, leaseId: lease_id, runId: run_id, traceId: trace_id, forward: order === 'asc' }));
+      const { lease_id, run_id, trace_id, thread_key, order, ...filter } = query;
+      return ok(
+        await listEntries(store, {
+          ...filter,
+          leaseId: lease_id,
+          runId: run_id,
+          traceId: trace_id,
+          threadKey: thread_key,
+          forward: order === 'asc',
+        }),
+      );
     },
   }),
   route({
@@ -47,7 +56,9 @@ export const auditRoutes = [
     description:
       'What can be sealed is sealed and signed first, so that a missing end shows. An export that breaks off ends the connection without its last chunk.',
     access: { scope: 'audit.read' },
-    responses: { 200: { description: 'One object per line: `head`, then `batch`, `entry` and `checkpoint`', contentType: EXPORT_TYPE } },
+    responses: {
+      200: { description: 'One object per line: `head`, then `batch`, `entry` and `checkpoint`, and `policy`', contentType: EXPORT_TYPE },
+    },
     errors: ['VAULT_UNAVAILABLE'],
     async handle({ caller, request, hangUp }, services) {
       const { store, audit, signer, sealer } = installationOf(services);

@@ -11,6 +11,7 @@ import { keyRoutes } from './keys.ts';
 import { leaseRoutes } from './leases.ts';
 import { operationRoutes } from './operations.ts';
 import { policyRoutes } from './policy.ts';
+import { replayRoutes } from './replays.ts';
 import { runRoutes } from './runs.ts';
 import { secretRoutes } from './secrets.ts';
 import { signInRoutes } from './signin.ts';
@@ -23,6 +24,7 @@ import { workflowRoutes } from './workflows.ts';
 
 export const ROUTES: readonly Route[] = [
   ...runRoutes,
+  ...replayRoutes,
   ...eventRoutes,
   ...workflowRoutes,
   ...webhookRoutes,

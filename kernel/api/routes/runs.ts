@@ -2,7 +2,9 @@
 import { z } from 'zod';
 import type { RunSummary, StartRequest } from '../../engine/index.ts';
 import { isUuid } from '../../store/index.ts';
+import { ApiError } from '../errors.ts';
 import { actorOf, type Attribution, type Call, ok, route } from '../route.ts';
+import { sealOf, told } from './replays.ts';
 import { ForkBody, page, RunDetailSchema, RunPath, RunQuery, RunSummarySchema, StartBody, StartedRunSchema } from '../schemas.ts';
 import { authoriseRead, authoriseRun, type Caller, reachesAllWorkflows, readableWorkflows } from '../scopes.ts';
 import type { Services } from '../services.ts';
@@ -28,7 +30,7 @@ export const runRoutes = [
       200: { description: 'The trigger key was known: the first run', schema: z.union([StartedRunSchema, z.array(StartedRunSchema)]) },
     },
     errors: ['UNKNOWN_WORKFLOW', 'INVALID_INPUT', 'NOT_JSON', 'TRIGGER_KEY_MISMATCH', 'DRAINING'],
-    async handle({ body, caller, traceId }, { engine, store }) {
+    async handle({ body, caller, traceId }, { engine }) {
       const bodies: readonly z.output<typeof StartBody>[] = Array.isArray(body) ? body : [body];
       for (const { workflow_name } of bodies) authoriseRun(caller, workflow_name);
       const requests: StartRequest[] = bodies.map((each) => ({ ...each, trace_id: each.trace_id ?? traceId }));
@@ -122,11 +124,33 @@ export const runRoutes = [
     body: ForkBody,
     example: { from_step: 'summarize' },
     responses: { 201: { description: 'The new run', schema: StartedRunSchema } },
-    errors: ['RUN_NOT_FOUND', 'STEP_NOT_FOUND', 'UNKNOWN_WORKFLOW', 'INVALID_INPUT', 'NOT_JSON'],
-    attribute: ({ params, body }) => ({ ...aboutRun('run.fork', params.run_id), details: { from_step: body.from_step } }),
+    errors: ['RUN_NOT_FOUND', 'STEP_NOT_FOUND', 'UNKNOWN_WORKFLOW', 'INVALID_INPUT', 'NOT_JSON', 'JOURNAL_TAMPERED'],
     async handle(call, services) {
       await authoriseChange(call, services);
-      return { status: 201, body: await services.engine.forkRun(call.params.run_id, call.body, actorOf(call.caller)) };
+      const { tampered, ...fork } = call.body;
+      const { run_id: from } = call.params;
+      const journal = await sealOf(services, from);
+      if (journal?.state === 'tampered' && tampered !== 'accept')
+        throw new ApiError(
+          'JOURNAL_TAMPERED',
+          `the journal of run ${from} is not the one that was sealed: ${told(journal.problems)}; "tampered": "accept" forks it all the same`,
+          { details: { audit_id: journal.audit_id, problems: journal.problems } },
+        );
+      const run = await services.engine.forkRun(from, fork, actorOf(call.caller), async (tx, forkId) => {
+        await services.trust?.installation.audit.append(tx, {
+          action: 'run.fork',
+          actor: actorOf(call.caller),
+          resource: `run:${from}`,
+          runId: forkId,
+          details: {
+            from,
+            from_step: fork.from_step,
+            input: fork.input === undefined ? 'same' : 'other',
+            journal: journal?.state ?? 'live',
+          },
+        });
+      });
+      return { status: 201, body: run };
     },
   }),
 ];

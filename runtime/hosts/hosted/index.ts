@@ -106,7 +106,7 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
   const program = copyProgram(options.stateDir);
   const known = createKnown(path.join(options.stateDir, 'known'), `${program.fingerprint} ${options.place ?? ''}`);
   const registry = createRegistry();
-  const pools = new Map<string, { readonly name: string; readonly pool: Pool }>();
+  const pools = new Map<string, { readonly name: string; readonly pool: Pool; readonly what: HostProgram }>();
   const startSlots = createSlots(STARTS_MOST);
   let again: NodeJS.Timeout | undefined;
   let entries = new Map<string, Entry>();
@@ -275,7 +275,7 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
       serveRuns: SERVE_RUNS,
       onEnd: (reason) => log({ level: 'warn', message: 'a workflow host has ended', workflow: name, error: reason.message }),
     });
-    pools.set(key, { name, pool });
+    pools.set(key, { name, pool, what });
     return pool;
   }
 
@@ -300,6 +300,7 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
       ...(hasInput ? { checkInput: (input: unknown) => checkInput(pool, metadata.name, input) } : {}),
       hosted: (input, ctx, run) =>
         new Promise((resolve, reject) => {
+          if (run.replay === true) return replayApart(view.key, metadata.name, { input, ctx, run }).then(resolve, reject);
           anyRun = run;
           let left = false;
           run.onClose(() => {
@@ -322,6 +323,28 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
           begin().then(resolve, reject);
         }),
     };
+  }
+
+  /** In a process for that alone, which may use nothing: whatever the code does there, no run of the workflow is in it. */
+  async function replayApart(key: string, name: string, start: Parameters<typeof serveRun>[2]): Promise<unknown> {
+    const what = pools.get(key)?.what;
+    if (what === undefined) throw new HostUnavailableError(`the code of workflow ${name} was replaced just now`, 0);
+    let left = false;
+    start.run.onClose(() => {
+      left = true;
+    });
+    touchView(what.view);
+    const host = await options
+      .launch(what, name, () => {}, 'ask')
+      .catch((error: Error) => {
+        throw new HostUnavailableError(`a process for workflow ${name} did not start: ${error.message}`, 0, { cause: error });
+      });
+    const stop = (): void => void host.stop().catch(() => {});
+    if (left) {
+      stop();
+      return new Promise(() => {});
+    }
+    return serveRun(host.connection, { name }, start, NOBODY, stop);
   }
 
   async function checkInput(pool: Pool, name: string, input: unknown): Promise<{ readonly concurrencyKey: string | null }> {
@@ -389,6 +412,13 @@ export async function createHosts(options: HostsOptions): Promise<Hosts> {
     },
   };
 }
+
+/** Whom a replay asks: it changes nothing. */
+const NOBODY: Outsiders = {
+  startRun: () => Promise.reject(new Error('a replay starts no run')),
+  metric: () => undefined,
+  log: () => undefined,
+};
 
 async function askAboutInput(
   connection: Connection,
