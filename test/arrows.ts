@@ -21,6 +21,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   'kernel/engine': ['sdk', 'kernel/store'],
   'kernel/threads': ['sdk', 'kernel/store', 'kernel/engine', 'kernel/audit', 'kernel/policy', 'kernel/vault'],
   'kernel/webhooks': ['sdk', 'kernel/store', 'kernel/engine', 'kernel/vault'],
+  'kernel/traces': ['kernel/store'],
   'kernel/tools': ['sdk', 'kernel/store', 'kernel/audit', 'kernel/policy', 'kernel/vault'],
   // it asks providers by the firewall's way out, and under its rules
   'kernel/oauth': ['kernel/store', 'kernel/audit', 'kernel/vault', 'kernel/firewall'],
@@ -35,6 +36,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     'kernel/vault',
     'kernel/webhooks',
     'kernel/tools',
+    'kernel/traces',
     'kernel/oauth',
   ],
   runtime: ['sdk', 'kernel'],

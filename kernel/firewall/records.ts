@@ -3,6 +3,7 @@ import type { AuditEntry } from '../audit/index.ts';
 import type { Target } from '../vault/index.ts';
 import type { Channel, Parts } from './exchange.ts';
 import { authorityText, RefusedError, type RequestPath } from './target.ts';
+import type { RequestTrace } from './trace.ts';
 
 /** An audit log that takes longer is as good as gone. */
 const AUDIT_MS = 5000;
@@ -86,6 +87,7 @@ export async function recordRefusal(
     readonly method: string;
     readonly url: string;
     readonly target?: Target | undefined;
+    readonly trace?: RequestTrace | undefined;
   },
 ): Promise<void> {
   if (isRecorded(refusal)) return;
@@ -102,10 +104,11 @@ export async function recordRefusal(
     resource: target === undefined ? undefined : resourceOf(target, about.url.split('?', 1)[0] as string),
     decision: refusal.code === 'APPROVAL_REQUIRED' ? 'approve' : 'deny',
     leaseId: channel?.lease.leaseId ?? known.lease_id,
-    runId: channel?.lease.runId ?? undefined,
-    threadKey: channel?.lease.threadKey ?? undefined,
-    traceId: channel?.lease.traceId ?? undefined,
+    runId: about.trace?.runId ?? channel?.lease.runId ?? undefined,
+    threadKey: about.trace?.threadKey ?? channel?.lease.threadKey ?? undefined,
+    traceId: about.trace?.traceId ?? channel?.lease.traceId ?? undefined,
     details: {
+      ...(about.trace?.causedBy === undefined ? {} : { caused_by: about.trace.causedBy }),
       ...refusal.details,
       code: refusal.code,
       status: refusal.status,

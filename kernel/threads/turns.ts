@@ -88,8 +88,9 @@ export async function beginTurn(store: Store, workerId: number | null, owner: Tu
       metadata: string;
       started_at: number | null;
       run_id: string | null;
+      trace_id: string | null;
     }>(
-      `select e.run_id, e.assignment_generation, e.status, e.harness, a.persona, a.agents_md_override, e.model, e.effort, e.user_id, e.metadata, e.started_at
+      `select e.run_id, e.assignment_generation, e.status, e.harness, a.persona, a.agents_md_override, e.model, e.effort, e.user_id, e.metadata, e.started_at, e.trace_id
        from agent_execution_requests e left join agent_runtime_assignments a using (thread_key, assignment_generation)
        where e.thread_key = $1 and e.execution_id = $2`,
       [owner.threadKey, owner.executionId],
@@ -136,7 +137,7 @@ export async function beginTurn(store: Store, workerId: number | null, owner: Tu
       effort: row.effort,
       userId: row.user_id,
       metadata: JSON.parse(row.metadata) as Record<string, unknown>,
-      traceId: thread.trace_id,
+      traceId: row.trace_id ?? thread.trace_id,
       messages: messages.rows.map(({ role, parts }) => ({ role, parts: JSON.parse(parts) as MessagePart[] })),
       sandbox: {
         state: thread.state,

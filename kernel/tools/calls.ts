@@ -5,7 +5,7 @@
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { activePolicy, type Decision, decideCounted, policyTime, returnApproval, takeLimit, type ToolRequest } from '../policy/index.ts';
-import { canonicalJson, isTransient, isUuid, type Queryable, type StoreLogEntry } from '../store/index.ts';
+import { canonicalJson, contextOfCall, isTransient, isUuid, type Queryable, type StoreLogEntry, traceUuidOf } from '../store/index.ts';
 import type { Installation } from '../vault/index.ts';
 import { type ApprovalRequest, approvalOf, approvalRequired, takeFor, type Waiting } from './approvals.ts';
 import { TOOL_ERRORS, ToolError, type ToolErrorCode } from './errors.ts';
@@ -88,6 +88,8 @@ type Verdict = Readonly<Record<string, unknown>>;
 /** That the call is made is recorded. */
 interface Intent {
   readonly id: string;
+  /** Until its entry was committed, ms. */
+  readonly auditMs: number;
   /** What a person approved, and is used for it. */
   readonly approvalId?: string;
 }
@@ -235,16 +237,15 @@ export function createCalls(parts: CallParts) {
       const { verdict, ask } = await decide(call, waiting);
       if (waiting.aborted) throw gone();
       await checkUser(call);
-      intent = ask === undefined ? { id: await record(call, verdict, row) } : await recordApproved(call, verdict, row, ask);
+      intent = await (ask === undefined ? record(call, verdict, row) : recordApproved(call, verdict, row, ask));
     } catch (error) {
       if (row !== undefined)
         void ledger.settle(async (tx) => void (await ledger.forget(tx, row))).catch((cause: Error) => complain(call, cause));
       throw error;
     }
     const started = performance.now();
-    const outcome = await answerOf(call, signal);
-    const ms = Math.round(performance.now() - started);
-    await settle(call, intent, outcome, ms, row);
+    const outcome = await answerOf(call, intent, signal);
+    await settle(call, intent, outcome, msSince(started), row);
     if (outcome.ok) return { callId: call.callId, result: outcome.result, repeated: false };
     // whoever comes again under the key hears the same
     throw row !== undefined && outcome.unsure && !outcome.error.retryable ? unknown(call.callId) : outcome.error;
@@ -261,11 +262,13 @@ export function createCalls(parts: CallParts) {
   /** @throws ToolError POLICY_DENIED, POLICY_FAILED */
   async function decide(call: Prepared, waiting: AbortSignal): Promise<{ readonly verdict: Verdict; readonly ask?: ApprovalRequest }> {
     const { caller, user, tool, method, args } = call;
+    const began = performance.now();
     const { facts, decision, shadow, request } = await judge(call);
     const beside = shadowOf(decision, shadow, request);
     const { effect, gate, exhausted } = await decideCounted(decision, (...limit) => takeLimit(store, ...limit));
     const verdict: Verdict = {
       ...facts,
+      policy_ms: msSince(began),
       ...(exhausted.length === 0 ? {} : { exhausted }),
       ...(beside === undefined ? {} : { shadow: beside }),
     };
@@ -342,13 +345,14 @@ export function createCalls(parts: CallParts) {
       // a person takes time
       await checkUser(call);
       const { facts } = await judge(call);
+      const began = performance.now();
       const intent = await store.transaction(async (tx) => {
         const taken = await takeFor(tx, ask.digest);
         return taken === undefined
           ? undefined
           : { id: await write(tx, call, { ...verdict, ...facts, approval_id: taken }, row), approvalId: taken };
       });
-      if (intent !== undefined) return intent;
+      if (intent !== undefined) return { ...intent, auditMs: msSince(began) };
       if (performance.now() >= ask.until) throw approvalRequired(approvalId, ask.gate);
       await new Promise((resolve) => setTimeout(resolve, USED_MS));
     }
@@ -364,8 +368,12 @@ export function createCalls(parts: CallParts) {
   }
 
   /** Committed when it answers: without it there is no call. */
-  async function record(call: Prepared, verdict: Verdict, row: KnownCall | undefined): Promise<string> {
-    return row === undefined ? audit.write(intentOf(call, verdict)) : store.transaction((tx) => write(tx, call, verdict, row));
+  async function record(call: Prepared, verdict: Verdict, row: KnownCall | undefined): Promise<Intent> {
+    const began = performance.now();
+    const id = await (row === undefined
+      ? audit.write(intentOf(call, verdict))
+      : store.transaction((tx) => write(tx, call, verdict, row)));
+    return { id, auditMs: msSince(began) };
   }
 
   async function write(tx: Queryable, call: Prepared, verdict: Verdict, row: KnownCall | undefined): Promise<string> {
@@ -377,7 +385,7 @@ export function createCalls(parts: CallParts) {
     await audit.write({ ...entryOf(call), action: 'tool.deny', decision: 'deny', details: { ...detailsOf(call), ...about } });
   }
 
-  async function answerOf(call: Prepared, signal: AbortSignal): Promise<Outcome> {
+  async function answerOf(call: Prepared, intent: Intent, signal: AbortSignal): Promise<Outcome> {
     const { caller, tool, method, args } = call;
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(new DOMException('the time of the call is up', 'TimeoutError')), method.timeoutMs);
@@ -389,8 +397,10 @@ export function createCalls(parts: CallParts) {
         method.timeoutMs + LATE_MS,
       );
     });
+    const trace = traceUuidOf(caller.traceId);
     const dispatch: Dispatch = {
       callId: call.callId,
+      trace: trace === undefined ? undefined : contextOfCall(trace, intent.id),
       tool,
       method,
       args,
@@ -403,8 +413,8 @@ export function createCalls(parts: CallParts) {
     };
     try {
       const told = await Promise.race([runner.dispatch(dispatch), unanswered]);
-      if (told.ok) return await kept(call, told.value);
-      return failed(call, told, late.signal.aborted, signal.aborted);
+      const outcome = told.ok ? await kept(call, told.value) : failed(call, told, late.signal.aborted, signal.aborted);
+      return { ...outcome, waitedMs: told.waitedMs };
     } catch (error) {
       // what the tool does wrong is an answer: this is a fault of ours
       complain(call, error as Error);
@@ -444,6 +454,8 @@ export function createCalls(parts: CallParts) {
         ok: outcome.ok,
         ...(outcome.ok ? { bytes: outcome.bytes, attachment_id: outcome.attachmentId } : { code: outcome.code }),
         ms,
+        audit_ms: intent.auditMs,
+        dispatch_ms: outcome.waitedMs,
         approval_returned: unused,
       },
     };
@@ -489,9 +501,10 @@ export function createCalls(parts: CallParts) {
   }
 }
 
-type Outcome =
+type Outcome = (
   | { readonly ok: true; readonly result: unknown; readonly bytes: number; readonly attachmentId?: string }
-  | { readonly ok: false; readonly error: ToolError; readonly code: string; readonly unsure: boolean };
+  | { readonly ok: false; readonly error: ToolError; readonly code: string; readonly unsure: boolean }
+) & { readonly waitedMs?: number | undefined };
 
 /** What the tool's process said, as the caller hears it, and whether the same key may make the call again. */
 function failed(call: Prepared, told: Extract<DispatchResult, { readonly ok: false }>, isLate: boolean, isGone: boolean): Outcome {
@@ -515,13 +528,13 @@ function failed(call: Prepared, told: Extract<DispatchResult, { readonly ok: fal
 const isRepeatable = ({ risk, idempotent }: MethodDeclaration): boolean => idempotent || risk === 'read';
 
 function entryOf({ caller, tool, method }: Prepared) {
-  const trace = caller.traceId?.replaceAll('-', '').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+  const trace = traceUuidOf(caller.traceId);
   return {
     actor: caller.principal,
     resource: `tool:${tool.name}.${method.name}`,
     threadKey: caller.threadKey,
     ...(caller.runId !== undefined && isUuid(caller.runId) ? { runId: caller.runId } : {}),
-    ...(trace !== undefined && isUuid(trace) ? { traceId: trace } : {}),
+    ...(trace === undefined ? {} : { traceId: trace }),
   };
 }
 
@@ -529,7 +542,7 @@ function intentOf(call: Prepared, verdict: Verdict) {
   return { ...entryOf(call), action: 'tool.call', decision: 'allow' as const, details: { ...detailsOf(call), ...verdict } };
 }
 
-function detailsOf({ callId, user, tool, method, own, digest, key }: Prepared): object {
+function detailsOf({ callId, caller, user, tool, method, own, digest, key }: Prepared): object {
   const { name, version } = tool;
   return {
     call_id: callId,
@@ -539,6 +552,7 @@ function detailsOf({ callId, user, tool, method, own, digest, key }: Prepared): 
     risk: method.risk,
     digest: digest.toString('hex'),
     keyed: key !== undefined,
+    ...(caller.step === undefined ? {} : { step: caller.step.slice(0, 256) }),
     ...(user === undefined ? {} : { user }),
     ...(own === undefined ? {} : { on_behalf_of: `user:${own.user}` }),
   };
@@ -600,5 +614,7 @@ function uuidOf(text: string): string {
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-a${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
 }
 
+/** To the hundredth. */
+const msSince = (began: number): number => Math.round((performance.now() - began) * 100) / 100;
 const quote = (name: string): string => JSON.stringify(name.slice(0, 100));
 const finite = (value: number | undefined): number | undefined => (Number.isFinite(value) ? value : undefined);

@@ -61,6 +61,7 @@ export function callers(tools: Pick<Tools, 'get' | 'dispatch'>): Pick<TestTools,
 
 export function dispatchOf(tool: ServedTool, method: string, args: Readonly<Record<string, unknown>> = {}): Dispatch {
   return {
+    trace: undefined,
     callId: randomUUID(),
     tool,
     method: tool.methods.find(({ name }) => name === method) ?? { ...(tool.methods[0] as ServedTool['methods'][number]), name: method },

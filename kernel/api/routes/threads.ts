@@ -113,12 +113,12 @@ export const threadRoutes = [
       'IDEMPOTENCY_PAYLOAD_MISMATCH',
       'INVALID_BASE64_ATTACHMENT',
     ],
-    async handle({ body: { message, persona_id, assignment_generation, ...body } }, services) {
+    async handle({ body: { message, persona_id, assignment_generation, ...body }, traceId }, services) {
       const threads = threadsOf(services);
       const generation =
         assignment_generation ??
         (await threads.spawn({ thread_key: body.thread_key, harness: body.harness, persona_id })).assignment_generation;
-      const request = { ...body, assignment_generation: generation };
+      const request = { ...body, assignment_generation: generation, trace_id: traceId };
       if (message === undefined) return toAccepted(await threads.execute(request));
       const { message_id } = await threads.message({
         thread_key: body.thread_key,
