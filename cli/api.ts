@@ -11,6 +11,7 @@ import type {
 import type { ApprovalView, Decision, Explanation, PolicyRequest, PolicyVersion, Problem } from '@centaur/kernel/policy';
 import type { DeliveryView } from '@centaur/kernel/threads';
 import type { MethodDeclaration, ServedTool } from '@centaur/kernel/tools';
+import type { TraceView } from '@centaur/kernel/traces';
 import type { GrantView, LeaseView, RefusalView, RewrapReport, SecretRequest, SecretView } from '@centaur/kernel/vault';
 import type { DeliveryView as WebhookDelivery, Redelivered, WebhookView } from '@centaur/kernel/webhooks';
 import { CentaurApiError, createClient, type Client, type Page, type Schedule, type WorkflowView } from '@centaur/sdk';
@@ -162,6 +163,8 @@ export interface Api extends Client {
   explainDecision(of: { readonly request: unknown } | { readonly audit_id: string }): Promise<ExplainedDecision>;
   backtestPolicy(text: string, days?: number): Promise<BacktestAnswer>;
 
+  /** @param id of a trace, a run or a turn */
+  getTrace(id: string, filter: Filter): Promise<TraceView>;
   listAudit(filter: Filter): Promise<Page<AuditView>>;
   proveAuditEntry(auditId: string): Promise<InclusionProof>;
   verifyAudit(anchors?: readonly string[]): Promise<AuditReport>;
@@ -240,6 +243,7 @@ export function connect(environment: NodeJS.ProcessEnv = process.env): Api {
     explainDecision: (of) => send('POST', '/policy/explain', of),
     backtestPolicy: (text, days) => send('POST', '/policy/backtest', { text, days }),
 
+    getTrace: (id, filter) => send('GET', `/traces/${encodeURIComponent(id)}${queryText(filter)}`),
     listAudit: (filter) => send('GET', `/audit${queryText(filter)}`),
     proveAuditEntry: (auditId) => send('GET', `/audit/${enc(auditId)}/proof`),
     verifyAudit: (anchors) => send('POST', '/audit/verify', { anchors }),

@@ -19,6 +19,7 @@ import { addFirewall, addServers } from './commands/servers.ts';
 import { addSchedules } from './commands/schedules.ts';
 import { addThreads } from './commands/threads.ts';
 import { addTools } from './commands/tools.ts';
+import { addTrace } from './commands/trace.ts';
 import { addWebhooks } from './commands/webhooks.ts';
 import { addWorkflows } from './commands/workflows.ts';
 import { addDeliveries } from './commands/deliveries.ts';
@@ -74,6 +75,7 @@ export function createProgram(): Command {
     addPolicy,
     addApprovals,
     addAudit,
+    addTrace,
     addKeys,
   ];
   for (const add of all) add(program);

@@ -25,6 +25,8 @@ export const API_ERRORS = {
   NOT_FOUND: 404,
   KEY_NOT_FOUND: 404,
   AUDIT_ENTRY_NOT_FOUND: 404,
+  /** No such trace, or the key may see nothing of it. */
+  TRACE_NOT_FOUND: 404,
   /** The route exists under another method; `Allow` lists them. */
   METHOD_NOT_ALLOWED: 405,
   /** Revoking it would leave no key that can make another. */

@@ -53,6 +53,7 @@ export interface RouteSpec<Params extends z.ZodType = z.ZodType, Query extends z
     | 'Policy'
     | 'Approvals'
     | 'Audit'
+    | 'Traces'
     | 'Keys'
     | 'Operations';
   readonly summary: string;

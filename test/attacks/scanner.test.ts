@@ -82,6 +82,7 @@ describe('a scanner that fails', () => {
     parts = {
       audit: scene.t.installation.audit,
       leases,
+      traces: { of: async () => ({}) },
       gate: { decide: async () => ({ rule: null, policyMs: 0, policy: 0, request: {} as never }) },
       credentials: {
         binding: () => binding,

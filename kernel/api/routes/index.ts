@@ -13,6 +13,7 @@ import { runRoutes } from './runs.ts';
 import { secretRoutes } from './secrets.ts';
 import { threadRoutes } from './threads.ts';
 import { toolRoutes } from './tools.ts';
+import { traceRoutes } from './traces.ts';
 import { webhookRoutes } from './webhooks.ts';
 import { workflowRoutes } from './workflows.ts';
 
@@ -30,6 +31,7 @@ export const ROUTES: readonly Route[] = [
   ...policyRoutes,
   ...approvalRoutes,
   ...auditRoutes,
+  ...traceRoutes,
   ...keyRoutes,
   ...operationRoutes,
 ];
