@@ -8,6 +8,7 @@ import { existsSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
+import { type OtlpSettings, readOtlp } from './otlp.ts';
 import { type OverlayEntry, parseOverlayList } from './overlays.ts';
 
 /** Digits only: Number() alone would take a blank for 0 and "0x50" for 80. */
@@ -134,6 +135,8 @@ export interface Config {
   /** Whether the scripted model server runs beside the platform. */
   readonly demo: boolean;
   readonly logLevel: (typeof LOG_LEVELS)[number];
+  /** Undefined: nothing is exported. */
+  readonly otlp: OtlpSettings | undefined;
 }
 
 export class ConfigError extends Error {
@@ -163,6 +166,7 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
   const configFile = resolve(cwd, given.CENTAUR_CONFIG ?? 'centaur.yaml');
   const hasConfig = existsSync(configFile);
   if (given.CENTAUR_CONFIG !== undefined && !hasConfig) problems.push(`CENTAUR_CONFIG: there is no file ${configFile}`);
+  const otlp = readOtlp(given, problems);
   if (!parsed.success || problems.length > 0) throw new ConfigError(problems);
   const values = parsed.data;
   const home = resolve(cwd, values.CENTAUR_HOME ?? join(given.HOME ?? homedir(), '.centaur'));
@@ -208,6 +212,7 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
     harnessDir,
     demo: values.CENTAUR_DEMO === '1',
     logLevel: values.CENTAUR_LOG_LEVEL,
+    otlp,
   };
 }
 
@@ -241,5 +246,6 @@ export {
   parseConfig,
   readConfigFile,
 } from './file.ts';
+export type { OtlpSettings, OtlpTarget } from './otlp.ts';
 export { type FolderOverlay, type GitOverlay, type OverlayEntry, parseOverlayList } from './overlays.ts';
 export { type Imported, importIronProxy, renderImport } from './iron-proxy.ts';

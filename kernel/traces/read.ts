@@ -2,7 +2,7 @@
 import type { Store } from '../store/index.ts';
 import { isUuid, traceHexOf, traceUuidOf } from '../store/index.ts';
 import { readTraceRows, resolveTrace, type RowLimits } from './rows.ts';
-import { entrySpans, runSpans } from './spans.ts';
+import { entrySpans, runSpans, stretched } from './spans.ts';
 import type { EntryRow, Rows, Span } from './types.ts';
 
 export interface TraceView {
@@ -60,7 +60,7 @@ export async function readTrace(store: Store, id: string, query: TraceQuery): Pr
   const { rows, cut } = await readTraceRows(store, trace, limits);
   const seen = query.workflows === 'all' ? rows : only(rows, new Set(query.workflows));
   const runs = new Set(seen.runs.map((run) => run.runId));
-  const spans = [...runSpans(seen), ...entrySpans(seen.entries, seen.approvals, { ...seen, runs })];
+  const spans = stretched([...runSpans(seen), ...entrySpans(seen.entries, seen.approvals, { ...seen, runs })]);
   if (spans.length === 0) return undefined;
   const ordered = inOrder(spans);
   const start = ordered.reduce((least, { span }) => Math.min(least, span.start), Number.POSITIVE_INFINITY);

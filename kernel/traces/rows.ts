@@ -24,7 +24,7 @@ const RUN = (ended: string, error: string) => `run_id as "runId", workflow_name 
   attempt::int as attempt, parent_run_id as parent, ${code(error)} as error, trigger_key is not null as "hasTrigger",
   ${ms('created_at')} as "createdAt", ${ms('started_at')} as "startedAt", ${ended} as "endedAt"`;
 const LIVE = RUN('null::float8', 'error');
-const FINISHED = RUN(ms('ended_at'), 'error');
+export const FINISHED = RUN(ms('ended_at'), 'error');
 
 /** @returns the trace of a run or a turn by its id, else the id itself as that of a trace; undefined when there is nothing under it */
 export async function resolveTrace(store: Queryable, id: string): Promise<string | undefined> {
@@ -100,17 +100,28 @@ async function readRuns(store: Queryable, trace: string, limit: number): Promise
   return rows.toSorted((a, b) => (a.runId < b.runId ? -1 : 1));
 }
 
+const STEP = `s.run_id as "runId", s.seq, s.name, s.kind::text as kind, s.status::text as status, s.attempts::int as attempts,
+  ${ms('s.started_at')} as "startedAt", ${ms('s.ended_at')} as "endedAt", ${ms('s.wake_at')} as "wakeAt",
+  case when s.status = 'e' then ${code('s.outcome')} end as error,
+  case s.kind when 'c' then left(s.outcome->>'run_id', 36) when 'w' then left(s.detail->>'run_id', 36) end as other`;
+
 export async function readSteps(store: Queryable, runIds: readonly string[], limit: number): Promise<StepRow[]> {
   if (runIds.length === 0) return [];
   const { rows } = await store.query<StepRow>(
-    `select s.run_id as "runId", s.seq, s.name, s.kind::text as kind, s.status::text as status, s.attempts::int as attempts,
-       ${ms('s.started_at')} as "startedAt", ${ms('s.ended_at')} as "endedAt", ${ms('s.wake_at')} as "wakeAt",
-       case when s.status = 'e' then ${code('s.outcome')} end as error,
-       case s.kind when 'c' then left(s.outcome->>'run_id', 36) when 'w' then left(s.detail->>'run_id', 36) end as other
+    `select ${STEP}
      from unnest($1::uuid[]) with ordinality r(id, n) cross join lateral (
        select * from workflow_steps w where w.run_id = r.id and w.kind <> 'p' order by w.seq limit $2) s
      order by r.n, s.seq limit $2`,
     [runIds, limit],
+  );
+  return rows;
+}
+
+/** Of one run, those after that one. */
+export async function readStepsAfter(store: Queryable, runId: string, after: number, limit: number): Promise<StepRow[]> {
+  const { rows } = await store.query<StepRow>(
+    `select ${STEP} from workflow_steps s where s.run_id = $1 and s.seq > $2 and s.kind <> 'p' order by s.seq limit $3`,
+    [runId, after, limit],
   );
   return rows;
 }
@@ -161,6 +172,10 @@ function uuidAt(at: number): string {
   return `${hex.slice(0, 8)}-${hex.slice(8)}-0000-0000-000000000000`;
 }
 
+/** Of turns by the runs that they are: those are started under the id of the execution. */
+export const TURNS_OF_RUNS = `e.execution_id = any(array(
+  select f.trigger_key::uuid from workflow_runs_finished f where f.run_id = any($1::uuid[]) and f.workflow_name = 'centaur.turn'))`;
+
 export async function readTurns(store: Queryable, where: string, values: readonly unknown[], limit: number): Promise<TurnRow[]> {
   const { rows } = await store.query<TurnRow>(
     `select e.execution_id as "executionId", e.thread_key as "threadKey", e.execute_id as "executeId", e.run_id as "runId",
@@ -178,7 +193,7 @@ export async function readTurns(store: Queryable, where: string, values: readonl
 
 /** Of details, what spans tell; of a request's address, no path: what stands in one is somebody's data. */
 export const ENTRY = `a.audit_id as "auditId", ${ms("(j.entry->>'at')::timestamptz")} as at, a.action, a.actor, a.decision,
-  a.intent_id as "intentId", a.lease_id as "leaseId", a.run_id as "runId", a.thread_key as "threadKey",
+  a.intent_id as "intentId", a.lease_id as "leaseId", a.run_id as "runId", a.thread_key as "threadKey", a.trace_id as trace,
   left(substring(a.resource from '^(?:[a-z]+://[^/]+|[a-z_]+:[^/]*)'), 300) as resource,
   json_build_object('step', d.d->>'step', 'caused_by', d.d->>'caused_by', 'approval_id', d.d->>'approval_id', 'code', left(d.d->>'code', 64),
     'error', left(d.d->>'error', 64), 'ok', d.d->'ok', 'risk', d.d->>'risk', 'method', left(d.d->>'method', 64), 'rule', left(d.d->>'rule', 128),

@@ -159,7 +159,7 @@ const STEP_STATUS: Readonly<Record<string, SpanStatus>> = { o: 'ok', e: 'error',
 
 const stepId = ({ runId, seq }: Pick<StepRow, 'runId' | 'seq'>): string => spanIdOf('step', `${runId}:${seq}`);
 
-function stepSpans(run: RunRow, steps: readonly StepRow[], takeovers: readonly { readonly takenAt: number }[]): Span[] {
+export function stepSpans(run: RunRow, steps: readonly StepRow[], takeovers: readonly { readonly takenAt: number }[]): Span[] {
   const starts = steps.map((step) => step.startedAt).toSorted((a, b) => a - b);
   const last = steps.findLast((step) => step.status !== 'p')?.seq ?? -1;
   return steps.flatMap((step) => {
@@ -269,6 +269,15 @@ function turnSpans(run: RunRow, turn: TurnRow, steps: readonly StepRow[]): Span[
     );
   }
   return found;
+}
+
+/** A step began no later than what was done in it, whenever its host told of it. */
+export function stretched(spans: readonly Span[]): Span[] {
+  const first = new Map<string, number>();
+  for (const { parent, start } of spans) if (parent !== null) first.set(parent, Math.min(start, first.get(parent) ?? start));
+  return spans.map((each) =>
+    each.kind === 'step' && (first.get(each.id) ?? each.start) < each.start ? { ...each, start: first.get(each.id) as number } : each,
+  );
 }
 
 // ---- what the audit log tells
@@ -395,7 +404,17 @@ function callSpans(entry: EntryRow, outcome: EntryRow | undefined, parent: strin
     }),
     ...policySpan(entry, common, decided),
     ...(outcome === undefined ? [] : [auditSpan(entry, common, recorded), ...dispatchSpan(entry, common, recorded, handed)]),
-    span({ ...common, id: spanIdOf('made', entry.auditId), kind: 'execute_tool', name: nameOf(entry), start: handed, end: made, status, error }),
+    span({
+      ...common,
+      id: spanIdOf('made', entry.auditId),
+      kind: 'execute_tool',
+      name: nameOf(entry),
+      start: handed,
+      end: made,
+      status,
+      error,
+      attributes: details.call_id == null ? {} : { call: details.call_id },
+    }),
   ];
 }
 
@@ -536,10 +555,15 @@ function factsOf({ details, leaseId, action }: EntryRow): Record<string, string 
   };
 }
 
+const isWork = ({ kind }: StepRow): boolean => kind === 's' || kind === 't';
+
 /** The step that was under way then; of the name that is given, if one is. */
 export function stepAt(steps: readonly StepRow[], at: number, name: string): StepRow | undefined {
   const named = name === '' ? steps : steps.filter((step) => step.name === name);
   const under = named.filter((step) => step.startedAt <= at + 1 && (step.endedAt === null || step.endedAt >= at - 1));
+  if (under.length > 0) return under.at(-1);
+  // a host tells of a step a little after its function began, or when that has returned
+  const next = named.find((step) => isWork(step) && step.startedAt > at);
   // of a step that was made again after a crash, the row tells of the last time
-  return under.at(-1) ?? (name === '' ? undefined : named.at(0));
+  return next ?? (name === '' ? undefined : named.at(0));
 }

@@ -143,6 +143,8 @@ export interface EntryRow {
   readonly leaseId: string | null;
   readonly runId: string | null;
   readonly threadKey: string | null;
+  /** UUID. */
+  readonly trace: string | null;
   /** `tool:shop.create`, or scheme, host and port; never a path. */
   readonly resource: string | null;
   readonly details: EntryDetails;
