@@ -9,7 +9,13 @@ const WIDEST = 200;
 /** Eighths of a character, from the left. */
 const PARTS = ['', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
 
-const COLOURS: Readonly<Record<SpanView['status'], Format>> = { ok: 'green', error: 'red', denied: 'red', cancelled: 'yellow', open: 'cyan' };
+const COLOURS: Readonly<Record<SpanView['status'], Format>> = {
+  ok: 'green',
+  error: 'red',
+  denied: 'red',
+  cancelled: 'yellow',
+  open: 'cyan',
+};
 
 /** @param width of the terminal, in characters; one that is not known counts as 80 */
 export function waterfall(trace: TraceView, width: number | undefined): string {
@@ -28,7 +34,13 @@ export function waterfall(trace: TraceView, width: number | undefined): string {
     const shown = span.status === 'ok' ? label : paint(COLOURS[span.status], label);
     return `${shown}  ${start.padStart(from)}  ${ms.padStart(took)}  ${paint(COLOURS[span.status], drawn)}`.trimEnd();
   });
-  return [...head(trace), '', `${''.padEnd(widest)}  ${'at ms'.padStart(from)}  ${'took'.padStart(took)}  ${scale(whole, bar)}`, ...lines, ...foot(trace)].join('\n');
+  return [
+    ...head(trace),
+    '',
+    `${''.padEnd(widest)}  ${'at ms'.padStart(from)}  ${'took'.padStart(took)}  ${scale(whole, bar)}`,
+    ...lines,
+    ...foot(trace),
+  ].join('\n');
 }
 
 function head({ trace_id, started_at, duration_ms, status, spans }: TraceView): string[] {

@@ -25,28 +25,30 @@ export const TraceSchema = named(
     duration_ms: z.number().nullable().describe('From the first beginning to the last end; null while anything is under way'),
     status: z.enum(['ok', 'error', 'open']),
     truncated: z.boolean().describe('Whether there is more than is told here'),
-    spans: z.array(
-      named(
-        'Span',
-        z.strictObject({
-          span_id: z.string(),
-          parent_id: z.string().nullable(),
-          depth: z.number().int(),
-          kind: z.enum(SPAN_KINDS),
-          name: z.string(),
-          start_ms: z.number().describe('Since the trace began'),
-          duration_ms: z.number().nullable().describe('Null: it has not ended, or nobody wrote down that it did'),
-          at_most: z.boolean().describe('It took no longer than that: it is known from what came next'),
-          status: z.enum(['ok', 'error', 'denied', 'cancelled', 'open']),
-          error: z.string().nullable().describe('A code, never a message'),
-          attempt: z.number().int(),
-          run_id: z.string().nullable(),
-          thread_key: z.string().nullable(),
-          actor: z.string().nullable(),
-          audit_ids: z.array(z.string()).describe('Entries of the audit log that tell of it'),
-          attributes: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
-        }),
-      ),
-    ).describe('Depth first: each after what it is part of, in the order in which they began'),
+    spans: z
+      .array(
+        named(
+          'Span',
+          z.strictObject({
+            span_id: z.string(),
+            parent_id: z.string().nullable(),
+            depth: z.number().int(),
+            kind: z.enum(SPAN_KINDS),
+            name: z.string(),
+            start_ms: z.number().describe('Since the trace began'),
+            duration_ms: z.number().nullable().describe('Null: it has not ended, or nobody wrote down that it did'),
+            at_most: z.boolean().describe('It took no longer than that: it is known from what came next'),
+            status: z.enum(['ok', 'error', 'denied', 'cancelled', 'open']),
+            error: z.string().nullable().describe('A code, never a message'),
+            attempt: z.number().int(),
+            run_id: z.string().nullable(),
+            thread_key: z.string().nullable(),
+            actor: z.string().nullable(),
+            audit_ids: z.array(z.string()).describe('Entries of the audit log that tell of it'),
+            attributes: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
+          }),
+        ),
+      )
+      .describe('Depth first: each after what it is part of, in the order in which they began'),
   }),
 );

@@ -48,8 +48,7 @@ function targetOf(signal: Signal, given: Environment, problems: string[]): OtlpT
   const variable = either('ENDPOINT');
   const endpoint = given[variable];
   if (endpoint === undefined) return undefined;
-  if (given[exporter] !== undefined && given[exporter] !== 'otlp')
-    problems.push(`${exporter}: expected otlp or none`);
+  if (given[exporter] !== undefined && given[exporter] !== 'otlp') problems.push(`${exporter}: expected otlp or none`);
   if (!URL.canParse(endpoint) || !/^https?:$/.test(new URL(endpoint).protocol)) {
     problems.push(`${variable}: expected an address such as http://127.0.0.1:4318`);
     return undefined;

@@ -207,7 +207,8 @@ export async function prepare(
   const recorded = performance.now();
   try {
     await parts.leases.check(lease);
-    const filled = answer === undefined ? await parts.credentials.apply(outgoing, found, lease) : { path: '', headers: [], body: undefined };
+    const filled =
+      answer === undefined ? await parts.credentials.apply(outgoing, found, lease) : { path: '', headers: [], body: undefined };
     const took = { audit_ms: hundredths(recorded - recording), lease_ms: hundredths(performance.now() - recorded) };
     const sent = { ...filled, headers: [...filled.headers, ...traceHeaders(parts, channel, trace, intentId)] };
     // only now: a token that was made for this request is among what is looked for

@@ -370,9 +370,7 @@ export function createCalls(parts: CallParts) {
   /** Committed when it answers: without it there is no call. */
   async function record(call: Prepared, verdict: Verdict, row: KnownCall | undefined): Promise<Intent> {
     const began = performance.now();
-    const id = await (row === undefined
-      ? audit.write(intentOf(call, verdict))
-      : store.transaction((tx) => write(tx, call, verdict, row)));
+    const id = await (row === undefined ? audit.write(intentOf(call, verdict)) : store.transaction((tx) => write(tx, call, verdict, row)));
     return { id, auditMs: msSince(began) };
   }
 

@@ -99,7 +99,8 @@ export function startTraceExport(options: TraceExportOptions): TraceExport {
         if (posted.outcome === 'taken') {
           stats.exported += some.length - posted.rejected;
           stats.dropped += posted.rejected;
-          if (posted.rejected > 0) complain('the receiver of traces rejected spans', posted.message ?? `${posted.rejected} of ${some.length}`);
+          if (posted.rejected > 0)
+            complain('the receiver of traces rejected spans', posted.message ?? `${posted.rejected} of ${some.length}`);
           break;
         }
         if (posted.outcome === 'refused') {

@@ -10,7 +10,12 @@ const SERVER = 2;
 const CLIENT = 3;
 const CONSUMER = 5;
 
-const KINDS: Partial<Record<SpanKind, number>> = { 'ingress.webhook': SERVER, egress: CLIENT, 'egress.upstream': CLIENT, 'queue.wait': CONSUMER };
+const KINDS: Partial<Record<SpanKind, number>> = {
+  'ingress.webhook': SERVER,
+  egress: CLIENT,
+  'egress.upstream': CLIENT,
+  'queue.wait': CONSUMER,
+};
 
 const OK = 1;
 const ERROR = 2;
@@ -80,7 +85,10 @@ function attributesOf(span: Span): Record<string, Value> {
   if (kind === 'egress' || kind === 'egress.upstream') {
     const [method = '', authority = ''] = name.split(' ', 2);
     const port = /:(\d+)$/.exec(authority)?.[1];
-    Object.assign(found, { [NAMES.method]: method, [NAMES.address]: port === undefined ? authority : authority.slice(0, -port.length - 1) });
+    Object.assign(found, {
+      [NAMES.method]: method,
+      [NAMES.address]: port === undefined ? authority : authority.slice(0, -port.length - 1),
+    });
     if (port !== undefined) found[NAMES.port] = Number(port);
     if (own['status'] !== undefined) found[NAMES.status] = own['status'];
   }

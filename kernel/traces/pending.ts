@@ -4,7 +4,20 @@
  */
 import type { Queryable } from '../store/index.ts';
 import type { TracedSpan } from './otlp.ts';
-import { approvalIds, ENTRY, ENTRY_FROM, FINISHED, type RawEntry, readApprovals, readBeside, readSteps, readStepsAfter, readTurns, toEntry, TURNS_OF_RUNS } from './rows.ts';
+import {
+  approvalIds,
+  ENTRY,
+  ENTRY_FROM,
+  FINISHED,
+  type RawEntry,
+  readApprovals,
+  readBeside,
+  readSteps,
+  readStepsAfter,
+  readTurns,
+  toEntry,
+  TURNS_OF_RUNS,
+} from './rows.ts';
 import { entrySpans, runSpans, stepSpans } from './spans.ts';
 import type { EntryRow, RunRow, StepRow, TurnRow } from './types.ts';
 
@@ -115,7 +128,11 @@ export async function newEntries(store: Queryable, cursor: Cursor, take: (trace:
   );
   const all = [...intents, ...entries];
   const traces = await tracesOf(store, all);
-  const [steps, turns, approvals] = await Promise.all([namedSteps(store, all), turnsOf(store, all), readApprovals(store, approvalIds(all))]);
+  const [steps, turns, approvals] = await Promise.all([
+    namedSteps(store, all),
+    turnsOf(store, all),
+    readApprovals(store, approvalIds(all)),
+  ]);
   const runs = new Set(all.flatMap(({ runId }) => (runId === null ? [] : [runId])));
   const spans: TracedSpan[] = [];
   for (const [trace, own] of Map.groupBy(all, ({ auditId }) => traces.get(auditId) ?? '')) {

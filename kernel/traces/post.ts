@@ -69,7 +69,11 @@ function taken(text: string): Posted {
     const { partialSuccess } = JSON.parse(text) as { readonly partialSuccess?: Readonly<Record<string, unknown>> };
     const [count] = Object.entries(partialSuccess ?? {}).flatMap(([name, value]) => (name.startsWith('rejected') ? [Number(value)] : []));
     const message = partialSuccess?.['errorMessage'];
-    return { outcome: 'taken', rejected: count ?? 0, message: typeof message === 'string' && message !== '' ? message.slice(0, 200) : undefined };
+    return {
+      outcome: 'taken',
+      rejected: count ?? 0,
+      message: typeof message === 'string' && message !== '' ? message.slice(0, 200) : undefined,
+    };
   } catch {
     return { outcome: 'taken', rejected: 0, message: undefined };
   }

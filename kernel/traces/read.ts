@@ -82,7 +82,8 @@ function only(rows: Rows, workflows: ReadonlySet<string>): Rows {
   const runs = rows.runs.filter((run) => workflows.has(run.workflow));
   const ids = new Set(runs.map((run) => run.runId));
   const entries = rows.entries.filter(({ runId }: EntryRow) => runId !== null && ids.has(runId));
-  const own = <T extends { readonly runId: string | null }>(all: readonly T[]) => all.filter(({ runId }) => runId !== null && ids.has(runId));
+  const own = <T extends { readonly runId: string | null }>(all: readonly T[]) =>
+    all.filter(({ runId }) => runId !== null && ids.has(runId));
   return {
     runs,
     entries,
@@ -115,6 +116,8 @@ function inOrder(spans: readonly Span[]): Placed[] {
     const depth = next.depth + 1;
     for (const span of (children.get(next.span.id) ?? []).toReversed()) waiting.push({ span, depth });
   }
+  // what is part of itself is part of nothing else
+  for (const span of spans) if (!told.has(span.id)) placed.push({ span, depth: 0 });
   return placed;
 }
 

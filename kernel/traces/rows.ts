@@ -63,7 +63,10 @@ export async function readTraceRows(store: Queryable, trace: string, limits: Row
       ['entries', moreEntries],
     ] as const
   ).flatMap(([kind, more]) => (more ? [kind] : []));
-  return { rows: { runs: kept, steps: keptSteps, turns: keptTurns, entries: keptEntries, ...(await readBeside(store, kept, keptEntries)) }, cut };
+  return {
+    rows: { runs: kept, steps: keptSteps, turns: keptTurns, entries: keptEntries, ...(await readBeside(store, kept, keptEntries)) },
+    cut,
+  };
 }
 
 /** Of runs and entries that are known: what belongs to them. */
@@ -195,12 +198,18 @@ export async function readTurns(store: Queryable, where: string, values: readonl
 export const ENTRY = `a.audit_id as "auditId", ${ms("(j.entry->>'at')::timestamptz")} as at, a.action, a.actor, a.decision,
   a.intent_id as "intentId", a.lease_id as "leaseId", a.run_id as "runId", a.thread_key as "threadKey", a.trace_id as trace,
   left(substring(a.resource from '^(?:[a-z]+://[^/]+|[a-z_]+:[^/]*)'), 300) as resource,
-  json_build_object('step', d.d->>'step', 'caused_by', d.d->>'caused_by', 'approval_id', d.d->>'approval_id', 'code', left(d.d->>'code', 64),
-    'error', left(d.d->>'error', 64), 'ok', d.d->'ok', 'risk', d.d->>'risk', 'method', left(d.d->>'method', 64), 'rule', left(d.d->>'rule', 128),
-    'call_id', d.d->>'call_id', 'status', d.d->'status', 'bytes', d.d->'bytes', 'ms', d.d->'ms', 'policy_ms', d.d->'policy_ms',
-    'audit_ms', d.d->'audit_ms', 'lease_ms', d.d->'lease_ms', 'dispatch_ms', d.d->'dispatch_ms',
-    'secrets', case json_typeof(d.d->'secrets') when 'array' then json_array_length(d.d->'secrets') end) as details`;
-export const ENTRY_FROM = `cross join lateral (select a.entry::json as entry) j cross join lateral (select j.entry->'details' as d) d`;
+  json_build_object('step', j.d->>'step', 'caused_by', j.d->>'caused_by', 'approval_id', j.d->>'approval_id', 'code', left(j.d->>'code', 64),
+    'error', left(j.d->>'error', 64), 'ok', j.d->'ok', 'risk', j.d->>'risk', 'method', left(j.d->>'method', 64), 'rule', left(j.d->>'rule', 128),
+    'call_id', j.d->>'call_id', 'status', j.d->'status', 'bytes', j.d->'bytes', 'ms', j.d->'ms', 'policy_ms', j.d->'policy_ms',
+    'audit_ms', j.d->'audit_ms', 'lease_ms', j.d->'lease_ms', 'dispatch_ms', j.d->'dispatch_ms',
+    'secrets', case jsonb_typeof(j.d->'secrets') when 'array' then jsonb_array_length(j.d->'secrets') end) as details`;
+/**
+ * Each entry is parsed once: without the offsets it would be for each field. What Postgres cannot hold as text, such as a zero byte, may stand in
+ * the details of one: then its time is all that is told of it.
+ */
+export const ENTRY_FROM = `cross join lateral (
+  select case when a.entry ~ '\\\\u(0000|d[89a-f])' then jsonb_build_object('at', substring(a.entry from '"at":"([^"]{24})"')) else a.entry::jsonb end as entry
+  offset 0) e cross join lateral (select e.entry, e.entry->'details' as d offset 0) j`;
 
 /** Oldest first. What says of which trace it is comes by that; what does not, by its run. */
 async function readEntries(store: Queryable, trace: string, runIds: readonly string[], limit: number): Promise<EntryRow[]> {

@@ -323,7 +323,11 @@ export function entrySpans(entries: readonly EntryRow[], approvals: readonly App
     const parent = parentOf(entry);
     const approved = approvalSpan(
       entry.details.approval_id,
-      entry.action === 'tool.call' ? spanIdOf('call', entry.auditId) : entry.action === 'egress.intent' ? spanIdOf('egress', entry.auditId) : parent,
+      entry.action === 'tool.call'
+        ? spanIdOf('call', entry.auditId)
+        : entry.action === 'egress.intent'
+          ? spanIdOf('egress', entry.auditId)
+          : parent,
       entry,
     );
     const own = ownSpans(entry, outcome, parent, approved[0]);
@@ -331,7 +335,7 @@ export function entrySpans(entries: readonly EntryRow[], approvals: readonly App
   }
   // asked, and not used by anything
   for (const entry of entries) {
-    if (entry.action !== 'approval.request') continue;
+    if (entry.action !== 'approval.request' && entry.action !== 'approval.decide') continue;
     found.push(...approvalSpan(entry.resource?.slice('approval:'.length), parentOf(entry), entry));
   }
   return found;
@@ -505,7 +509,9 @@ function auditSpan(entry: EntryRow, common: ReturnType<typeof commonOf>, recorde
 function dispatchSpan(entry: EntryRow, common: ReturnType<typeof commonOf>, recorded: number, handed: number): Span[] {
   if (handed <= recorded) return [];
   const id = spanIdOf('handed', entry.auditId);
-  return [span({ ...common, id, kind: 'agent.dispatch', name: nameOf(entry).split('.', 1)[0] ?? '', start: recorded, end: handed, status: 'ok' })];
+  return [
+    span({ ...common, id, kind: 'agent.dispatch', name: nameOf(entry).split('.', 1)[0] ?? '', start: recorded, end: handed, status: 'ok' }),
+  ];
 }
 
 const APPROVAL_STATUS: Readonly<Record<string, SpanStatus>> = { pending: 'open', denied: 'denied', expired: 'error' };

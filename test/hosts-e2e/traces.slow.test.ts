@@ -214,10 +214,14 @@ for (const name of ['payer', 'payer_py']) {
     for (const span of trace.spans) {
       const parent = span.parent_id === null ? undefined : at.get(span.parent_id);
       if (parent === undefined || span.kind === 'run' || parent.kind === 'run.start') continue;
-      assert.ok(span.start_ms >= parent.start_ms - 2 && over(span) <= over(parent) + 2, `${span.kind} ${span.name} is outside of ${parent.kind} ${parent.name}`);
+      assert.ok(
+        span.start_ms >= parent.start_ms - 2 && over(span) <= over(parent) + 2,
+        `${span.kind} ${span.name} is outside of ${parent.kind} ${parent.name}`,
+      );
     }
     const upstream = trace.spans.find((span) => span.parent_id === egress.span_id && span.kind === 'egress.upstream') as SpanView;
-    for (const span of [upstream, egress, find(trace, 'execute_tool'), call, root]) assert.ok((span.duration_ms ?? 0) >= 25, `${span.kind}: ${span.duration_ms} ms`);
+    for (const span of [upstream, egress, find(trace, 'execute_tool'), call, root])
+      assert.ok((span.duration_ms ?? 0) >= 25, `${span.kind}: ${span.duration_ms} ms`);
     assert.ok(over(root) <= (trace.duration_ms as number) + 1);
     const parts = trace.spans.filter((span) => span.parent_id === egress.span_id).reduce((sum, span) => sum + (span.duration_ms ?? 0), 0);
     assert.ok(parts <= (egress.duration_ms as number) + 2, `${parts} ms of parts in ${egress.duration_ms} ms`);
@@ -226,7 +230,10 @@ for (const name of ['payer', 'payer_py']) {
     const { items } = await ask('GET', `/audit?trace_id=${theirs}&limit=200`);
     const ids = new Set(items.map((entry: Answer) => entry.id));
     for (const span of trace.spans) for (const id of span.audit_ids) assert.ok(ids.has(id), `${span.kind} names ${id}`);
-    assert.ok([call, egress].every((span) => span.audit_ids.length === 2), 'an intent and its outcome');
+    assert.ok(
+      [call, egress].every((span) => span.audit_ids.length === 2),
+      'an intent and its outcome',
+    );
 
     // by any of its ids it is the same
     assert.equal((await ask('GET', `/traces/${run}`)).spans.length, trace.spans.length);

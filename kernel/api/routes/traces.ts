@@ -25,7 +25,10 @@ export const traceRoutes = [
       const trace = await readTrace(store, params.trace_id, { limit: query.limit ?? SPANS_DEFAULT, workflows: readableWorkflows(caller) });
       // what a key may not see is not there for it
       if (trace === undefined)
-        throw new ApiError('TRACE_NOT_FOUND', `there is no trace, run or turn ${JSON.stringify(params.trace_id)}, or this key may not see it`);
+        throw new ApiError(
+          'TRACE_NOT_FOUND',
+          `there is no trace, run or turn ${JSON.stringify(params.trace_id)}, or this key may not see it`,
+        );
       return ok(trace);
     },
   }),
