@@ -196,7 +196,7 @@ test('a key sees the runs of its workflows and what was done in them, and no oth
   );
   assert.deepEqual(
     (await kinds(await api.keyWith('workflows:inner'))).filter(
-      (each: string) => !`${each}`.startsWith('state.') && !`${each}`.startsWith('queue.'),
+      (each: unknown) => !/^(?:state|queue)\./.test(String(each)),
     ),
     [true, 'run inner', 'step inside'],
   );

@@ -244,7 +244,7 @@ for (const name of ['payer', 'payer_py']) {
     assert.equal(sent.length, 2);
     for (const { headers } of sent) assert.deepEqual([headers['traceparent'], headers['tracestate']], [undefined, undefined]);
 
-    const shown = await place.run(['trace', run], { env: { COLUMNS: '100' } } as object);
+    const shown = await place.run(['trace', run], { env: { COLUMNS: "100" } });
     assert.equal(shown.code, 0, shown.stderr);
     if (process.env['SHOW_TRACE'] !== undefined) console.log(shown.stdout);
     assert.match(shown.stdout, /ingress\.webhook orders/);

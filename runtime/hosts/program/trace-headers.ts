@@ -41,7 +41,7 @@ function listen(): void {
 interface UndiciRequest {
   readonly method: string;
   /** Names and values in turns; one text in older ones. */
-  readonly headers: readonly string[] | string;
+  readonly headers: readonly unknown[] | string;
   addHeader(name: string, value: string): void;
 }
 
