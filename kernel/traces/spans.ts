@@ -271,13 +271,21 @@ function turnSpans(run: RunRow, turn: TurnRow, steps: readonly StepRow[]): Span[
   return found;
 }
 
-/** A step began no later than what was done in it, whenever its host told of it. */
+/** A step began no later than what was done in it, whenever its host told of it; and what came before it had ended by then. */
 export function stretched(spans: readonly Span[]): Span[] {
   const first = new Map<string, number>();
   for (const { parent, start } of spans) if (parent !== null) first.set(parent, Math.min(start, first.get(parent) ?? start));
-  return spans.map((each) =>
+  const moved = spans.map((each) =>
     each.kind === 'step' && (first.get(each.id) ?? each.start) < each.start ? { ...each, start: first.get(each.id) as number } : each,
   );
+  const changed = moved.filter((each, i) => each !== spans[i]);
+  const starts = Map.groupBy(changed, ({ parent }) => parent);
+  const sorted = new Map([...starts].map(([parent, of]) => [parent, of.map(({ start }) => start).toSorted((a, b) => a - b)]));
+  return moved.map((each) => {
+    const next = sorted.get(each.parent);
+    if (each.kind !== 'state.checkpoint' || next === undefined || each.end === null) return each;
+    return { ...each, end: Math.min(each.end, next[firstAtLeast(next, each.start)] ?? each.end) };
+  });
 }
 
 // ---- what the audit log tells
