@@ -39,6 +39,13 @@ export default defineWorkflow({
 });
 `;
 
+const ASKS = `import { defineWorkflow } from '@centaur/sdk';
+export default defineWorkflow({
+  name: 'asks',
+  handler: async (_input: any, ctx) => (await ctx.runAgent('ask', { text: '${ARGUMENT}', harness: 'demo', delivery: { platform: 'dev' } })).status,
+});
+`;
+
 const tool = (url: string, host: string): string => `import { defineTool, method, secret } from '@centaur/sdk';
 export default defineTool({
   description: 'Charges customers.',
@@ -87,7 +94,7 @@ before(async () => {
     if (request.url === '/held') held.push(() => void response.end('held'));
     else setTimeout(() => response.end('done'), 30);
   });
-  place = createPlace({ WORKFLOW_HOSTS: '', TOOL_DIRS: 'tools' });
+  place = createPlace({ WORKFLOW_HOSTS: '', TOOL_DIRS: 'tools', CENTAUR_DEMO: '1' });
   const [url, host] = [`https://localhost:${service.port}`, `localhost:${service.port}`];
   for (const [file, text] of Object.entries({
     'tools/payer/tool.ts': tool(url, host),
@@ -100,6 +107,7 @@ before(async () => {
     writeFileSync(path.join(place.folder, file), text);
   }
   place.write('order.ts', WORKFLOW);
+  place.write('asks.ts', ASKS);
   place.write('ship.ts', SHIP.replace('SERVICE/shipped', `${url}/shipped`));
   server = await place.serve('up');
   for (const args of [
@@ -249,6 +257,38 @@ for (const name of ['payer', 'payer_py']) {
     for (const line of shown.stdout.split('\n')) assert.ok(line.length <= 100, `${line.length}: ${line}`);
   });
 }
+
+test('a turn that a workflow asked for is part of its trace, with its dispatch, what its sandbox sent, and its answer', { timeout: 110_000 }, async () => {
+  const { run_id: run } = await ask('POST', '/workflows/runs', { workflow_name: 'asks', input: {} });
+  assert.equal((await ended(run)).result, 'completed');
+  const trace = await settledTrace(run);
+  const at = new Map(trace.spans.map((span) => [span.span_id, span]));
+  const above = (span: SpanView): string[] => {
+    const parent = span.parent_id === null ? undefined : at.get(span.parent_id);
+    return [span.kind, ...(parent === undefined ? [] : above(parent))];
+  };
+  assert.deepEqual(above(find(trace, 'agent.turn', 'demo')), ['agent.turn', 'step', 'run', 'step', 'run']);
+  assert.deepEqual(above(find(trace, 'agent.dispatch', 'demo')), ['agent.dispatch', 'run', 'step', 'run']);
+  assert.deepEqual(above(find(trace, 'egress')), ['egress', 'agent.turn', 'step', 'run', 'step', 'run']);
+  find(trace, 'delivery', 'dev');
+  // its lease is made in the turn
+  assert.ok(trace.spans.some((span) => span.kind === 'secrets.lease' && span.name === 'lease'));
+  const execution = find(trace, 'agent.turn').attributes['execution'] as string;
+  assert.equal((await ask('GET', `/traces/${execution}`)).trace_id, trace.trace_id);
+  assert.doesNotMatch(JSON.stringify(trace), new RegExp(ARGUMENT));
+  const shown = await place.run(['trace', run], { env: { COLUMNS: '100' } });
+  if (process.env['SHOW_TRACE'] !== undefined) console.log(shown.stdout);
+
+  // the thread goes on in the same sandbox, in a task of another trace
+  const thread_key = find(trace, 'agent.turn').thread_key as string;
+  const theirs = '3cf7651916cd43dd8448eb211c80319c';
+  const headers = { traceparent: `00-${theirs}-b7ad6b7169203331-01` };
+  const next = await ask('POST', '/agent/execute', { thread_key, message: 'and again' }, headers);
+  await eventually(async () => (await ask('GET', `/agent/executions/${next.execution_id}`)).status === 'completed', { timeoutMs: 60_000, what: 'the turn' });
+  const second = await settledTrace(theirs);
+  assert.deepEqual([find(second, 'run').depth, find(second, 'egress').thread_key], [0, thread_key]);
+  assert.equal((await settledTrace(run)).spans.length, trace.spans.length, 'none of it is in the first');
+});
 
 test('a worker that is killed in the middle: the run goes on in the same trace, and what was done again is marked', { timeout: 110_000 }, async () => {
   const { run_id: run } = await ask('POST', '/workflows/runs', { workflow_name: 'order', input: { tool: 'payer', path: '/held' } });
