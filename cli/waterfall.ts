@@ -45,9 +45,8 @@ export function waterfall(trace: TraceView, width: number | undefined): string {
 
 function head({ trace_id, started_at, duration_ms, status, spans }: TraceView): string[] {
   const took = duration_ms === null ? 'under way' : duration(duration_ms);
-  const hops = spans.filter((span) => span.depth <= 1).length;
   return [
-    `${paint('bold', `trace ${trace_id}`)} ${paint(COLOURS[status], status === 'ok' ? 'OK' : status)} · ${took} · ${spans.length} spans, ${hops} at the top`,
+    `${paint('bold', `trace ${trace_id}`)} ${paint(COLOURS[status], status === 'ok' ? 'OK' : status)} · ${took} · ${spans.length} spans`,
     paint('dim', `started ${clock(started_at)}`),
   ];
 }

@@ -91,6 +91,12 @@ test('only what is a trace id is one, and only what is a reference is read', () 
     const read = readReference(`${noise}centaur=c${i % 2 === 0 ? id : noise}`);
     assert.ok(read === undefined || read.id === traceUuidOf(id));
   }
-  for (const bad of [`xcentaur=c${id}`, `centaur=x${id}`, `centaur=c${id}0`, `centaur=c${'0'.repeat(32)}`, `a=${'1'.repeat(600)},centaur=c${id}`])
+  for (const bad of [
+    `xcentaur=c${id}`,
+    `centaur=x${id}`,
+    `centaur=c${id}0`,
+    `centaur=c${'0'.repeat(32)}`,
+    `a=${'1'.repeat(600)},centaur=c${id}`,
+  ])
     assert.equal(readReference(bad), undefined, bad);
 });

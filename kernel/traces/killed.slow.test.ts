@@ -22,7 +22,10 @@ test('exporters that are killed at any moment lose no span between them', { time
     return child;
   };
   let child = await start();
-  await eventually(async () => (await t.store.query('select 1 from trace_exports')).rowCount === 1, { timeoutMs: 20_000, what: 'the cursor' });
+  await eventually(async () => (await t.store.query('select 1 from trace_exports')).rowCount === 1, {
+    timeoutMs: 20_000,
+    what: 'the cursor',
+  });
   // each answer takes a while, so that kills fall before, during and after it
   server.answer = () => new Promise((resolve) => setTimeout(resolve, Math.random() * 60, true));
   const runs: string[] = [];

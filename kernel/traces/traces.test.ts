@@ -195,9 +195,7 @@ test('a key sees the runs of its workflows and what was done in them, and no oth
     all.join(),
   );
   assert.deepEqual(
-    (await kinds(await api.keyWith('workflows:inner'))).filter(
-      (each: unknown) => !/^(?:state|queue)\./.test(String(each)),
-    ),
+    (await kinds(await api.keyWith('workflows:inner'))).filter((each: unknown) => !/^(?:state|queue)\./.test(String(each))),
     [true, 'run inner', 'step inside'],
   );
   assert.equal(await kinds(await api.keyWith('workflows:other')), 'TRACE_NOT_FOUND', 'what it may not see is not there for it');

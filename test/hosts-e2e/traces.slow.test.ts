@@ -42,7 +42,7 @@ export default defineWorkflow({
 const ASKS = `import { defineWorkflow } from '@centaur/sdk';
 export default defineWorkflow({
   name: 'asks',
-  handler: async (_input: any, ctx) => (await ctx.runAgent('ask', { text: '${ARGUMENT}', harness: 'demo', delivery: { platform: 'dev' } })).status,
+  handler: async (_input: any, ctx) => (await ctx.runAgent('ask', { text: '${ARGUMENT}', harness: 'demo', delivery: { platform: 'chat' } })).status,
 });
 `;
 
@@ -101,7 +101,7 @@ before(async () => {
     'tools/payer_py/pyproject.toml': `[project]\ndescription = "Charges customers."\n[tool.centaur]\nsecrets = [{ name = "PAY_KEY", hosts = ["${host}"] }]\n[tool.centaur.methods.charge]\nrisk = "write"\n`,
     'tools/payer_py/client.py': client(url),
     'service.pem': service.caPem,
-    'centaur.yaml': `egress:\n  allow_cidrs: [127.0.0.1]\n  ca_files: [service.pem]\n  allow: [{host: "${host}"}]\n  trace_hosts: []\ntools: {built_in: false}\n`,
+    'centaur.yaml': `egress:\n  allow_cidrs: [127.0.0.1]\n  ca_files: [service.pem]\n  allow: [{host: "${host}"}]\n  ports: [80, 443, ${service.port}]\n  trace_hosts: []\ntools: {built_in: false}\n`,
   })) {
     mkdirSync(path.dirname(path.join(place.folder, file)), { recursive: true });
     writeFileSync(path.join(place.folder, file), text);
@@ -250,7 +250,7 @@ for (const name of ['payer', 'payer_py']) {
     assert.equal(sent.length, 2);
     for (const { headers } of sent) assert.deepEqual([headers['traceparent'], headers['tracestate']], [undefined, undefined]);
 
-    const shown = await place.run(['trace', run], { env: { COLUMNS: "100" } });
+    const shown = await place.run(['trace', run], { env: { COLUMNS: '100' } });
     assert.equal(shown.code, 0, shown.stderr);
     if (process.env['SHOW_TRACE'] !== undefined) console.log(shown.stdout);
     assert.match(shown.stdout, /ingress\.webhook orders/);
@@ -258,95 +258,110 @@ for (const name of ['payer', 'payer_py']) {
   });
 }
 
-test('a turn that a workflow asked for is part of its trace, with its dispatch, what its sandbox sent, and its answer', { timeout: 110_000 }, async () => {
-  const { run_id: run } = await ask('POST', '/workflows/runs', { workflow_name: 'asks', input: {} });
-  assert.equal((await ended(run)).result, 'completed');
-  const trace = await settledTrace(run);
-  const at = new Map(trace.spans.map((span) => [span.span_id, span]));
-  const above = (span: SpanView): string[] => {
-    const parent = span.parent_id === null ? undefined : at.get(span.parent_id);
-    return [span.kind, ...(parent === undefined ? [] : above(parent))];
-  };
-  assert.deepEqual(above(find(trace, 'agent.turn', 'demo')), ['agent.turn', 'step', 'run', 'step', 'run']);
-  assert.deepEqual(above(find(trace, 'agent.dispatch', 'demo')), ['agent.dispatch', 'run', 'step', 'run']);
-  assert.deepEqual(above(find(trace, 'egress')), ['egress', 'agent.turn', 'step', 'run', 'step', 'run']);
-  find(trace, 'delivery', 'dev');
-  // its lease is made in the turn
-  assert.ok(trace.spans.some((span) => span.kind === 'secrets.lease' && span.name === 'lease'));
-  const execution = find(trace, 'agent.turn').attributes['execution'] as string;
-  assert.equal((await ask('GET', `/traces/${execution}`)).trace_id, trace.trace_id);
-  assert.doesNotMatch(JSON.stringify(trace), new RegExp(ARGUMENT));
-  const shown = await place.run(['trace', run], { env: { COLUMNS: '100' } });
-  if (process.env['SHOW_TRACE'] !== undefined) console.log(shown.stdout);
+test(
+  'a turn that a workflow asked for is part of its trace, with its dispatch, what its sandbox sent, and its answer',
+  { timeout: 110_000 },
+  async () => {
+    const { run_id: run } = await ask('POST', '/workflows/runs', { workflow_name: 'asks', input: {} });
+    assert.equal((await ended(run)).result, 'completed');
+    const trace = await settledTrace(run);
+    const at = new Map(trace.spans.map((span) => [span.span_id, span]));
+    const above = (span: SpanView): string[] => {
+      const parent = span.parent_id === null ? undefined : at.get(span.parent_id);
+      return [span.kind, ...(parent === undefined ? [] : above(parent))];
+    };
+    assert.deepEqual(above(find(trace, 'agent.turn', 'demo')), ['agent.turn', 'step', 'run', 'step', 'run']);
+    assert.deepEqual(above(find(trace, 'agent.dispatch', 'demo')), ['agent.dispatch', 'run', 'step', 'run']);
+    assert.deepEqual(above(find(trace, 'egress')), ['egress', 'agent.turn', 'step', 'run', 'step', 'run']);
+    find(trace, 'delivery', 'chat');
+    // its lease is made in the turn
+    assert.ok(trace.spans.some((span) => span.kind === 'secrets.lease' && span.name === 'lease'));
+    const execution = find(trace, 'agent.turn').attributes['execution'] as string;
+    assert.equal((await ask('GET', `/traces/${execution}`)).trace_id, trace.trace_id);
+    assert.doesNotMatch(JSON.stringify(trace), new RegExp(ARGUMENT));
+    const shown = await place.run(['trace', run], { env: { COLUMNS: '100' } });
+    if (process.env['SHOW_TRACE'] !== undefined) console.log(shown.stdout);
 
-  // the thread goes on in the same sandbox, in a task of another trace
-  const thread_key = find(trace, 'agent.turn').thread_key as string;
-  const theirs = '3cf7651916cd43dd8448eb211c80319c';
-  const headers = { traceparent: `00-${theirs}-b7ad6b7169203331-01` };
-  const next = await ask('POST', '/agent/execute', { thread_key, message: 'and again' }, headers);
-  await eventually(async () => (await ask('GET', `/agent/executions/${next.execution_id}`)).status === 'completed', { timeoutMs: 60_000, what: 'the turn' });
-  const second = await settledTrace(theirs);
-  assert.deepEqual([find(second, 'run').depth, find(second, 'egress').thread_key], [0, thread_key]);
-  assert.equal((await settledTrace(run)).spans.length, trace.spans.length, 'none of it is in the first');
-});
+    // the thread goes on in the same sandbox, in a task of another trace
+    const thread_key = find(trace, 'agent.turn').thread_key as string;
+    const theirs = '3cf7651916cd43dd8448eb211c80319c';
+    const headers = { traceparent: `00-${theirs}-b7ad6b7169203331-01` };
+    const next = await ask('POST', '/agent/execute', { thread_key, message: 'and again' }, headers);
+    await eventually(async () => (await ask('GET', `/agent/executions/${next.execution_id}`)).status === 'completed', {
+      timeoutMs: 60_000,
+      what: 'the turn',
+    });
+    const second = await settledTrace(theirs);
+    assert.deepEqual([find(second, 'run').depth, find(second, 'egress').thread_key], [0, thread_key]);
+    assert.equal((await settledTrace(run)).spans.length, trace.spans.length, 'none of it is in the first');
+  },
+);
 
-test('a worker that is killed in the middle: the run goes on in the same trace, and what was done again is marked', { timeout: 110_000 }, async () => {
-  const { run_id: run } = await ask('POST', '/workflows/runs', { workflow_name: 'order', input: { tool: 'payer', path: '/held' } });
-  const before = service.seen.length;
-  await eventually(() => held.length > 0 && service.seen.length > before - 1, { timeoutMs: 60_000, what: 'the call to arrive' });
-  const open = (await ask('GET', `/traces/${run}`)) as TraceView;
-  assert.deepEqual([open.status, open.duration_ms, find(open, 'execute_tool').duration_ms], ['open', null, null]);
-  server.child.kill('SIGKILL');
-  await server.finished;
-  server = await place.serve('up');
-  await ended(run);
-  for (const answer of held.splice(0)) answer();
-  const trace = (await ask('GET', `/traces/${run}`)) as TraceView;
-  assert.equal(trace.trace_id, run.replaceAll('-', ''));
-  const root = find(trace, 'run', 'order');
-  assert.deepEqual([root.attributes['takeovers'], root.status], [1, 'error']);
-  const taken = find(trace, 'run.takeover');
-  assert.equal(taken.parent_id, root.span_id);
-  const step = find(trace, 'step', 'tool_payer_charge');
-  assert.deepEqual([step.attributes['after_takeover'], find(trace, 'step', 'look').attributes['after_takeover']], [true, undefined]);
-  // the call that was under way has no outcome, and says so
-  assert.equal(find(trace, 'tool.call', 'payer.charge').status, 'open');
-  const shown = await place.run(['trace', run], { env: { COLUMNS: '100' } });
-  if (process.env['SHOW_TRACE'] !== undefined) console.log(shown.stdout);
-  assert.match(shown.stdout, /run\.takeover worker died ×2/);
-  assert.match(shown.stdout, /step tool_payer_charge ↻/);
-});
+test(
+  'a worker that is killed in the middle: the run goes on in the same trace, and what was done again is marked',
+  { timeout: 110_000 },
+  async () => {
+    const { run_id: run } = await ask('POST', '/workflows/runs', { workflow_name: 'order', input: { tool: 'payer', path: '/held' } });
+    const before = service.seen.length;
+    await eventually(() => held.length > 0 && service.seen.length > before - 1, { timeoutMs: 60_000, what: 'the call to arrive' });
+    const open = (await ask('GET', `/traces/${run}`)) as TraceView;
+    assert.deepEqual([open.status, open.duration_ms, find(open, 'execute_tool').duration_ms], ['open', null, null]);
+    server.child.kill('SIGKILL');
+    await server.finished;
+    server = await place.serve('up');
+    await ended(run);
+    for (const answer of held.splice(0)) answer();
+    const trace = (await ask('GET', `/traces/${run}`)) as TraceView;
+    assert.equal(trace.trace_id, run.replaceAll('-', ''));
+    const root = find(trace, 'run', 'order');
+    assert.deepEqual([root.attributes['takeovers'], root.status], [1, 'error']);
+    const taken = find(trace, 'run.takeover');
+    assert.equal(taken.parent_id, root.span_id);
+    const step = find(trace, 'step', 'tool_payer_charge');
+    assert.deepEqual([step.attributes['after_takeover'], find(trace, 'step', 'look').attributes['after_takeover']], [true, undefined]);
+    // the call that was under way has no outcome, and says so
+    assert.equal(find(trace, 'tool.call', 'payer.charge').status, 'open');
+    const shown = await place.run(['trace', run], { env: { COLUMNS: '100' } });
+    if (process.env['SHOW_TRACE'] !== undefined) console.log(shown.stdout);
+    assert.match(shown.stdout, /run\.takeover worker died ×2/);
+    assert.match(shown.stdout, /step tool_payer_charge ↻/);
+  },
+);
 
-test('a tool that says that its request is part of another trace is not believed, and hosts that are named hear of ours', { timeout: 110_000 }, async () => {
-  const [ours, victim] = ['1af7651916cd43dd8448eb211c80319c', '2bf7651916cd43dd8448eb211c80319c'];
-  const config = path.join(place.folder, 'centaur.yaml');
-  writeFileSync(config, readFileSync(config, 'utf8').replace('trace_hosts: []', `trace_hosts: ["localhost:${service.port}"]`));
-  const headers = { traceparent: `00-${ours}-b7ad6b7169203331-01` };
-  let told: string | undefined;
-  await eventually(
-    async () => {
-      assert.equal((await ask('POST', '/tools/payer/charge', { path: '/told', note: 'x' }, headers)).result?.status, 200);
-      told = service.seen.findLast(({ url }) => url === '/told')?.headers['traceparent'] as string | undefined;
-      return told !== undefined;
-    },
-    { timeoutMs: 60_000, what: 'the firewall to hear of the host' },
-  );
-  const trace = await settledTrace(ours);
-  const egress = trace.spans.filter((span) => span.kind === 'egress').map((span) => span.span_id);
-  assert.ok(
-    egress.some((id) => told === `00-${ours}-${id}-01`),
-    told,
-  );
-  // of a run that is there, of one that is not, and of a call that another tool made long ago
-  const [run] = (await ask('GET', '/workflows/runs?workflow_name=order')).items as { run_id: string }[];
-  const [old] = (await ask('GET', '/audit?action=tool.call&resource=tool:payer_py.charge')).items as { id: string }[];
-  for (const tracestate of [`r${victim}`, `r${run?.run_id.replaceAll('-', '')}`, `c${old?.id.replaceAll('-', '')}`]) {
-    const forged = { traceparent: `00-${victim}-b7ad6b7169203331-01`, tracestate: `other=1,centaur=${tracestate}` };
-    assert.equal((await ask('POST', '/tools/payer/forge', forged, headers)).result?.status, 200);
-    const seen = service.seen.findLast(({ url }) => url === '/forged')?.headers;
-    assert.deepEqual([seen?.['traceparent'], seen?.['tracestate']], [undefined, undefined]);
-  }
-  assert.equal((await ask('GET', `/traces/${victim}`)).code, 'TRACE_NOT_FOUND');
-  const { items } = await ask('GET', '/audit?action=egress.intent&limit=3');
-  for (const entry of items) assert.deepEqual([entry.trace_id, entry.run_id, entry.details.caused_by], [undefined, undefined, undefined]);
-});
+test(
+  'a tool that says that its request is part of another trace is not believed, and hosts that are named hear of ours',
+  { timeout: 110_000 },
+  async () => {
+    const [ours, victim] = ['1af7651916cd43dd8448eb211c80319c', '2bf7651916cd43dd8448eb211c80319c'];
+    const config = path.join(place.folder, 'centaur.yaml');
+    writeFileSync(config, readFileSync(config, 'utf8').replace('trace_hosts: []', `trace_hosts: ["localhost:${service.port}"]`));
+    const headers = { traceparent: `00-${ours}-b7ad6b7169203331-01` };
+    let told: string | undefined;
+    await eventually(
+      async () => {
+        assert.equal((await ask('POST', '/tools/payer/charge', { path: '/told', note: 'x' }, headers)).result?.status, 200);
+        told = service.seen.findLast(({ url }) => url === '/told')?.headers['traceparent'] as string | undefined;
+        return told !== undefined;
+      },
+      { timeoutMs: 60_000, what: 'the firewall to hear of the host' },
+    );
+    const trace = await settledTrace(ours);
+    const egress = trace.spans.filter((span) => span.kind === 'egress').map((span) => span.span_id);
+    assert.ok(
+      egress.some((id) => told === `00-${ours}-${id}-01`),
+      told,
+    );
+    // of a run that is there, of one that is not, and of a call that another tool made long ago
+    const [run] = (await ask('GET', '/workflows/runs?workflow_name=order')).items as { run_id: string }[];
+    const [old] = (await ask('GET', '/audit?action=tool.call&resource=tool:payer_py.charge')).items as { id: string }[];
+    for (const tracestate of [`r${victim}`, `r${run?.run_id.replaceAll('-', '')}`, `c${old?.id.replaceAll('-', '')}`]) {
+      const forged = { traceparent: `00-${victim}-b7ad6b7169203331-01`, tracestate: `other=1,centaur=${tracestate}` };
+      assert.equal((await ask('POST', '/tools/payer/forge', forged, headers)).result?.status, 200);
+      const seen = service.seen.findLast(({ url }) => url === '/forged')?.headers;
+      assert.deepEqual([seen?.['traceparent'], seen?.['tracestate']], [undefined, undefined]);
+    }
+    assert.equal((await ask('GET', `/traces/${victim}`)).code, 'TRACE_NOT_FOUND');
+    const { items } = await ask('GET', '/audit?action=egress.intent&limit=3');
+    for (const entry of items) assert.deepEqual([entry.trace_id, entry.run_id, entry.details.caused_by], [undefined, undefined, undefined]);
+  },
+);
