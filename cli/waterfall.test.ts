@@ -73,7 +73,8 @@ test('whatever a trace holds, each line fits, and nothing moves the cursor', () 
   for (const width of [undefined, 0, 20, 80, 99, 120, 1000]) {
     for (const some of [spans, spans.slice(0, 1), []]) {
       const text = waterfall(trace(some, { duration_ms: null, status: 'open', truncated: true }), width);
-      for (const line of text.split('\n')) assert.ok(line.length <= Math.min(200, Math.max(80, width ?? 80)), `${width}: ${line.length} ${line}`);
+      for (const line of text.split('\n'))
+        assert.ok(line.length <= Math.min(200, Math.max(80, width ?? 80)), `${width}: ${line.length} ${line}`);
       // oxlint-disable-next-line no-control-regex -- they are what is looked for
       assert.doesNotMatch(text, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/);
       assert.match(text, /there is more/);

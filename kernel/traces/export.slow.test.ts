@@ -3,12 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { createTestEngine, type TestEngine } from '../../test/support/engine.ts';
 import { type OtlpServer, startOtlpServer } from '../../test/support/otlp.ts';
-import { createScriptedRunner, SHOP } from '../../test/support/tools.ts';
 import { eventually } from '../../test/support/wait.ts';
-import { createTools } from '../tools/index.ts';
-import { localMasterKey, openInstallation } from '../vault/index.ts';
 import { isSampled, startTraceExport, type TraceExport, type TraceExportOptions } from './export.ts';
-import { readTrace } from './index.ts';
 
 const CANARY = 'canary-7d1f-secret';
 
@@ -30,47 +26,6 @@ const soon = (condition: () => boolean, what: string) => eventually(condition, {
 /** Past the moment from which the first export begins. */
 const begun = (t: TestEngine) =>
   eventually(async () => (await t.store.query('select 1 from trace_exports')).rowCount === 1, { timeoutMs: 10_000, what: 'the cursor' });
-
-test('what a trace tells is exported, with the conventions’ names and the same ids', async () => {
-  await using t = await createTestEngine();
-  await using server = await startOtlpServer();
-  const installation = await openInstallation({
-    store: t.store,
-    master: localMasterKey(randomBytes(32)),
-    log: (entry) => t.logs.push(entry),
-  });
-  const runner = createScriptedRunner();
-  runner.serve(SHOP);
-  const tools = await createTools({ store: t.store, installation, runner, log: (entry) => t.logs.push(entry) });
-  const exporter = exporting(t, server, { receiver: { url: server.url, headers: {}, timeoutMs: 2000, compression: 'gzip' } });
-  await begun(t);
-  t.registry.define('shops', async (_, ctx) => {
-    await ctx.step('look', () => CANARY);
-    await ctx.step('buy', async () => {
-      const caller = { principal: 'workflow:shops', workflow: 'shops', runId: ctx.runId, step: 'buy', traceId: ctx.runId };
-      await tools.call(caller, { tool: 'shop', method: 'create', args: { item: CANARY } });
-    });
-  });
-  const run = await t.run('shops', { name: CANARY });
-  await soon(() => sent(server, run.run_id).some((span) => span.name === 'invoke_workflow shops'), 'the run');
-  await soon(() => sent(server, run.run_id).some((span) => span.name === 'execute_tool shop.create'), 'the call');
-  const told = await readTrace(t.store, run.run_id, { limit: 1000, workflows: 'all' });
-  const spans = sent(server, run.run_id);
-  const ids = new Set(spans.map((span) => span.spanId));
-  // a queue that was not waited in has no span in either
-  assert.deepEqual(new Set(told?.spans.map((span) => span.span_id)), ids);
-  const named = (name: string) => spans.find((span) => span.name === name) ?? assert.fail(name);
-  assert.equal(named('tool.call shop.create').parentSpanId, named('step buy').spanId);
-  assert.equal(named('execute_tool shop.create').parentSpanId, named('tool.call shop.create').spanId);
-  assert.equal(named('execute_tool shop.create').attributes['gen_ai.tool.name'], 'shop.create');
-  assert.equal(named('invoke_workflow shops').attributes['gen_ai.operation.name'], 'invoke_workflow');
-  assert.deepEqual(server.resources[0], { 'service.name': 'centaur-test' });
-  assert.equal(server.requests[0]?.headers['content-encoding'], 'gzip');
-  for (const { body } of server.requests) assert.doesNotMatch(body, /canary/, 'nothing of what was sent or stored is told');
-  await exporter.close();
-  await tools.close();
-  await installation.close();
-});
 
 test('a receiver that is away, too slow or says later loses nothing; the next process goes on from there', async () => {
   await using t = await createTestEngine();
