@@ -39,13 +39,6 @@ export default defineWorkflow({
 });
 `;
 
-const ASKS = `import { defineWorkflow } from '@centaur/sdk';
-export default defineWorkflow({
-  name: 'asks',
-  handler: async (_input: any, ctx) => (await ctx.runAgent('ask', { text: '${ARGUMENT}', harness: 'demo', delivery: { platform: 'chat' } })).status,
-});
-`;
-
 const tool = (url: string, host: string): string => `import { defineTool, method, secret } from '@centaur/sdk';
 export default defineTool({
   description: 'Charges customers.',
@@ -94,7 +87,7 @@ before(async () => {
     if (request.url === '/held') held.push(() => void response.end('held'));
     else setTimeout(() => response.end('done'), 30);
   });
-  place = createPlace({ WORKFLOW_HOSTS: '', TOOL_DIRS: 'tools', CENTAUR_DEMO: '1' });
+  place = createPlace({ WORKFLOW_HOSTS: '', TOOL_DIRS: 'tools' });
   const [url, host] = [`https://localhost:${service.port}`, `localhost:${service.port}`];
   for (const [file, text] of Object.entries({
     'tools/payer/tool.ts': tool(url, host),
@@ -107,7 +100,6 @@ before(async () => {
     writeFileSync(path.join(place.folder, file), text);
   }
   place.write('order.ts', WORKFLOW);
-  place.write('asks.ts', ASKS);
   place.write('ship.ts', SHIP.replace('SERVICE/shipped', `${url}/shipped`));
   server = await place.serve('up');
   for (const args of [
@@ -324,45 +316,5 @@ test(
     assert.equal((await ask('GET', `/traces/${victim}`)).code, 'TRACE_NOT_FOUND');
     const { items } = await ask('GET', '/audit?action=egress.intent&limit=3');
     for (const entry of items) assert.deepEqual([entry.trace_id, entry.run_id, entry.details.caused_by], [undefined, undefined, undefined]);
-  },
-);
-
-// the last one: what holds its sandbox outlives a server that is killed, and would keep that one's output open
-test(
-  'a turn that a workflow asked for is part of its trace, with its dispatch, what its sandbox sent, and its answer',
-  { timeout: 110_000 },
-  async () => {
-    const { run_id: run } = await ask('POST', '/workflows/runs', { workflow_name: 'asks', input: {} });
-    assert.equal((await ended(run)).result, 'completed');
-    const trace = await settledTrace(run);
-    const at = new Map(trace.spans.map((span) => [span.span_id, span]));
-    const above = (span: SpanView): string[] => {
-      const parent = span.parent_id === null ? undefined : at.get(span.parent_id);
-      return [span.kind, ...(parent === undefined ? [] : above(parent))];
-    };
-    assert.deepEqual(above(find(trace, 'agent.turn', 'demo')), ['agent.turn', 'step', 'run', 'step', 'run']);
-    assert.deepEqual(above(find(trace, 'agent.dispatch', 'demo')), ['agent.dispatch', 'run', 'step', 'run']);
-    assert.deepEqual(above(find(trace, 'egress')), ['egress', 'agent.turn', 'step', 'run', 'step', 'run']);
-    find(trace, 'delivery', 'chat');
-    // its lease is made in the turn
-    assert.ok(trace.spans.some((span) => span.kind === 'secrets.lease' && span.name === 'lease'));
-    const execution = find(trace, 'agent.turn').attributes['execution'] as string;
-    assert.equal((await ask('GET', `/traces/${execution}`)).trace_id, trace.trace_id);
-    assert.doesNotMatch(JSON.stringify(trace), new RegExp(ARGUMENT));
-    const shown = await place.run(['trace', run], { env: { COLUMNS: '100' } });
-    if (process.env['SHOW_TRACE'] !== undefined) console.log(shown.stdout);
-
-    // the thread goes on in the same sandbox, in a task of another trace
-    const thread_key = find(trace, 'agent.turn').thread_key as string;
-    const theirs = '3cf7651916cd43dd8448eb211c80319c';
-    const headers = { traceparent: `00-${theirs}-b7ad6b7169203331-01` };
-    const next = await ask('POST', '/agent/execute', { thread_key, message: 'and again' }, headers);
-    await eventually(async () => (await ask('GET', `/agent/executions/${next.execution_id}`)).status === 'completed', {
-      timeoutMs: 60_000,
-      what: 'the turn',
-    });
-    const second = await settledTrace(theirs);
-    assert.deepEqual([find(second, 'run').depth, find(second, 'egress').thread_key], [0, thread_key]);
-    assert.equal((await settledTrace(run)).spans.length, trace.spans.length, 'none of it is in the first');
   },
 );
