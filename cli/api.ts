@@ -27,6 +27,7 @@ import type {
 import type { DeliveryView } from '@centaur/kernel/threads';
 import type { MethodDeclaration, ServedTool } from '@centaur/kernel/tools';
 import type { NewUser, SessionView, UserChange, UserView } from '@centaur/kernel/users';
+import type { TraceView } from '@centaur/kernel/traces';
 import type { GrantView, LeaseView, RefusalView, RewrapReport, SecretRequest, SecretView } from '@centaur/kernel/vault';
 import type { DeliveryView as WebhookDelivery, Redelivered, WebhookView } from '@centaur/kernel/webhooks';
 import type { UsageRow } from '@centaur/kernel/usage';
@@ -239,6 +240,8 @@ export interface Api extends Client {
 
   listUsage(filter: Filter): Promise<{ readonly since: string; readonly items: readonly UsageRow[]; readonly total: UsageRow }>;
 
+  /** @param id of a trace, a run or a turn */
+  getTrace(id: string, filter: Filter): Promise<TraceView>;
   listAudit(filter: Filter): Promise<Page<AuditView>>;
   proveAuditEntry(auditId: string): Promise<InclusionProof>;
   verifyAudit(anchors?: readonly string[]): Promise<AuditReport>;
@@ -378,6 +381,7 @@ export function connect(environment: NodeJS.ProcessEnv = process.env, access: Ac
 
     listUsage: (filter) => send('GET', `/usage${queryText(filter)}`),
 
+    getTrace: (id, filter) => send('GET', `/traces/${encodeURIComponent(id)}${queryText(filter)}`),
     listAudit: (filter) => send('GET', `/audit${queryText(filter)}`),
     proveAuditEntry: (auditId) => send('GET', `/audit/${enc(auditId)}/proof`),
     verifyAudit: (anchors) => send('POST', '/audit/verify', { anchors }),

@@ -25,6 +25,7 @@ import { addThreads } from './commands/threads.ts';
 import { addUsers } from './commands/users.ts';
 import { addTools } from './commands/tools.ts';
 import { addUsage } from './commands/usage.ts';
+import { addTrace } from './commands/trace.ts';
 import { addWebhooks } from './commands/webhooks.ts';
 import { addWorkflows } from './commands/workflows.ts';
 import { addDeliveries } from './commands/deliveries.ts';
@@ -84,6 +85,7 @@ export function createProgram(): Command {
     addData,
     addBackup,
     addUsage,
+    addTrace,
     addKeys,
     addLogin,
     addUsers,

@@ -35,6 +35,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   ],
   'kernel/webhooks': ['sdk', 'kernel/store', 'kernel/engine', 'kernel/vault'],
   'kernel/tools': ['sdk', 'kernel/store', 'kernel/audit', 'kernel/policy', 'kernel/usage', 'kernel/telemetry', 'kernel/vault'],
+  'kernel/traces': ['kernel/store'],
   'kernel/backup': ['kernel/store', 'kernel/audit', 'kernel/vault'],
   // each room deletes its own: this calls on all of them
   'kernel/care': ['kernel/store', 'kernel/config', 'kernel/audit', 'kernel/vault', 'kernel/engine', 'kernel/tools', 'kernel/webhooks'],
@@ -56,6 +57,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     'kernel/vault',
     'kernel/webhooks',
     'kernel/tools',
+    'kernel/traces',
     'kernel/oauth',
     'kernel/users',
     'kernel/oidc',

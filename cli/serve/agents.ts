@@ -78,11 +78,12 @@ export function prepareAgents(config: Config, registry: WorkflowRegistry, log: L
           personas: () => skills.personas().map(({ name }) => name),
           describePrompt: (assigned, user) => describePrompt(assigned, { tools, skills }, perHarness, user),
         },
-        async startTurn({ threadKey, executionId }) {
+        async startTurn({ threadKey, executionId, traceId }) {
           const run = await engine.start({
             workflow_name: TURN_WORKFLOW,
             input: { thread_key: threadKey, execution_id: executionId },
             trigger_key: executionId,
+            trace_id: traceId.replaceAll('-', ''),
           });
           return run.run_id;
         },

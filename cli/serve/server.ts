@@ -273,6 +273,13 @@ export async function serve(
       .catch((error: unknown) => Promise.reject(listenProblem(error, config))));
   }
   if (role !== 'api') await engine.work();
+  if (config.otlp?.traces !== undefined) {
+    // nothing of it is loaded where it is off
+    const { startTraceExport } = await import('@centaur/kernel/traces/export');
+    const { traces: receiver, ...otlp } = config.otlp;
+    const exporting = startTraceExport({ ...otlp, store, receiver, version: VERSION, log });
+    stack.defer(() => exporting.close());
+  }
   onStarted({
     role,
     url,

@@ -34,6 +34,8 @@ export const API_ERRORS = {
   JOURNAL_TAMPERED: 409,
   /** The process was started without what replays runs. */
   REPLAYS_UNAVAILABLE: 503,
+  /** No such trace, or the key may see nothing of it. */
+  TRACE_NOT_FOUND: 404,
   /** The route exists under another method; `Allow` lists them. */
   METHOD_NOT_ALLOWED: 405,
   /** Revoking it would leave no key that can make another. */

@@ -90,6 +90,7 @@ test('a key without a scope for a route is told which one it needs', async () =>
       'listWebhooks',
       'listWebhookDeliveries',
       'redeliverWebhook',
+      'getTrace',
     ],
     'workflows.read': [
       'listRuns',
@@ -101,6 +102,7 @@ test('a key without a scope for a route is told which one it needs', async () =>
       'listQueues',
       'listWebhooks',
       'listWebhookDeliveries',
+      'getTrace',
     ],
     'events.emit': ['emitEvent'],
     'metrics.read': ['metrics'],

@@ -58,6 +58,7 @@ export interface RouteSpec<Params extends z.ZodType = z.ZodType, Query extends z
     | 'Approvals'
     | 'Audit'
     | 'Usage'
+    | 'Traces'
     | 'Keys'
     | 'Data'
     | 'Operations';

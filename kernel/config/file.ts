@@ -24,6 +24,7 @@ const EGRESS = z.strictObject({
     .optional(),
   allow_cidrs: z.array(text).optional(),
   ca_files: z.array(text).optional(),
+  trace_hosts: z.array(text).optional(),
   ports: z.array(z.int().min(1).max(65_535)).optional(),
   scan: z.strictObject({ action: z.enum(['redact', 'block']).optional() }).optional(),
   limits: z
@@ -181,6 +182,7 @@ export interface EgressSettings {
   readonly allow?: readonly { readonly host: string; readonly methods?: readonly string[]; readonly paths?: readonly string[] }[];
   readonly allow_cidrs?: readonly string[];
   readonly ca_pems?: readonly string[];
+  readonly trace_hosts?: readonly string[];
   readonly ports?: readonly number[];
   readonly scan?: { readonly action?: 'redact' | 'block' };
   readonly limits?: Readonly<Record<string, number>>;

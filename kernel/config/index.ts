@@ -8,6 +8,7 @@ import { existsSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
+import { type OtlpSettings, readOtlp } from './otlp.ts';
 import { type OverlayEntry, parseOverlayList } from './overlays.ts';
 
 /** Digits only: Number() alone would take a blank for 0 and "0x50" for 80. */
@@ -140,6 +141,8 @@ export interface Config {
   /** Undefined: text for a terminal, else JSON. */
   readonly logFormat: 'json' | 'text' | undefined;
   readonly logLevel: (typeof LOG_LEVELS)[number];
+  /** Undefined: nothing is exported. */
+  readonly otlp: OtlpSettings | undefined;
 }
 
 export class ConfigError extends Error {
@@ -169,6 +172,7 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
   const configFile = resolve(cwd, given.CENTAUR_CONFIG ?? 'centaur.yaml');
   const hasConfig = existsSync(configFile);
   if (given.CENTAUR_CONFIG !== undefined && !hasConfig) problems.push(`CENTAUR_CONFIG: there is no file ${configFile}`);
+  const otlp = readOtlp(given, problems);
   if (!parsed.success || problems.length > 0) throw new ConfigError(problems);
   const values = parsed.data;
   const home = resolve(cwd, values.CENTAUR_HOME ?? join(given.HOME ?? homedir(), '.centaur'));
@@ -216,6 +220,7 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
     demo: values.CENTAUR_DEMO === '1',
     logFormat: values.CENTAUR_LOG,
     logLevel: values.CENTAUR_LOG_LEVEL,
+    otlp,
   };
 }
 
@@ -252,5 +257,6 @@ export {
   readConfigFile,
 } from './file.ts';
 export { type RetentionPeriods, retentionPeriods, type RetentionSettings } from './retention.ts';
+export type { OtlpSettings, OtlpTarget } from './otlp.ts';
 export { type FolderOverlay, type GitOverlay, type OverlayEntry, parseOverlayList } from './overlays.ts';
 export { type Imported, importIronProxy, renderImport } from './iron-proxy.ts';

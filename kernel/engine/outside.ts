@@ -7,6 +7,8 @@ export interface OutsideCaller {
   readonly runId: string;
   readonly workflow: string;
   readonly traceId: string | null;
+  /** Name of the step that asks. */
+  readonly step: string;
   /** The same for every repeat of one call: a UUID. */
   readonly key: string;
 }
@@ -33,7 +35,7 @@ export function outsideCalls(
   function ask<T>(name: string, what: string, call: ((caller: OutsideCaller) => Promise<T>) | undefined): Promise<T> {
     const n = (counts.get(name) ?? 0) + 1;
     counts.set(name, n);
-    const caller: OutsideCaller = { ...run, key: keyOf(`${run.runId}:${name}:${n}`) };
+    const caller: OutsideCaller = { ...run, step: name, key: keyOf(`${run.runId}:${name}:${n}`) };
     return step(name, () => {
       if (call === undefined) throw new EngineError('INVALID_REQUEST', `"${name}": ${what}`);
       return call(caller);

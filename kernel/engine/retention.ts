@@ -56,6 +56,7 @@ export async function applyRetention(
          and not exists (select from workflow_runs_finished f where f.run_id = t.run_id) limit $2)`,
     [cutoff, 10 * BATCH],
   );
+  await store.query('delete from workflow_takeovers where taken_at < to_timestamp($1::float8 / 1000)', [cutoff]);
   await store.query('delete from workflow_flows f using workflow_queues q where q.name = f.queue and f.turn <= q.turn');
   await store.query(
     `delete from workers w where w.dead and w.ended_at < now() - interval '7 days' and not exists (select from workflow_runs r where r.owner = w.worker_id)`,

@@ -178,10 +178,12 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
     );
     const { rows } = await core.store.query<{ run_id: string }>(
       // whoever was there at many crashes in a row may be their cause, and is held back for up to a minute
-      `update workflow_runs r set status = 's', owner = null, recoveries = r.recoveries + 1,
+      `with taken as (update workflow_runs r set status = 's', owner = null, recoveries = r.recoveries + 1,
          (wake_at, held_until) = (select at, at from (
            select now() + case when r.recoveries < 5 then interval '0' else make_interval(secs => least(60, 0.25 * 2 ^ (r.recoveries - 5))) end) h(at))
-       from workers w where w.dead and r.owner = w.worker_id and r.status = 'r' returning r.run_id`,
+       from workers w where w.dead and r.owner = w.worker_id and r.status = 'r' returning r.run_id, w.worker_id),
+       noted as (insert into workflow_takeovers (run_id, worker_id) select run_id, worker_id from taken on conflict do nothing)
+       select run_id from taken`,
     );
     if (dead.length > 0 || rows.length > 0) {
       core.log({ level: 'warn', message: 'took over runs of dead workers', workers: dead.map((row) => row.worker_id), runs: rows.length });

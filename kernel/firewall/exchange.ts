@@ -8,7 +8,7 @@
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import type { AuditEntry, AuditLog } from '../audit/index.ts';
-import type { StoreLogEntry } from '../store/index.ts';
+import { spanIdOf, type StoreLogEntry, traceparentOf } from '../store/index.ts';
 import type { OpenCall, Target } from '../vault/index.ts';
 import { type BodyIn, ENCODINGS, openBody, readHead } from './answer.ts';
 import type { Credentials } from './credentials.ts';
@@ -22,6 +22,7 @@ import type { EgressRules } from './rules.ts';
 import type { Hit, Scanner } from './scanner/index.ts';
 import { findPlaceholders, type HeaderLines, type OutgoingRequest, type Sorted, sortFound, suspiciousWords } from './substitute.ts';
 import { authorityText, parseAuthority, parsePath, RefusedError, sameTarget } from './target.ts';
+import { type RequestTrace, TRACE_HEADERS, type TraceBook } from './trace.ts';
 import type { Upstreams } from './upstream.ts';
 
 /** How a request came in. */
@@ -37,6 +38,7 @@ export interface Channel {
 export interface Parts {
   readonly audit: AuditLog;
   readonly leases: LeaseBook;
+  readonly traces: TraceBook;
   readonly gate: Gate;
   readonly credentials: Credentials;
   readonly metrics: FirewallMetrics;
@@ -94,6 +96,9 @@ const OWN = new Set([
   'alt-used',
 ]);
 
+/** Of those that got far enough, for what is said of their refusal. */
+export const requestTraces = new WeakMap<IncomingMessage, RequestTrace>();
+
 /** Answers the request, or refuses it. Never throws. */
 export async function exchange(parts: Parts, request: IncomingMessage, response: ClientResponse, channel: Channel): Promise<void> {
   const began = performance.now();
@@ -112,7 +117,12 @@ export async function exchange(parts: Parts, request: IncomingMessage, response:
         'cache-control': 'no-store',
       });
       response.end(prepared.answer);
-      outcome(parts, prepared.intent, prepared.intentId, { status: 200, answered_here: true });
+      outcome(parts, prepared.intent, prepared.intentId, {
+        status: 200,
+        answered_here: true,
+        ...prepared.took,
+        ms: Math.round(performance.now() - began),
+      });
     }
   } catch (error) {
     const refusal = toRefusal(error);
@@ -121,10 +131,12 @@ export async function exchange(parts: Parts, request: IncomingMessage, response:
       outcome(parts, prepared.intent, prepared.intentId, {
         ...refusal.details,
         error: refusal.code,
+        ...prepared.took,
         ms: Math.round(performance.now() - began),
       });
     } else if (refusal.code !== 'CLIENT_GONE' && !isRecorded(refusal)) {
-      await recordRefusal(parts, refusal, { channel, method: request.method ?? '', url: channel.path ?? request.url ?? '' });
+      const trace = requestTraces.get(request);
+      await recordRefusal(parts, refusal, { channel, trace, method: request.method ?? '', url: channel.path ?? request.url ?? '' });
     }
     sendRefusal(response, refusal);
     // what is left of its body is not read: the connection cannot be used on
@@ -146,6 +158,8 @@ export interface Prepared {
   readonly scanner: Scanner;
   readonly intent: AuditEntry;
   readonly intentId: string;
+  /** Until the intent was committed, and from then until the secrets were in place, ms. */
+  readonly took: { readonly audit_ms: number; readonly lease_ms: number };
   /** The firewall answers by itself. */
   readonly answer: Buffer | undefined;
 }
@@ -159,7 +173,8 @@ export async function prepare(
 ): Promise<Prepared> {
   const { lease, target } = channel;
   const method = request.method ?? '';
-  const headers = readHeaders(request, channel, alsoDropped);
+  const given = readHeaders(request, channel, alsoDropped);
+  const headers = given.filter(([name]) => !TRACE_HEADERS.has(name));
   const path = parsePath(channel.path ?? request.url ?? '');
   if (!/^[A-Z]{1,20}$/.test(method) || method === 'CONNECT' || method === 'TRACE')
     throw new RefusedError(405, 'BAD_METHOD', `${method} requests are not sent on`);
@@ -167,6 +182,8 @@ export async function prepare(
   const { tunnelsPerLease } = parts.rules().limits;
   if (lease.busy > tunnelsPerLease) throw new RefusedError(429, 'TOO_MANY_REQUESTS', `the lease has ${tunnelsPerLease} requests under way`);
   await parts.leases.check(lease);
+  const trace = await parts.traces.of(lease, given);
+  requestTraces.set(request, trace);
   const body = await readBody(request, parts.rules().limits.bufferedBody);
   refuseUndeclared(lease, target, method, path.path);
   const outgoing: OutgoingRequest = { method, target, path, headers, body: body.whole };
@@ -187,23 +204,20 @@ export async function prepare(
   await parts.leases.consume(lease);
 
   // no entry, no credential
-  const intent = intentOf(channel, outgoing, sorted, verdict, calls);
+  const intent = intentOf(channel, trace, outgoing, sorted, verdict, calls);
+  const recording = performance.now();
   const intentId = await recordIntent(parts, intent);
+  const recorded = performance.now();
   try {
     await parts.leases.check(lease);
-    const sent = answer === undefined ? await parts.credentials.apply(outgoing, found, lease) : { path: '', headers: [], body: undefined };
+    const filled =
+      answer === undefined ? await parts.credentials.apply(outgoing, found, lease) : { path: '', headers: [], body: undefined };
+    const took = { audit_ms: hundredths(recorded - recording), lease_ms: hundredths(performance.now() - recorded) };
+    const sent = { ...filled, headers: [...filled.headers, ...traceHeaders(parts, channel, trace, intentId)] };
     // only now: a token that was made for this request is among what is looked for
-    return {
-      outgoing,
-      sent,
-      rest: body.rest,
-      authenticated: sorted.authenticated,
-      credentialed: verdict.request.credentialed,
-      scanner: parts.scanner(),
-      intent,
-      intentId,
-      answer,
-    };
+    const scanner = parts.scanner();
+    const { credentialed } = verdict.request;
+    return { outgoing, sent, rest: body.rest, authenticated: sorted.authenticated, credentialed, scanner, intent, intentId, took, answer };
   } catch (error) {
     const refusal = toRefusal(error);
     outcome(parts, intent, intentId, { ...refusal.details, error: refusal.code });
@@ -212,6 +226,14 @@ export async function prepare(
     throw refusal;
   }
 }
+
+/** Only hosts that the operator named hear of our traces. What the program wrote into these headers is sent to nobody. */
+function traceHeaders({ rules }: Parts, { target }: Channel, { traceId }: RequestTrace, intentId: string): HeaderLines {
+  if (traceId === undefined || !rules().isTraced(target)) return [];
+  return [['traceparent', traceparentOf(traceId, spanIdOf('egress', intentId))]];
+}
+
+const hundredths = (ms: number): number => Math.round(ms * 100) / 100;
 
 /** Lines in lower case, without those that are not sent on. @throws RefusedError 400, 421, 431 */
 function readHeaders(request: IncomingMessage, channel: Channel, alsoDropped: ReadonlySet<string>): HeaderLines {
@@ -386,7 +408,7 @@ interface Sending extends Prepared {
 
 /** Resolves when the answer has ended; rejects when there was none. */
 function send(parts: Parts, sending: Sending): Promise<void> {
-  const { response, channel, outgoing, sent, scanner, intent, intentId, began } = sending;
+  const { response, channel, outgoing, sent, scanner, intent, intentId, took, began } = sending;
   const { lease, target } = channel;
   const { action } = parts.rules().scan;
   // its 'close' has been: nothing would ever end what is begun now
@@ -429,6 +451,7 @@ function send(parts: Parts, sending: Sending): Promise<void> {
         status,
         bytes,
         ms,
+        ...took,
         ...(leaks.length > 0 ? { leaks, alert: true } : {}),
         ...(error === undefined ? {} : { error: toRefusal(error).code }),
       });
@@ -548,6 +571,7 @@ function acceptEncoding(request: IncomingMessage): string {
 /** What is told of a request before anything of it is sent. */
 function intentOf(
   channel: Channel,
+  trace: RequestTrace,
   outgoing: OutgoingRequest,
   { used: found, inert }: Sorted,
   verdict: Verdict,
@@ -559,8 +583,10 @@ function intentOf(
     actor: lease.principal,
     resource: resourceOf(channel.target, outgoing.path),
     decision: 'allow',
-    ...causeOf(lease, calls),
+    ...causeOf(lease, calls, trace),
     details: {
+      ...(trace.causedBy === undefined ? {} : { caused_by: trace.causedBy }),
+      policy_ms: verdict.policyMs,
       via: channel.via,
       method: outgoing.method,
       ...callIds(calls),

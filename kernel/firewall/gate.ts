@@ -35,6 +35,8 @@ export interface Verdict {
   readonly rule: string | null;
   /** Version of the policy; 0 is the built-in one. */
   readonly policy: number;
+  /** How long it took to decide; not how long a person took. */
+  readonly policyMs: number;
   readonly request: EgressRequest;
   readonly approval?: string | undefined;
   readonly shadow?: unknown;
@@ -94,6 +96,7 @@ export function createGate(options: GateOptions): Gate {
         listed,
         now: policyTime(options.now()),
       };
+      const began = performance.now();
       const { version, policy, shadow } = options.policy();
       const reads = policy.readsSpend || shadow?.policy.readsSpend === true;
       const request: EgressRequest = reads ? { ...sent, spend: await asking(options.readSpend(sent)) } : sent;
@@ -114,8 +117,9 @@ export function createGate(options: GateOptions): Gate {
           ...errorsOf(decision),
           ...(beside === undefined ? {} : { shadow: beside }),
         });
-      const verdict: Verdict = { ...facts, request, ...errorsOf(decision), ...(beside === undefined ? {} : { shadow: beside }) };
       const { effect, gate, exhausted } = await asking(decideCounted(decision, options.takeLimit));
+      const policyMs = Math.round((performance.now() - began) * 100) / 100;
+      const verdict: Verdict = { ...facts, policyMs, request, ...errorsOf(decision), ...(beside === undefined ? {} : { shadow: beside }) };
       if (effect === 'allow') return verdict;
       const approval = await approved(request, { rule: decision.rule, gate }, channel, outgoing, isGone);
       return { ...verdict, approval, ...(exhausted.length === 0 ? {} : { exhausted }) };

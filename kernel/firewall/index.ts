@@ -31,6 +31,7 @@ import { scannable } from './scrub.ts';
 import { createFirewallServer } from './server.ts';
 import { RefusedError } from './target.ts';
 import { ASK_MS } from './token-endpoint.ts';
+import { createTraceBook } from './trace.ts';
 import { createUpstreams, type Upstreams } from './upstream.ts';
 
 export { parseCidr } from './addresses.ts';
@@ -147,6 +148,7 @@ export async function startFirewall(options: FirewallOptions): Promise<Firewall>
   const parts: Parts = {
     audit,
     leases,
+    traces: createTraceBook(store),
     credentials,
     metrics,
     log,
@@ -284,6 +286,7 @@ export async function startFirewall(options: FirewallOptions): Promise<Firewall>
   await loadConfig();
   await loadPolicy();
   const unlisten = await store.listener.on('centaur_firewall', reloadSoon);
+  const unlistenLeases = await store.listener.on('centaur_leases', () => void leases.refresh().catch(() => undefined));
   const timer = setInterval(reloadSoon, SEEN_MS);
   ({ port } = await server.listen({ host: options.host, port: options.port }));
   await tell();
@@ -316,6 +319,7 @@ export async function startFirewall(options: FirewallOptions): Promise<Firewall>
       const refreshed = refreshes.close();
       clearInterval(timer);
       unlisten();
+      unlistenLeases();
       await reloading;
       leases.close();
       await server.close();

@@ -13,10 +13,11 @@ export interface LiveLease {
   readonly kind: LeaseKind;
   readonly principal: string;
   readonly onBehalfOf: string | null;
-  readonly runId: string | null;
+  /** These two change with each turn that goes on in the same sandbox. */
+  runId: string | null;
+  traceId: string | null;
   readonly step: string | null;
   readonly threadKey: string | null;
-  readonly traceId: string | null;
   readonly maxUses: number | null;
   readonly expiresAt: number;
   /** Secret by placeholder. */
@@ -191,8 +192,8 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
     if (byId.size === 0) return;
     // those that come while Postgres answers are not in its answer
     const known = [...byId.values()];
-    const { rows } = await store.query<{ lease_id: string; expires_at: number; revoked_at: number | null }>(
-      'select lease_id, expires_at, revoked_at from leases where lease_id = any($1::uuid[])',
+    const { rows } = await store.query<Pick<Row, 'lease_id' | 'expires_at' | 'revoked_at' | 'run_id' | 'trace_id'>>(
+      'select lease_id, expires_at, revoked_at, run_id, trace_id from leases where lease_id = any($1::uuid[])',
       [known.map(({ leaseId }) => leaseId)],
     );
     const found = new Map(rows.map((row) => [row.lease_id, row]));
@@ -200,7 +201,11 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
       const row = found.get(lease.leaseId);
       lease.checkedAt = Math.max(lease.checkedAt, asked);
       if (row === undefined || row.revoked_at !== null) end(lease);
-      else (lease as { expiresAt: number }).expiresAt = row.expires_at;
+      else {
+        (lease as { expiresAt: number }).expiresAt = row.expires_at;
+        lease.runId = row.run_id;
+        lease.traceId = row.trace_id;
+      }
     }
     await endIdle(known);
   }

@@ -4,6 +4,7 @@ import type { OpenCall, Target } from '../vault/index.ts';
 import type { Channel, Parts } from './exchange.ts';
 import type { LiveLease } from './lease-book.ts';
 import { authorityText, RefusedError, type RequestPath } from './target.ts';
+import type { RequestTrace } from './trace.ts';
 
 /** An audit log that takes longer is as good as gone. */
 const AUDIT_MS = 5000;
@@ -27,16 +28,16 @@ export function resourceOf(target: Target, path: RequestPath | string): string {
 }
 
 /**
- * What a request is part of. Of a tool's process that is the call that it serves; of several at a time nobody knows which one it is, so that
- * only what they share is told.
+ * What a request is part of. Of a tool's process that is the call that it serves: the one that the request names, else the one that is open; of
+ * several at a time nobody knows which one it is, so that only what they share is told.
  */
-export function causeOf(lease: LiveLease, calls: readonly OpenCall[] | undefined): Partial<AuditEntry> {
+export function causeOf(lease: LiveLease, calls: readonly OpenCall[] | undefined, trace: RequestTrace = {}): Partial<AuditEntry> {
   const shared = <Key extends keyof OpenCall>(key: Key) => (new Set(calls?.map((call) => call[key])).size === 1 ? calls?.[0]?.[key] : null);
   return {
     leaseId: lease.leaseId,
-    runId: lease.runId ?? shared('runId') ?? undefined,
-    threadKey: lease.threadKey ?? shared('threadKey') ?? undefined,
-    traceId: lease.traceId ?? shared('traceId') ?? undefined,
+    runId: trace.runId ?? lease.runId ?? shared('runId') ?? undefined,
+    threadKey: trace.threadKey ?? lease.threadKey ?? shared('threadKey') ?? undefined,
+    traceId: trace.traceId ?? lease.traceId ?? shared('traceId') ?? undefined,
   };
 }
 
@@ -105,6 +106,7 @@ export async function recordRefusal(
     readonly method: string;
     readonly url: string;
     readonly target?: Target | undefined;
+    readonly trace?: RequestTrace | undefined;
   },
 ): Promise<void> {
   if (isRecorded(refusal)) return;
@@ -121,10 +123,11 @@ export async function recordRefusal(
     resource: target === undefined ? undefined : resourceOf(target, about.url.split('?', 1)[0] as string),
     decision: refusal.code === 'APPROVAL_REQUIRED' ? 'approve' : 'deny',
     leaseId: channel?.lease.leaseId ?? known.lease_id,
-    runId: channel?.lease.runId ?? undefined,
-    threadKey: channel?.lease.threadKey ?? undefined,
-    traceId: channel?.lease.traceId ?? undefined,
+    runId: about.trace?.runId ?? channel?.lease.runId ?? undefined,
+    threadKey: about.trace?.threadKey ?? channel?.lease.threadKey ?? undefined,
+    traceId: about.trace?.traceId ?? channel?.lease.traceId ?? undefined,
     details: {
+      ...(about.trace?.causedBy === undefined ? {} : { caused_by: about.trace.causedBy }),
       ...refusal.details,
       code: refusal.code,
       status: refusal.status,

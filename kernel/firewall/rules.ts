@@ -1,6 +1,6 @@
 /** The egress part of the configuration: what is open without a secret, which addresses and ports, how much, how long. */
 import { X509Certificate } from 'node:crypto';
-import { mentions, type Opening, opens, parseHostPattern, type Target } from '../vault/index.ts';
+import { matchesHost, mentions, type Opening, opens, parseHostPattern, type Target } from '../vault/index.ts';
 import { type AddressRules, createAddressRules, parseCidr } from './addresses.ts';
 
 /** As it is stored, in the words of `centaur.yaml`. */
@@ -8,6 +8,8 @@ export interface EgressConfig {
   readonly allow?: readonly { readonly host: string; readonly methods?: readonly string[]; readonly paths?: readonly string[] }[];
   readonly allow_cidrs?: readonly string[];
   readonly ca_pems?: readonly string[];
+  /** Hosts that are told to which trace a request belongs. */
+  readonly trace_hosts?: readonly string[];
   /** When it is given, no other port is dialled, whatever is bound or allowed. */
   readonly ports?: readonly number[];
   readonly scan?: { readonly action?: ScanAction };
@@ -49,6 +51,8 @@ export interface EgressRules {
   /** Whether it opens anything on the target. */
   mentions(target: Target): boolean;
   isPortOpen(target: Target): boolean;
+  /** Whether it hears of our traces. */
+  isTraced(target: Target): boolean;
 }
 
 /** @throws RangeError naming the field */
@@ -58,6 +62,13 @@ export function readRules(config: EgressConfig): EgressRules {
       return { pattern: parseHostPattern(host), methods: methods.map((method) => method.toUpperCase()), paths };
     } catch (error) {
       throw new RangeError(`egress.allow[${i}]: ${(error as Error).message}`, { cause: error });
+    }
+  });
+  const traced = (config.trace_hosts ?? []).map((host, i) => {
+    try {
+      return parseHostPattern(host);
+    } catch (error) {
+      throw new RangeError(`egress.trace_hosts[${i}]: ${(error as Error).message}`, { cause: error });
     }
   });
   const ports = config.ports === undefined ? undefined : new Set(config.ports);
@@ -85,5 +96,6 @@ export function readRules(config: EgressConfig): EgressRules {
     isListed: (target, method, path) => opens(openings, target, method, path),
     mentions: (target) => mentions(openings, target),
     isPortOpen: ({ port }) => ports === undefined || ports.has(port),
+    isTraced: (target) => traced.some((pattern) => matchesHost(pattern, target)),
   };
 }

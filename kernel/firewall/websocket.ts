@@ -5,7 +5,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { type Channel, type Parts, prepare, type Prepared } from './exchange.ts';
+import { type Channel, type Parts, prepare, type Prepared, requestTraces } from './exchange.ts';
 import { outcome, recordRefusal } from './records.ts';
 import { refuseRaw, toRefusal } from './refusals.ts';
 import { readHead } from './answer.ts';
@@ -50,10 +50,13 @@ export async function relayWebSocket(
     const refusal = toRefusal(error);
     // the intent that stands in the log has an end
     if (prepared !== undefined) outcome(parts, prepared.intent, prepared.intentId, { ...refusal.details, error: refusal.code });
-    else await recordRefusal(parts, refusal, { channel, method: request.method ?? '', url: channel.path ?? request.url ?? '' });
+    else {
+      const trace = requestTraces.get(request);
+      await recordRefusal(parts, refusal, { channel, trace, method: request.method ?? '', url: channel.path ?? request.url ?? '' });
+    }
     return refuseRaw(client, refusal);
   }
-  const { intent, intentId, sent } = prepared;
+  const { intent, intentId, sent, took } = prepared;
   // only now: a token that was made for this session is among what is looked for
   const scanner = parts.scanner();
   const { lease, target } = channel;
@@ -78,6 +81,7 @@ export async function relayWebSocket(
       status,
       bytes: bytes.down,
       bytes_sent: bytes.up,
+      ...took,
       ms: Math.round(performance.now() - began),
       ...(hits.length > 0 ? { leaks: hits, alert: true } : {}),
       ...(error === undefined ? {} : { ...error.details, error: error.code }),

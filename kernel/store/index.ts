@@ -21,6 +21,18 @@ export {
   type WorkflowSchema,
   type WorkflowSchemaResult,
 } from './workflow-schema.ts';
+export {
+  contextOfCall,
+  contextOfRun,
+  newTraceId,
+  readReference,
+  spanIdOf,
+  type TraceContext,
+  traceHexOf,
+  traceparentOf,
+  type TraceReference,
+  traceUuidOf,
+} from './trace-ids.ts';
 export { createWriter, type PendingWrite, type Writer } from './writer.ts';
 export {
   connectStore,

@@ -3,13 +3,13 @@ import type { AgentRequest } from '../engine/index.ts';
 import type { Store } from '../store/index.ts';
 import { userOfRun } from '../vault/index.ts';
 import { ThreadError } from './errors.ts';
-import type { Threads, ThreadsOptions } from './threads.ts';
+import type { Threads } from './threads.ts';
 import type { AcceptedExecution, ExecuteRequest, MessagePart } from './types.ts';
 
 export async function startAgent(
   store: Store,
   threads: Pick<Threads, 'spawn' | 'message' | 'execute' | 'getExecution'>,
-  startTurn: ThreadsOptions['startTurn'],
+  startTurn: (turn: { readonly threadKey: string; readonly executionId: string }) => Promise<string>,
   request: AgentRequest,
 ): Promise<{ readonly execution_id: string; readonly thread_key: string; readonly run_id: string }> {
   const { id, threadKey, harness, persona, agentsMd } = request;
@@ -43,6 +43,7 @@ export async function startAgent(
     user_id,
     metadata,
     asked_by: request.runId,
+    trace_id: request.traceId ?? request.runId,
   });
   // answers with the run that is there
   const run_id = await startTurn({ threadKey, executionId: execution_id });

@@ -47,8 +47,9 @@ export async function claimDeliveries(
      set state = 'sending', lease_owner = $1, lease_expires_at = now() + make_interval(secs => $3), attempt_count = o.attempt_count + 1,
        last_attempt_at = now(), updated_at = now()
      from due join sandbox_sessions s using (thread_key)
+       left join agent_execution_requests e on e.thread_key = due.thread_key and e.execution_id = due.execution_id
      where o.thread_key = due.thread_key and o.execution_id = due.execution_id
-     returning o.execution_id, o.thread_key, s.trace_id, o.platform, o.attempt_count, o.delivery, o.final_payload, o.lease_expires_at`,
+     returning o.execution_id, o.thread_key, coalesce(e.trace_id, s.trace_id) as trace_id, o.platform, o.attempt_count, o.delivery, o.final_payload, o.lease_expires_at`,
     [request.consumer_id, request.limit, request.lease_seconds, request.platform ?? null],
   );
   return rows

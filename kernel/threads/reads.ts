@@ -201,3 +201,13 @@ export async function userOfTurn(store: Store, threadKey: string): Promise<strin
   const [user] = turn.users;
   return user === null || user === undefined || isUserOfRun(user) ? undefined : user;
 }
+
+/** 32 hex digits; undefined when no turn runs. */
+export async function traceOfTurn(store: Store, threadKey: string): Promise<string | undefined> {
+  const { rows } = await store.query<{ trace_id: string | null }>(
+    `select trace_id from agent_execution_requests where thread_key = $1 and status in ('running', 'cancel_requested')
+     order by created_at desc limit 1`,
+    [threadKey],
+  );
+  return rows[0]?.trace_id?.replaceAll('-', '');
+}

@@ -3,7 +3,7 @@
  * thread happen one after another; each with an id of its own happens once.
  */
 import { createHash, randomUUID } from 'node:crypto';
-import { canonicalJson, isUuid, type Queryable, type Store, uuidv7 } from '../store/index.ts';
+import { canonicalJson, isUuid, type Queryable, type Store, traceUuidOf, uuidv7 } from '../store/index.ts';
 import { type Extracted, extractAttachments, storeAttachments } from './attachments.ts';
 import { ThreadError } from './errors.ts';
 import { appendIn } from './events.ts';
@@ -262,8 +262,8 @@ export async function acceptExecution(store: Store, catalogue: Catalogue, reques
     const platform = request.platform ?? (typeof delivery['platform'] === 'string' ? delivery['platform'] : 'dev');
     await tx.query(
       `insert into agent_execution_requests (thread_key, execution_id, assignment_generation, execute_id, request_hash, harness, persona_id,
-         model, effort, platform, delivery, metadata, user_id, asked_by)
-       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
+         model, effort, platform, delivery, metadata, user_id, asked_by, trace_id)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
       [
         request.thread_key,
         executionId,
@@ -279,6 +279,7 @@ export async function acceptExecution(store: Store, catalogue: Catalogue, reques
         JSON.stringify(request.metadata ?? {}),
         request.user_id ?? null,
         request.asked_by ?? null,
+        traceUuidOf(request.trace_id) ?? executionId,
       ],
     );
     await appendIn(tx, request.thread_key, executionId, [stateEvent(request.thread_key, executionId, { status: 'queued' })]);

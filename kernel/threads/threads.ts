@@ -16,7 +16,7 @@ import {
 import { createEventLog, EVENTS_CHANNEL, type TurnOwner } from './events.ts';
 import { allowedTools } from './personas.ts';
 import { readPrompt } from './prompt.ts';
-import { getExecution, getThread, listExecutions, listMessages, listThreads, userOfTurn } from './reads.ts';
+import { getExecution, getThread, listExecutions, listMessages, listThreads, traceOfTurn, userOfTurn } from './reads.ts';
 import { acceptExecution, type Catalogue, spawn, storeMessage } from './requests.ts';
 import { createTails, type Frames } from './tail.ts';
 import {
@@ -81,6 +81,8 @@ export interface Threads {
   allowedTools(threadKey: string): Promise<readonly string[] | null>;
   /** Whose turn it is that runs now: undefined when there is none, or when more than one user, or nobody in particular, asked for it. */
   userOfTurn(threadKey: string): Promise<string | undefined>;
+  /** Of the turn that runs now: 32 hex digits. */
+  traceOfTurn(threadKey: string): Promise<string | undefined>;
   listAttachments(threadKey: string): Promise<readonly Attachment[]>;
   /** A file that came beside messages and turns, such as the result of a tool. */
   attach(threadKey: string, file: NewAttachment): Promise<Attachment>;
@@ -130,7 +132,7 @@ export interface ThreadsOptions {
   readonly store: Store;
   readonly catalogue: Catalogue;
   /** Puts the turn into its queue, as a run of the engine, and answers the run's id; a second call for the same execution answers the same. */
-  readonly startTurn: (turn: { readonly threadKey: string; readonly executionId: string }) => Promise<string>;
+  readonly startTurn: (turn: { readonly threadKey: string; readonly executionId: string; readonly traceId: string }) => Promise<string>;
   /** Of this process; null when it is none. */
   readonly workerId: () => number | null;
   readonly log: (entry: StoreLogEntry) => void;
@@ -185,7 +187,11 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
   }
 
   async function startTurn(turn: { readonly threadKey: string; readonly executionId: string }): Promise<string> {
-    const runId = await options.startTurn(turn);
+    const { rows } = await store.query<{ trace_id: string | null }>(
+      'select trace_id from agent_execution_requests where thread_key = $1 and execution_id = $2',
+      [turn.threadKey, turn.executionId],
+    );
+    const runId = await options.startTurn({ ...turn, traceId: rows[0]?.trace_id ?? turn.executionId });
     await store.query('update agent_execution_requests set run_id = $3 where thread_key = $1 and execution_id = $2 and run_id is null', [
       turn.threadKey,
       turn.executionId,
@@ -226,6 +232,7 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
     getPrompt: (threadKey) => readPrompt(store, catalogue, threadKey),
     allowedTools: (threadKey) => allowedTools(store, threadKey),
     userOfTurn: (threadKey) => userOfTurn(store, threadKey),
+    traceOfTurn: (threadKey) => traceOfTurn(store, threadKey),
     listAttachments: async (threadKey) =>
       (
         await ofKnown(

@@ -101,8 +101,9 @@ export async function beginTurn(store: Store, accounts: Accounts, workerId: numb
       started_at: number | null;
       run_id: string | null;
       asked_by: string | null;
+      trace_id: string | null;
     }>(
-      `select e.run_id, e.asked_by, e.assignment_generation, e.status, e.harness, a.persona, a.agents_md_override, e.model, e.effort, e.user_id, e.metadata, e.started_at
+      `select e.run_id, e.trace_id, e.asked_by, e.assignment_generation, e.status, e.harness, a.persona, a.agents_md_override, e.model, e.effort, e.user_id, e.metadata, e.started_at
        from agent_execution_requests e left join agent_runtime_assignments a using (thread_key, assignment_generation)
        where e.thread_key = $1 and e.execution_id = $2`,
       [owner.threadKey, owner.executionId],
@@ -169,7 +170,7 @@ export async function beginTurn(store: Store, accounts: Accounts, workerId: numb
       effort: row.effort,
       userId: row.user_id,
       metadata: JSON.parse(row.metadata) as Record<string, unknown>,
-      traceId: thread.trace_id,
+      traceId: row.trace_id ?? thread.trace_id,
       messages: messages.rows.map(({ role, parts }) => ({ role, parts: JSON.parse(parts) as MessagePart[] })),
       sandbox: {
         state: thread.state,

@@ -88,6 +88,8 @@ export interface ExecuteRequest {
   readonly metadata?: Readonly<Record<string, unknown>> | undefined;
   /** The run of the workflow that asks; no client says this. */
   readonly asked_by?: string | undefined;
+  /** The task that it is part of. Default: its own. */
+  readonly trace_id?: string | undefined;
 }
 
 export interface AcceptedExecution {

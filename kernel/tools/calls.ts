@@ -21,7 +21,7 @@ import {
   useSticky,
 } from '../policy/index.ts';
 import { readSpend } from '../usage/index.ts';
-import { canonicalJson, isTransient, isUuid, type Queryable, type StoreLogEntry } from '../store/index.ts';
+import { canonicalJson, contextOfCall, isTransient, isUuid, type Queryable, type StoreLogEntry, traceUuidOf } from '../store/index.ts';
 import { closeCallLease, type Installation, openCallLease } from '../vault/index.ts';
 import { type ApprovalRequest, approvalOf, approvalRequired, type Waiting } from './approvals.ts';
 import { principalOf } from './declared-grants.ts';
@@ -109,6 +109,8 @@ type Verdict = Readonly<Record<string, unknown>>;
 /** That the call is made is recorded. */
 interface Intent {
   readonly id: string;
+  /** Until its entry was committed, ms. */
+  readonly auditMs: number;
   /** What a person approved, and is used for it. */
   readonly approvalId?: string;
   /** With the arguments that a person put in place of the caller's. */
@@ -275,7 +277,7 @@ export function createCalls(parts: CallParts) {
       await checkUser(call);
       intent =
         ask === undefined
-          ? { id: await record(call, verdict, row), call }
+          ? await record(call, verdict, row)
           : ((await recordSticky(call, verdict, row, ask, sticky)) ?? (await recordApproved(call, verdict, row, ask)));
     } catch (error) {
       if (row !== undefined)
@@ -283,9 +285,8 @@ export function createCalls(parts: CallParts) {
       throw error;
     }
     const started = performance.now();
-    const outcome = withEdit(await answerOf(intent.call, signal), intent.edited);
-    const ms = Math.round(performance.now() - started);
-    await settle(call, intent, outcome, ms, row);
+    const outcome = withEdit(await answerOf(intent.call, intent, signal), intent.edited);
+    await settle(call, intent, outcome, msSince(started), row);
     if (outcome.ok) return { callId: call.callId, result: outcome.result, repeated: false, ...editOf(intent.edited) };
     // whoever comes again under the key hears the same
     throw row !== undefined && outcome.unsure && !outcome.error.retryable ? unknown(call.callId) : outcome.error;
@@ -305,11 +306,13 @@ export function createCalls(parts: CallParts) {
     waiting: AbortSignal,
   ): Promise<{ readonly verdict: Verdict; readonly ask?: ApprovalRequest; readonly sticky?: StickyCall }> {
     const { caller, user, tool, method, args } = call;
+    const began = performance.now();
     const { facts, decision, shadow, request, policy } = await judge(call);
     const beside = shadowOf(decision, shadow, request);
     const { effect, gate, exhausted } = await decideCounted(decision, (...limit) => takeLimit(store, ...limit));
     const verdict: Verdict = {
       ...facts,
+      policy_ms: msSince(began),
       ...(exhausted.length === 0 ? {} : { exhausted }),
       ...(beside === undefined ? {} : { shadow: beside }),
     };
@@ -391,9 +394,11 @@ export function createCalls(parts: CallParts) {
     const grantId = sticky && (await findSticky(store, sticky));
     // what was approved for this one call is used for it first: a yes is not left lying about
     if (grantId === undefined || (await givenApproval(store, ask.digest)) !== undefined) return undefined;
+    const began = performance.now();
     return store.transaction(async (tx) => {
       if (!(await useSticky(tx, grantId))) return undefined;
-      return { id: await write(tx, call, { ...verdict, approval_grant: grantId }, row), call };
+      const id = await write(tx, call, { ...verdict, approval_grant: grantId }, row);
+      return { id, call, auditMs: msSince(began) };
     });
   }
 
@@ -417,12 +422,13 @@ export function createCalls(parts: CallParts) {
               edited_digest: digestOf({ tool: made.tool.name, method: made.method.name, args: made.args }).toString('hex'),
             }),
       };
+      const began = performance.now();
       const intent = await store.transaction(async (tx) => {
         // in the transaction that records that the call is made: one that is not made uses none
         if (!(await consumeApproval(tx, given.approvalId))) return undefined;
         return { id: await write(tx, call, about, row), approvalId: given.approvalId, call: made, ...editOf(edited) };
       });
-      if (intent !== undefined) return intent;
+      if (intent !== undefined) return { ...intent, auditMs: msSince(began) };
       if (performance.now() >= ask.until) throw approvalRequired(given.approvalId, ask.gate);
     }
   }
@@ -446,9 +452,11 @@ export function createCalls(parts: CallParts) {
   }
 
   /** Committed when it answers: without it there is no call. */
-  async function record(call: Prepared, verdict: Verdict, row: KnownCall | undefined): Promise<string> {
-    if (row === undefined && !hasSecrets(call)) return audit.write(intentOf(call, verdict));
-    return store.transaction((tx) => write(tx, call, verdict, row));
+  async function record(call: Prepared, verdict: Verdict, row: KnownCall | undefined): Promise<Intent> {
+    const began = performance.now();
+    const alone = row === undefined && !hasSecrets(call);
+    const id = await (alone ? audit.write(intentOf(call, verdict)) : store.transaction((tx) => write(tx, call, verdict, row)));
+    return { id, call, auditMs: msSince(began) };
   }
 
   async function write(tx: Queryable, call: Prepared, verdict: Verdict, row: KnownCall | undefined): Promise<string> {
@@ -478,7 +486,7 @@ export function createCalls(parts: CallParts) {
     await audit.write({ ...entryOf(call), action: 'tool.deny', decision: 'deny', details: { ...detailsOf(call), ...about } });
   }
 
-  async function answerOf(call: Prepared, signal: AbortSignal): Promise<Outcome> {
+  async function answerOf(call: Prepared, intent: Intent, signal: AbortSignal): Promise<Outcome> {
     const { caller, tool, method, args } = call;
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(new DOMException('the time of the call is up', 'TimeoutError')), method.timeoutMs);
@@ -490,8 +498,10 @@ export function createCalls(parts: CallParts) {
         method.timeoutMs + LATE_MS,
       );
     });
+    const trace = traceUuidOf(caller.traceId);
     const dispatch: Dispatch = {
       callId: call.callId,
+      trace: trace === undefined ? undefined : contextOfCall(trace, intent.id),
       tool,
       method,
       args,
@@ -504,8 +514,8 @@ export function createCalls(parts: CallParts) {
     };
     try {
       const told = await Promise.race([runner.dispatch(dispatch), unanswered]);
-      if (told.ok) return await kept(call, told.value);
-      return failed(call, told, late.signal.aborted, signal.aborted);
+      const outcome = told.ok ? await kept(call, told.value) : failed(call, told, late.signal.aborted, signal.aborted);
+      return { ...outcome, waitedMs: told.waitedMs };
     } catch (error) {
       // what the tool does wrong is an answer: this is a fault of ours
       complain(call, error as Error);
@@ -545,6 +555,8 @@ export function createCalls(parts: CallParts) {
         ok: outcome.ok,
         ...(outcome.ok ? { bytes: outcome.bytes, attachment_id: outcome.attachmentId } : { code: outcome.code }),
         ms,
+        audit_ms: intent.auditMs,
+        dispatch_ms: outcome.waitedMs,
         approval_returned: unused,
       },
     };
@@ -592,9 +604,10 @@ export function createCalls(parts: CallParts) {
   }
 }
 
-type Outcome =
+type Outcome = (
   | { readonly ok: true; readonly result: unknown; readonly bytes: number; readonly attachmentId?: string }
-  | { readonly ok: false; readonly error: ToolError; readonly code: string; readonly unsure: boolean };
+  | { readonly ok: false; readonly error: ToolError; readonly code: string; readonly unsure: boolean }
+) & { readonly waitedMs?: number | undefined };
 
 /** What the tool's process said, as the caller hears it, and whether the same key may make the call again. */
 function failed(call: Prepared, told: Extract<DispatchResult, { readonly ok: false }>, isLate: boolean, isGone: boolean): Outcome {
@@ -620,13 +633,13 @@ const hasSecrets = ({ tool, own }: Prepared): boolean => tool.secrets.length > 0
 const isRepeatable = ({ risk, idempotent }: MethodDeclaration): boolean => idempotent || risk === 'read';
 
 function entryOf({ caller, tool, method }: Prepared) {
-  const trace = caller.traceId?.replaceAll('-', '').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+  const trace = traceUuidOf(caller.traceId);
   return {
     actor: caller.principal,
     resource: `tool:${tool.name}.${method.name}`,
     threadKey: caller.threadKey,
     ...(caller.runId !== undefined && isUuid(caller.runId) ? { runId: caller.runId } : {}),
-    ...(trace !== undefined && isUuid(trace) ? { traceId: trace } : {}),
+    ...(trace === undefined ? {} : { traceId: trace }),
   };
 }
 
@@ -634,7 +647,7 @@ function intentOf(call: Prepared, verdict: Verdict) {
   return { ...entryOf(call), action: 'tool.call', decision: 'allow' as const, details: { ...detailsOf(call), ...verdict } };
 }
 
-function detailsOf({ callId, user, tool, method, own, digest, key }: Prepared): object {
+function detailsOf({ callId, caller, user, tool, method, own, digest, key }: Prepared): object {
   const { name, version } = tool;
   return {
     call_id: callId,
@@ -644,6 +657,7 @@ function detailsOf({ callId, user, tool, method, own, digest, key }: Prepared): 
     risk: method.risk,
     digest: digest.toString('hex'),
     keyed: key !== undefined,
+    ...(caller.step === undefined ? {} : { step: caller.step.slice(0, 256) }),
     ...(user === undefined ? {} : { user }),
     ...(own === undefined ? {} : { on_behalf_of: `user:${own.user}` }),
   };
@@ -705,5 +719,7 @@ function uuidOf(text: string): string {
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-a${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
 }
 
+/** To the hundredth. */
+const msSince = (began: number): number => Math.round((performance.now() - began) * 100) / 100;
 const quote = (name: string): string => JSON.stringify(name.slice(0, 100));
 const finite = (value: number | undefined): number | undefined => (Number.isFinite(value) ? value : undefined);

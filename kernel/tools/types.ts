@@ -1,4 +1,5 @@
 /** What a tool is, how it is called, and what the kernel asks of whoever runs its code. */
+import type { TraceContext } from '../store/index.ts';
 
 export const RISKS = ['read', 'write', 'destructive', 'financial', 'customer_facing'] as const;
 export type Risk = (typeof RISKS)[number];
@@ -78,6 +79,8 @@ export interface ToolCaller {
   readonly threadKey?: string | undefined;
   readonly runId?: string | undefined;
   readonly workflow?: string | undefined;
+  /** Of the run, that makes the call. */
+  readonly step?: string | undefined;
   /** Whose turn it is that calls, where that is one user's alone. Asked when it is needed: a turn ends, and others say something to it. */
   readonly user?: (() => Promise<string | undefined>) | undefined;
   /** 32 hex digits. */
@@ -95,6 +98,8 @@ export interface OwnSecrets {
 export interface Dispatch {
   /** UUID. */
   readonly callId: string;
+  /** To which the requests of this call belong. */
+  readonly trace: TraceContext | undefined;
   readonly tool: ServedTool;
   readonly method: MethodDeclaration;
   /** JSON that fits the method's schema. */
@@ -119,16 +124,18 @@ export interface AttachedFile {
 /**
  * What the tool's process answered. `started` false: its code has not seen the call, so that it may be made again. A code that
  * begins with `TOOL_` is the runner's, such as `TOOL_FAILED` for what a method threw without saying more, `TOOL_CRASHED`,
- * `TOOL_TIMEOUT` and `TOOL_CANCELLED`: nobody knows how far the method had come. Any other is the author's own word.
+ * `TOOL_TIMEOUT` and `TOOL_CANCELLED`: nobody knows how far the method had come. Any other is the author's own word. `waitedMs` went by
+ * before the process had the call: until there was room in it, or it had started.
  */
 export type DispatchResult =
-  | { readonly ok: true; readonly value: unknown }
+  | { readonly ok: true; readonly value: unknown; readonly waitedMs?: number | undefined }
   | {
       readonly ok: false;
       readonly code: string;
       readonly message: string;
       readonly retryable: boolean;
       readonly started: boolean;
+      readonly waitedMs?: number | undefined;
     };
 
 /** Whoever runs the code of tools: `runtime/tools`. */

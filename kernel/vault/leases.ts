@@ -201,6 +201,7 @@ export async function renewThreadLeases(
   actor: string,
   { principal, threadKey, source }: ThreadLeases,
   ttlSeconds: number,
+  turn?: { readonly runId: string; readonly traceId: string },
 ): Promise<boolean> {
   const { rows } = await parts.store.query<{ lease_id: string; left: number }>(
     `select lease_id, extract(epoch from expires_at - now())::float8 as left from leases
@@ -208,6 +209,14 @@ export async function renewThreadLeases(
     [principal, threadKey, source ?? null],
   );
   for (const row of rows) if (row.left < ttlSeconds / 2) await renewLease(parts, actor, row.lease_id, ttlSeconds);
+  if (turn !== undefined && rows.length > 0) {
+    await parts.store.query(
+      `with changed as (update leases set run_id = $2, trace_id = $3 where lease_id = any($1::uuid[])
+         and (run_id, trace_id) is distinct from ($2::uuid, $3::uuid) returning 1)
+       select pg_notify('centaur_leases', '') from changed limit 1`,
+      [rows.map((row) => row.lease_id), turn.runId, turn.traceId],
+    );
+  }
   return rows.length > 0;
 }
 

@@ -102,12 +102,12 @@ export function createOutside(options: OutsideOptions): Outside & { close(): Pro
   }
 
   /** A step that is repeated after a crash comes with the same key, so that the call is not made twice. */
-  const callHere: NonNullable<Outside['callTool']> = async ({ tool, method, args }, { workflow, runId, traceId, key }) => {
+  const callHere: NonNullable<Outside['callTool']> = async ({ tool, method, args }, { workflow, runId, traceId, step, key }) => {
     const tools = options.tools?.();
     if (tools === undefined) throw new Error('the tools of this process are not there yet');
     try {
       const { result, edited = null } = await tools.call(
-        { principal: `workflow:${workflow}`, workflow, runId, traceId: traceId?.replaceAll('-', '') },
+        { principal: `workflow:${workflow}`, workflow, runId, step, traceId: traceId?.replaceAll('-', '') },
         // a person who has to approve has as long as the approval lasts
         { tool, method, args, idempotencyKey: key, waitMs: Number.POSITIVE_INFINITY },
       );

@@ -75,10 +75,11 @@ export function createService(options: ServiceOptions): Service {
     if (call.signal.aborted) gone();
     call.signal.addEventListener('abort', gone, { once: true });
     calls += 1;
+    const began = performance.now();
     try {
       const leave = await slots(stop.signal);
       try {
-        return await make(call, stop.signal);
+        return await make(call, stop.signal, began);
       } finally {
         leave();
       }
@@ -93,11 +94,14 @@ export function createService(options: ServiceOptions): Service {
     }
   }
 
-  async function make(call: Dispatch, stop: AbortSignal): Promise<DispatchResult> {
+  async function make(call: Dispatch, stop: AbortSignal, began: number): Promise<DispatchResult> {
     for (let attempt = 1; ; attempt++) {
       try {
         const acquired = await unlessAborted(pool.acquire(), stop);
-        if (acquired.connection.closed === undefined) return await serve(call, acquired, stop);
+        if (acquired.connection.closed === undefined) {
+          const waitedMs = Math.round((performance.now() - began) * 100) / 100;
+          return { ...(await serve(call, acquired, stop)), waitedMs };
+        }
         acquired.release();
         throw acquired.connection.closed;
       } catch (error) {
@@ -189,6 +193,7 @@ export function createService(options: ServiceOptions): Service {
           ...(caller.threadKey === undefined ? {} : { thread_key: caller.threadKey }),
           ...(caller.runId === undefined ? {} : { workflow_run_id: caller.runId }),
           ...(caller.traceId === undefined ? {} : { trace_id: caller.traceId }),
+          ...call.trace,
           caller: callerOf(tool.name, caller),
           idempotency_key: call.idempotencyKey,
           timeout_ms: method.timeoutMs,

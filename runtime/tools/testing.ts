@@ -83,6 +83,7 @@ async function openLease({ store, audit }: Installation, { callId, tool, own }: 
 
 export function dispatchOf(tool: ServedTool, method: string, args: Readonly<Record<string, unknown>> = {}): Dispatch {
   return {
+    trace: undefined,
     callId: randomUUID(),
     tool,
     method: tool.methods.find(({ name }) => name === method) ?? { ...(tool.methods[0] as ServedTool['methods'][number]), name: method },

@@ -66,10 +66,15 @@ export async function closeAccess(installation: Installation, threadKey: string,
   });
 }
 
-/** False when its lease has ended: then the process needs another one. */
-export function keepAccess(installation: Installation, threadKey: string, source: string | null): Promise<boolean> {
+/** What it asks for belongs to this turn from now on. False when its lease has ended: then the process needs another one. */
+export function keepAccess(
+  installation: Installation,
+  threadKey: string,
+  source: string | null,
+  turn: { readonly runId: string; readonly traceId: string },
+): Promise<boolean> {
   const lease = { principal: principalOfThread(threadKey), threadKey, source: source ?? undefined };
-  return renewThreadLeases(installation, ACTOR, lease, LEASE_SECONDS);
+  return renewThreadLeases(installation, ACTOR, lease, LEASE_SECONDS, turn);
 }
 
 const ACTOR = 'system:turns';

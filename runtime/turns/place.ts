@@ -129,7 +129,8 @@ export function createPlaces(options: PlaceOptions): Places {
       if (
         before !== undefined &&
         process !== undefined &&
-        (underWay || (fits && (await keepAccess(installation, turn.threadKey, before.sandbox.source))))
+        (underWay ||
+          (fits && (await keepAccess(installation, turn.threadKey, before.sandbox.source, { runId: owner.runId, traceId: turn.traceId }))))
       ) {
         const { sandbox } = before;
         const resumed = process.id.split('-')[1]?.startsWith('r') === true ? resumable?.agentThreadId : undefined;

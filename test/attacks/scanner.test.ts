@@ -82,7 +82,8 @@ describe('a scanner that fails', () => {
     parts = {
       audit: scene.t.installation.audit,
       leases,
-      gate: { decide: async () => ({ rule: null, policy: 0, request: {} as never }) },
+      traces: { of: async () => ({}) },
+      gate: { decide: async () => ({ rule: null, policyMs: 0, policy: 0, request: {} as never }) },
       credentials: {
         binding: () => binding,
         apply: async ({ path, headers, body }) => ({

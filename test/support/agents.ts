@@ -89,12 +89,13 @@ export async function createAgentWorker(
         return persona === undefined ? undefined : { ...persona, harness: persona.harness ?? null };
       },
     },
-    startTurn: async ({ threadKey, executionId }) =>
+    startTurn: async ({ threadKey, executionId, traceId }) =>
       (
         await engine.start({
           workflow_name: TURN_WORKFLOW,
           input: { thread_key: threadKey, execution_id: executionId },
           trigger_key: executionId,
+          trace_id: traceId.replaceAll('-', ''),
         })
       ).run_id,
     workerId: () => engine.stats().worker_id,

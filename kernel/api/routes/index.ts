@@ -19,6 +19,7 @@ import { threadRoutes } from './threads.ts';
 import { toolRoutes } from './tools.ts';
 import { userRoutes } from './users.ts';
 import { usageRoutes } from './usage.ts';
+import { traceRoutes } from './traces.ts';
 import { webhookRoutes } from './webhooks.ts';
 import { workflowRoutes } from './workflows.ts';
 
@@ -38,6 +39,7 @@ export const ROUTES: readonly Route[] = [
   ...approvalRoutes,
   ...auditRoutes,
   ...usageRoutes,
+  ...traceRoutes,
   ...keyRoutes,
   ...userRoutes,
   ...authRoutes,

@@ -119,13 +119,13 @@ export const threadRoutes = [
       'INVALID_BASE64_ATTACHMENT',
     ],
     attribute: ({ body }) => aboutThread('thread.execute', body.thread_key),
-    async handle({ body: { message, persona_id, assignment_generation, ...given }, caller }, services) {
+    async handle({ body: { message, persona_id, assignment_generation, ...given }, caller, traceId }, services) {
       const body = { ...given, ...speakerOf(caller, given.user_id) };
       const threads = threadsOf(services);
       const generation =
         assignment_generation ??
         (await threads.spawn({ thread_key: body.thread_key, harness: body.harness, persona_id })).assignment_generation;
-      const request = { ...body, assignment_generation: generation };
+      const request = { ...body, assignment_generation: generation, trace_id: traceId };
       if (message === undefined) return toAccepted(await threads.execute(request));
       const { message_id } = await threads.message({
         thread_key: body.thread_key,

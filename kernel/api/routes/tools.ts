@@ -1,5 +1,6 @@
 /** Tools: what there is, and calling it. The same for agents that speak the Model Context Protocol: see `mcp.ts`. */
 import type { IncomingMessage } from 'node:http';
+import { newTraceId } from '../../store/index.ts';
 import { type ServedTool, type ToolCaller, TOOL_ERRORS, ToolError, type ToolView } from '../../tools/index.ts';
 import { principalOfThread } from '../../vault/index.ts';
 import { readJson } from '../body.ts';
@@ -23,9 +24,9 @@ export const toolRoutes = [
     access: ACCESS,
     responses: { 200: { description: 'All of them, by name', schema: ToolsSchema } },
     errors: ['TOOLS_UNAVAILABLE'],
-    async handle({ caller, traceId }, services) {
+    async handle({ caller }, services) {
       const tools = toolsOf(services);
-      const all = await tools.listFor(await toolCallerOf(caller, traceId, services).user?.());
+      const all = await tools.listFor(await userOf(caller, services));
       const seen = all.filter(({ tool }) => reachesTool(caller, tool.name));
       const problems = caller.thread === undefined && reachesTool(caller, '*') ? tools.problems() : [];
       return ok({ items: seen.map(toItem), next: null, problems });
@@ -41,10 +42,10 @@ export const toolRoutes = [
     params: ToolPath,
     responses: { 200: { description: 'The tool', schema: ToolDetailSchema } },
     errors: ['TOOL_NOT_FOUND', 'TOOLS_UNAVAILABLE'],
-    async handle({ params, caller, traceId }, services) {
+    async handle({ params, caller }, services) {
       const tools = toolsOf(services);
       authoriseTool(caller, params.name);
-      const view = await tools.getFor(await toolCallerOf(caller, traceId, services).user?.(), params.name);
+      const view = await tools.getFor(await userOf(caller, services), params.name);
       if (view === undefined) throw new ToolError('TOOL_NOT_FOUND', `there is no tool ${JSON.stringify(params.name.slice(0, 100))}`);
       return ok(toDetail(view));
     },
@@ -70,7 +71,7 @@ export const toolRoutes = [
         throw new ApiError('METHOD_NOT_ALLOWED', `${request.method} is not allowed here; use POST`, { headers: { allow: 'POST' } });
       const tools = toolsOf(services);
       authoriseTool(caller, params.name);
-      const { result, edited } = await tools.call(toolCallerOf(caller, traceId, services), {
+      const { result, edited } = await tools.call(await toolCallerOf(caller, traceId, services), {
         tool: params.name,
         method: params.method,
         args: await readArguments(request, call.incoming),
@@ -96,15 +97,24 @@ export const toolRoutes = [
       202: { description: 'A notification was taken' },
     },
     errors: ['TOOLS_UNAVAILABLE', 'METHOD_NOT_ALLOWED', 'UNSUPPORTED_MEDIA_TYPE'],
-    handle: (call, services) => answerMcp(call, services, toolCallerOf(call.caller, call.traceId, services)),
+    handle: async (call, services) => answerMcp(call, services, await toolCallerOf(call.caller, call.traceId, services)),
   }),
 ];
 
-/** On whose behalf a tool is called: of a sandbox's token, its thread. */
-function toolCallerOf(caller: Caller, traceId: string | undefined, { threads }: Services): ToolCaller {
+/**
+ * On whose behalf a tool is called: of a sandbox's token, its thread. What a sandbox says of traces does not count: its calls are part of the
+ * turn that runs in it.
+ */
+async function toolCallerOf(caller: Caller, given: string | undefined, { threads }: Services): Promise<ToolCaller> {
   const { thread } = caller;
-  if (thread === undefined) return { principal: actorOf(caller), traceId };
+  if (thread === undefined) return { principal: actorOf(caller), traceId: given ?? newTraceId() };
+  const traceId = await threads?.traceOfTurn(thread);
   return { principal: principalOfThread(thread), threadKey: thread, traceId, user: async () => threads?.userOfTurn(thread) };
+}
+
+/** Whose turn it is that asks. */
+async function userOf({ thread }: Caller, { threads }: Services): Promise<string | undefined> {
+  return thread === undefined ? undefined : threads?.userOfTurn(thread);
 }
 
 async function readArguments(request: Request, incoming: Call['incoming']): Promise<unknown> {

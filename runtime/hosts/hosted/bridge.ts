@@ -3,6 +3,7 @@
  * their outcomes go back as answers. All that is durable stays where it is, in the engine; here is nothing but the passing on.
  */
 import { HostCrashedError, type HostedRun } from '@centaur/kernel/engine';
+import { contextOfRun } from '@centaur/kernel/store';
 import { type AgentResult, ChildRunError, NonRetryableError, StepError, WaitTimeoutError, type WorkflowContext } from '@centaur/sdk';
 import { agentOptions } from './agent-args.ts';
 import type { Connection, RunMessage } from './connection.ts';
@@ -138,6 +139,7 @@ export function serveRun(
       input,
       attempt: ctx.attempt,
       trace_id: run.traceId,
+      ...contextOfRun(run.traceId, runId),
       seed: run.seed,
       now: ctx.now().getTime(),
       live: run.live,

@@ -5,6 +5,7 @@ import { createContext } from './context.ts';
 import { checkInput } from './input.ts';
 import type { Outbox } from './lines.ts';
 import { Run } from './run.ts';
+import { traceHeadersOf, withTrace } from './trace-headers.ts';
 import { EngineError, errorInfo, toJson } from './values.ts';
 
 type InputMessage = Extract<ToHost, { readonly type: 'workflow.input' }>;
@@ -115,7 +116,7 @@ export function createHost(loading: Promise<Catalog>, outbox: Outbox, clock: (()
     runs.get(start.run_id)?.close('suspended');
     const run = new Run(start, outbox, leaseHolds);
     runs.set(start.run_id, run);
-    void execute(run, ready).then(() => {
+    void withTrace(traceHeadersOf(start), () => execute(run, ready)).then(() => {
       if (runs.get(start.run_id) === run) runs.delete(start.run_id);
     });
   }

@@ -18,6 +18,7 @@ import { checkInput, isStandardSchema } from './input.ts';
 import type { Outbox } from './lines.ts';
 import { strippedIn } from './stripped.ts';
 import { tellTool, ToolDefinitionError } from './tool-definition.ts';
+import { traceHeadersOf, withTrace } from './trace-headers.ts';
 import { clip, describe } from '../../../sdk/src/values.ts';
 import { EngineError, toJson } from './values.ts';
 
@@ -148,7 +149,7 @@ export function createToolHost(
       if (!checked.ok) throw new ToolFailure('INVALID_ARGUMENTS', `${tool}.${method}: ${checked.error}`);
       given = checked.value;
     }
-    const value = await found.run(given, contextOf(runId, context, call));
+    const value = await withTrace(traceHeadersOf(context), () => found.run(given, contextOf(runId, context, call)));
     return { ok: true, value: toJson(value, `the result of ${tool}.${method}`, RESULT_BYTES_MOST) };
   }
 

@@ -67,6 +67,9 @@ export interface StartMessage {
   readonly input: unknown;
   readonly attempt: number;
   readonly trace_id: string;
+  /** Headers for the requests of the run, as in W3C Trace Context. */
+  readonly traceparent?: string;
+  readonly tracestate?: string;
   readonly seed: string;
   readonly now: number;
   readonly live: boolean;
@@ -212,6 +215,9 @@ export interface ToolCallMessage {
     readonly thread_key?: string;
     readonly workflow_run_id?: string;
     readonly trace_id?: string;
+    /** Headers for the requests of the call, as in W3C Trace Context. */
+    readonly traceparent?: string;
+    readonly tracestate?: string;
     /** Opaque: the same for all calls of one caller. */
     readonly caller: string;
     readonly idempotency_key: string;

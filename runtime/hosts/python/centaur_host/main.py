@@ -4,6 +4,7 @@ import asyncio
 import gc
 import sys
 
+from . import trace_headers
 from .host import Host, end_when_blocked, quiet
 from .registry import Registry
 from .transport import Transport, open_files, waits
@@ -14,6 +15,7 @@ def main():
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     loop.set_exception_handler(quiet)
+    trace_headers.install()
     host = Host(loop, Registry())
     host.transport = Transport(loop, reader, writer, host.lines, host.end)
     if waits(reader):

@@ -5,6 +5,7 @@ import hashlib
 import time
 from contextvars import ContextVar
 
+from . import trace_headers
 from .coerce import InvalidInput, coerce_input
 from .errors import NotJsonError, RunCancelledError, WorkflowError, describe, from_response, traceback_of
 from .inner import INSIDE, InnerCalls
@@ -134,6 +135,7 @@ class Run:
 
     async def _handle(self, workflow, context):
         CURRENT.set(context)
+        trace_headers.enter(self.start)
         try:
             inp, _warnings = coerce_input(workflow.input_class, self.start.get("input"))
             given = {"input": inp, "ctx": context}

@@ -12,6 +12,7 @@ import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
+from centaur_host import trace_headers
 from centaur_host.coerce import InvalidInput
 from centaur_host.errors import NotJsonError, only_one
 from centaur_host.host import end_when_blocked
@@ -34,6 +35,7 @@ def serve(reader, writer, root, file):
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     host = ToolHost(loop, file)
+    trace_headers.install()
     prepare(root)
     try:
         host.tool = load_tool(root, file)
@@ -144,6 +146,7 @@ class ToolHost:
             raise asyncio.CancelledError
         positional, named = method.signature.arguments(message.get("args") or {})
         CURRENT.set(call.context)
+        trace_headers.enter(message.get("context") or {})
         if method.is_async:
             value = await method.function(*positional, **named)
         else:
