@@ -8,6 +8,7 @@
  */
 import { hostname } from 'node:os';
 import type pg from 'pg';
+import { APPROVAL_EVENT } from './approvals.ts';
 import { claimRuns, nextDue } from './claim.ts';
 import { type Core, roomForRuns, WORKER_LOCKS } from './core.ts';
 import type { Executor } from './execute.ts';
@@ -45,6 +46,12 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
     stopped = false;
     await core.store.listener.onConnect(holdLock);
     unlisten.push(await core.store.listener.on('centaur_work', kick));
+    // after the decision has committed, with its event: a run that is being parked or claimed just now sees one or the other
+    unlisten.push(
+      await core.store.listener.on('centaur_approvals', (id) => {
+        if (id !== '') void quietly('telling a run of a decision', () => waits.wake([{ eventType: APPROVAL_EVENT, correlationId: id }]));
+      }),
+    );
     await listenForRuns();
     every(core.options.leaseMs / 3, beat);
     every(POLL_MS, async () => {

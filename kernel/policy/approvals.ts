@@ -1,6 +1,7 @@
 /** Approvals: asking a person, waiting for the answer, and giving it. What is asked, and what an answer allows, is its asker's business. */
 import { type Queryable, type Store, uuidv7 } from '../store/index.ts';
 import { PolicyError } from './errors.ts';
+import { tellRun } from './tell-run.ts';
 import type { Parts } from './versions.ts';
 
 /** `consumed`: approved, and used for its request. */
@@ -93,8 +94,38 @@ export async function decideApproval(
        where approval_id = $1 returning ${COLUMNS}`,
       [approvalId, decision.state, decision.reason ?? null, actor, auditId],
     );
+    await tellRun(tx, store.now(), { ...row, state: decision.state, reason: decision.reason ?? null, decided_by: actor });
     await tx.query(`select pg_notify('centaur_approvals', $1)`, [approvalId]);
     return toView(rows[0] as Row);
+  });
+}
+
+/** Its time is up: makes that the decision, unless there is one. Answers until when it is open, in milliseconds since 1970, if it still is. */
+export async function expireApproval({ store, audit }: Parts, approvalId: string): Promise<number | undefined> {
+  return store.transaction(async (tx) => {
+    const { rows } = await tx.query<Row & { readonly stored: ApprovalState }>(
+      `select ${COLUMNS}, state as stored from approvals where approval_id = $1 for update`,
+      [approvalId],
+    );
+    const [row] = rows;
+    if (row?.stored !== 'pending') return undefined;
+    if (row.state === 'pending') return row.expires_at;
+    const auditId = await audit.append(tx, {
+      action: 'approval.expire',
+      actor: 'system:approvals',
+      resource: `approval:${approvalId}`,
+      decision: 'deny',
+      leaseId: row.lease_id ?? undefined,
+      runId: row.run_id ?? undefined,
+      details: { gate: row.gate, rule: row.rule, principal: row.principal, digest: row.digest.toString('hex') },
+    });
+    await tx.query(`update approvals set state = 'expired', decided_at = now(), decided_audit_id = $2 where approval_id = $1`, [
+      approvalId,
+      auditId,
+    ]);
+    await tellRun(tx, store.now(), { ...row, state: 'expired' });
+    await tx.query(`select pg_notify('centaur_approvals', $1)`, [approvalId]);
+    return undefined;
   });
 }
 
@@ -128,32 +159,35 @@ export interface Asked {
 }
 
 /** Asks, or finds that it was asked. */
-export async function askApproval({ store, audit }: Parts, question: Question): Promise<Asked> {
+export async function askApproval(parts: Parts, question: Question): Promise<Asked> {
+  return parts.store.transaction((tx) => askApprovalIn(tx, parts, question));
+}
+
+/** The same, in the transaction of what waits for the answer. */
+export async function askApprovalIn(tx: Queryable, { store, audit }: Parts, question: Question): Promise<Asked> {
   const { digest, gate, rule, principal, summary, audited, leaseId, runId, threadKey, seconds, askAgainAfter } = question;
-  return store.transaction(async (tx) => {
-    // questions of one digest one after the other: one is enough
-    await tx.query('select pg_advisory_xact_lock(7226013, $1)', [digest.readInt32BE(0)]);
-    const known = await findApproval(tx, digest, askAgainAfter);
-    if (known !== undefined) return known;
-    const approvalId = uuidv7(store.now());
-    const auditId = await audit.append(tx, {
-      action: 'approval.request',
-      actor: principal,
-      resource: `approval:${approvalId}`,
-      leaseId,
-      runId,
-      threadKey,
-      details: { gate, rule, digest: digest.toString('hex'), ...audited },
-    });
-    const { rows: made } = await tx.query<AskedRow>(
-      `insert into approvals (approval_id, digest, gate, rule, principal, summary, state, lease_id, run_id, expires_at, audit_id)
-       values ($1, $2, $3, $4, $5, $6, 'pending', $7, $8, now() + make_interval(secs => $9), $10)
-       returning approval_id, state, reason, gate, expires_at`,
-      [approvalId, digest, gate, rule, principal, JSON.stringify(summary), leaseId ?? null, runId ?? null, seconds, auditId],
-    );
-    await tx.query(`select pg_notify('centaur_approvals', $1)`, [approvalId]);
-    return toAsked(made[0] as AskedRow, true);
+  // questions of one digest one after the other: one is enough
+  await tx.query('select pg_advisory_xact_lock(7226013, $1)', [digest.readInt32BE(0)]);
+  const known = await findApproval(tx, digest, askAgainAfter);
+  if (known !== undefined) return known;
+  const approvalId = uuidv7(store.now());
+  const auditId = await audit.append(tx, {
+    action: 'approval.request',
+    actor: principal,
+    resource: `approval:${approvalId}`,
+    leaseId,
+    runId,
+    threadKey,
+    details: { gate, rule, digest: digest.toString('hex'), ...audited },
   });
+  const { rows: made } = await tx.query<AskedRow>(
+    `insert into approvals (approval_id, digest, gate, rule, principal, summary, state, lease_id, run_id, expires_at, audit_id)
+     values ($1, $2, $3, $4, $5, $6, 'pending', $7, $8, now() + make_interval(secs => $9), $10)
+     returning approval_id, state, reason, gate, expires_at`,
+    [approvalId, digest, gate, rule, principal, JSON.stringify(summary), leaseId ?? null, runId ?? null, seconds, auditId],
+  );
+  await tx.query(`select pg_notify('centaur_approvals', $1)`, [approvalId]);
+  return toAsked(made[0] as AskedRow, true);
 }
 
 /** Whether it was asked, and is not to be asked again. */
@@ -219,10 +253,14 @@ export async function decisionOn(
   }
 }
 
-/** Nobody waits for the answer any more: to one question, or to all of a run, but for those about what its lease sends. */
-export async function withdrawApprovals(store: Queryable, of: { readonly digest: Buffer } | { readonly runId: string }): Promise<void> {
+/** Nobody waits for the answer any more: to one question, to those named, or to all of a run, but for those about what its lease sends. */
+export async function withdrawApprovals(
+  store: Queryable,
+  of: { readonly digest: Buffer } | { readonly runId: string } | { readonly approvalIds: readonly string[] },
+): Promise<void> {
   const open = `update approvals set expires_at = now() where state = 'pending' and expires_at > now()`;
   if ('digest' in of) await store.query(`${open} and digest = $1`, [of.digest]);
+  else if ('approvalIds' in of) await store.query(`${open} and approval_id = any($1::uuid[])`, [of.approvalIds]);
   else await store.query(`${open} and run_id = $1 and lease_id is null`, [of.runId]);
 }
 

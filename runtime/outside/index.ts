@@ -9,6 +9,8 @@ import { NonRetryableError } from '@centaur/sdk';
 import { fetch, ProxyAgent } from 'undici';
 import { readAnswer, slackBody } from './slack.ts';
 
+export { createApprovals } from './approvals.ts';
+
 export interface OutsideOptions {
   readonly installation: Installation;
   /** The firewall's address, as this process reaches it. */
