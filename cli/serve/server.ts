@@ -12,7 +12,7 @@ import { createEngine, type Engine } from '@centaur/kernel/engine';
 import { createOAuth, type OAuth } from '@centaur/kernel/oauth';
 import { createWebhooks, type Webhooks } from '@centaur/kernel/webhooks';
 import { createWorkflowMetrics, createWorkflowTransactions } from '@centaur/runtime/hosts/hosted';
-import { createOutside } from '@centaur/runtime/outside';
+import { createApprovals, createOutside } from '@centaur/runtime/outside';
 import { HintedError } from '../exit.ts';
 import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';
@@ -126,6 +126,7 @@ export async function serve(role: Role, config: Config, log: Log, onStarted: (st
     registry: agents.registry,
     startAgent: agents.startAgent,
     ...(outside === undefined ? {} : { outside }),
+    ...(trust === undefined ? {} : { approvals: createApprovals(trust) }),
     log,
     leaseMs: config.leaseMs,
     maxResidentRuns: config.maxResidentRuns,

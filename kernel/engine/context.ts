@@ -138,14 +138,16 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
       if (frame.closed) return;
       if (error instanceof WaitsForApprovalError) {
         const detail: ApprovalDetail = { approval_id: error.approvalId, gate: error.gate };
+        const awaits = { eventType: APPROVAL_EVENT, correlationId: error.approvalId };
         frame.hadWaits = true;
         frame.asks = true;
+        call.awaits = awaits;
         frame.park(
           call,
           { wakeAt: error.expiresAt, detail: JSON.stringify(detail), attempts: attempt - 1 },
           () =>
             frame.write(
-              { type: 'wait', runId: run.runId, seq: call.seq, eventType: APPROVAL_EVENT, correlationId: detail.approval_id },
+              { type: 'wait', runId: run.runId, seq: call.seq, ...awaits },
               () => {
                 tryAgainWhenDecided(call, detail, error.expiresAt, retry, body);
                 frame.check();
@@ -506,7 +508,7 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
     host.log({ ...fields, level, message, run_id: run.runId, workflow_name: run.workflow });
   }
 
-  const asked = { runId: run.runId, workflow: run.workflow, traceId: run.traceId };
+  const asked = { runId: run.runId, workflow: run.workflow, traceId: run.traceId, attempt: run.attempt };
   return Object.assign(context, agentCalls(asked, context, host.startAgent), outsideCalls(asked, context.step, host.outside));
 }
 

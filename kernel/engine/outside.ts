@@ -7,11 +7,13 @@ export interface OutsideCaller {
   readonly runId: string;
   readonly workflow: string;
   readonly traceId: string | null;
+  /** Of the run. */
+  readonly attempt: number;
   /** The same for every repeat of one call: a UUID. */
   readonly key: string;
 }
 
-/** Whoever serves them; what is left out is refused, and says so. */
+/** Whoever serves them; what is left out is refused, and says so. A call that throws a `WaitsForApprovalError` is made again once it is decided. */
 export interface Outside {
   callTool?(call: { readonly tool: string; readonly method: string; readonly args: unknown }, caller: OutsideCaller): Promise<unknown>;
   postToSlack?(post: PostToSlackOptions & { readonly channel: string; readonly text: string }, caller: OutsideCaller): Promise<SlackPost>;
@@ -21,7 +23,7 @@ export interface Outside {
 type OutsideCalls = Pick<WorkflowContext, 'callTool' | 'postToSlack' | 'updateSlack'>;
 
 export function outsideCalls(
-  run: { readonly runId: string; readonly workflow: string; readonly traceId: string | null },
+  run: Omit<OutsideCaller, 'key'>,
   step: WorkflowContext['step'],
   outside: Outside,
 ): OutsideCalls {

@@ -21,6 +21,8 @@ export interface CallRequest {
   readonly args: unknown;
   /** Within those of the caller's principal. A call that comes again under its key is answered, not made. */
   readonly idempotencyKey?: string | undefined;
+  /** Of the run that calls. What failed under the key is made again by a later one, where it is known that it failed. Default 1. */
+  readonly attempt?: number | undefined;
   /** Aborts when the caller has gone. A call under a key goes on, once it was begun: whoever comes again gets its answer. */
   readonly signal?: AbortSignal | undefined;
   /** How long the call is held while a person decides. Default 55 s; Infinity for as long as it takes. */
@@ -73,6 +75,7 @@ interface Prepared {
   readonly args: Readonly<Record<string, unknown>>;
   readonly own: OwnSecrets | undefined;
   readonly key: string | undefined;
+  readonly attempt: number;
   /** Whose keys these are: those of one user of a thread are not another's. Principals have no spaces in them. */
   readonly keysOf: string;
   /** Of tool, method and arguments, as they came. */
@@ -142,6 +145,7 @@ export function createCalls(parts: CallParts) {
       args,
       own,
       key,
+      attempt: request.attempt ?? 1,
       digest: digestOf({ tool: tool.name, method: method.name, args: request.args }),
       waitMs: request.waitMs ?? WAIT_MS,
       onProgress: request.onProgress,
@@ -211,6 +215,7 @@ export function createCalls(parts: CallParts) {
         method: call.method.name,
         digest: call.digest,
         repeatable: isRepeatable(call.method),
+        attempt: call.attempt,
       });
       if (begun.state === 'mine') break;
       if (begun.state === 'mismatch') throw mismatch();
@@ -280,6 +285,8 @@ export function createCalls(parts: CallParts) {
         method: method.name,
         risk: method.risk,
         args,
+        // what was approved for one run of a workflow is not approved for another
+        ...(caller.workflow === undefined ? {} : { run: caller.runId }),
         ...asUser,
       }),
       gate,

@@ -269,7 +269,7 @@ test('two questions of one run are two, and each gets its own answer', async () 
   const runId = await lab.start();
   const run = await eventually(async () => {
     const now = await lab.parked(runId);
-    return now.waiting_on.length === 2 && now;
+    return now.waiting_on.length === 2 ? now : undefined;
   });
   for (const wait of run.waiting_on)
     if (wait.type === 'approval') await lab.decide(wait.approval_id, wait.name === 'sign off' ? 'denied' : 'approved');
