@@ -104,7 +104,8 @@ export function checkQuestion(name: string, options: ApprovalOptions): CheckedQu
   const { summary, gate = 'default', tool, args, expires, ...unknown } = options;
   const [odd] = Object.keys(unknown);
   if (odd !== undefined) refuse(`unknown option "${odd}"; use summary, gate, tool, args and expires`);
-  const isText = (value: unknown, most: number) => typeof value === 'string' && value.trim() !== '' && value.length <= most && !value.includes('\0');
+  const isText = (value: unknown, most: number) =>
+    typeof value === 'string' && value.trim() !== '' && value.length <= most && !value.includes('\0');
   if (!isText(summary, SUMMARY_MOST)) refuse(`summary: expected 1 to ${SUMMARY_MOST} characters that say what people decide about`);
   if (!isText(gate, 64)) refuse('gate: expected the name of a gate of the policy');
   if (tool !== undefined && !isText(tool, TOOL_MOST)) refuse(`tool: expected 1 to ${TOOL_MOST} characters`);

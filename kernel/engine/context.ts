@@ -146,13 +146,10 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
           call,
           { wakeAt: error.expiresAt, detail: JSON.stringify(detail), attempts: attempt - 1 },
           () =>
-            frame.write(
-              { type: 'wait', runId: run.runId, seq: call.seq, ...awaits },
-              () => {
-                tryAgainWhenDecided(call, detail, error.expiresAt, retry, body);
-                frame.check();
-              },
-            ),
+            frame.write({ type: 'wait', runId: run.runId, seq: call.seq, ...awaits }, () => {
+              tryAgainWhenDecided(call, detail, error.expiresAt, retry, body);
+              frame.check();
+            }),
           undefined,
         );
         return;
@@ -298,7 +295,8 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
       const told: ApprovalAnswer = { verdict, args, edited, reason, voters, approval_id: asked.approval_id };
       frame.settle(call, { status: 'o', outcome: toJson(told, `answer to approval "${call.name}"`), attempts: 1, detail: call.detail });
     } catch (error) {
-      if (!frame.closed) frame.settle(call, { status: 'e', outcome: JSON.stringify(describeError(error)), attempts: 1, detail: call.detail });
+      if (!frame.closed)
+        frame.settle(call, { status: 'e', outcome: JSON.stringify(describeError(error)), attempts: 1, detail: call.detail });
     } finally {
       frame.executing -= 1;
       frame.check();

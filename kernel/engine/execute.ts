@@ -502,7 +502,12 @@ export function createExecutor(core: Core, waits: Waits): Executor {
         () => core.closed || core.life !== life,
       );
     } catch (error) {
-      core.log({ level: 'error', message: 'what a run asks people stays open until its time is up', run_id: runId, error: (error as Error).message });
+      core.log({
+        level: 'error',
+        message: 'what a run asks people stays open until its time is up',
+        run_id: runId,
+        error: (error as Error).message,
+      });
     }
   }
 

@@ -22,11 +22,7 @@ export interface Outside {
 
 type OutsideCalls = Pick<WorkflowContext, 'callTool' | 'postToSlack' | 'updateSlack'>;
 
-export function outsideCalls(
-  run: Omit<OutsideCaller, 'key'>,
-  step: WorkflowContext['step'],
-  outside: Outside,
-): OutsideCalls {
+export function outsideCalls(run: Omit<OutsideCaller, 'key'>, step: WorkflowContext['step'], outside: Outside): OutsideCalls {
   const counts = new Map<string, number>();
 
   function ask<T>(name: string, what: string, call: ((caller: OutsideCaller) => Promise<T>) | undefined): Promise<T> {

@@ -593,7 +593,11 @@ test('what is known to have failed is made again for the run’s next attempt, u
   await assert.rejects(create(1), refused('TOOL_REFUSED', { tool_code: 'OUT_OF_STOCK' }));
   const elsewhere = await t.another();
   elsewhere.runner.act = t.runner.act;
-  const answers = await Promise.all([t.tools, elsewhere.tools, t.tools].map((tools) => tools.call(KEY, shop('create', { item: 'tea' }, { idempotencyKey: 'k', attempt: 2 }))));
+  const answers = await Promise.all(
+    [t.tools, elsewhere.tools, t.tools].map((tools) =>
+      tools.call(KEY, shop('create', { item: 'tea' }, { idempotencyKey: 'k', attempt: 2 })),
+    ),
+  );
   assert.deepEqual(answers[0]?.result, { item: 'tea' });
   const keys = [...t.runner.dispatched, ...elsewhere.runner.dispatched].map(({ idempotencyKey }) => idempotencyKey);
   assert.deepEqual([keys.length, new Set(keys).size], [2, 1]);
@@ -602,8 +606,7 @@ test('what is known to have failed is made again for the run’s next attempt, u
 
 test('what nobody knows the outcome of stays refused, whatever the attempt', async () => {
   await using t = await createTestTools();
-  const call = (method: string, attempt: number) =>
-    t.tools.call(KEY, shop(method, { item: 'tea' }, { idempotencyKey: method, attempt }));
+  const call = (method: string, attempt: number) => t.tools.call(KEY, shop(method, { item: 'tea' }, { idempotencyKey: method, attempt }));
   t.runner.act = async () => {
     throw new Told({ ok: false, code: 'TOOL_CRASHED', message: 'crashed', retryable: false, started: true });
   };

@@ -123,7 +123,10 @@ test('every verdict is an answer; requireApproved throws for those that are none
   const id = await lab.asked(runId);
   await lab.decide(id, 'denied', 'over the limit');
   const run = await lab.ended(runId);
-  assert.deepEqual([run.status, run.error?.code, (run.steps[0]?.result as ApprovalAnswer).verdict], ['failed', 'APPROVAL_DENIED', 'denied']);
+  assert.deepEqual(
+    [run.status, run.error?.code, (run.steps[0]?.result as ApprovalAnswer).verdict],
+    ['failed', 'APPROVAL_DENIED', 'denied'],
+  );
   assert.match(run.error?.message ?? '', /over the limit/);
 });
 

@@ -49,7 +49,13 @@ export type WaitingOn =
       readonly deadline: string | null;
     }
   | { readonly type: 'workflow'; readonly name: string; readonly run_id: string; readonly deadline: string | null }
-  | { readonly type: 'approval'; readonly name: string; readonly approval_id: string; readonly gate: string; readonly deadline: string | null }
+  | {
+      readonly type: 'approval';
+      readonly name: string;
+      readonly approval_id: string;
+      readonly gate: string;
+      readonly deadline: string | null;
+    }
   | {
       readonly type: 'retry';
       readonly name: string;

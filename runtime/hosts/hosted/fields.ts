@@ -2,7 +2,14 @@
  * Reading what a host sends. Any of it may be anything: what comes out of here is what the engine takes, or an error that names
  * the field. Pure.
  */
-import { type ApprovalOptions, NonRetryableError, type PostToSlackOptions, type SlackMessage, type StepOptions, type WorkflowContext } from '@centaur/sdk';
+import {
+  type ApprovalOptions,
+  NonRetryableError,
+  type PostToSlackOptions,
+  type SlackMessage,
+  type StepOptions,
+  type WorkflowContext,
+} from '@centaur/sdk';
 import type { CallMessage, FromHost, HostErrorInfo, HostRetry } from '../protocol/messages.ts';
 
 const NAME_MOST = 256;
