@@ -30,6 +30,9 @@ const UNIQUE_VIOLATION = '23505';
 const OVERTAKEN_MAX = 5;
 const OVERTAKEN_KEPT = 1000;
 
+/** Questions that are being stored at a time. */
+const ASKS_MOST = 3;
+
 /** How long a replay may wait for a call that the code no longer makes. */
 const REPLAY_STALL_MS = 10_000;
 
@@ -437,6 +440,10 @@ export function createExecutor(core: Core, waits: Waits): Executor {
     }
   }
 
+  /** Those who ask leave connections to everybody else. */
+  let asking = 0;
+  const waitToAsk: (() => void)[] = [];
+
   /**
    * The question, its audit entry and the row that says that the call waits for it commit together: a call that is made again
    * after a crash has asked, or has not. The lock on the run's row makes a try whose commit is unknown, a cancellation and this wait
@@ -447,6 +454,8 @@ export function createExecutor(core: Core, waits: Waits): Executor {
     const { workerId, life } = core;
     const serving = approvals();
     return untilTold(frame, async () => {
+      if (asking >= ASKS_MOST) await new Promise<void>((resolve) => waitToAsk.push(resolve));
+      else asking += 1;
       try {
         return await core.store.transaction(async (tx) => {
           await assertAlive(tx, workerId);
@@ -485,7 +494,11 @@ export function createExecutor(core: Core, waits: Waits): Executor {
       } catch (error) {
         if (!(error instanceof FencedError)) throw error;
         core.onFenced(life);
-        return never();
+        return undefined;
+      } finally {
+        const next = waitToAsk.shift();
+        if (next === undefined) asking -= 1;
+        else next();
       }
     });
   }

@@ -39,6 +39,8 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
   let scheduleTimer: NodeJS.Timeout | undefined;
   const timers: NodeJS.Timeout[] = [];
   const unlisten: (() => void)[] = [];
+  const decided = new Set<string>();
+  let telling = false;
   let renewing = false;
 
   async function start(): Promise<void> {
@@ -49,7 +51,8 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
     // after the decision has committed, with its event: a run that is being parked or claimed just now sees one or the other
     unlisten.push(
       await core.store.listener.on('centaur_approvals', (id) => {
-        if (id !== '') void quietly('telling a run of a decision', () => waits.wake([{ eventType: APPROVAL_EVENT, correlationId: id }]));
+        if (id !== '') decided.add(id);
+        void tellOfDecisions();
       }),
     );
     await listenForRuns();
@@ -69,6 +72,18 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
     kick();
     void tick();
     void quietly('repairing waits', () => waits.repair('all'));
+  }
+
+  /** Many at once are one look. */
+  async function tellOfDecisions(): Promise<void> {
+    if (telling) return;
+    telling = true;
+    while (decided.size > 0 && !stopped) {
+      const pairs = [...decided].map((correlationId) => ({ eventType: APPROVAL_EVENT, correlationId }));
+      decided.clear();
+      await quietly('telling runs of decisions', () => waits.wake(pairs));
+    }
+    telling = false;
   }
 
   async function register(): Promise<void> {
