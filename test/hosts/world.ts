@@ -47,7 +47,7 @@ function answerFor({ step, gate, args }: Message) {
   const edited = typeof asked?.amount === 'number';
   return {
     verdict,
-    args: edited ? { ...asked, amount: (asked.amount as number) / 2 } : (args ?? null),
+    args: edited ? { ...asked, amount: asked.amount / 2 } : (args ?? null),
     edited,
     reason: verdict === 'denied' ? 'not today' : null,
     voters: [{ name: 'user:ann', verdict }],

@@ -71,7 +71,7 @@ export function createContext(run: Run): WorkflowContext {
       return waitForChild(run, `${name}.wait`, child.run_id, options.timeout);
     }) as WorkflowContext['runWorkflow'],
 
-    approval: ((name: string, options: ApprovalOptions) => {
+    approval(name: string, options: ApprovalOptions) {
       checkName(name);
       const { summary, gate, tool, args, expires, ...unknown } = options;
       const [odd] = Object.keys(unknown);
@@ -80,7 +80,7 @@ export function createContext(run: Run): WorkflowContext {
       toJson(args, `args of approval "${name}"`);
       const seconds = expires === undefined ? undefined : toMilliseconds(expires, `expires of approval "${name}"`) / 1000;
       return run.call('ctx.approval', { step: name, summary, gate, tool, args, expires_seconds: seconds }, asIs);
-    }) as WorkflowContext['approval'],
+    },
 
     callTool(tool: string, method: string, args: unknown = {}, options: { readonly name?: string } = {}) {
       toJson(args, `arguments of ${tool}.${method}`);
