@@ -144,6 +144,7 @@ const KINDS: Readonly<Record<StepView['kind'], string>> = {
   start_workflow: 'child started',
   wait_workflow: 'child ended',
   patch: 'patch',
+  approval: 'approval',
 };
 
 function stepText({ name, kind, attempts, started_at, ended_at }: StepView, stream: NodeJS.WriteStream): string {
@@ -174,6 +175,8 @@ export function waitText(wait: WaitingOn): string {
       return `${printable(wait.name)}: waiting for event ${printable(wait.event_type)} of ${printable(wait.correlation_id)}${until(wait.deadline)}`;
     case 'workflow':
       return `${printable(wait.name)}: waiting for run ${wait.run_id}${until(wait.deadline)}`;
+    case 'approval':
+      return `${printable(wait.name)}: waiting for approval ${wait.approval_id} at gate ${printable(wait.gate)}${until(wait.deadline)}`;
     case 'retry':
       return `${printable(wait.name)}: trying again at ${clock(wait.until)} after ${wait.attempts} ${wait.attempts === 1 ? 'attempt' : 'attempts'}${errorText(wait.error)}`;
   }

@@ -4,9 +4,13 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { listApprovals } from '../kernel/policy/index.ts';
 import { createNodeHost } from '../runtime/hosts/node/index.ts';
+import { createApprovals } from '../runtime/outside/index.ts';
+import { startTestApi } from '../test/support/api.ts';
 import { createTestEngine } from '../test/support/engine.ts';
 import { eventually } from '../test/support/wait.ts';
+import { decideApproval } from '../test/support/decide.ts';
 
 const directory = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 
@@ -43,7 +47,16 @@ test('the sample workflows load', async (t) => {
   assert.deepEqual(host.problems(), []);
   assert.deepEqual(
     host.registry.list().map((workflow) => workflow.name),
-    ['approve_expense', 'fulfil_order', 'nightly_report', 'region_summary', 'sales_report', 'ship_parcel', 'transfer_points'],
+    [
+      'approve_expense',
+      'fulfil_order',
+      'nightly_report',
+      'refund_order',
+      'region_summary',
+      'sales_report',
+      'ship_parcel',
+      'transfer_points',
+    ],
   );
 });
 
@@ -127,4 +140,31 @@ test('points are moved in one transaction, or not at all', async (t) => {
     { account: 'ann', balance: 3 },
     { account: 'bob', balance: 7 },
   ]);
+});
+
+test('a small refund goes through; a large one is done when people have signed it off, and only then', async (t) => {
+  const host = await createNodeHost({ dirs: [directory('workflows')], watch: false });
+  t.after(() => host.close());
+  await using engine = await createTestEngine({ idle: true });
+  await using api = await startTestApi({ on: engine, vault: 'alone' });
+  const worker = await engine.another({ registry: host.registry, approvals: createApprovals(api.installation) });
+  await worker.work();
+  const shop = await serve(t, {});
+  const run = async (amount: number, state?: 'approved' | 'denied') => {
+    const { run_id: runId } = await worker.start({ workflow_name: 'refund_order', input: { shop: shop.url, orderId: 'o1', amount } });
+    if (state !== undefined) {
+      const asked = await eventually(async () => (await listApprovals(engine.store, { state: 'pending' })).items[0]);
+      assert.deepEqual(shop.asked.length, state === 'denied' ? 1 : 2, 'nothing is done before the decision');
+      await decideApproval(api.installation, 'ann', asked.approval_id, { state, reason: 'because' });
+    }
+    return (await engine.ended(runId)).result;
+  };
+  assert.deepEqual(await run(500), { orderId: 'o1', refunded: 500, verdict: 'approved', reason: null });
+  assert.deepEqual(await run(9000, 'denied'), { orderId: 'o1', refunded: 0, verdict: 'denied', reason: 'because' });
+  await run(500);
+  assert.deepEqual(await run(9000, 'approved'), { orderId: 'o1', refunded: 9000, verdict: 'approved', reason: null });
+  assert.deepEqual(
+    shop.bodies.map((body) => (JSON.parse(body) as { amount: number }).amount),
+    [500, 500, 9000],
+  );
 });

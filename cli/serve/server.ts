@@ -15,7 +15,7 @@ import type { OidcSettings } from '@centaur/kernel/oidc';
 import { createWebhooks, type Webhooks } from '@centaur/kernel/webhooks';
 import { createWorkflowMetrics, createWorkflowTransactions } from '@centaur/runtime/hosts/hosted';
 import { createJournalSealer } from '@centaur/kernel/journal';
-import { createOutside } from '@centaur/runtime/outside';
+import { createApprovals, createOutside } from '@centaur/runtime/outside';
 import { createReplays } from '@centaur/runtime/replay';
 import { HintedError } from '../exit.ts';
 import type { Log } from '../log.ts';
@@ -144,6 +144,7 @@ export async function serve(
     registry: agents.registry,
     startAgent: agents.startAgent,
     ...(outside === undefined ? {} : { outside }),
+    ...(trust === undefined ? {} : { approvals: createApprovals(trust) }),
     log,
     leaseMs: config.leaseMs,
     maxResidentRuns: config.maxResidentRuns,

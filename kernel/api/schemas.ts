@@ -156,7 +156,7 @@ export const StepSchema = named(
   z.strictObject({
     seq: z.number().describe('Position in the order in which the handler called'),
     name: z.string(),
-    kind: z.enum(['step', 'transaction', 'sleep', 'event', 'start_workflow', 'wait_workflow', 'patch']),
+    kind: z.enum(['step', 'transaction', 'sleep', 'event', 'start_workflow', 'wait_workflow', 'patch', 'approval']),
     status: z.enum(['pending', 'completed', 'failed', 'timed_out']),
     result: anyJson,
     error: StoredErrorSchema.nullable(),
@@ -178,6 +178,13 @@ const WaitingOnSchema = named(
       deadline: time.nullable(),
     }),
     z.strictObject({ type: z.literal('workflow'), name: z.string(), run_id: z.string(), deadline: time.nullable() }),
+    z.strictObject({
+      type: z.literal('approval'),
+      name: z.string(),
+      approval_id: z.string(),
+      gate: z.string(),
+      deadline: time.nullable(),
+    }),
     z.strictObject({ type: z.literal('retry'), name: z.string(), until: time, attempts: z.number(), error: StoredErrorSchema.nullable() }),
   ]),
 );

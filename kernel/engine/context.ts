@@ -1,6 +1,8 @@
 /** `ctx`: what a handler sees of its frame. Each method is a durable call; see `frame.ts` for how outcomes return. */
 import { createHash } from 'node:crypto';
 import {
+  type ApprovalAnswer,
+  type ApprovalOptions,
   ChildRunError,
   type Duration,
   RunCancelledError,
@@ -13,10 +15,19 @@ import {
 } from '@centaur/sdk';
 import { describeError } from '@centaur/sdk/values';
 import { agentCalls, type StartAgent } from './agents.ts';
+import {
+  APPROVAL_EVENT,
+  type ApprovalDetail,
+  approvalDetail,
+  type ApprovalEvent,
+  type CheckedQuestion,
+  checkQuestion,
+  WaitsForApprovalError,
+} from './approvals.ts';
 import { type Outside, outsideCalls } from './outside.ts';
 import { EngineError } from './errors.ts';
 import type { StartRow } from './flush.ts';
-import type { Call, Frame, HistoryRow, Outcome } from './frame.ts';
+import { type Call, type Frame, type HistoryRow, kindName, type Outcome } from './frame.ts';
 import { fromJson, toJson } from './json.ts';
 import { nextDelay, type ResolvedRetry, resolveRetry } from './retry.ts';
 import type { StartRequest, StoredError } from './types.ts';
@@ -35,6 +46,11 @@ export interface ContextHost {
   checkWait(frame: Frame, call: Call): void;
   /** Runs `work`, then inserts the step's row and commits, all in one fenced transaction. */
   transactionStep(frame: Frame, call: Call, work: (tx: TransactionClient) => Promise<string>): Promise<void>;
+  /** Asks people, and stores that the call waits for them, in one fenced transaction. Undefined when the run is not this worker's any more. */
+  ask(frame: Frame, call: Call, question: CheckedQuestion): Promise<{ readonly detail: string; readonly expiresAt: number } | undefined>;
+  /** Time is up. Answers until when the question is open, if it still is. */
+  expireApproval(frame: Frame, approvalId: string): Promise<number | undefined>;
+  useApproval(frame: Frame, approvalId: string): Promise<void>;
   countStep(): void;
   /** The step's function is done, or has failed. */
   timeStep(seconds: number): void;
@@ -50,6 +66,10 @@ export interface ContextHost {
 /** Errors thrown into a handler, by the call that threw them: a retry of the run repeats that call. */
 export const thrownBy = new WeakMap<object, { readonly seq: number; readonly name: string }>();
 
+/** A question whose time was not up after all, by the clock that decides. */
+const EXPIRE_AGAIN_MS = 250;
+const EXPIRE_FAILED_MS = 10_000;
+
 /** No timer is set beyond: later times cannot be written as everybody reads them. */
 export const LATEST_MS = Date.UTC(9999, 11, 31);
 
@@ -59,13 +79,18 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
   const { run } = frame;
   let drawn = 0;
 
-  /** Opens a call as a promise. `live` runs when its outcome is not in the history. */
+  /**
+   * Opens a call as a promise. `live` runs when its outcome is not in the history.
+   *
+   * @param differs what is not the same about it as in the history, beside its kind and name
+   */
   function open<T>(
     kind: string,
     name: string,
     read: (outcome: Outcome, call: Call) => T,
     live: (call: Call, resumed: boolean) => void,
     asks?: object,
+    differs?: (recorded: HistoryRow) => string | undefined,
   ): Promise<T> {
     if (typeof name !== 'string' || name === '' || name.length > 256 || name.includes('\0')) {
       throw new EngineError('INVALID_REQUEST', 'a step needs a name of 1 to 256 characters');
@@ -83,6 +108,9 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
         }
       });
       if (opened === undefined) return;
+      const difference = opened.recorded && differs?.(opened.recorded);
+      if (opened.recorded !== undefined && difference !== undefined)
+        return frame.mismatch(opened.call.seq, opened.recorded, { kind: kindName(kind), name: opened.call.name }, difference);
       const held = host.observe?.(opened.call, opened.recorded, asks) === 'hold';
       if (held || (opened.recorded !== undefined && opened.recorded.ord !== null)) return;
       live(opened.call, opened.recorded !== undefined);
@@ -115,12 +143,31 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
       if (doubt !== undefined) await doubt;
       if (frame.closed) return await never();
       const json = await body(attempt).finally(() => host.timeStep((performance.now() - began) / 1000));
-      if (json !== undefined) frame.settle(call, { status: 'o', outcome: json, attempts: attempt });
+      if (json !== undefined) frame.settle(call, { status: 'o', outcome: json, attempts: attempt, detail: waitedFor(call) });
     } catch (error) {
       if (frame.closed) return;
+      if (error instanceof WaitsForApprovalError) {
+        const detail: ApprovalDetail = { approval_id: error.approvalId, gate: error.gate };
+        const awaits = { eventType: APPROVAL_EVENT, correlationId: error.approvalId };
+        frame.hadWaits = true;
+        frame.asks = true;
+        call.awaits = awaits;
+        frame.park(
+          call,
+          { wakeAt: error.expiresAt, detail: JSON.stringify(detail), attempts: attempt - 1 },
+          () =>
+            frame.write({ type: 'wait', runId: run.runId, seq: call.seq, ...awaits }, () => {
+              tryAgainWhenDecided(call, detail, error.expiresAt, retry, body);
+              frame.check();
+            }),
+          undefined,
+        );
+        return;
+      }
       const stored = describeError(error);
       const delayMs = nextDelay(retry, attempt, stored, Math.random);
-      if (delayMs === null) frame.settle(call, { status: 'e', outcome: JSON.stringify(stored), attempts: attempt });
+      if (delayMs === null)
+        frame.settle(call, { status: 'e', outcome: JSON.stringify(stored), attempts: attempt, detail: waitedFor(call) });
       else {
         call.onDue = () => void attemptStep(call, retry, body);
         frame.retryLater(call, attempt, host.now() + delayMs, JSON.stringify(stored));
@@ -136,10 +183,135 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
       void attemptStep(call, retry, body);
       return;
     }
+    const asked = approvalDetail(call.detail);
+    if (asked !== undefined) {
+      frame.hadWaits = true;
+      return tryAgainWhenDecided(call, asked, frame.history[call.seq]?.wakeAt ?? null, retry, body);
+    }
     // its last attempt failed, and the wait for the next one was stored
     call.waiting = true;
     call.wakeAt = frame.history[call.seq]?.wakeAt ?? host.now();
     call.onDue = () => void attemptStep(call, retry, body);
+  }
+
+  /** Whoever was asked about it decides whether it is tried again: it was refused until then. */
+  function tryAgainWhenDecided(
+    call: Call,
+    asked: ApprovalDetail,
+    until: number | null,
+    retry: ResolvedRetry,
+    body: (attempt: number) => Promise<string | undefined>,
+  ): void {
+    awaitDecision(call, asked.approval_id, until, (event) => {
+      if (event.verdict === 'approved' || event.verdict === 'denied') return void attemptStep(call, retry, body);
+      const stored: StoredError = {
+        name: 'ApprovalError',
+        code: `APPROVAL_${event.verdict.toUpperCase()}`,
+        message: `approval ${asked.approval_id} (gate ${asked.gate}) ${event.verdict === 'expired' ? 'expired, undecided' : 'was withdrawn'}`,
+      };
+      frame.settle(call, { status: 'e', outcome: JSON.stringify(stored), attempts: call.attempts + 1, detail: call.detail });
+      return undefined;
+    });
+  }
+
+  /** That the call waits is stored, with a row by which the decision finds it. */
+  function awaitDecision(call: Call, approvalId: string, until: number | null, decided: (event: ApprovalEvent) => void): void {
+    if (frame.closed) return;
+    call.waiting = true;
+    call.wakeAt = until;
+    call.awaits = { eventType: APPROVAL_EVENT, correlationId: approvalId };
+    call.registered = true;
+    call.onEvent = (payload) => {
+      call.waiting = false;
+      call.registered = false;
+      decided(fromJson(payload) as ApprovalEvent);
+    };
+    const onDue = () => {
+      frame.executing += 1;
+      host
+        .expireApproval(frame, approvalId)
+        .then((openUntil) => {
+          if (frame.closed || call.awaits === undefined) return;
+          if (openUntil === undefined) return host.checkWait(frame, call);
+          call.wakeAt = Math.max(openUntil, host.now() + EXPIRE_AGAIN_MS);
+          call.onDue = onDue;
+          return undefined;
+        })
+        .catch((error: unknown) => {
+          host.log({ level: 'error', message: 'an approval could not be expired; trying again', error: (error as Error).message });
+          call.wakeAt = host.now() + EXPIRE_FAILED_MS;
+          call.onDue = onDue;
+        })
+        .finally(() => {
+          frame.executing -= 1;
+          frame.check();
+        });
+    };
+    call.onDue = onDue;
+    host.checkWait(frame, call);
+  }
+
+  function approval(name: string, options: ApprovalOptions): Promise<ApprovalAnswer> {
+    const question = checkQuestion(name, options);
+    frame.hadWaits = true;
+    frame.asks = true;
+    return open(
+      'a',
+      name,
+      (outcome, call) => readStep(outcome, call) as ApprovalAnswer,
+      (call, resumed) => {
+        if (resumed) awaitAnswer(call, frame.history[call.seq]?.wakeAt ?? null);
+        else void ask(call, question);
+      },
+      undefined,
+      ({ detail }) => {
+        const asked = approvalDetail(detail);
+        if (asked === undefined || asked.binding === question.binding) return undefined;
+        return `the code now asks about something else than approval ${asked.approval_id}: tool, args and gate must be the same on every replay`;
+      },
+    );
+  }
+
+  async function ask(call: Call, question: CheckedQuestion): Promise<void> {
+    frame.executing += 1;
+    try {
+      const doubt = host.leaseInDoubt();
+      if (doubt !== undefined) await doubt;
+      if (frame.closed) return await never();
+      const asked = await host.ask(frame, call, question);
+      if (asked === undefined || frame.closed) return await never();
+      call.stored = true;
+      call.detail = asked.detail;
+      awaitAnswer(call, asked.expiresAt);
+    } catch (error) {
+      if (!frame.closed) frame.settle(call, { status: 'e', outcome: JSON.stringify(describeError(error)), attempts: 1 });
+    } finally {
+      frame.executing -= 1;
+      frame.check();
+    }
+  }
+
+  function awaitAnswer(call: Call, until: number | null): void {
+    const asked = approvalDetail(call.detail) as ApprovalDetail;
+    awaitDecision(call, asked.approval_id, until, (event) => void answer(call, asked, event));
+  }
+
+  /** What was approved is used before the run goes on with it: whoever looks sees that it was. */
+  async function answer(call: Call, asked: ApprovalDetail, event: ApprovalEvent): Promise<void> {
+    frame.executing += 1;
+    try {
+      if (event.verdict === 'approved') await host.useApproval(frame, asked.approval_id);
+      const { verdict, edited, reason, voters } = event;
+      const args = edited ? event.args : asked.args;
+      const told: ApprovalAnswer = { verdict, args, edited, reason, voters, approval_id: asked.approval_id };
+      frame.settle(call, { status: 'o', outcome: toJson(told, `answer to approval "${call.name}"`), attempts: 1, detail: call.detail });
+    } catch (error) {
+      if (!frame.closed)
+        frame.settle(call, { status: 'e', outcome: JSON.stringify(describeError(error)), attempts: 1, detail: call.detail });
+    } finally {
+      frame.executing -= 1;
+      frame.check();
+    }
   }
 
   function sleepUntilMs(name: string, wakeAt: () => number): Promise<void> {
@@ -323,6 +495,8 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
       });
     }) as WorkflowContext['runWorkflow'],
 
+    approval: approval as WorkflowContext['approval'],
+
     patched: (id) => frame.mark(id),
     now: () => new Date(frame.time),
     random: () => draw().readUIntBE(0, 6) / 2 ** 48,
@@ -345,8 +519,13 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
     host.log({ ...fields, level, message, run_id: run.runId, workflow_name: run.workflow });
   }
 
-  const asked = { runId: run.runId, workflow: run.workflow, traceId: run.traceId };
+  const asked = { runId: run.runId, workflow: run.workflow, traceId: run.traceId, attempt: run.attempt };
   return Object.assign(context, agentCalls(asked, context, host.startAgent), outsideCalls(asked, context.step, host.outside));
+}
+
+/** Stays with a step whose wait is stored, so that its row of waits is looked for when the run ends. */
+function waitedFor({ detail }: Call): string | null {
+  return approvalDetail(detail) === undefined ? null : detail;
 }
 
 function stepLimits(name: string, fn: unknown, options: StepOptions): { retry: ResolvedRetry; timeoutMs: number | null } {

@@ -1,5 +1,6 @@
 /** What an operator does to a run: cancel, retry, fork. Each is one transaction. */
 import { binary, type Queryable, uuidv7 } from '../store/index.ts';
+import { withdrawOf } from './approvals.ts';
 import type { Core } from './core.ts';
 import { EngineError } from './errors.ts';
 import { toJson } from './json.ts';
@@ -28,6 +29,7 @@ export async function cancelRun(core: Core, waits: Waits, runId: RunId): Promise
        select run_id, owner, watched from gone`,
       [binary.uuidArray(tree)],
     );
+    await withdrawOf(core, tx, tree);
     for (const row of rows)
       if (row.owner !== null) await tx.query('select pg_notify($1, $2)', [`centaur_worker_${row.owner}`, `cancel:${row.run_id}`]);
     await tx.query(`select pg_notify('centaur_work', '')`);
@@ -85,6 +87,8 @@ async function reviveFinished(tx: Queryable, runId: RunId): Promise<void> {
   }
   const failed = row.error === null ? undefined : (JSON.parse(row.error) as { step_seq?: number });
   if (row.status === 'f') await rewindForRetry(tx, runId, failed?.step_seq ?? null);
+  // what people were asked was withdrawn when the run ended: it asks again
+  await tx.query(`delete from workflow_steps where run_id = $1 and status = 'p' and detail->>'approval_id' is not null`, [runId]);
   await tx.query(
     `insert into workflow_attempts (run_id, attempt, error, started_at, ended_at)
      values ($1, $2, $3::json, to_timestamp($4::float8 / 1000), to_timestamp($5::float8 / 1000))`,
@@ -133,6 +137,7 @@ export async function forkRun(
   const input = fork.input === undefined ? origin.input : toJson(fork.input, 'input');
   if (fork.input !== undefined) await workflowFor(core, origin.workflow_name, null)?.parseInput?.(fork.input);
   await core.store.transaction(async (tx) => {
+    await refuseApproved(tx, runId, step.ord);
     await copyHistory(tx, runId, newId, step.ord, step.seq);
     await tx.query(
       `insert into workflow_runs (run_id, workflow_name, status, queue, priority, concurrency_key, trace_id, seed, input, started_by)
@@ -154,6 +159,21 @@ export async function forkRun(
   });
   core.kick();
   return { run_id: newId, workflow_name: origin.workflow_name, status: 'queued', created: true, idempotent: false };
+}
+
+/** What people approved, they approved for that run: a copy of it would be done a second time. What they refused stays refused. */
+async function refuseApproved(tx: Queryable, runId: RunId, ord: number): Promise<void> {
+  const { rows } = await tx.query<{ name: string }>(
+    `select name from workflow_steps where run_id = $1 and ord < $2 and kind = 'a' and status = 'o' and outcome->>'verdict' = 'approved'
+     order by seq limit 1`,
+    [runId, ord],
+  );
+  if (rows[0] === undefined) return;
+  const { name } = rows[0];
+  throw new EngineError(
+    'FORK_AFTER_APPROVAL',
+    `from_step: "${name}" was approved for run ${runId} alone; fork from "${name}" or earlier, so that people are asked again, or retry the run`,
+  );
 }
 
 async function findStep(core: Core, runId: RunId, from: string | number): Promise<{ ord: number; seq: number }> {

@@ -6,6 +6,7 @@ import type { Write } from './flush.ts';
 import type { RegisteredWorkflow, WorkflowRegistry } from './types.ts';
 import type { ChangedQueues } from './queues.ts';
 import type { StartAgent } from './agents.ts';
+import type { Approvals } from './approvals.ts';
 import type { Outside } from './outside.ts';
 import type { PruneLog } from './retention.ts';
 
@@ -29,6 +30,8 @@ export interface EngineOptions {
   readonly startAgent?: StartAgent | undefined;
   /** Serves what else runs ask for. */
   readonly outside?: Outside | undefined;
+  /** Puts questions of runs to people. */
+  readonly approvals?: Approvals | undefined;
 }
 
 /** Lock class of the session locks by which a dead worker is told from a live one. */
@@ -37,8 +40,8 @@ export const WORKER_LOCKS = 7226;
 export interface Core {
   readonly store: Store;
   readonly registry: WorkflowRegistry;
-  readonly options: Required<Omit<EngineOptions, 'queues' | 'startAgent' | 'audit'>> &
-    Pick<EngineOptions, 'startAgent' | 'audit'> & { readonly queues: readonly string[] | undefined };
+  readonly options: Required<Omit<EngineOptions, 'queues' | 'startAgent' | 'approvals' | 'audit'>> &
+    Pick<EngineOptions, 'startAgent' | 'approvals' | 'audit'> & { readonly queues: readonly string[] | undefined };
   readonly log: (entry: StoreLogEntry) => void;
   readonly frames: Map<string, Frame>;
   /** Runs that begin here once their start has committed. */

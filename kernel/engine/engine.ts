@@ -44,6 +44,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       retentionDays: options.retentionDays ?? 30,
       startAgent: options.startAgent,
       outside: options.outside ?? {},
+      approvals: options.approvals,
     },
     log,
     frames: new Map(),

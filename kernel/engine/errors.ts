@@ -29,6 +29,8 @@ export const ENGINE_ERRORS = {
   REPLAY_STOPPED: 422,
   /** As many replays as may run and wait do so. */
   REPLAY_BUSY: 503,
+  /** The history that would be copied has an approval in it, which was given for the other run. */
+  FORK_AFTER_APPROVAL: 409,
   /** The trigger key was used with another input. */
   TRIGGER_KEY_MISMATCH: 409,
   /** Postgres cannot be reached or did not answer in time; nothing is known to have changed. Try again. */

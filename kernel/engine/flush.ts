@@ -114,7 +114,8 @@ const FRAGMENTS: Record<Kind, string> = {
       u(run_id, seq, ord, attempts, status, outcome, detail, wake_at, ended_at), me
     where ${lookUp('s.run_id', 'u.run_id')} and s.seq = u.seq and s.status = 'p')`,
   wait: `wait as (insert into workflow_waits (run_id, seq, event_type, correlation_id)
-    select u.* from unnest($::uuid[], $::int[], $::text[], $::text[]) u, me on conflict do nothing)`,
+    select u.* from unnest($::uuid[], $::int[], $::text[], $::text[]) u, me
+    on conflict (run_id, seq) do update set event_type = excluded.event_type, correlation_id = excluded.correlation_id)`,
   watch: `watch as (update workflow_runs r set watched = true from unnest($::uuid[]) u(run_id), me where ${lookUp('r.run_id', 'u.run_id')})`,
   trigger: `claimed as (insert into workflow_triggers (workflow_name, trigger_key, run_id, input_hash)
     select u.* from unnest($::text[], $::text[], $::uuid[], $::bytea[]) u, me on conflict do nothing returning run_id)`,

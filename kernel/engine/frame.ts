@@ -69,6 +69,8 @@ export interface Call {
   registered: boolean;
   /** Looks for what it waits for that are not over: whether it is there is not known. */
   looks: number;
+  /** What happens when the event comes; by default it is the call's outcome. */
+  onEvent: ((payload: string | null) => void) | undefined;
   /** A write of its row is on the way: one statement cannot insert a row and update it too, so the next write waits. */
   writing: boolean;
   /** That next write. */
@@ -105,6 +107,7 @@ const KIND_NAMES: Record<string, string> = {
   c: 'start_workflow',
   w: 'wait_workflow',
   p: 'patch',
+  a: 'approval',
 };
 export function kindName(kind: string): string {
   return KIND_NAMES[kind] ?? kind;
@@ -153,7 +156,10 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
     writing: 0,
     closed: false,
     ended: false,
-    hadWaits: rows.some((row) => row.kind === 'e' || row.kind === 'w'),
+    // a step with a detail may have waited for a person
+    hadWaits: rows.some((row) => 'ewa'.includes(row.kind) || (row.kind === 's' && row.detail !== null)),
+    /** People may have been asked by it who have not answered. */
+    asks: rows.some((row) => row.kind === 'a' || (row.kind === 's' && row.detail !== null)),
     /** Grows with each outcome handed out; lets an eviction timer see whether anything happened. */
     progress: 0,
     /** Time of the latest outcome: what ctx.now() tells. */
@@ -182,6 +188,7 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
     join,
     holdWrites,
     unreached,
+    mismatch,
     handOut,
     whenOpen,
     get replaying() {
@@ -253,6 +260,7 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
       awaits: undefined,
       registered: recorded !== undefined,
       looks: 0,
+      onEvent: undefined,
       writing: false,
       then: undefined,
     };
@@ -487,9 +495,9 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
     timer = setTimeout(check, Math.min(Math.max(1, Math.ceil(wake - host.now())), 2 ** 31 - 1));
   }
 
-  function mismatch(seq: number, recorded: HistoryRow, found: { kind: string; name: string } | null): void {
+  function mismatch(seq: number, recorded: HistoryRow, found: { kind: string; name: string } | null, difference?: string): void {
     const expected = { seq, kind: kindName(recorded.kind), name: recorded.name };
-    const did = found === null ? 'the handler ended before it' : `the code now calls ${found.kind} "${found.name}"`;
+    const did = difference ?? (found === null ? 'the handler ended before it' : `the code now calls ${found.kind} "${found.name}"`);
     host.onMismatch(frame, {
       message: `at call ${seq} the history has ${expected.kind} "${expected.name}", but ${did}; restore the code, guard the change with ctx.patched, or fork the run`,
       expected,

@@ -10,6 +10,7 @@
  */
 export { type EngineOptions, createEngine } from './engine.ts';
 export type { AgentRequest } from './agents.ts';
+export { type ApprovalEvent, type ApprovalQuestion, type Approvals, APPROVAL_EVENT, WaitsForApprovalError } from './approvals.ts';
 export type { Outside, OutsideCaller } from './outside.ts';
 export { describeCron, nextTicks, parseSchedule } from './cron.ts';
 export { type Difference, type ReplayOptions, type ReplayReport, replayRun } from './replay.ts';

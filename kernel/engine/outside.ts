@@ -9,11 +9,13 @@ export interface OutsideCaller {
   readonly traceId: string | null;
   /** Name of the step that asks. */
   readonly step: string;
+  /** Of the run. */
+  readonly attempt: number;
   /** The same for every repeat of one call: a UUID. */
   readonly key: string;
 }
 
-/** Whoever serves them; what is left out is refused, and says so. */
+/** Whoever serves them; what is left out is refused, and says so. A call that throws a `WaitsForApprovalError` is made again once it is decided. */
 export interface Outside {
   callTool?(
     call: { readonly tool: string; readonly method: string; readonly args: unknown },
@@ -25,11 +27,7 @@ export interface Outside {
 
 type OutsideCalls = Pick<WorkflowContext, 'callTool' | 'postToSlack' | 'updateSlack'>;
 
-export function outsideCalls(
-  run: { readonly runId: string; readonly workflow: string; readonly traceId: string | null },
-  step: WorkflowContext['step'],
-  outside: Outside,
-): OutsideCalls {
+export function outsideCalls(run: Omit<OutsideCaller, 'key' | 'step'>, step: WorkflowContext['step'], outside: Outside): OutsideCalls {
   const counts = new Map<string, number>();
 
   function ask<T>(name: string, what: string, call: ((caller: OutsideCaller) => Promise<T>) | undefined): Promise<T> {

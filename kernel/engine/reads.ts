@@ -1,5 +1,6 @@
 /** What the engine tells about runs, from the live table and the finished ones as if they were one. */
 import type { Queryable } from '../store/index.ts';
+import { approvalDetail } from './approvals.ts';
 import { STEP_COLUMNS, type StepRecord } from './claim.ts';
 import { EngineError } from './errors.ts';
 import { kindName } from './frame.ts';
@@ -140,6 +141,8 @@ export function waitingOn(steps: readonly StepRecord[]): WaitingOn[] {
     const until = time(step.wake_at);
     const detail = (fromJson(step.detail) ?? {}) as Record<string, string>;
     if (step.kind === 'z') return [{ type: 'sleep', name, until: until as string }];
+    const asked = approvalDetail(step.detail);
+    if (asked !== undefined) return [{ type: 'approval', name, approval_id: asked.approval_id, gate: asked.gate, deadline: until }];
     if (step.kind === 'e')
       return [
         { type: 'event', name, event_type: detail.event_type as string, correlation_id: detail.correlation_id as string, deadline: until },

@@ -118,7 +118,7 @@ export interface StartedRun {
   readonly idempotent: boolean;
 }
 
-export type StepKind = 'step' | 'transaction' | 'sleep' | 'event' | 'start_workflow' | 'wait_workflow' | 'patch';
+export type StepKind = 'step' | 'transaction' | 'sleep' | 'event' | 'start_workflow' | 'wait_workflow' | 'patch' | 'approval';
 export type StepStatus = 'pending' | 'completed' | 'failed' | 'timed_out';
 
 export interface StepView {
@@ -143,6 +143,13 @@ export type WaitingOn =
       readonly deadline: string | null;
     }
   | { readonly type: 'workflow'; readonly name: string; readonly run_id: string; readonly deadline: string | null }
+  | {
+      readonly type: 'approval';
+      readonly name: string;
+      readonly approval_id: string;
+      readonly gate: string;
+      readonly deadline: string | null;
+    }
   | {
       readonly type: 'retry';
       readonly name: string;

@@ -6,6 +6,7 @@
  * is made good by `repairWaits`, which every worker runs now and then.
  */
 import { binary, lookUp, uuidv7 } from '../store/index.ts';
+import { APPROVAL_EVENT } from './approvals.ts';
 import { checkEventName } from './context.ts';
 import type { Core } from './core.ts';
 import type { Call, Frame } from './frame.ts';
@@ -52,6 +53,7 @@ export function createWaits(core: Core): Waits {
       try {
         await Promise.all([
           checkEvents(batch.filter(({ call }) => call.kind === 'e')),
+          checkApprovals(batch.filter(({ call }) => call.awaits?.eventType === APPROVAL_EVENT)),
           checkRuns(batch.filter(({ call }) => call.kind === 'w')),
         ]);
         for (const { call } of taken) call.looks -= 1;
@@ -93,6 +95,26 @@ export function createWaits(core: Core): Waits {
         attempts: 1,
         detail: JSON.stringify({ ...(fromJson(call.detail) as object), event_id: row.event_id }),
       });
+    }
+  }
+
+  async function checkApprovals(checks: readonly Check[]): Promise<void> {
+    if (checks.length === 0) return;
+    const { rows } = await core.store.query<{ correlation_id: string; payload: string | null }>(
+      `select e.correlation_id, e.payload from unnest($1::text[]) u(id)
+       join workflow_events e on ${lookUp('e.correlation_id', 'u.id')} and e.event_type = '${APPROVAL_EVENT}'`,
+      [textArray([...new Set(checks.map(({ call }) => call.awaits?.correlationId ?? ''))])],
+    );
+    const told = new Map(rows.map((row) => [row.correlation_id, row.payload]));
+    for (const { frame, call } of checks) {
+      const payload = told.get(call.awaits?.correlationId ?? '');
+      const { onEvent } = call;
+      if (payload === undefined || onEvent === undefined || frame.closed || call.settling) continue;
+      call.awaits = undefined;
+      call.onEvent = undefined;
+      call.onDue = undefined;
+      call.wakeAt = null;
+      onEvent(payload);
     }
   }
 

@@ -8,6 +8,7 @@
  */
 import { hostname } from 'node:os';
 import type pg from 'pg';
+import { APPROVAL_EVENT } from './approvals.ts';
 import { claimRuns, nextDue } from './claim.ts';
 import { type Core, roomForRuns, WORKER_LOCKS } from './core.ts';
 import type { Executor } from './execute.ts';
@@ -38,6 +39,8 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
   let scheduleTimer: NodeJS.Timeout | undefined;
   const timers: NodeJS.Timeout[] = [];
   const unlisten: (() => void)[] = [];
+  const decided = new Set<string>();
+  let telling = false;
   let renewing = false;
 
   async function start(): Promise<void> {
@@ -45,6 +48,13 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
     stopped = false;
     await core.store.listener.onConnect(holdLock);
     unlisten.push(await core.store.listener.on('centaur_work', kick));
+    // after the decision has committed, with its event: a run that is being parked or claimed just now sees one or the other
+    unlisten.push(
+      await core.store.listener.on('centaur_approvals', (id) => {
+        if (id !== '') decided.add(id);
+        void tellOfDecisions();
+      }),
+    );
     await listenForRuns();
     every(core.options.leaseMs / 3, beat);
     every(POLL_MS, async () => {
@@ -63,6 +73,18 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
     kick();
     void tick();
     void quietly('repairing waits', () => waits.repair('all'));
+  }
+
+  /** Many at once are one look. */
+  async function tellOfDecisions(): Promise<void> {
+    if (telling) return;
+    telling = true;
+    while (decided.size > 0 && !stopped) {
+      const pairs = [...decided].map((correlationId) => ({ eventType: APPROVAL_EVENT, correlationId }));
+      decided.clear();
+      await quietly('telling runs of decisions', () => waits.wake(pairs));
+    }
+    telling = false;
   }
 
   async function register(): Promise<void> {

@@ -202,66 +202,69 @@ export interface Asked {
  *
  * @throws PolicyError TOO_MANY_PENDING; POLICY_BROKEN
  */
-export async function askApproval({ store, audit }: Parts, question: Question): Promise<Asked> {
+export async function askApproval(parts: Parts, question: Question): Promise<Asked> {
+  return parts.store.transaction((tx) => askApprovalIn(tx, parts, question));
+}
+
+/** The same, in the transaction of what waits for the answer. */
+export async function askApprovalIn(tx: Queryable, { store, audit }: Parts, question: Question): Promise<Asked> {
   const { digest, gate, rule, principal, summary, audited, leaseId, runId, threadKey, askAgainAfter, editing } = question;
-  const { policy } = await activePolicy(store);
+  const { policy } = await activePolicy(tx);
   const terms = policy.gates.get(gate) ?? DEFAULT_GATE;
   const scope = threadKey !== undefined ? `thread:${threadKey}` : runId !== undefined ? `run:${runId}` : principal;
-  return store.transaction(async (tx) => {
-    // questions of one digest, and new ones of one thread or run, one after the other: one is enough, and they are counted
-    await tx.query('select pg_advisory_xact_lock(7226013, hashtext($1))', [scope]);
-    await tx.query('select pg_advisory_xact_lock(7226014, $1)', [digest.readInt32BE(0)]);
-    const known = await findApproval(tx, digest, askAgainAfter);
-    if (known !== undefined) {
-      if (known.state === 'pending')
-        await tx.query('update approvals set asked = asked + 1, asked_at = now() where approval_id = $1', [known.approvalId]);
-      return known;
-    }
-    await refuseTooMany(tx, scope, terms);
-    const people = await beginningOf(tx, question);
-    const approvalId = uuidv7(store.now());
-    const auditId = await audit.append(tx, {
-      action: 'approval.request',
-      actor: principal,
-      resource: `approval:${approvalId}`,
-      leaseId,
-      runId,
-      threadKey,
-      details: { gate, rule, digest: digest.toString('hex'), ...audited },
-    });
-    const { expires, escalate } = timesOf(terms, question.seconds);
-    const { rows: made } = await tx.query<AskedRow>(
-      `insert into approvals (approval_id, digest, gate, rule, principal, summary, state, lease_id, run_id, expires_at, audit_id, kind, risk, terms,
+  // questions of one digest, and new ones of one thread or run, one after the other: one is enough, and they are counted
+  await tx.query('select pg_advisory_xact_lock(7226013, hashtext($1))', [scope]);
+  await tx.query('select pg_advisory_xact_lock(7226014, $1)', [digest.readInt32BE(0)]);
+  const known = await findApproval(tx, digest, askAgainAfter);
+  if (known !== undefined) {
+    if (known.state === 'pending')
+      await tx.query('update approvals set asked = asked + 1, asked_at = now() where approval_id = $1', [known.approvalId]);
+    return known;
+  }
+  await refuseTooMany(tx, scope, terms);
+  const people = await beginningOf(tx, question);
+  const approvalId = uuidv7(store.now());
+  const auditId = await audit.append(tx, {
+    action: 'approval.request',
+    actor: principal,
+    resource: `approval:${approvalId}`,
+    leaseId,
+    runId,
+    threadKey,
+    details: { gate, rule, digest: digest.toString('hex'), ...audited },
+  });
+  const { expires, escalate } = timesOf(terms, question.seconds);
+  const { rows: made } = await tx.query<AskedRow>(
+    `insert into approvals (approval_id, digest, gate, rule, principal, summary, state, lease_id, run_id, expires_at, audit_id, kind, risk, terms,
          scope, thread_key, people, subject, args, sensitive, escalate_at)
        values ($1, $2, $3, $4, $5, $6, 'pending', $7, $8, now() + make_interval(secs => $9), $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
          now() + make_interval(secs => $20))
        returning approval_id, state, reason, gate, expires_at`,
-      [
-        approvalId,
-        digest,
-        gate,
-        rule,
-        principal,
-        JSON.stringify(summary),
-        leaseId ?? null,
-        runId ?? null,
-        expires,
-        auditId,
-        question.kind ?? 'other',
-        question.risk ?? null,
-        JSON.stringify(terms),
-        scope,
-        threadKey ?? null,
-        JSON.stringify(people),
-        editing === undefined ? null : JSON.stringify({ request: editing.request, bound: editing.bound }),
-        editing === undefined ? null : JSON.stringify(editing.args),
-        JSON.stringify(editing?.sensitive ?? []),
-        escalate,
-      ],
-    );
-    await tx.query(`select pg_notify('centaur_approvals', $1)`, [approvalId]);
-    return toAsked(made[0] as AskedRow, true);
-  });
+    [
+      approvalId,
+      digest,
+      gate,
+      rule,
+      principal,
+      JSON.stringify(summary),
+      leaseId ?? null,
+      runId ?? null,
+      expires,
+      auditId,
+      question.kind ?? 'other',
+      question.risk ?? null,
+      JSON.stringify(terms),
+      scope,
+      threadKey ?? null,
+      JSON.stringify(people),
+      editing === undefined ? null : JSON.stringify({ request: editing.request, bound: editing.bound }),
+      editing === undefined ? null : JSON.stringify(editing.args),
+      JSON.stringify(editing?.sensitive ?? []),
+      escalate,
+    ],
+  );
+  await tx.query(`select pg_notify('centaur_approvals', $1)`, [approvalId]);
+  return toAsked(made[0] as AskedRow, true);
 }
 
 /** An agent that asks and asks tires people until they say yes without reading. */
@@ -349,11 +352,15 @@ export async function decisionOn(
   }
 }
 
-/** Nobody waits for the answer any more: to one question, or to all of a run, but for those about what its lease sends. */
-export async function withdrawApprovals(store: Queryable, of: { readonly digest: Buffer } | { readonly runId: string }): Promise<void> {
+/** Nobody waits for the answer any more: to one question, to those named, or to all of a run, but for those about what its lease sends. */
+export async function withdrawApprovals(
+  store: Queryable,
+  of: { readonly digest: Buffer } | { readonly runId: string } | { readonly approvalIds: readonly string[] },
+): Promise<void> {
   const open = `with gone as (update approvals set state = 'cancelled', version = version + 1 where state = 'pending' and expires_at > now()`;
   const told = `returning approval_id) select pg_notify('centaur_approvals', approval_id::text) from gone`;
   if ('digest' in of) await store.query(`${open} and digest = $1 ${told}`, [of.digest]);
+  else if ('approvalIds' in of) await store.query(`${open} and approval_id = any($1::uuid[]) ${told}`, [of.approvalIds]);
   else await store.query(`${open} and run_id = $1 and lease_id is null ${told}`, [of.runId]);
 }
 

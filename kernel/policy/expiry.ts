@@ -4,7 +4,9 @@
  */
 import { type ApprovalRow, COLUMNS, escalationOf, termsOf } from './approvals.ts';
 import { approversOf } from './people.ts';
+import type { Queryable } from '../store/index.ts';
 import type { Parts } from './parts.ts';
+import { tellRun } from './tell-run.ts';
 
 export interface ExpiryParts extends Parts {
   /** Ends the run, or the turn of the thread, that an undecided question belongs to. May be asked twice. */
@@ -50,7 +52,7 @@ async function escalateDue({ store, audit }: Parts): Promise<number> {
 async function expireDue(parts: ExpiryParts): Promise<Omit<Swept, 'escalated'>> {
   const { store, audit, cancelRun } = parts;
   return store.transaction(async (tx) => {
-    const { rows } = await tx.query<ApprovalRow & { stored: string }>(
+    const { rows } = await tx.query<StoredRow>(
       `select ${COLUMNS}, state as stored from approvals
        where (state = 'pending' and expires_at <= now()) or (state = 'approved' and use_by <= now())
        order by approval_id limit ${AT_ONCE} for update skip locked`,
@@ -63,21 +65,45 @@ async function expireDue(parts: ExpiryParts): Promise<Omit<Swept, 'escalated'>> 
         await cancelRun({ runId: row.run_id, threadKey: row.thread_key });
         cancelled += 1;
       }
-      await audit.append(tx, {
-        ...entryOf(row),
-        action: 'approval.expire',
-        details: {
-          gate: row.gate,
-          rule: row.rule,
-          was: row.stored,
-          ...(ends ? { run_cancelled: true } : {}),
-        },
-      });
-      await tx.query(`update approvals set state = 'expired', version = version + 1 where approval_id = $1`, [row.approval_id]);
-      await tx.query(`select pg_notify('centaur_approvals', $1)`, [row.approval_id]);
+      await expire({ store, audit }, tx, row, ends ? { run_cancelled: true } : {});
     }
     return { expired: rows.length, cancelled };
   });
+}
+
+/** Because somebody waits for it: at once, and not with the next sweep. Answers until when it is open, in milliseconds since 1970, if it still is. */
+export async function expireApproval({ store, audit }: Parts, approvalId: string): Promise<number | undefined> {
+  return store.transaction(async (tx) => {
+    await tx.query('select 1 from approvals where approval_id = $1 for update', [approvalId]);
+    // a fresh look: it may have been decided on while this waited for the lock
+    const { rows } = await tx.query<StoredRow>(`select ${COLUMNS}, state as stored from approvals where approval_id = $1`, [approvalId]);
+    const [row] = rows;
+    if (row?.stored !== 'pending') return undefined;
+    if (row.state === 'pending') return row.expires_at;
+    // to end the run is the sweep's business
+    if (termsOf(row).onExpiry === 'cancel_run') return store.now() + LOOK_AGAIN_MS;
+    await expire({ store, audit }, tx, row, {});
+    return undefined;
+  });
+}
+
+interface StoredRow extends ApprovalRow {
+  readonly stored: string;
+}
+
+const LOOK_AGAIN_MS = 5000;
+
+async function expire({ store, audit }: Parts, tx: Queryable, row: StoredRow, more: object): Promise<void> {
+  await audit.append(tx, {
+    ...entryOf(row),
+    action: 'approval.expire',
+    details: { gate: row.gate, rule: row.rule, was: row.stored, ...more },
+  });
+  await tx.query(`update approvals set state = 'expired', version = version + 1 where approval_id = $1`, [row.approval_id]);
+  // of one that was approved and not used it has heard before
+  if (row.stored === 'pending')
+    await tellRun(tx, store.now(), { approval_id: row.approval_id, state: 'expired', run_id: row.run_id, reason: null, voters: [] });
+  await tx.query(`select pg_notify('centaur_approvals', $1)`, [row.approval_id]);
 }
 
 function entryOf({ approval_id, lease_id, run_id, thread_key }: ApprovalRow) {

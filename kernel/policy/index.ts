@@ -13,6 +13,7 @@ export {
   type ApprovalState,
   type ApprovalView,
   askApproval,
+  askApprovalIn,
   consumeApproval,
   decisionOn,
   type Editing,
@@ -40,7 +41,7 @@ export { type CompiledPolicy, compilePolicy, type PolicySchemas, type TestOutcom
 export type { Problem } from './document.ts';
 export { type DraftView, getDraft, listDrafts, removeDraft, saveDraft } from './drafts.ts';
 export { PolicyError, type PolicyErrorCode } from './errors.ts';
-export { type Swept, sweepApprovals } from './expiry.ts';
+export { expireApproval, type Swept, sweepApprovals } from './expiry.ts';
 export type { JsonSchema } from './expression.ts';
 export { globMatcher, matchesName } from './glob.ts';
 export { decideCounted, pruneLimits, takeLimit } from './limits.ts';

@@ -14,6 +14,7 @@ import { PolicyError } from './errors.ts';
 import type { Gate } from './parse.ts';
 import { type Beginning, involvedIn, type Voter, whyNot } from './people.ts';
 import { checkSticky, grantSticky, type StickyAsk } from './sticky.ts';
+import { tellRun } from './tell-run.ts';
 import { policyTime, type ToolRequest } from './types.ts';
 import type { Parts } from './parts.ts';
 import { activePolicy } from './versions.ts';
@@ -237,7 +238,7 @@ export interface CountedVote {
 }
 
 async function settle(
-  { audit }: Parts,
+  { store, audit }: Parts,
   tx: Queryable,
   row: ApprovalRow,
   voter: Voter,
@@ -269,6 +270,15 @@ async function settle(
      use_by = case when $2 = 'approved' then clock_timestamp() + make_interval(secs => $7) end`,
     [state, reason ?? null, `user:${voter.name}`, auditId, how !== undefined, useByMs / 1000],
   );
+  const mine = { name: voter.name, verdict: state === 'approved' ? 'approve' : 'deny' };
+  await tellRun(tx, store.now(), {
+    approval_id: row.approval_id,
+    state,
+    run_id: row.run_id,
+    reason: reason ?? null,
+    voters: state === 'approved' && voters.length > 0 ? voters.map(({ voter: name }) => ({ name, verdict: 'approve' })) : [mine],
+    ...(decided.edited_args === null ? {} : { edited: { args: JSON.parse(decided.edited_args) as unknown } }),
+  });
   await tx.query(`select pg_notify('centaur_approvals', $1)`, [row.approval_id]);
   return decided;
 }

@@ -40,6 +40,8 @@ export interface CallRequest {
   readonly args: unknown;
   /** Within those of the caller's principal. A call that comes again under its key is answered, not made. */
   readonly idempotencyKey?: string | undefined;
+  /** Of the run that calls. What failed under the key is made again by a later one, where it is known that it failed. Default 1. */
+  readonly attempt?: number | undefined;
   /** Aborts when the caller has gone. A call under a key goes on, once it was begun: whoever comes again gets its answer. */
   readonly signal?: AbortSignal | undefined;
   /** How long the call is held while a person decides. Default 55 s; Infinity for as long as it takes. */
@@ -94,6 +96,7 @@ interface Prepared {
   readonly args: Readonly<Record<string, unknown>>;
   readonly own: OwnSecrets | undefined;
   readonly key: string | undefined;
+  readonly attempt: number;
   /** Whose keys these are: those of one user of a thread are not another's. Principals have no spaces in them. */
   readonly keysOf: string;
   /** Of tool, method and arguments, as they came. */
@@ -181,6 +184,7 @@ export function createCalls(parts: CallParts) {
       args,
       own,
       key,
+      attempt: request.attempt ?? 1,
       digest: digestOf({ tool: tool.name, method: method.name, args: request.args }),
       waitMs: request.waitMs ?? WAIT_MS,
       onProgress: request.onProgress,
@@ -250,6 +254,7 @@ export function createCalls(parts: CallParts) {
         method: call.method.name,
         digest: call.digest,
         repeatable: isRepeatable(call.method),
+        attempt: call.attempt,
       });
       if (begun.state === 'mine') break;
       if (begun.state === 'mismatch') throw mismatch();
@@ -320,9 +325,11 @@ export function createCalls(parts: CallParts) {
     // what was approved for one user is not approved for another
     const asUser = user === undefined ? {} : { user, own: [...(call.own?.secrets.values() ?? [])].toSorted() };
     const bound = { kind: 'tool', principal: caller.principal, tool: tool.name, method: method.name, risk: method.risk, ...asUser };
+    // what was approved for one run of a workflow is not approved for another
+    const once = { ...bound, ...(caller.workflow === undefined ? {} : { run: caller.runId }) };
     const { args: _, now: __, ...subject } = request;
     const ask: ApprovalRequest = {
-      digest: digestOf({ ...bound, args }),
+      digest: digestOf({ ...once, args }),
       gate,
       rule: facts.rule,
       caller,
@@ -330,7 +337,7 @@ export function createCalls(parts: CallParts) {
       tool: tool.name,
       method: method.name,
       risk: method.risk,
-      editing: { args, request: subject, bound, sensitive: sensitivePaths(method.input) },
+      editing: { args, request: subject, bound: once, sensitive: sensitivePaths(method.input) },
       facts: verdict,
       until: performance.now() + call.waitMs,
       signal: waiting,

@@ -23,6 +23,8 @@ export interface NewCall extends KnownCall {
   readonly digest: Buffer;
   /** Doing it a second time does no harm. */
   readonly repeatable: boolean;
+  /** Of the run that makes it, else 1. A later one makes a call again whose failure is known. */
+  readonly attempt: number;
 }
 
 export type Begun =
@@ -53,6 +55,8 @@ export interface Ledger {
   close(): Promise<void>;
 }
 
+/** Failures after which nobody knows that the call was not done, or everybody knows that it was. */
+const MAY_BE_DONE: ReadonlySet<unknown> = new Set(['TOOL_CALL_UNKNOWN', 'TOO_LARGE']);
 const MAKER_LOCKS = 7_226_019;
 const CHANNEL = 'centaur_tools';
 /** How often is looked without a notification: a process that was killed sends none. */
@@ -64,6 +68,7 @@ interface Row {
   readonly digest: Buffer;
   readonly state: 'w' | 'r' | 'c' | 'f';
   readonly maker: number;
+  readonly attempt: number;
   readonly result: string | null;
   readonly error: string | null;
   readonly edited: string | null;
@@ -90,13 +95,13 @@ export async function createLedger(store: Store, log: (entry: StoreLogEntry) => 
   const ledger: Ledger = {
     async begin(call) {
       const { rowCount } = await store.query(
-        `insert into tool_calls (principal, call_key, call_id, tool, method, digest, maker) values ($1, $2, $3, $4, $5, $6, $7)
-         on conflict do nothing`,
-        [call.principal, call.key, call.callId, call.tool, call.method, call.digest, maker.id],
+        `insert into tool_calls (principal, call_key, call_id, tool, method, digest, maker, attempt)
+         values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing`,
+        [call.principal, call.key, call.callId, call.tool, call.method, call.digest, maker.id, call.attempt],
       );
       if (rowCount === 1) return { state: 'mine' };
       const { rows } = await store.query<Row>(
-        'select call_id, digest, state, maker, result, error, edited from tool_calls where principal = $1 and call_key = $2',
+        'select call_id, digest, state, maker, attempt, result, error, edited from tool_calls where principal = $1 and call_key = $2',
         [call.principal, call.key],
       );
       const [row] = rows;
@@ -111,7 +116,11 @@ export async function createLedger(store: Store, log: (entry: StoreLogEntry) => 
           result: JSON.parse(row.result ?? 'null') as unknown,
           ...(row.edited === null ? {} : { edited: JSON.parse(row.edited) as unknown }),
         };
-      if (row.state === 'f') return { state: 'failed', callId, error: JSON.parse(row.error ?? 'null') as unknown };
+      if (row.state === 'f') {
+        const error = JSON.parse(row.error ?? 'null') as { readonly code?: unknown } | null;
+        if (call.attempt <= row.attempt || (!call.repeatable && MAY_BE_DONE.has(error?.code))) return { state: 'failed', callId, error };
+        return again(call, row);
+      }
       return takeOver(call, row);
     },
     async start(tx, call) {
@@ -157,6 +166,16 @@ export async function createLedger(store: Store, log: (entry: StoreLogEntry) => 
   };
   return ledger;
 
+  /** What failed for an earlier attempt of the run, and is known to have. */
+  async function again(call: NewCall, row: Row): Promise<Begun> {
+    const { rowCount } = await store.query(
+      `update tool_calls set state = 'w', maker = $4, call_id = $5, attempt = $6, error = null, ended_at = null
+       where principal = $1 and call_key = $2 and call_id = $3 and state = 'f'`,
+      [call.principal, call.key, row.call_id, maker.id, call.callId, call.attempt],
+    );
+    return rowCount === 1 ? { state: 'mine' } : ledger.begin(call);
+  }
+
   /** Of a process that is dead: its lock is free. Who gets it holds it until the row has changed, so that one alone takes over. */
   async function takeOver(call: NewCall, row: Row): Promise<Begun> {
     return store.transaction(async (tx) => {
@@ -168,8 +187,9 @@ export async function createLedger(store: Store, log: (entry: StoreLogEntry) => 
         return now[0]?.state === 'r' ? { state: 'unknown', callId: row.call_id } : { state: 'elsewhere' };
       }
       const { rowCount } = await tx.query(
-        `update tool_calls set maker = $4, call_id = $5, state = 'w' where principal = $1 and call_key = $2 and call_id = $3 and state = $6`,
-        [call.principal, call.key, row.call_id, maker.id, call.callId, row.state],
+        `update tool_calls set maker = $4, call_id = $5, attempt = $7, state = 'w'
+         where principal = $1 and call_key = $2 and call_id = $3 and state = $6`,
+        [call.principal, call.key, row.call_id, maker.id, call.callId, row.state, call.attempt],
       );
       return { state: rowCount === 1 ? 'mine' : 'elsewhere' };
     });

@@ -610,3 +610,41 @@ test('a call that waited goes no further when the turn is another’s by then', 
   user = 'ana';
   await t.tools.call(caller, shop('remove', { id: '1' }, { idempotencyKey: 'k' }));
 });
+
+test('what is known to have failed is made again for the run’s next attempt, under the same key, and for no other', async () => {
+  await using t = await createTestTools();
+  const create = (attempt: number) => t.tools.call(KEY, shop('create', { item: 'tea' }, { idempotencyKey: 'k', attempt }));
+  t.runner.act = async () => {
+    throw new Told({ ok: false, code: 'OUT_OF_STOCK', message: 'no tea', retryable: false, started: true });
+  };
+  await assert.rejects(create(1), refused('TOOL_REFUSED', { tool_code: 'OUT_OF_STOCK' }));
+  t.runner.act = async ({ args }) => args;
+  await assert.rejects(create(1), refused('TOOL_REFUSED', { tool_code: 'OUT_OF_STOCK' }));
+  const elsewhere = await t.another();
+  elsewhere.runner.act = t.runner.act;
+  const answers = await Promise.all(
+    [t.tools, elsewhere.tools, t.tools].map((tools) =>
+      tools.call(KEY, shop('create', { item: 'tea' }, { idempotencyKey: 'k', attempt: 2 })),
+    ),
+  );
+  assert.deepEqual(answers[0]?.result, { item: 'tea' });
+  const keys = [...t.runner.dispatched, ...elsewhere.runner.dispatched].map(({ idempotencyKey }) => idempotencyKey);
+  assert.deepEqual([keys.length, new Set(keys).size], [2, 1]);
+  assert.equal((await create(3)).repeated, true);
+});
+
+test('what nobody knows the outcome of stays refused, whatever the attempt', async () => {
+  await using t = await createTestTools();
+  const call = (method: string, attempt: number) => t.tools.call(KEY, shop(method, { item: 'tea' }, { idempotencyKey: method, attempt }));
+  t.runner.act = async () => {
+    throw new Told({ ok: false, code: 'TOOL_CRASHED', message: 'crashed', retryable: false, started: true });
+  };
+  for (const method of ['create', 'put']) await assert.rejects(call(method, 1));
+  t.runner.act = async () => 'x'.repeat(9 * 1024 * 1024);
+  await assert.rejects(call('create', 2), refused('TOOL_CALL_UNKNOWN'));
+  await assert.rejects(t.tools.call(KEY, shop('create', { item: 'much' }, { idempotencyKey: 'much', attempt: 1 })), refused('TOO_LARGE'));
+  t.runner.act = async () => 'done';
+  // it was made: only its result was too large
+  await assert.rejects(t.tools.call(KEY, shop('create', { item: 'much' }, { idempotencyKey: 'much', attempt: 2 })), refused('TOO_LARGE'));
+  assert.equal((await call('put', 2)).result, 'done');
+});

@@ -2,12 +2,15 @@
  * What runs ask for beside agents: a tool's method, a post to Slack. Each call goes out through the firewall, in the name of the
  * workflow: with its grants, under its policy, and with a line in the audit log. This process never holds the key that is sent.
  */
-import type { Outside, OutsideCaller } from '@centaur/kernel/engine';
+import { type Outside, type OutsideCaller, WaitsForApprovalError } from '@centaur/kernel/engine';
+import { getApproval } from '@centaur/kernel/policy';
 import { ToolError, type Tools } from '@centaur/kernel/tools';
 import { createLease, grantsOf, type Installation, publicPart } from '@centaur/kernel/vault';
 import { NonRetryableError } from '@centaur/sdk';
 import { fetch, ProxyAgent } from 'undici';
 import { readAnswer, slackBody } from './slack.ts';
+
+export { createApprovals } from './approvals.ts';
 
 export interface OutsideOptions {
   readonly installation: Installation;
@@ -102,17 +105,22 @@ export function createOutside(options: OutsideOptions): Outside & { close(): Pro
   }
 
   /** A step that is repeated after a crash comes with the same key, so that the call is not made twice. */
-  const callHere: NonNullable<Outside['callTool']> = async ({ tool, method, args }, { workflow, runId, traceId, step, key }) => {
+  const callHere: NonNullable<Outside['callTool']> = async ({ tool, method, args }, { workflow, runId, traceId, step, attempt, key }) => {
     const tools = options.tools?.();
     if (tools === undefined) throw new Error('the tools of this process are not there yet');
     try {
       const { result, edited = null } = await tools.call(
         { principal: `workflow:${workflow}`, workflow, runId, step, traceId: traceId?.replaceAll('-', '') },
-        // a person who has to approve has as long as the approval lasts
-        { tool, method, args, idempotencyKey: key, waitMs: Number.POSITIVE_INFINITY },
+        // where people have to approve, the run waits for them, and not this call
+        { tool, method, args, idempotencyKey: key, attempt, waitMs: 0 },
       );
       return { result, edited };
     } catch (error) {
+      const approvalId = error instanceof ToolError && error.code === 'APPROVAL_REQUIRED' ? error.details?.['approval_id'] : undefined;
+      if (typeof approvalId === 'string') {
+        const { gate, expires_at: expiresAt } = await getApproval(installation.store, approvalId);
+        throw new WaitsForApprovalError({ approvalId, gate, expiresAt: Date.parse(expiresAt) });
+      }
       if (error instanceof ToolError && !error.retryable) throw new NonRetryableError(error.message, { code: error.code, cause: error });
       throw error;
     }

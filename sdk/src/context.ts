@@ -1,5 +1,6 @@
 /** What a handler gets as `ctx`. Every method that returns a promise is a checkpoint: its outcome is stored once. */
 import type { AgentOptions, AgentResult, RunAgentOptions, RunAgentsResult, StartedAgent } from './agents.ts';
+import type { ApprovalAnswer, ApprovalOptions } from './approvals.ts';
 import type { Duration } from './duration.ts';
 import type { Jsonify } from './json.ts';
 import type { KnownTools, ToolArguments, ToolCall, ToolResult, UnlistedTool } from './known-tools.ts';
@@ -166,6 +167,14 @@ export interface WorkflowContext<Step extends string = string> {
   /** Posts once: repeats after a crash have the same client message id. The step is `post_slack_{channel}` unless named. */
   postToSlack(channel: string, text: string, options?: PostToSlackOptions & { readonly name?: Step }): Promise<SlackPost>;
   updateSlack(message: SlackMessage, options?: { readonly name?: Step }): Promise<SlackPost>;
+
+  /**
+   * Asks people, and parks until they have decided or time is up. A question is asked once, however often the run is replayed; every
+   * verdict is returned, `requireApproved` throws for those that are none. Arguments that differ on a replay make the run `stuck`.
+   *
+   * @throws StepError `UNKNOWN_GATE`, when the policy in force has no such gate: nobody was asked
+   */
+  approval<Args = null>(name: Step, options: ApprovalOptions<Args>): Promise<ApprovalAnswer<Args>>;
 
   /** True for runs that reach this line for the first time with this code; false for runs that passed it with the code before. */
   patched(id: string): boolean;

@@ -9,6 +9,8 @@
  */
 export { CentaurApiError, createClient } from './client.ts';
 export type * from './agents.ts';
+export { ApprovalRefusedError, requireApproved } from './approvals.ts';
+export type * from './approvals.ts';
 export type * from './client.ts';
 export type * from './context.ts';
 export { type Duration, toMilliseconds } from './duration.ts';

@@ -30,7 +30,7 @@ export interface StepView {
   /** Position in the order in which the handler called, from 0. */
   readonly seq: number;
   readonly name: string;
-  readonly kind: 'step' | 'transaction' | 'sleep' | 'event' | 'start_workflow' | 'wait_workflow' | 'patch';
+  readonly kind: 'step' | 'transaction' | 'sleep' | 'event' | 'start_workflow' | 'wait_workflow' | 'patch' | 'approval';
   readonly status: 'pending' | 'completed' | 'failed' | 'timed_out';
   readonly result: unknown;
   readonly error: StoredError | null;
@@ -49,6 +49,13 @@ export type WaitingOn =
       readonly deadline: string | null;
     }
   | { readonly type: 'workflow'; readonly name: string; readonly run_id: string; readonly deadline: string | null }
+  | {
+      readonly type: 'approval';
+      readonly name: string;
+      readonly approval_id: string;
+      readonly gate: string;
+      readonly deadline: string | null;
+    }
   | {
       readonly type: 'retry';
       readonly name: string;

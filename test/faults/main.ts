@@ -22,6 +22,7 @@ import { createEngine, type Engine } from '../../kernel/engine/index.ts';
 import { startEmbeddedPostgres } from '../../kernel/store/embedded/index.ts';
 import { connectStore, migrate } from '../../kernel/store/index.ts';
 import { createRegistry } from '../support/registry.ts';
+import { seeded } from './random.ts';
 import { defineWorkload, type Testimony } from './workload.ts';
 
 const { values } = parseArgs({ options: { kills: { type: 'string', default: '200' }, seed: { type: 'string' } } });
@@ -254,14 +255,3 @@ try {
   rmSync(folder, { recursive: true, force: true });
 }
 process.exit(failed ? 1 : 0);
-
-function seeded(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (Math.imul(state ^ (state >>> 15), 1 | state) + 0x6d2b79f5) >>> 0;
-    let mixed = state;
-    mixed = Math.imul(mixed ^ (mixed >>> 15), mixed | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}

@@ -40,6 +40,7 @@ export function checkpointsOf(message: Message): readonly Checkpoint[] | undefin
     case 'ctx.sleep':
     case 'ctx.sleep_until':
     case 'ctx.event.wait':
+    case 'ctx.approval':
     case 'ctx.workflow.wait':
     case 'ctx.agent.start':
     case 'ctx.agent.wait':
@@ -79,6 +80,7 @@ const NEEDED: Readonly<Record<string, readonly string[]>> = {
   'ctx.sleep': ['step', 'duration_seconds'],
   'ctx.sleep_until': ['step', 'wake_at'],
   'ctx.event.wait': ['step', 'event_type'],
+  'ctx.approval': ['step', 'summary'],
   'ctx.workflow.start': ['workflow_name'],
   'ctx.workflow.wait': ['step', 'child_run_id'],
   'ctx.agent.start': ['step', 'args'],

@@ -221,6 +221,20 @@ export const CASES: readonly Case[] = [
     checkpoints: ['tool_broken_call', 'after'],
   },
   {
+    name: 'people are asked, and what they approved is done',
+    workflow: 'outside',
+    case: 'approval',
+    result: 10,
+    checkpoints: ['sign off', 'refund'],
+  },
+  {
+    name: 'what people deny is an answer, of which an error can be made',
+    workflow: 'outside',
+    case: 'refused',
+    result: { code: 'APPROVAL_DENIED', message: 'approval approval:sign off was not given (denied): not today' },
+    checkpoints: ['sign off'],
+  },
+  {
     name: 'a message is posted and changed once',
     workflow: 'outside',
     case: 'slack',

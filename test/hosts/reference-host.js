@@ -207,6 +207,8 @@ function begin(start) {
     runAgent: agent,
     agentTurn: (text, { name: each = 'agent_turn', threadKey, metadata } = {}) => agent(each, { text, thread_key: threadKey, metadata }),
     runAgents: (agents) => value(call('ctx.run_agents', { agents }, agents.length * 2)),
+    approval: (step, { summary, gate, tool, args, expires }) =>
+      value(call('ctx.approval', { step, summary, gate, tool, args, expires_seconds: expires === undefined ? undefined : 7200 })),
     callTool: (tool, method, args) => value(call('ctx.call_tool', { tool, method, args })),
     postToSlack: (channel, text) => value(call('ctx.post_to_slack', { channel, text })),
     updateSlack: (message) => value(call('ctx.update_slack', { message })),

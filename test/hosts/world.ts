@@ -21,6 +21,8 @@ export const world: World = (message, name) => {
       return done(turnEnd(name));
     case 'ctx.run_agents':
       return done(manyTurns(message.agents as readonly { readonly name: string }[]));
+    case 'ctx.approval':
+      return done(answerFor(message));
     case 'ctx.call_tool':
       return toolAnswer(message);
     case 'ctx.post_to_slack':
@@ -36,6 +38,21 @@ const done = (value: unknown): Outcome => ({ ok: true, value });
 
 function eventFor({ event_type: type, correlation_id: about }: Message): Outcome | undefined {
   return String(type).startsWith('never') ? undefined : done({ type, about: about ?? null });
+}
+
+/** Somebody halved the amount; what is asked at the gate `never` is denied. */
+function answerFor({ step, gate, args }: Message) {
+  const verdict = gate === 'never' ? 'denied' : 'approved';
+  const asked = args as { readonly amount?: number } | undefined;
+  const edited = typeof asked?.amount === 'number';
+  return {
+    verdict,
+    args: edited ? { ...asked, amount: asked.amount / 2 } : (args ?? null),
+    edited,
+    reason: verdict === 'denied' ? 'not today' : null,
+    voters: [{ name: 'user:ann', verdict }],
+    approval_id: `approval:${String(step)}`,
+  };
 }
 
 /** Children are told apart by the name of the call that started them. */

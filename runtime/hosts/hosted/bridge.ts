@@ -8,6 +8,7 @@ import { type AgentResult, ChildRunError, NonRetryableError, StepError, WaitTime
 import { agentOptions } from './agent-args.ts';
 import type { Connection, RunMessage } from './connection.ts';
 import {
+  approvalOptions,
   childOptions,
   finite,
   plainFields,
@@ -279,6 +280,9 @@ export function serveRun(
               message.max_concurrency == null ? {} : { maxConcurrency: message.max_concurrency },
             ),
           );
+        case 'ctx.approval':
+          number(message.step);
+          return answerWith(id, ctx.approval(text(message.step, 'step'), approvalOptions(message)));
         case 'ctx.call_tool': {
           const name = message.step ?? `tool_${message.tool}_${message.method}`;
           number(name);

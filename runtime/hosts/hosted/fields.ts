@@ -2,7 +2,14 @@
  * Reading what a host sends. Any of it may be anything: what comes out of here is what the engine takes, or an error that names
  * the field. Pure.
  */
-import { NonRetryableError, type PostToSlackOptions, type SlackMessage, type StepOptions, type WorkflowContext } from '@centaur/sdk';
+import {
+  type ApprovalOptions,
+  NonRetryableError,
+  type PostToSlackOptions,
+  type SlackMessage,
+  type StepOptions,
+  type WorkflowContext,
+} from '@centaur/sdk';
 import type { CallMessage, FromHost, HostErrorInfo, HostRetry } from '../protocol/messages.ts';
 
 const NAME_MOST = 256;
@@ -85,6 +92,18 @@ export function childOptions(message: Extract<CallMessage, { type: 'ctx.workflow
     ...(priority == null ? {} : { priority }),
     ...(concurrencyKey == null ? {} : { concurrencyKey }),
     ...(runAt == null ? {} : { runAt }),
+  };
+}
+
+/** What people are asked; the engine checks what it is given. */
+export function approvalOptions(message: Extract<CallMessage, { type: 'ctx.approval' }>): ApprovalOptions {
+  const { summary, gate, tool, args, expires_seconds: expires } = message;
+  return {
+    summary: text(summary, 'summary', 2000),
+    ...(gate == null ? {} : { gate: text(gate, 'gate') }),
+    ...(tool == null ? {} : { tool: text(tool, 'tool') }),
+    ...(args === undefined ? {} : { args }),
+    ...(expires == null ? {} : { expires: finite(expires, 'expires_seconds') * 1000 }),
   };
 }
 

@@ -1,5 +1,6 @@
 /** `ctx`: what a handler gets. Each method that returns a promise is a message to the worker, and one checkpoint. */
 import type * as crypto from 'node:crypto';
+import type { ApprovalOptions } from '../../../sdk/src/approvals.ts';
 import type { ChildRun, WorkflowContext } from '../../../sdk/src/context.ts';
 import { toMilliseconds, type Duration } from '../../../sdk/src/duration.ts';
 import { ChildRunError } from '../../../sdk/src/errors.ts';
@@ -69,6 +70,17 @@ export function createContext(run: Run): WorkflowContext {
       const child = await startChild(run, `${name}.start`, options);
       return waitForChild(run, `${name}.wait`, child.run_id, options.timeout);
     }) as WorkflowContext['runWorkflow'],
+
+    approval(name: string, options: ApprovalOptions) {
+      checkName(name);
+      const { summary, gate, tool, args, expires, ...unknown } = options;
+      const [odd] = Object.keys(unknown);
+      if (odd !== undefined)
+        throw new EngineError('INVALID_REQUEST', `approval "${name}": unknown option "${odd}"; use summary, gate, tool, args and expires`);
+      toJson(args, `args of approval "${name}"`);
+      const seconds = expires === undefined ? undefined : toMilliseconds(expires, `expires of approval "${name}"`) / 1000;
+      return run.call('ctx.approval', { step: name, summary, gate, tool, args, expires_seconds: seconds }, asIs);
+    },
 
     callTool(tool: string, method: string, args: unknown = {}, options: { readonly name?: string; readonly edits?: 'tell' } = {}) {
       toJson(args, `arguments of ${tool}.${method}`);

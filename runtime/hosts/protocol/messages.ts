@@ -175,6 +175,17 @@ export type CallMessage =
   | CallOf<'ctx.agent_turn', { readonly step?: string; readonly args: Readonly<Record<string, unknown>> }>
   | CallOf<'ctx.run_agents', { readonly agents: readonly Readonly<Record<string, unknown>>[]; readonly max_concurrency?: number }>
   | CallOf<
+      'ctx.approval',
+      {
+        readonly step: string;
+        readonly summary: string;
+        readonly gate?: string;
+        readonly tool?: string;
+        readonly args?: unknown;
+        readonly expires_seconds?: number;
+      }
+    >
+  | CallOf<
       'ctx.call_tool',
       { readonly step?: string; readonly tool: string; readonly method: string; readonly args: unknown; readonly edits?: 'tell' }
     >

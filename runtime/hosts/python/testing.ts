@@ -310,6 +310,8 @@ function defaultAnswer({ type, step, tool, method, args, channel, agent, workflo
       return { run_id: child, status: 'completed', result: { of: child }, output_json: { of: child }, error: null };
     case 'ctx.event.wait':
       return { payload: step };
+    case 'ctx.approval':
+      return { verdict: 'approved', args: args ?? null, edited: false, reason: null, voters: [], approval_id: `approval-${step}` };
     default:
       return { slept: true };
   }

@@ -94,6 +94,20 @@ const WORDS: readonly Words[] = [
     fields: { channel: 'ops', text: 'It begins.' },
   },
   {
+    name: 'a question to people says what it is about',
+    workflow: 'outside',
+    case: 'approval',
+    type: /^ctx\.approval$/,
+    fields: {
+      step: 'sign off',
+      summary: 'Refund 20 EUR?',
+      gate: 'finance',
+      tool: 'bank.refund',
+      args: { amount: 20 },
+      expires_seconds: 7200,
+    },
+  },
+  {
     name: 'a change of a post says which one',
     workflow: 'outside',
     case: 'slack',

@@ -6,16 +6,19 @@ from typing import Any
 from centaur_host.context import WorkflowContext
 from centaur_host.durations import milliseconds
 from centaur_host.errors import (
+    ApprovalRefusedError,
     ChildRunError,
     NonRetryableError,
     RunCancelledError,
     StepError,
     WaitTimeoutError,
     WorkflowError,
+    require_approved,
 )
 from centaur_host.slack import Button
 
 __all__ = [
+    "ApprovalRefusedError",
     "Button",
     "ChildRunError",
     "Delivery",
@@ -26,6 +29,7 @@ __all__ = [
     "WaitTimeoutError",
     "WorkflowContext",
     "WorkflowError",
+    "require_approved",
     "text_part",
 ]
 

@@ -66,6 +66,21 @@ class WorkflowContext:
             timeout_seconds=seconds(timeout, "timeout"),
         )
 
+    async def approval(self, name, summary, *, gate=None, tool=None, args=None, expires=None) -> dict:
+        """
+        Asks people at a gate of the policy, and parks until they have decided or time is up. Every verdict is returned, with the `args` that
+        were decided about; `require_approved` raises for those that are none. `expires` only shortens the gate's time.
+        """
+        return await self._call(
+            "ctx.approval",
+            step=name,
+            summary=summary,
+            gate=gate,
+            tool=tool,
+            args=args,
+            expires_seconds=seconds(expires, "expires"),
+        )
+
     # --- children
 
     async def start_workflow(self, name=None, input=None, *, workflow_name=None, **given) -> dict:

@@ -7,7 +7,7 @@ function's code and not by calling it, for a replay must decide the same.
 
 DURABLE = frozenset(
     "step sleep sleep_until wait_for_event start_workflow wait_for_workflow run_workflow start_agent wait_for_agent run_agent "
-    "agent_turn run_agents call_tool call_tool_and_tell call_tool_raw post_to_slack update_slack slack_buttons get_tool_manager tools".split()
+    "agent_turn run_agents approval call_tool call_tool_and_tell call_tool_raw post_to_slack update_slack slack_buttons get_tool_manager tools".split()
 )
 # What such a function may use beside the call: nothing of it reaches beyond the process
 HARMLESS = frozenset(

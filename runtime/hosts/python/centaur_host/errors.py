@@ -50,6 +50,22 @@ class RunCancelledError(WorkflowError):
     code = "RUN_CANCELLED"
 
 
+class ApprovalRefusedError(NonRetryableError):
+    """What was asked was not approved: `answer` says why, `code` is APPROVAL_DENIED, APPROVAL_EXPIRED or APPROVAL_CANCELLED."""
+
+    answer = None
+
+
+def require_approved(answer):
+    """The arguments that were approved. :raises ApprovalRefusedError: for any other verdict"""
+    verdict = answer["verdict"]
+    if verdict == "approved":
+        return answer["args"]
+    why = f": {answer['reason']}" if answer.get("reason") else ""
+    message = f"approval {answer['approval_id']} was not given ({verdict}){why}"
+    raise ApprovalRefusedError(message, f"APPROVAL_{verdict.upper()}", answer=answer)
+
+
 class NotJsonError(WorkflowError):
     """A value that JSON cannot hold; the message names its path."""
 

@@ -1,3 +1,4 @@
+import { requireApproved } from '@centaur/sdk';
 import { type Cases, type Choice, type Context, choose } from './helpers/context.ts';
 import { greeting } from './helpers/deep/words.ts';
 
@@ -12,6 +13,22 @@ const CASES: Cases = {
       return { code, message };
     });
     return ctx.step('after', () => outcome);
+  },
+
+  async approval(ctx) {
+    const question = { summary: 'Refund 20 EUR?', gate: 'finance', tool: 'bank.refund', args: { amount: 20 }, expires: '2h' } as const;
+    const { amount } = requireApproved(await ctx.approval('sign off', question));
+    return ctx.step('refund', () => amount);
+  },
+
+  async refused(ctx) {
+    const answer = await ctx.approval('sign off', { summary: 'All of it?', gate: 'never' });
+    try {
+      return requireApproved(answer);
+    } catch (error) {
+      const { code, message } = error as Error & { readonly code: string };
+      return { code, message };
+    }
   },
 
   async slack(ctx) {

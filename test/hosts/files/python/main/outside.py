@@ -1,6 +1,8 @@
 import os
 import sys
+from datetime import timedelta
 
+from api.workflow_engine import ApprovalRefusedError, require_approved
 from api.vm_metrics import workflow_counter
 from helpers.choice import choose
 from helpers.deep.words import greeting
@@ -18,6 +20,20 @@ async def tool_fails(ctx):
     except Exception as error:
         outcome = {"code": error.code, "message": str(error)}
     return await ctx.step("after", lambda: outcome)
+
+
+async def approval(ctx):
+    question = {"gate": "finance", "tool": "bank.refund", "args": {"amount": 20}, "expires": timedelta(hours=2)}
+    approved = require_approved(await ctx.approval("sign off", "Refund 20 EUR?", **question))
+    return await ctx.step("refund", lambda: approved["amount"])
+
+
+async def refused(ctx):
+    answer = await ctx.approval("sign off", summary="All of it?", gate="never")
+    try:
+        return require_approved(answer)
+    except ApprovalRefusedError as error:
+        return {"code": error.code, "message": str(error)}
 
 
 async def slack(ctx):
@@ -66,6 +82,8 @@ async def prints(ctx):
 CASES = {
     "tool": tool,
     "tool_fails": tool_fails,
+    "approval": approval,
+    "refused": refused,
     "slack": slack,
     "slack_in_step": slack_in_step,
     "log": log,
