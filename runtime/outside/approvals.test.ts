@@ -104,7 +104,7 @@ test('a run asks once, leaves memory, and goes on with what was approved', async
     args: QUESTION.args,
     edited: false,
     reason: 'looked at it',
-    voters: [{ name: 'ann', verdict: 'approved' }],
+    voters: [{ name: 'ann', verdict: 'approve' }],
     approval_id: id,
   };
   assert.deepEqual(ended.result, [QUESTION.args, answer], JSON.stringify(ended.error));
@@ -210,7 +210,7 @@ test('a handler that ends without its answer withdraws the question', async () =
   const { items } = await listApprovals(lab.api.t.store);
   assert.deepEqual(
     items.map(({ state }) => state),
-    ['expired'],
+    ['cancelled'],
   );
 });
 
