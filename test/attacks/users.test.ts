@@ -458,6 +458,24 @@ describe('who is nobody', () => {
     assert.equal((await guess(token, token)).status, 401);
   });
 
+  test('whoever may write secrets makes nobody an approver: gates name roles', async () => {
+    const key = await api.keyWith('secrets.write');
+    const bob = await addPerson(api, 'bob', 'viewer');
+    const put = (principal: string, options: { key?: string | null } = {}) =>
+      api.call('PUT', `/principals/${encodeURIComponent(principal)}/roles`, { roles: ['finance'] }, options);
+    const rolesOf = async () => (await api.call('GET', '/users/bob')).body.roles;
+    for (const options of [{ key }, bob.as]) {
+      const answer = await put('user:bob', options);
+      assert.deepEqual([answer.status, answer.body.code], [403, 'FORBIDDEN']);
+    }
+    // nor in a spelling that would be another principal here and the same one at a vote
+    for (const principal of ['user:Bob', 'USER:bob', 'user:bob ', ' user:bob']) assert.ok((await put(principal, { key })).status >= 400, principal);
+    assert.deepEqual(await rolesOf(), []);
+    assert.equal((await put('workflow:report', { key })).status, 200);
+    assert.equal((await put('user:bob', ann.as)).status, 200);
+    assert.deepEqual(await rolesOf(), ['finance']);
+  });
+
   test('nobody but an admin makes people, or makes themselves more', async () => {
     for (const role of ['viewer', 'operator', 'approver'] as const satisfies readonly UserRole[]) {
       const { as } = await addPerson(api, `plain-${role}`, role);

@@ -214,6 +214,7 @@ export const secretRoutes = [
     path: '/principals/{principal}/roles',
     group: 'Secrets',
     summary: 'Say which roles a principal has; it may use what is granted to them',
+    description: 'Roles also say who may approve, where a gate names them: those of a `user:` need the scope `admin`.',
     access: { scope: 'secrets.write' },
     params: PrincipalPath,
     body: RolesBody,
