@@ -72,7 +72,7 @@ async function ask(args: object): Promise<string> {
 test('what waits is listed and shown on 80 columns, with what is sensitive blanked', async () => {
   const id = await ask({ amount: 200, to: 'x'.repeat(200), card: 'CANARY-4111' });
   const listed = await as(ann, 'ls');
-  assert.match(listed.stdout, new RegExp(`^${id}  pending  0/2 votes  over in 23 h.*\n  bank\\.pay \\{"amount":200`));
+  assert.match(listed.stdout, new RegExp(`^${id}  pending  0/2 votes  over in .*\n  bank\\.pay \\{"amount":200`));
   for (const line of listed.stdout.split('\n')) assert.ok(line.length <= 80, line);
   const shown = await as(ann, 'show', id);
   assert.match(shown.stdout, /^bank\.pay pending\n/);
@@ -134,7 +134,7 @@ test('what is approved for a while is listed and revoked', async () => {
   const listed = await as(ann, 'grants', 'ls');
   assert.match(
     listed.stdout,
-    /^([\da-f-]{36}) {2}active {2}over in 3 h .*used 0 times\n {2}bank\.pay by thread:a: the same to, any of its calls\n/,
+    /^([\da-f-]{36}) {2}active {2}over in [34] h.*used 0 times\n {2}bank\.pay by thread:a: the same to, any of its calls\n/,
   );
   const id = listed.stdout.slice(0, 36);
   assert.match((await as(ann, 'grants', 'revoke', id)).stdout, /^revoked .*bank\.pay is asked about again/);
