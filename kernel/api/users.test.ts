@@ -139,7 +139,7 @@ describe('a role', () => {
   test('that is taken away is gone at once, in sessions that there are', async () => {
     const eve = await addPerson(api, 'eve', 'admin');
     assert.equal((await api.call('GET', '/users', undefined, eve.as)).status, 200);
-    await api.call('PUT', '/users/eve', { role: 'viewer' });
+    await api.call('PUT', '/users/eve', { role: 'viewer' }, bearer(ann.token));
     const refused = await api.call('GET', '/users', undefined, eve.as);
     assert.deepEqual([refused.status, refused.body.message], [403, 'as viewer you may not do that: it needs the scope "admin"']);
     assert.equal((await api.call('GET', '/auth/session', undefined, eve.as)).body.user.role, 'viewer');
@@ -148,7 +148,7 @@ describe('a role', () => {
   test('of gates is that of the principal', async () => {
     const fin = await addPerson(api, 'fin', 'approver', { roles: ['finance', 'ops'] });
     assert.deepEqual((await api.call('GET', '/auth/session', undefined, fin.as)).body.user.roles, ['finance', 'ops']);
-    await api.call('PUT', '/principals/user%3Afin/roles', { roles: [] });
+    await api.call('PUT', '/principals/user%3Afin/roles', { roles: [] }, bearer(ann.token));
     at += 1001;
     assert.deepEqual((await api.call('GET', '/auth/session', undefined, fin.as)).body.user.roles, []);
   });

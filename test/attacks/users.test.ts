@@ -476,6 +476,32 @@ describe('who is nobody', () => {
     assert.deepEqual(await rolesOf(), ['finance']);
   });
 
+  test('a key makes no session that is there more than it was: another role, roles or password end it, and are in the log', async () => {
+    for (const [n, [method, path, body, action]] of [
+      ['PUT', '', { role: 'approver' }, 'user.change'],
+      ['PUT', '/roles', { roles: ['finance'] }, 'principal.roles'],
+      ['POST', '/password', undefined, 'user.password_reset'],
+    ].entries() as IterableIterator<[number, [string, string, object | undefined, string]]>) {
+      const name = `kept-${n}`;
+      const { as } = await addPerson(api, name, 'viewer');
+      assert.equal((await api.call('PUT', `/users/${name}`, { display_name: 'Another' })).status, 200);
+      assert.equal((await api.call('GET', '/auth/session', undefined, as)).status, 200);
+      assert.equal((await api.call(method, `/users/${name}${path}`, body)).status, 200);
+      assert.equal((await api.call('GET', '/auth/session', undefined, as)).status, 401, action);
+      const { rows } = await api.t.store.query<{ entry: string }>('select entry from audit_log where action = any($1)', [
+        [action, 'user.sessions_end'],
+      ]);
+      const actors = rows.map(({ entry }) => JSON.parse(entry)).filter(({ resource }) => resource === `user:${name}`);
+      assert.ok(actors.some((entry) => entry.action === action && entry.actor.startsWith('key:')), action);
+      assert.ok(actors.some((entry) => entry.action === 'user.sessions_end'), action);
+    }
+    // by the other path, too
+    const { as } = await addPerson(api, 'kept-x', 'viewer');
+    assert.equal((await api.call('PUT', '/principals/user%3Akept-x/roles', { roles: ['finance'] })).status, 200);
+    assert.equal((await api.call('GET', '/auth/session', undefined, as)).status, 401);
+    assert.equal((await api.call('PUT', '/principals/user%3Anobody-yet/roles', { roles: ['finance'] })).status, 200);
+  });
+
   test('nobody but an admin makes people, or makes themselves more', async () => {
     for (const role of ['viewer', 'operator', 'approver'] as const satisfies readonly UserRole[]) {
       const { as } = await addPerson(api, `plain-${role}`, role);

@@ -13,12 +13,11 @@ import {
   removeSecret,
   rewrapAll,
   rotateSecret,
-  setRoles,
   VaultError,
 } from '../../vault/index.ts';
+import { giveRoles } from '../principal-roles.ts';
 import { actorOf, ok, route } from '../route.ts';
 import { page } from '../schemas.ts';
-import { requireScope } from '../scopes.ts';
 import { installationOf } from '../services.ts';
 import {
   GrantBody,
@@ -223,10 +222,8 @@ export const secretRoutes = [
     responses: { 200: { description: 'Its roles', schema: RolesSchema } },
     errors: ['INVALID_SECRET', 'VAULT_UNAVAILABLE'],
     async handle({ params: { principal }, body, caller }, services) {
-      // gates name roles: they say who may vote, which is not for whoever looks after secrets to say
-      if (principal.startsWith('user:')) requireScope(caller, 'admin');
       const roles = [...new Set(body.roles)];
-      await setRoles(installationOf(services), actorOf(caller), principal, roles);
+      await giveRoles(services, caller, principal, roles);
       return ok({ principal, roles });
     },
   }),
