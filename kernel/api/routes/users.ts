@@ -63,7 +63,8 @@ export const userRoutes = [
     path: '/users/{name}',
     group: 'Users',
     summary: 'Change a user’s role, display name or address',
-    description: 'What is not given stays. Another role counts for their sessions within a second; one that a key gives ends them. The last admin stays one.',
+    description:
+      'What is not given stays. Another role counts for their sessions within a second; one that a key gives ends them. The last admin stays one.',
     access,
     params: UserPath,
     body: ChangeUserBody,
