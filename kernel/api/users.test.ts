@@ -107,6 +107,7 @@ describe('a role', () => {
         'emitEvent',
         'callTool',
         'listApprovals',
+        'revokeApprovalGrant',
         'putSecret',
         'publishPolicy',
         'addUser',
@@ -117,12 +118,13 @@ describe('a role', () => {
         reach[role][id] = status !== 403;
       }
     }
-    const reads = { listRuns: true, listAudit: true, getPolicy: true };
+    // a gate may name anybody, so everybody sees what waits
+    const reads = { listRuns: true, listAudit: true, getPolicy: true, listApprovals: true };
     const none = {
       startRun: false,
       emitEvent: false,
       callTool: false,
-      listApprovals: false,
+      revokeApprovalGrant: false,
       putSecret: false,
       publishPolicy: false,
       addUser: false,
@@ -131,7 +133,7 @@ describe('a role', () => {
     assert.deepEqual(reach, {
       viewer: { ...reads, ...none },
       operator: { ...reads, ...none, startRun: true, emitEvent: true, callTool: true },
-      approver: { ...reads, ...none, listApprovals: true },
+      approver: { ...reads, ...none, revokeApprovalGrant: true },
       admin: { ...reads, ...Object.fromEntries(Object.keys(none).map((id) => [id, true])) },
     });
   });
