@@ -6,7 +6,7 @@ import { ApiError } from '../errors.ts';
 import { actorOf, type Attribution, type Call, ok, route } from '../route.ts';
 import { sealOf, told } from './replays.ts';
 import { ForkBody, page, RunDetailSchema, RunPath, RunQuery, RunSummarySchema, StartBody, StartedRunSchema } from '../schemas.ts';
-import { authoriseRead, authoriseRun, type Caller, reachesAllWorkflows, readableWorkflows } from '../scopes.ts';
+import { authoriseRead, authoriseRun, reachesAllWorkflows, readableWorkflows } from '../scopes.ts';
 import type { Services } from '../services.ts';
 
 const START_MANY_MAX = 10_000;
