@@ -169,7 +169,7 @@ const MORE_OF_PERSON: readonly Section[] = [
   {
     file: 'approval_grants.jsonl',
     needs: 'approval_grants',
-    sql: `select ${GRANT} from approval_grants where principal = $2 or granted_by = $1`,
+    sql: `select ${GRANT} from approval_grants where principal = $2 or granted_by = $2`,
   },
   {
     file: 'call_leases.jsonl',

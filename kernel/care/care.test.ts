@@ -175,7 +175,7 @@ async function seedRooms({ store, installation }: Place, thread: string, user: s
   );
   await store.query(
     `insert into approval_grants (grant_id, approval_id, bound, terms, tool, principal, thread_key, fields, args, granted_by, reason, expires_at, audit_id)
-     values (gen_random_uuid(), $1, '', '', 't', 'workflow:w', $5, to_json($3::text), '', $2, $3, now() + interval '1 h', $4)`,
+     values (gen_random_uuid(), $1, '', '', 't', 'workflow:w', $5, to_json($3::text), '', 'user:' || $2, $3, now() + interval '1 h', $4)`,
     [...values, thread],
   );
   await store.query(

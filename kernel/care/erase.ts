@@ -128,7 +128,7 @@ const MORE_OF_PERSON: readonly (readonly [needs: string, sql: string])[] = [
     'update approval_votes set reason = null, sticky = null where voter = $1 and (reason is not null or sticky is not null)',
   ],
   ['approvals', `update approvals set reason = null where decided_by = 'user:' || $1 and reason is not null`],
-  ['approval_grants', 'update approval_grants set reason = null where granted_by = $1 and reason is not null'],
+  ['approval_grants', `update approval_grants set reason = null where granted_by = 'user:' || $1 and reason is not null`],
   ['policy_drafts', `update policy_drafts set message = null where author = 'user:' || $1 and message is not null`],
   ['usage', 'update usage set user_id = null where user_id = $1'],
   ['usage_days', `delete from usage_days where dimension = 'user' and key = $1`],
