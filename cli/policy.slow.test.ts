@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { type CommandPlace, startCommandPlace } from '../test/support/cli-api.ts';
+import { addPerson, type Person } from '../test/support/people.ts';
 import { diffLines } from './line-diff.ts';
+import { keepSession } from './session-file.ts';
 
 const POLICY = `version: 1
 default: deny
@@ -196,4 +199,29 @@ test('where the policy asks, publishing waits for somebody else', async () => {
     assert.match(refused.stderr, /a person has to approve this text at gate owners: approval [\da-f-]{36}/);
   }
   assert.match((await t.centaur(['policy', 'show'])).stdout, /publish: \{gate: owners\}/);
+
+  const [asked] = (await t.read('approvals', 'ls')).items;
+  const { api } = t;
+  // who would publish, and somebody else, each with their own session
+  const [ann, bob] = [await addPerson(api, 'ann', 'admin'), await addPerson(api, 'bob', 'approver')];
+  const as = async ({ token, name }: Person, ...args: string[]) => {
+    keepSession(path.join(t.place.folder, 'home'), api.url, { token, name, expires_at: new Date(Date.now() + 3_600_000).toISOString() });
+    return t.centaur(args, { env: { CENTAUR_API_KEY: '' } });
+  };
+  const next = t.place.write(
+    'next.yaml',
+    POLICY.replace('api.stripe.com, effect: allow', 'api.stripe.com, effect: deny').replace('expect: allow', 'expect: deny'),
+  );
+  assert.match((await t.centaur(['approvals', 'approve', asked.approval_id])).stderr, /person|session|login/, 'a key does not vote');
+  const wanted = await as(ann, 'policy', 'publish', next);
+  const id = /approval ([\da-f-]{36})/.exec(wanted.stderr)?.[1] ?? assert.fail(wanted.stderr);
+  const own = await as(ann, 'approvals', 'approve', id);
+  assert.notEqual(own.code, 0);
+  assert.match(own.stderr, /who wrote or publishes a policy does not approve it/);
+  assert.match((await as(bob, 'approvals', 'show', id)).stdout, /not by +requester \(ann\)/);
+  const voted = await as(bob, 'approvals', 'approve', id);
+  assert.equal(voted.code, 0, voted.stderr);
+  assert.match((await as(ann, 'policy', 'publish', next)).stdout, /is in force/);
+  keepSession(path.join(t.place.folder, 'home'), api.url, undefined);
+  assert.match((await t.centaur(['policy', 'show'])).stdout, /effect: deny/);
 });

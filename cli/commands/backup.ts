@@ -87,7 +87,10 @@ async function makeBackup(options: Options & { readonly out?: string }): Promise
         'the master key of the installation is not here, so the backup could not be written into its audit log',
         'Set CENTAUR_MASTER_KEY or CENTAUR_MASTER_KEY_FILE to that of the server.',
       );
-    const trust = isSealed && keys.master !== undefined ? await openTrust(config, store, keys.master, quiet()) : undefined;
+    // what it writes into the log is about itself: what its environment holds is all that could come there
+    const { createScrubber, secretsOfEnvironment } = await import('@centaur/kernel/firewall/scrub');
+    const { scrub } = createScrubber(secretsOfEnvironment(process.env));
+    const trust = isSealed && keys.master !== undefined ? await openTrust(config, store, keys.master, quiet(), scrub) : undefined;
     if (trust !== undefined) stack.defer(() => trust.close());
     return kernel.makeBackup({ store, audit: trust?.audit, actor: 'system:cli', file: out, onProgress: progress(options), ...keys });
   });

@@ -17,6 +17,8 @@ const REFERENCES = [
   ['approvals', 'decided_audit_id'],
   ['approvals', 'escalated_audit_id'],
   ['approval_votes', 'audit_id'],
+  ['policy_drafts', 'audit_id'],
+  ['tool_call_leases', 'audit_id'],
   ['approval_grants', 'audit_id'],
   ['approval_grants', 'revoked_audit_id'],
   ['firewall_configs', 'audit_id'],

@@ -57,12 +57,12 @@ const ATTACHMENT = `thread_key, attachment_id, message_id, execution_id, name, m
 const EVENT = 'thread_key, event_id, execution_id, event_kind, event_json, created_at';
 const LEASE =
   'lease_id, kind, principal, on_behalf_of, run_id, step, thread_key, trace_id, max_uses, used, expires_at, created_at, revoked_at';
-const APPROVAL =
-  'approval_id, gate, rule, principal, summary, state, run_id, reason, decided_by, created_at, expires_at, decided_at, consumed_at';
+const APPROVAL = `approval_id, kind, risk, gate, rule, principal, summary, state, thread_key, run_id, reason, decided_by, edited_by, overridden, created_at,
+  expires_at, decided_at, consumed_at`;
 const CALL = `principal, call_key, call_id, tool, method, state, result, error, created_at, ended_at`;
 
-/** Sections that both have, by the condition on executions `e` that says whose turns they are. */
-const shared = (of: string, principal: string): readonly Section[] => [
+/** Sections that both have, by the conditions on executions `e`, leases and questions that say whose they are. */
+const shared = (of: string, leases: string, questions: string): readonly Section[] => [
   {
     file: 'runs.jsonl',
     sql: `with mine as (${RUNS(of)}) select ${RUN_COLUMNS}, null::json as result, null::timestamptz as ended_at from workflow_runs where run_id in (select run_id from mine)
@@ -84,10 +84,10 @@ const shared = (of: string, principal: string): readonly Section[] => [
   },
   {
     file: 'approvals.jsonl',
-    sql: `select ${APPROVAL} from approvals where principal = $2 or decided_by = $2 or run_id in (${RUNS(of)})`,
+    sql: `select ${APPROVAL} from approvals where principal = $2 or ${questions} or run_id in (${RUNS(of)})`,
   },
   { file: 'grants.jsonl', sql: 'select grant_id, principal, secret, created_at, revoked_at from grants where principal = $2' },
-  { file: 'leases.jsonl', sql: `select ${LEASE} from leases where ${principal}` },
+  { file: 'leases.jsonl', sql: `select ${LEASE} from leases where ${leases}` },
   { file: 'holds.jsonl', sql: `select hold_id, subject, reason, created_by, created_at, released_at from data_holds where subject = $3` },
 ];
 
@@ -119,7 +119,7 @@ const OF_THREAD: readonly Section[] = [
     file: 'session.jsonl',
     sql: `select thread_key, harness, agent_thread_id, execution_id, length(data) as size, encode(sha256, 'hex') as sha256, created_at from session_snapshots where thread_key = $1`,
   },
-  ...shared('e.thread_key = $1', 'thread_key = $1 or principal = $2'),
+  ...shared('e.thread_key = $1', 'thread_key = $1 or principal = $2', 'thread_key = $1'),
 ];
 
 const GRANT =
@@ -142,7 +142,7 @@ const MORE_OF_THREAD: readonly Section[] = [
   {
     file: 'votes.jsonl',
     needs: 'approval_votes',
-    sql: `select v.approval_id, v.voter, v.verdict, v.reason, v.channel, v.void, v.at from approval_votes v join approvals a using (approval_id) where a.principal = $2
+    sql: `select v.approval_id, v.voter, v.verdict, v.reason, v.channel, v.void, v.at from approval_votes v join approvals a using (approval_id) where a.principal = $2 or a.thread_key = $1
       or a.run_id in (select e.run_id from agent_execution_requests e where e.thread_key = $1)`,
   },
 ];
@@ -166,7 +166,11 @@ const MORE_OF_PERSON: readonly Section[] = [
   },
   { file: 'usage.jsonl', needs: 'usage', sql: 'select * from usage where user_id = $1 order by at' },
   { file: 'usage_days.jsonl', needs: 'usage_days', sql: `select * from usage_days where dimension = 'user' and key = $1 order by day` },
-  { file: 'approval_grants.jsonl', needs: 'approval_grants', sql: `select ${GRANT} from approval_grants where principal = $2` },
+  {
+    file: 'approval_grants.jsonl',
+    needs: 'approval_grants',
+    sql: `select ${GRANT} from approval_grants where principal = $2 or granted_by = $2`,
+  },
   {
     file: 'call_leases.jsonl',
     needs: 'tool_call_leases',
@@ -176,6 +180,17 @@ const MORE_OF_PERSON: readonly Section[] = [
     file: 'votes.jsonl',
     needs: 'approval_votes',
     sql: 'select approval_id, voter, verdict, reason, channel, void, at from approval_votes where voter = $1',
+  },
+  {
+    file: 'drafts.jsonl',
+    needs: 'policy_drafts',
+    sql: 'select name, message, source, created_at, updated_at from policy_drafts where author = $2 order by name',
+  },
+  {
+    file: 'started_runs.jsonl',
+    needs: 'workflow_runs_finished.started_by',
+    sql: `select ${RUN_COLUMNS}, null::timestamptz as ended_at from workflow_runs where started_by = $2
+      union all select ${RUN_COLUMNS}, ended_at from workflow_runs_finished where started_by = $2`,
   },
 ];
 
@@ -216,7 +231,11 @@ const OF_PERSON: readonly Section[] = [
       from oauth_connections where user_name = $1 order by created_at`,
   },
   { file: 'roles.jsonl', sql: 'select principal, role, created_at from principal_roles where principal = $2' },
-  ...shared(TURNS, 'principal = $2 or on_behalf_of = $2'),
+  ...shared(
+    TURNS,
+    'principal = $2 or on_behalf_of = $2',
+    '(decided_by = $2 or edited_by = $1 or approval_id in (select approval_id from approval_votes where voter = $1))',
+  ),
 ];
 
 const ENTRIES = {

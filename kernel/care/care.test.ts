@@ -157,6 +157,106 @@ test('the erasure of a person empties what they said among others, and takes the
   assert.equal((await erase(place, 'user:ann')).state, 'done', 'once more finds nothing');
 });
 
+/** What other rooms keep of a thread and its person: questions, votes, grants, usage, calls. Answers the question's id. */
+async function seedRooms({ store, installation }: Place, thread: string, user: string, canary: string): Promise<string> {
+  const audit = await installation.audit.write({ action: 'test.asked', actor: `user:${user}` });
+  const { rows } = await store.query<{ id: string }>(
+    `insert into approvals (approval_id, digest, gate, rule, principal, summary, state, expires_at, audit_id, decided_by, decided_at, use_by, reason,
+       kind, scope, thread_key, people, subject, args, edited_args, edited_by)
+     values (gen_random_uuid(), '', 'g', 'r', 'workflow:w', $1, 'approved', now() + interval '1 h', $2, $3, now(), now() + interval '1 h', $4,
+       'tool', '', $5, $1, $1, $1, $1, $6) returning approval_id as id`,
+    [JSON.stringify({ said: canary }), audit, `user:${user}`, `because ${canary}`, thread, user],
+  );
+  const id = rows[0]?.id ?? '';
+  const values = [id, user, `voted ${canary}`, audit];
+  await store.query(
+    `insert into approval_votes (approval_id, voter, verdict, digest, reason, channel, sticky, audit_id) values ($1, $2, 'approve', '', $3, 'api', to_json($3::text), $4)`,
+    values,
+  );
+  await store.query(
+    `insert into approval_grants (grant_id, approval_id, bound, terms, tool, principal, thread_key, fields, args, granted_by, reason, expires_at, audit_id)
+     values (gen_random_uuid(), $1, '', '', 't', 'workflow:w', $5, to_json($3::text), '', 'user:' || $2, $3, now() + interval '1 h', $4)`,
+    [...values, thread],
+  );
+  await store.query(
+    `insert into usage (execution_id, model, thread_key, harness, workflow, user_id, input, output, cache_read, cache_write, reasoning)
+     values (gen_random_uuid(), 'opus', $1, 'demo', $3, $2, 1, 1, 0, 0, 0)`,
+    [thread, user, canary],
+  );
+  await store.query(
+    `insert into usage_days select d, k, current_date, 1, 1, 1, 0, 0, 0, 0, 0 from (values ('thread', $1), ('user', $2)) rows (d, k)
+     on conflict do nothing`,
+    [thread, user],
+  );
+  await store.query(
+    `insert into tool_call_leases (call_id, principal, on_behalf_of, thread_key, expires_at, audit_id)
+     values (gen_random_uuid(), $1, $2, $3, now() + interval '1 h', $4)`,
+    [`tool:${canary}`, `user:${user}`, thread, audit],
+  );
+  return id;
+}
+
+const ROOMS = ['approval_grants', 'approval_votes', 'approvals', 'tool_call_leases', 'usage'];
+
+test('questions, votes, grants, usage and leases of calls go with their thread; a question that is not over ends', async () => {
+  await using place = await open();
+  const { store } = place;
+  await say(place, 'gone', 'ann', 'hello');
+  const id = await seedRooms(place, 'gone', 'ann', CANARY);
+  const other = await seedRooms(place, 'stays', 'bert', 'other-77aa');
+  assert.deepEqual((await tablesWith(store, CANARY)).toSorted(), ROOMS);
+  assert.equal((await erase(place, 'thread:gone')).state, 'done');
+  assert.deepEqual(await tablesWith(store, CANARY), []);
+  assert.deepEqual((await tablesWith(store, 'other-77aa')).toSorted(), ROOMS);
+  const { rows: states } = await store.query<{ state: string }>(
+    'select state from approvals where approval_id = any($1) order by approval_id = $2',
+    [[id, other], other],
+  );
+  assert.deepEqual(
+    states.map(({ state }) => state),
+    ['cancelled', 'approved'],
+    'what a person changed is not there any more, so what they approved is not done',
+  );
+  const { rows: votes } = await store.query('select 1 from approval_votes where approval_id = $1', [id]);
+  assert.equal(votes.length, 1, 'that somebody voted stays');
+  const { rows: days } = await store.query<{ key: string }>(`select key from usage_days where dimension = 'thread' order by key`);
+  assert.ok(!days.some(({ key }) => key === 'gone') && days.some(({ key }) => key === 'stays'));
+});
+
+test('what a person said with votes elsewhere goes, their usage is nobody’s, and the export has it before', async () => {
+  await using place = await open();
+  const { store, installation } = place;
+  await say(place, 'ours', 'bert', 'hello');
+  await seedRooms(place, 'ours', 'ann', CANARY);
+  await store.query(
+    `insert into policy_drafts (name, source, digest, author, message, audit_id) select 'd', 'version: 1', '', 'user:ann', $1, audit_id from approvals`,
+    [`draft ${CANARY}`],
+  );
+  const files = new Map<string, string>();
+  for await (const text of exportSubject(installation, 'user:ann')) {
+    const { file = '', row = '' } = JSON.parse(text) as { file?: string; row?: string };
+    files.set(file, (files.get(file) ?? '') + row);
+  }
+  for (const file of ['approvals', 'votes', 'approval_grants', 'usage', 'call_leases', 'drafts'])
+    assert.ok(files.get(`${file}.jsonl`)?.includes(CANARY), `${file} is exported`);
+  assert.equal((await erase(place, 'user:ann')).state, 'done');
+  const { rows } = await store.query<{
+    vote: string | null;
+    reason: string | null;
+    granted: string | null;
+    draft: string | null;
+    state: string;
+  }>(
+    `select v.reason as vote, a.reason, g.reason as granted, d.message as draft, a.state
+     from approvals a join approval_votes v using (approval_id) join approval_grants g using (approval_id), policy_drafts d`,
+  );
+  assert.deepEqual(rows, [{ vote: null, reason: null, granted: null, draft: null, state: 'approved' }], 'the question is of somebody else');
+  const { rows: used } = await store.query(`select 1 from usage where user_id = 'ann'`);
+  const { rows: days } = await store.query(`select 1 from usage_days where dimension = 'user' and key = 'ann'`);
+  const { rows: leases } = await store.query(`select 1 from tool_call_leases where on_behalf_of = 'user:ann'`);
+  assert.deepEqual([used.length, days.length, leases.length], [0, 0, 0]);
+});
+
 test('an erasure does not go under a live turn, and goes on when it has ended', async () => {
   await using place = await open();
   const { store, installation, t } = place;

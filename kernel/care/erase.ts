@@ -64,26 +64,38 @@ const OF_THREAD: readonly { readonly what: string; readonly sql: string; readonl
   },
 ];
 
+const ERASED = `'{"erased": true}'`;
+
+/**
+ * Questions to people, and what was said to them. One that is not over ends: nobody can see any more what it asks, who has a part
+ * in it, or what a person changed in it.
+ */
+const questions = (which: string): readonly (readonly [needs: string, sql: string])[] => [
+  [
+    'approval_votes',
+    `update approval_votes v set reason = null, sticky = null from approvals a where a.approval_id = v.approval_id and a.${which}
+       and (v.reason is not null or v.sticky is not null)`,
+  ],
+  [
+    'approvals.args',
+    `update approvals set summary = ${ERASED}, reason = null, args = null, edited_args = null, subject = null, people = '{}',
+       state = case when state in ('pending', 'approved') then 'cancelled' else state end, version = version + 1
+     where ${which} and (summary::text <> ${ERASED} or reason is not null or people::text <> '{}' or state in ('pending', 'approved'))`,
+  ],
+];
+
 /** The same where a release has them. */
 const MORE_OF_THREAD: readonly (readonly [needs: string, sql: string])[] = [
   ['usage', 'delete from usage where thread_key = $1'],
   ['usage_days', `delete from usage_days where dimension = 'thread' and key = $1`],
+  ...questions('thread_key = $1'),
   ['approval_grants', 'delete from approval_grants where thread_key = $1'],
   ['tool_call_leases', 'delete from tool_call_leases where thread_key = $1'],
 ];
 
 /** Of runs, where a release has them. `$1` are their ids. */
 const MORE_OF_RUNS: readonly (readonly [needs: string, sql: string])[] = [
-  [
-    'approvals.args',
-    `update approvals set args = null, edited_args = null, subject = null, people = '{}' where run_id = any($1::uuid[])
-       and (args is not null or edited_args is not null or subject is not null)`,
-  ],
-  [
-    'approval_votes',
-    `update approval_votes v set reason = null, sticky = null from approvals a where a.approval_id = v.approval_id and a.run_id = any($1::uuid[])
-       and (v.reason is not null or v.sticky is not null)`,
-  ],
+  ...questions('run_id = any($1::uuid[])'),
   ['approval_grants', 'delete from approval_grants where run_id = any($1::uuid[])'],
   ['run_owners', 'delete from run_owners where run_id = any($1::uuid[])'],
   ['journal_seals', 'delete from journal_seals where run_id = any($1::uuid[])'],
@@ -92,11 +104,7 @@ const MORE_OF_RUNS: readonly (readonly [needs: string, sql: string])[] = [
 
 /** Of a principal, where a release has them. `$1` is the principal. */
 const MORE_OF_PRINCIPAL: readonly (readonly [needs: string, sql: string])[] = [
-  [
-    'approvals.args',
-    `update approvals set args = null, edited_args = null, subject = null, people = '{}' where principal = $1
-       and (args is not null or edited_args is not null or subject is not null)`,
-  ],
+  ...questions('principal = $1'),
   ['approval_grants', 'delete from approval_grants where principal = $1'],
   ['tool_call_leases', 'delete from tool_call_leases where principal = $1 or on_behalf_of = $1'],
 ];
@@ -113,11 +121,17 @@ const MORE_OF_PERSON: readonly (readonly [needs: string, sql: string])[] = [
     `update users set display_name = name, email = null, password_hash = null, disabled_at = coalesce(disabled_at, now()), updated_at = now()
      where name = $1 and (email is not null or password_hash is not null or disabled_at is null or display_name <> name)`,
   ],
+  // how they voted stays, as in the log; what they said with it goes
+  [
+    'approval_votes',
+    'update approval_votes set reason = null, sticky = null where voter = $1 and (reason is not null or sticky is not null)',
+  ],
+  ['approvals', `update approvals set reason = null where decided_by = 'user:' || $1 and reason is not null`],
+  ['approval_grants', `update approval_grants set reason = null where granted_by = 'user:' || $1 and reason is not null`],
+  ['policy_drafts', `update policy_drafts set message = null where author = 'user:' || $1 and message is not null`],
   ['usage', 'update usage set user_id = null where user_id = $1'],
   ['usage_days', `delete from usage_days where dimension = 'user' and key = $1`],
 ];
-
-const ERASED = `'{"erased": true}'`;
 
 /** Once nothing of it is left, its row goes; a turn or message that came meanwhile is deleted in the next round. */
 export async function eraseThread(parts: EraseParts, subject: Extract<Subject, { kind: 'thread' }>): Promise<void> {
@@ -187,7 +201,6 @@ async function deleteRuns(tx: Queryable, count: EraseParts['count'], ids: readon
     ['workflow_events', 'delete from workflow_events where correlation_id = any($1::uuid[]::text[])'],
     ['webhook_deliveries', 'delete from webhook_deliveries where run_id = any($1::uuid[])'],
     ['leases', 'delete from leases where run_id = any($1::uuid[])'],
-    ['approvals', `update approvals set summary = ${ERASED}, reason = null where run_id = any($1::uuid[]) and summary::text <> ${ERASED}`],
     ['workflow_runs_finished', 'delete from workflow_runs_finished where run_id = any($1::uuid[])'],
   ];
   await more(tx, count, MORE_OF_RUNS, ids);
@@ -206,14 +219,6 @@ async function erasePrincipal({ store, audit, actor, count }: EraseParts, subjec
         `delete from tool_calls where principal = $1 or split_part(principal, ' ', 1) = $1 or split_part(principal, ' ', 2) = $1`,
         [principal],
       ),
-    );
-    await counted(
-      tx,
-      count,
-      'approvals',
-      await tx.query(`update approvals set summary = ${ERASED}, reason = null where principal = $1 and summary::text <> ${ERASED}`, [
-        principal,
-      ]),
     );
     const { rows } = await tx.query('select 1 from grants where principal = $1 and revoked_at is null limit 1', [principal]);
     if (rows.length > 0) {

@@ -155,6 +155,8 @@ export interface Question {
   readonly digest: Buffer;
   /** Of the active policy: what it asks now is what counts for this question. */
   readonly gate: string;
+  /** What the gate asks, where whoever asks knows it: without it the active policy has to compile. */
+  readonly terms?: Gate | undefined;
   readonly rule: string;
   readonly principal: string;
   /** What a person sees. No secrets. */
@@ -168,6 +170,8 @@ export interface Question {
   readonly runId?: string | undefined;
   /** Whose turn it is, where that is one user's alone. */
   readonly user?: string | undefined;
+  /** Of the policy that it is about. Without it: of the one in force. */
+  readonly author?: string | undefined;
   /** Without it nothing can be edited. */
   readonly editing?: Editing | undefined;
   /** How long a person has at most; the gate may say less. */
@@ -200,7 +204,7 @@ export interface Asked {
 /**
  * Asks, or finds that it was asked.
  *
- * @throws PolicyError TOO_MANY_PENDING; POLICY_BROKEN
+ * @throws PolicyError TOO_MANY_PENDING; POLICY_BROKEN where `terms` are not given
  */
 export async function askApproval(parts: Parts, question: Question): Promise<Asked> {
   return parts.store.transaction((tx) => askApprovalIn(tx, parts, question));
@@ -209,8 +213,7 @@ export async function askApproval(parts: Parts, question: Question): Promise<Ask
 /** The same, in the transaction of what waits for the answer. */
 export async function askApprovalIn(tx: Queryable, { store, audit }: Parts, question: Question): Promise<Asked> {
   const { digest, gate, rule, principal, summary, audited, leaseId, runId, threadKey, askAgainAfter, editing } = question;
-  const { policy } = await activePolicy(tx);
-  const terms = policy.gates.get(gate) ?? DEFAULT_GATE;
+  const terms = question.terms ?? (await activePolicy(tx)).policy.gates.get(gate) ?? DEFAULT_GATE;
   const scope = threadKey !== undefined ? `thread:${threadKey}` : runId !== undefined ? `run:${runId}` : principal;
   // questions of one digest, and new ones of one thread or run, one after the other: one is enough, and they are counted
   await tx.query('select pg_advisory_xact_lock(7226013, hashtext($1))', [scope]);

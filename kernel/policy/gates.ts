@@ -1,22 +1,30 @@
 /** Which of two gates asks more. */
 import type { Gate } from './parse.ts';
+import { approversOf } from './people.ts';
+
+/** What of two gates is compared in each way. A key that comes later is not among them, and has to be the same in both. */
+const COMPARED = ['quorum', 'approvers', 'exclude', 'expiresMs', 'onExpiry', 'editable', 'escalate', 'useByMs', 'pendingMost'];
 
 /** Whether everything that passes `gate` would have passed `other` too. What cannot be told apart by a list counts as no. */
 export function isAsStrict(gate: Gate, other: Gate): boolean {
-  const { quorum, approvers, exclude, expiresMs, onExpiry, editable, escalate, ...rest } = gate;
-  const { quorum: q, approvers: a, exclude: x, expiresMs: e, onExpiry: o, editable: w, escalate: s, ...others } = other;
+  const isAmong = (some: readonly string[], all: readonly string[]) => some.every((each) => all.includes(each));
   return (
-    quorum >= q &&
-    // nobody named: anybody
-    (a.length === 0 || (approvers.length > 0 && approvers.every((each) => a.includes(each)))) &&
-    x.every((each) => exclude.includes(each)) &&
-    expiresMs <= e &&
-    (onExpiry === o || onExpiry !== 'escalate') &&
-    editable.every((each) => w.includes(each)) &&
-    (escalate === undefined || JSON.stringify(escalate) === JSON.stringify(s)) &&
-    JSON.stringify(rest) === JSON.stringify(others)
+    gate.quorum >= other.quorum &&
+    isAmong(approversOf(gate, 'as asked'), approversOf(other, 'as asked')) &&
+    isAmong(approversOf(gate, 'escalated'), approversOf(other, 'escalated')) &&
+    isAmong(other.exclude, gate.exclude) &&
+    gate.expiresMs <= other.expiresMs &&
+    gate.useByMs <= other.useByMs &&
+    gate.pendingMost <= other.pendingMost &&
+    isAmong(gate.editable, other.editable) &&
+    // others are asked when the time is up: earlier is no stricter
+    (gate.onExpiry !== 'escalate' || (other.onExpiry === 'escalate' && gate.expiresMs === other.expiresMs)) &&
+    (gate.escalate === undefined || JSON.stringify(gate.escalate) === JSON.stringify(other.escalate)) &&
+    rest(gate) === rest(other)
   );
 }
+
+const rest = (gate: Gate): string => JSON.stringify(Object.entries(gate).filter(([key]) => !COMPARED.includes(key)));
 
 /** The name of the stricter one; undefined where neither is, or one is not there. */
 export function stricterGate(gates: ReadonlyMap<string, Gate>, name: string, other: string): string | undefined {

@@ -1,15 +1,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createTestDatabase } from '../../test/support/database.ts';
+import { person } from '../../test/support/people.ts';
 import { createAuditLog } from '../audit/index.ts';
 import { connectStore } from '../store/index.ts';
 import { ensurePartitions } from '../store/partitions.ts';
 import {
   activePolicy,
-  decideApproval,
+  castVote,
+  getApproval,
   getDraft,
   listApprovals,
   listDrafts,
+  overrideApproval,
   PolicyError,
   publishPolicy,
   removeDraft,
@@ -17,6 +20,7 @@ import {
   saveDraft,
   shadowPolicy,
   shadowReport,
+  whyNotVoter,
 } from './index.ts';
 
 async function setup() {
@@ -37,6 +41,7 @@ async function setup() {
 }
 
 const text = (rule: string, more = '') => `version: 1\ndefault: deny\nrules: [{id: ${rule}, tool: ${rule}, effect: allow}]\n${more}`;
+const APPROVE = { verdict: 'approve', channel: 'api' } as const;
 const GATED = 'gates: {owners: {expires: 2h}}\npublish: {gate: owners}\n';
 const refuses = (code: string) => (error: unknown) => error instanceof PolicyError && error.code === code;
 
@@ -56,8 +61,8 @@ test('a policy with a gate is replaced by what somebody else has approved, once,
   assert.deepEqual([asked?.gate, asked?.rule, asked?.principal], ['owners', 'policy.publish', 'user:ann']);
   const id = asked?.approval_id as string;
 
-  await assert.rejects(decideApproval(t.parts, 'user:ann', id, { state: 'approved' }), refuses('APPROVAL_BY_AUTHOR'));
-  await decideApproval(t.parts, 'user:bob', id, { state: 'approved' });
+  await assert.rejects(castVote(t.parts, person('ann'), id, APPROVE), refuses('APPROVAL_BY_AUTHOR'));
+  await castVote(t.parts, person('bob'), id, APPROVE);
   // another text has not been seen by anybody
   await assert.rejects(publishPolicy(t.parts, 'user:ann', { text: text('three', GATED) }), refuses('APPROVAL_REQUIRED'));
   const published = await publishPolicy(t.parts, 'user:ann', next);
@@ -80,7 +85,7 @@ test('of many who publish what was approved once, one does', async () => {
   const next = { text: text('two', GATED) };
   await assert.rejects(publishPolicy(t.parts, 'user:ann', next), refuses('APPROVAL_REQUIRED'));
   const id = (await listApprovals(t.store, { state: 'pending' })).items[0]?.approval_id as string;
-  await decideApproval(t.parts, 'user:bob', id, { state: 'approved' });
+  await castVote(t.parts, person('bob'), id, APPROVE);
   const outcomes = await Promise.allSettled(Array.from({ length: 6 }, () => publishPolicy(t.parts, 'user:ann', next)));
   assert.equal(outcomes.filter(({ status }) => status === 'fulfilled').length, 1);
 });
@@ -91,7 +96,7 @@ test('what was approved replaces the text that it was held against, and no later
   for (const next of ['two', 'three'])
     await assert.rejects(publishPolicy(t.parts, 'user:ann', { text: text(next, GATED) }), refuses('APPROVAL_REQUIRED'));
   for (const { approval_id } of (await listApprovals(t.store, { state: 'pending' })).items)
-    await decideApproval(t.parts, 'user:bob', approval_id, { state: 'approved' });
+    await castVote(t.parts, person('bob'), approval_id, APPROVE);
   await publishPolicy(t.parts, 'user:ann', { text: text('two', GATED) });
   await assert.rejects(publishPolicy(t.parts, 'user:ann', { text: text('three', GATED) }), refuses('APPROVAL_REQUIRED'));
   assert.equal((await activePolicy(t.store)).policy.rules[0]?.id, 'two');
@@ -102,11 +107,74 @@ test('an approval that came from the author some other way does not count', asyn
   await publishPolicy(t.parts, 'user:ann', { text: text('one', GATED) });
   const next = { text: text('two', GATED), author: 'user:carl' };
   await assert.rejects(publishPolicy(t.parts, 'user:ann', next), refuses('APPROVAL_REQUIRED'));
-  for (const author of ['user:ann', 'user:carl']) {
-    await t.store.query(`update approvals set state = 'approved', decided_by = $1, decided_at = now()`, [author]);
+  for (const author of ['user:ann', 'user:carl', 'user:dora']) {
+    await t.store.query(
+      `update approvals set state = 'approved', decided_by = $1, decided_at = now(), use_by = now() + interval '1 hour'`,
+      [author],
+    );
     await assert.rejects(publishPolicy(t.parts, 'user:dora', next), refuses('APPROVAL_BY_AUTHOR'));
   }
   assert.equal((await activePolicy(t.store)).policy.rules[0]?.id, 'one');
+});
+
+/** Asks for a text, and answers the id of the question. */
+async function asked(t: Awaited<ReturnType<typeof setup>>, publication: Parameters<typeof publishPolicy>[2]): Promise<string> {
+  await assert.rejects(publishPolicy(t.parts, 'user:ann', publication), refuses('APPROVAL_REQUIRED'));
+  return (await listApprovals(t.store, { state: 'pending' })).items[0]?.approval_id as string;
+}
+
+test('the gate says how many and who, and an author is none of them, first or last', async () => {
+  await using t = await setup();
+  const pair =
+    'gates: {owners: {quorum: 2, approvers: ["role:owner", "user:carl"], use_by: 1m, editable: [text]}}\npublish: {gate: owners}\n';
+  await publishPolicy(t.parts, 'user:zoe', { text: text('one', pair) });
+  const next = { text: text('two', pair), author: 'user:carl' };
+  const id = await asked(t, next);
+  const { quorum, exclude, editable, involved } = await getApproval(t.store, id);
+  assert.deepEqual([quorum, exclude, editable], [2, ['requester', 'policy_author'], []]);
+  assert.deepEqual([involved.requester, involved.policy_author], [['ann'], ['carl']], 'of the new text, not of the one in force');
+  const owner = (name: string) => person(name, 'viewer', { roles: ['owner'] });
+  for (const author of ['ann', 'carl']) {
+    assert.match((await whyNotVoter(t.store, owner(author), id)) ?? '', /the gate excludes the/);
+    await assert.rejects(castVote(t.parts, owner(author), id, APPROVE), refuses('APPROVAL_BY_AUTHOR'));
+    const past = { reason: 'now', channel: 'api' } as const;
+    await assert.rejects(overrideApproval(t.parts, person(author, 'admin'), id, past), refuses('APPROVAL_BY_AUTHOR'));
+  }
+  await assert.rejects(castVote(t.parts, person('bob'), id, APPROVE), refuses('NOT_AN_APPROVER'));
+  await assert.rejects(castVote(t.parts, owner('bob'), id, { ...APPROVE, patch: { text: 'x' } }), refuses('EDIT_REFUSED'));
+  await assert.rejects(castVote(t.parts, owner('bob'), id, { ...APPROVE, sticky: { for: 60 } }), refuses('STICKY_REFUSED'));
+  // who wrote the one in force has no part in the next
+  await castVote(t.parts, owner('zoe'), id, APPROVE);
+  await assert.rejects(publishPolicy(t.parts, 'user:ann', next), refuses('APPROVAL_REQUIRED'));
+  const decided = await castVote(t.parts, owner('bob'), id, APPROVE);
+  assert.equal(decided.state, 'approved');
+  const left = Date.parse(decided.use_by ?? '') - Date.now();
+  assert.ok(left > 23 * 3_600_000 && left <= 24 * 3_600_000 + 60_000, `a day, not the minute of a call: ${left}`);
+  // whoever's vote came first: it counts, so it is not the publisher's
+  await assert.rejects(publishPolicy(t.parts, 'user:zoe', next), refuses('APPROVAL_BY_AUTHOR'));
+  await publishPolicy(t.parts, 'user:ann', next);
+});
+
+test('with a quorum, one vote of an author that came some other way spoils the whole', async () => {
+  await using t = await setup();
+  await publishPolicy(t.parts, 'user:zoe', { text: text('one', GATED) });
+  const next = { text: text('two', GATED), author: 'user:carl' };
+  const id = await asked(t, next);
+  await t.store.query(
+    `insert into approval_votes (approval_id, voter, verdict, digest, channel, audit_id) select approval_id, 'carl', 'approve', digest, 'api', audit_id from approvals`,
+  );
+  await castVote(t.parts, person('bob'), id, APPROVE);
+  await assert.rejects(publishPolicy(t.parts, 'user:ann', next), refuses('APPROVAL_BY_AUTHOR'));
+  await t.store.query('update approval_votes set void = true where voter = $1', ['carl']);
+  await publishPolicy(t.parts, 'user:ann', next);
+});
+
+test('a question whose author was erased is answered by nobody', async () => {
+  await using t = await setup();
+  await publishPolicy(t.parts, 'user:zoe', { text: text('one', GATED) });
+  const id = await asked(t, { text: text('two', GATED) });
+  await t.store.query(`update approvals set summary = '{"erased": true}', people = '{}'`);
+  await assert.rejects(castVote(t.parts, person('bob'), id, APPROVE), refuses('APPROVAL_BY_AUTHOR'));
 });
 
 test('a version in force that does not compile any more still asks', async () => {
@@ -114,7 +182,10 @@ test('a version in force that does not compile any more still asks', async () =>
   await publishPolicy(t.parts, 'user:ann', { text: text('one', GATED) });
   await t.store.query(`update policy_versions set source = source || 'nonsense: true\n' where state = 'active'`);
   await assert.rejects(activePolicy(t.store), refuses('POLICY_BROKEN'));
-  await assert.rejects(publishPolicy(t.parts, 'user:ann', { text: text('two') }), refuses('APPROVAL_REQUIRED'));
+  const id = await asked(t, { text: text('two') });
+  await castVote(t.parts, person('bob'), id, APPROVE);
+  await publishPolicy(t.parts, 'user:ann', { text: text('two') });
+  assert.equal((await activePolicy(t.store)).policy.rules[0]?.id, 'two');
 });
 
 test('a draft may have errors, and nothing obeys it', async () => {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { compilePolicy, type CompiledPolicy } from './compile.ts';
-import { isAsStrict } from './gates.ts';
-import type { Gate } from './parse.ts';
+import { isAsStrict, stricterGate } from './gates.ts';
+import { DEFAULT_GATE, type Gate } from './parse.ts';
 import { policyTime, type ToolRequest } from './types.ts';
 
 const GATES = `gates:
@@ -77,6 +77,38 @@ test('at gates of which neither is the stricter nothing is done, and the author 
   );
 });
 
+test('the stricter gate is so in all that a gate can say', () => {
+  const gate = (more: Partial<Gate> = {}): Gate => ({ ...DEFAULT_GATE, approvers: ['role:a', 'role:b'], editable: ['amount'], ...more });
+  for (const stricter of [
+    { quorum: 2 },
+    { approvers: ['role:a'] },
+    { exclude: ['requester'] },
+    { expiresMs: 60_000 },
+    { useByMs: 60_000 },
+    { pendingMost: 1 },
+    { editable: [] },
+  ] satisfies Partial<Gate>[]) {
+    const told = JSON.stringify(stricter);
+    assert.ok(isAsStrict(gate(stricter), gate()), told);
+    assert.ok(!isAsStrict(gate(), gate(stricter)), told);
+    const gates = new Map([
+      ['one', gate()],
+      ['two', gate(stricter)],
+    ]);
+    assert.deepEqual([stricterGate(gates, 'one', 'two'), stricterGate(gates, 'two', 'one')], ['two', 'two'], told);
+  }
+  // strict in one, loose in the other
+  assert.ok(!isAsStrict(gate({ quorum: 2, useByMs: 86_400_000 }), gate()));
+  assert.ok(!isAsStrict(gate({ quorum: 2, pendingMost: 1000 }), gate()));
+  // nobody named: the roles approver and admin, and not anybody
+  assert.ok(!isAsStrict(gate({ approvers: ['role:a'] }), gate({ approvers: [] })));
+  assert.ok(isAsStrict(gate({ approvers: ['role:admin'] }), gate({ approvers: [] })));
+  assert.ok(!isAsStrict(gate({ onExpiry: 'escalate' }), gate({ onExpiry: 'escalate', escalate: { afterMs: 1, to: ['role:c'] } })));
+  assert.ok(!isAsStrict(gate({ onExpiry: 'escalate', expiresMs: 1 }), gate({ onExpiry: 'escalate' })), 'admins are asked earlier');
+  // of a key that nobody has compared
+  assert.ok(!isAsStrict({ ...gate({ quorum: 2 }), later: 1 } as Gate, gate()));
+});
+
 test('an overlay that would loosen is refused', () => {
   for (const [overlay, wrong] of [
     ['{workflow: a, rules: [{id: x, tool: "c.*", effect: allow}]}', 'only tightens'],
@@ -116,7 +148,7 @@ test('whatever is in an overlay, nothing is decided more loosely than without it
     const gates = names
       .map(
         (name) =>
-          `  ${name}: {quorum: ${1 + roll(2)}, expires: ${1 + roll(2)}h, approvers: ${JSON.stringify(['role:z', ...list()])}, exclude: ${JSON.stringify(['x', ...list()])}}\n`,
+          `  ${name}: {quorum: ${1 + roll(2)}, expires: ${1 + roll(2)}h, approvers: ${JSON.stringify(['role:z', ...list()])}, exclude: ${JSON.stringify(['requester', ...list()])}, use_by: ${5 + roll(2)}m, pending: ${3 + roll(2)}}\n`,
       )
       .join('');
     let id = 0;

@@ -72,11 +72,14 @@ export async function beginningOf(
     threadKey,
     runId,
     user,
+    author,
   }: {
     readonly principal: string;
     readonly threadKey?: string | undefined;
     readonly runId?: string | undefined;
     readonly user?: string | undefined;
+    /** Of a text that is not in force yet. */
+    readonly author?: string | undefined;
   },
 ): Promise<Beginning> {
   const { rows: authors } = await on.query<{ author: string }>(`select author from policy_versions where state = 'active'`);
@@ -97,7 +100,7 @@ export async function beginningOf(
   const runs = [runId, ...turns.map(({ asked_by }) => asked_by)].filter((each) => each !== undefined && each !== null);
   return {
     words: [...new Set(words.map((each) => userOf(each) ?? each.toLowerCase()))],
-    author: userOf(authors[0]?.author ?? null) ?? null,
+    author: userOf(author ?? authors[0]?.author ?? null) ?? null,
     runs: [...new Set(runs)],
   };
 }

@@ -8,7 +8,7 @@ import { askApproval, givenApproval, consumeApproval } from './approvals.ts';
 import { BUILTIN_POLICY } from './builtin.ts';
 import { digestOf } from './compile.ts';
 import { PolicyError } from './errors.ts';
-import { DEFAULT_GATE, parsePolicy } from './parse.ts';
+import { DEFAULT_GATE, type Gate, parsePolicy } from './parse.ts';
 import type { Parts } from './parts.ts';
 import { byAuthor, isOfAuthor, PUBLISH_RULE } from './publish-rule.ts';
 
@@ -20,13 +20,13 @@ export interface PublishRequest {
   readonly author: string | undefined;
 }
 
-/** How long an approval holds once it is given, and a denial counts. */
+/** How long an approval holds once it is given, and a denial counts, whatever the gate says of calls: nothing runs that waits for it. */
 const USE_SECONDS = 24 * 3600;
 
 interface Wanted {
   readonly digest: Buffer;
   readonly gate: string;
-  readonly seconds: number;
+  readonly terms: Gate;
   readonly before: string;
 }
 
@@ -36,11 +36,12 @@ function wantedFor(active: string | undefined, { text, action }: PublishRequest)
   if (document.publish === undefined) return undefined;
   const before = digestOf(active ?? BUILTIN_POLICY).toString('hex');
   const { gate } = document.publish;
-  const { expiresMs } = document.gates.get(gate) ?? DEFAULT_GATE;
+  const asks = document.gates.get(gate) ?? DEFAULT_GATE;
   const digest = createHash('sha256')
     .update(canonicalJson({ kind: 'policy', action, before, after: digestOf(text).toString('hex') }))
     .digest();
-  return { digest, gate, before, seconds: Math.max(1, Math.round(expiresMs / 1000)) };
+  const exclude = [...new Set([...asks.exclude, 'requester', 'policy_author'])];
+  return { digest, gate, before, terms: { ...asks, exclude, editable: [], useByMs: USE_SECONDS * 1000 } };
 }
 
 /** What kept a text from being published: whoever wants it asks. */
@@ -57,36 +58,42 @@ export class NeedsApproval extends Error {
  *
  * @throws NeedsApproval when there is none; PolicyError APPROVAL_BY_AUTHOR when it came from who wrote or wants the text
  */
-export async function usePublishApproval(tx: Queryable, request: PublishRequest): Promise<string | undefined> {
+export async function usePublishApproval(tx: Queryable, actor: string, request: PublishRequest): Promise<string | undefined> {
   const { rows } = await tx.query<{ source: string }>(`select source from policy_versions where state = 'active'`);
   const wanted = wantedFor(rows[0]?.source, request);
   if (wanted === undefined) return undefined;
-  const approvalId = await givenApproval(tx, wanted.digest, USE_SECONDS);
-  if (approvalId === undefined) throw new NeedsApproval(wanted);
-  const { rows: given } = await tx.query<{ decided_by: string | null; rule: string; principal: string; summary: string }>(
-    'select decided_by, rule, principal, summary from approvals where approval_id = $1',
+  const given = await givenApproval(tx, wanted.digest);
+  if (given === undefined) throw new NeedsApproval(wanted);
+  const { approvalId } = given;
+  const { rows: found } = await tx.query<{ by: readonly string[]; rule: string; principal: string; summary: string }>(
+    `select rule, principal, summary, array(
+       select a.decided_by where a.decided_by is not null
+       union select 'user:' || v.voter from approval_votes v where v.approval_id = a.approval_id and v.verdict = 'approve' and not v.void) as by
+     from approvals a where approval_id = $1`,
     [approvalId],
   );
-  const [approval] = given;
-  const by = approval?.decided_by ?? undefined;
-  if (approval === undefined || by === undefined || isOfAuthor(approval, by) || by === request.author) throw byAuthor(approvalId);
+  const [approval] = found;
+  // who asked is not always who wrote it, nor who publishes it now
+  const isOwn = (by: string) => approval === undefined || isOfAuthor(approval, by) || by === request.author || by === actor;
+  if (approval === undefined || approval.by.length === 0 || approval.by.some(isOwn)) throw byAuthor(approvalId);
   if (!(await consumeApproval(tx, approvalId))) throw new NeedsApproval(wanted);
   return approvalId;
 }
 
 /** Asks, or finds that it was asked. @throws PolicyError APPROVAL_REQUIRED, APPROVAL_DENIED */
 export async function askToPublish(parts: Parts, actor: string, request: PublishRequest, wanted: Wanted): Promise<never> {
-  const { digest, gate, seconds, before } = wanted;
+  const { digest, gate, terms, before } = wanted;
   const author = request.author ?? actor;
   const after = digestOf(request.text).toString('hex');
   const asked = await askApproval(parts, {
     digest,
     gate,
+    terms,
     rule: PUBLISH_RULE,
     principal: actor,
+    author,
     summary: { policy: request.action, author, before, after, message: request.message, text: request.text.slice(0, 8000) },
     audited: { action: request.action, author, before, after },
-    seconds,
     askAgainAfter: USE_SECONDS,
   });
   const details = { approval_id: asked.approvalId, gate: asked.gate };

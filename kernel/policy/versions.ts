@@ -185,7 +185,7 @@ async function insertApproved(
   return store.transaction(async (tx) => {
     await lockVersions(tx);
     // what is in shadow has no effect, so nobody is asked
-    const approvalId = action === 'policy.shadow' ? undefined : await usePublishApproval(tx, { text, action, message, author });
+    const approvalId = action === 'policy.shadow' ? undefined : await usePublishApproval(tx, actor, { text, action, message, author });
     const { rows: next } = await tx.query<{ version: number }>(
       `select nextval(pg_get_serial_sequence('policy_versions', 'version')) as version`,
     );

@@ -11,6 +11,7 @@ import { canonicalJson, type Queryable } from '../store/index.ts';
 import { type ApprovalDetail, type ApprovalRow, boundTo, COLUMNS, detailOf, escalationOf, notFound, termsOf, toView } from './approvals.ts';
 import { patched } from './arguments.ts';
 import { PolicyError } from './errors.ts';
+import { byAuthor, isOfAuthor } from './publish-rule.ts';
 import type { Gate } from './parse.ts';
 import { type Beginning, involvedIn, type Voter, whyNot } from './people.ts';
 import { checkSticky, grantSticky, type StickyAsk } from './sticky.ts';
@@ -50,6 +51,7 @@ export async function castVote(parts: VotingParts, voter: Voter, approvalId: str
   return parts.store.transaction(async (tx) => {
     const row = await lockOpen(tx, approvalId, vote.version);
     const terms = termsOf(row);
+    if (isOfAuthor(row, `user:${voter.name}`)) throw byAuthor(approvalId);
     const why = await whyNotNow(tx, row, voter);
     if (why !== undefined) throw new PolicyError('NOT_AN_APPROVER', why);
     refuseStale(row, vote);
@@ -119,6 +121,7 @@ export async function overrideApproval(
   if (vote.reason.trim() === '') throw new PolicyError('REASON_REQUIRED', 'reason: say why the gate is passed by');
   return parts.store.transaction(async (tx) => {
     const row = await lockOpen(tx, approvalId, vote.version);
+    if (isOfAuthor(row, `user:${voter.name}`)) throw byAuthor(approvalId);
     refuseStale(row, { ...vote, verdict: 'approve' });
     const digest = boundTo(row);
     const { useByMs } = termsOf(row);

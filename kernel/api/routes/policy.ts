@@ -134,7 +134,15 @@ export const policyRoutes = [
       message: 'reading from Stripe',
     },
     responses: { 201: { description: 'The new version, with warnings', schema: PublishedPolicySchema } },
-    errors: ['INVALID_POLICY', 'POLICY_NOT_FOUND', 'APPROVAL_REQUIRED', 'APPROVAL_DENIED', 'APPROVAL_BY_AUTHOR', 'VAULT_UNAVAILABLE'],
+    errors: [
+      'INVALID_POLICY',
+      'POLICY_NOT_FOUND',
+      'APPROVAL_REQUIRED',
+      'APPROVAL_DENIED',
+      'APPROVAL_BY_AUTHOR',
+      'TOO_MANY_PENDING',
+      'VAULT_UNAVAILABLE',
+    ],
     async handle({ body: { text, draft, message }, caller }, services) {
       const installation = installationOf(services);
       const from = draft === undefined ? undefined : await getDraft(installation.store, draft);
@@ -251,7 +259,15 @@ export const policyRoutes = [
     body: RollbackBody,
     example: { version: 3 },
     responses: { 201: { description: 'The new version', schema: PolicyVersionSchema } },
-    errors: ['POLICY_NOT_FOUND', 'INVALID_POLICY', 'APPROVAL_REQUIRED', 'APPROVAL_DENIED', 'APPROVAL_BY_AUTHOR', 'VAULT_UNAVAILABLE'],
+    errors: [
+      'POLICY_NOT_FOUND',
+      'INVALID_POLICY',
+      'APPROVAL_REQUIRED',
+      'APPROVAL_DENIED',
+      'APPROVAL_BY_AUTHOR',
+      'TOO_MANY_PENDING',
+      'VAULT_UNAVAILABLE',
+    ],
     handle: async ({ body, caller }, services) => ({
       status: 201,
       body: await rollbackPolicy(installationOf(services), actorOf(caller), body.version),
