@@ -73,6 +73,9 @@ export function createExecutor(core: Core, waits: Waits): Executor {
     transactionStep,
     ask,
     expireApproval: (frame, approvalId) => untilTold(frame, () => approvals().expire(approvalId)),
+    async withdrawApproval(approvalId) {
+      await core.store.transaction((tx) => approvals().withdraw(tx, [approvalId]));
+    },
     useApproval: (frame, approvalId) => untilTold(frame, () => approvals().use(approvalId)),
     leaseInDoubt: () => (performance.now() < core.leaseHeldUntil ? undefined : core.renewal()),
     countStep() {
@@ -681,10 +684,30 @@ export function createExecutor(core: Core, waits: Waits): Executor {
 
   function cancelHere(runId: string): void {
     const frame = core.frames.get(runId);
-    if (frame === undefined) return;
+    if (frame === undefined) return void tidyCancelled(runId, undefined);
     core.frames.delete(runId);
     frame.close(new RunCancelledError());
     core.kick();
+    void tidyCancelled(runId, frame);
+  }
+
+  /** What was on its way when the run was cancelled was stored after it: a row of a wait, a question of a tool's call. */
+  async function tidyCancelled(runId: string, frame: Frame | undefined): Promise<void> {
+    const { life } = core;
+    while (frame !== undefined && frame.writing > 0 && !core.closed && core.life === life)
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    if (core.closed) return;
+    try {
+      await core.store.transaction(async (tx) => {
+        // who retries it, or is retrying it, takes its waits from its history
+        const ended = await tx.query(`select 1 from workflow_runs_finished where run_id = $1 and status = 'n' for update`, [runId]);
+        if (ended.rowCount === 0) return;
+        await tx.query('delete from workflow_waits where run_id = $1', [runId]);
+        await withdrawOf(core, tx, [runId]);
+      });
+    } catch (error) {
+      core.log({ level: 'warn', message: 'a wait of a cancelled run is left', run_id: runId, error: (error as Error).message });
+    }
   }
 
   return { execute, startHere, evict, cancelHere };
