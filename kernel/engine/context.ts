@@ -50,6 +50,7 @@ export interface ContextHost {
   ask(frame: Frame, call: Call, question: CheckedQuestion): Promise<{ readonly detail: string; readonly expiresAt: number } | undefined>;
   /** Time is up. Answers until when the question is open, if it still is. */
   expireApproval(frame: Frame, approvalId: string): Promise<number | undefined>;
+  withdrawApproval(approvalId: string): Promise<void>;
   useApproval(frame: Frame, approvalId: string): Promise<void>;
   countStep(): void;
   /** The step's function is done, or has failed. */
@@ -145,7 +146,12 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
       const json = await body(attempt).finally(() => host.timeStep((performance.now() - began) / 1000));
       if (json !== undefined) frame.settle(call, { status: 'o', outcome: json, attempts: attempt, detail: waitedFor(call) });
     } catch (error) {
-      if (frame.closed) return;
+      if (frame.closed) {
+        // it was cancelled while it asked: nobody waits for that. One that another worker took over asks there
+        if (error instanceof WaitsForApprovalError && frame.closeReason instanceof RunCancelledError)
+          host.withdrawApproval(error.approvalId).catch(() => {});
+        return;
+      }
       if (error instanceof WaitsForApprovalError) {
         const detail: ApprovalDetail = { approval_id: error.approvalId, gate: error.gate };
         const awaits = { eventType: APPROVAL_EVENT, correlationId: error.approvalId };

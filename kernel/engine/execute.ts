@@ -2,12 +2,12 @@
 import { RunCancelledError, type TransactionClient } from '@centaur/sdk';
 import { describeError } from '@centaur/sdk/values';
 import { classifyFailure, type Queryable, sqlState } from '../store/index.ts';
-import { APPROVAL_EVENT, type ApprovalDetail, approvalDetail, type CheckedQuestion, OPEN_MOST, withdrawOf } from './approvals.ts';
+import { createAsking } from './asking.ts';
 import { type ContextHost, createContext, never, thrownBy } from './context.ts';
 import type { Core } from './core.ts';
 import { pushWrite, workflowFor } from './core.ts';
 import { EngineError, HOST_CRASHES_MAX, HostCrashedError, HostUnavailableError } from './errors.ts';
-import { FencedError, type Of, type StartRow, type Write } from './flush.ts';
+import { assertAlive, FencedError, type Of, type StartRow, type Write } from './flush.ts';
 import { type Call, createFrame, type Frame, type FrameHost, type FrameRun, type HistoryRow, type Mismatch } from './frame.ts';
 import { callHandler, failureOf, hostedRunOf } from './handler.ts';
 import { toJson } from './json.ts';
@@ -31,9 +31,6 @@ const UNIQUE_VIOLATION = '23505';
 const OVERTAKEN_MAX = 5;
 const OVERTAKEN_KEPT = 1000;
 
-/** Questions that are being stored at a time. */
-const ASKS_MOST = 3;
-
 /** How long a replay may wait for a call that the code no longer makes. */
 const REPLAY_STALL_MS = 10_000;
 
@@ -46,6 +43,7 @@ export interface Executor {
 }
 
 export function createExecutor(core: Core, waits: Waits): Executor {
+  const asking = createAsking(core);
   const frameHost: FrameHost = {
     now: () => core.store.now(),
     push: (write) => pushWrite(core, write),
@@ -72,9 +70,10 @@ export function createExecutor(core: Core, waits: Waits): Executor {
     },
     checkWait: (frame, call) => waits.checkWait(frame, call),
     transactionStep,
-    ask,
-    expireApproval: (frame, approvalId) => untilTold(frame, () => approvals().expire(approvalId)),
-    useApproval: (frame, approvalId) => untilTold(frame, () => approvals().use(approvalId)),
+    ask: asking.ask,
+    expireApproval: asking.expire,
+    useApproval: asking.use,
+    withdrawApproval: asking.withdraw,
     leaseInDoubt: () => (performance.now() < core.leaseHeldUntil ? undefined : core.renewal()),
     countStep() {
       core.counters.executed += 1;
@@ -126,7 +125,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
       if (frame.closed) return;
       await frame.join();
       if (frame.closed || frame.unreached()) return;
-      await withdrawOpen(frame);
+      await asking.withdrawOpen(frame);
       if (frame.closed) return;
       finish(frame, 'c', toJson(result, `result of ${run.workflow}`), null);
     } catch (error) {
@@ -190,7 +189,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
         : nextDelay(resolveRetry(policy, `retry of ${run.workflow}`), run.attempt, stored, Math.random);
     if (delayMs === null) {
       const wasClosed = frame.closed;
-      await withdrawOpen(frame);
+      await asking.withdrawOpen(frame);
       if (frame.closed && !wasClosed) return;
       finish(frame, 'f', null, JSON.stringify(stored));
       return;
@@ -376,114 +375,6 @@ export function createExecutor(core: Core, waits: Waits): Executor {
     }
   }
 
-  /** Of the life in which the work was begun: the process may have another one by now. */
-  async function assertAlive(tx: Queryable, workerId: number | null): Promise<void> {
-    const { rowCount } = await tx.query('select 1 from workers where worker_id = $1 and not dead for key share', [workerId]);
-    if (rowCount !== 1) throw new FencedError();
-  }
-
-  function approvals(): NonNullable<typeof core.options.approvals> {
-    if (core.options.approvals !== undefined) return core.options.approvals;
-    throw new EngineError('INVALID_REQUEST', 'this process asks nobody: approvals need the keys of an installation (CENTAUR_MASTER_KEY)');
-  }
-
-  /** As long as Postgres is away, it is tried again; for a run that has left this process, never. */
-  async function untilTold<T>(frame: Frame, work: () => Promise<T>, hasLeft = () => frame.closed): Promise<T> {
-    for (let attempt = 0; ; attempt++) {
-      try {
-        return await work();
-      } catch (error) {
-        if (hasLeft()) await never();
-        if (classifyFailure(error) === 'rejected') throw error;
-        await new Promise((resolve) => setTimeout(resolve, Math.min(1000, 20 * 2 ** attempt)));
-      }
-    }
-  }
-
-  /** Those who ask leave connections to everybody else. */
-  let asking = 0;
-  const waitToAsk: (() => void)[] = [];
-
-  /**
-   * The question, its audit entry and the row that says that the call waits for it commit together: a call that is made again
-   * after a crash has asked, or has not. The lock on the run's row makes a try whose commit is unknown, a cancellation and this wait
-   * for each other.
-   */
-  async function ask(frame: Frame, call: Call, question: CheckedQuestion) {
-    const { run } = frame;
-    const { workerId, life } = core;
-    const serving = approvals();
-    return untilTold(frame, async () => {
-      if (asking >= ASKS_MOST) await new Promise<void>((resolve) => waitToAsk.push(resolve));
-      else asking += 1;
-      try {
-        return await core.store.transaction(async (tx) => {
-          await assertAlive(tx, workerId);
-          const held = await tx.query(`select 1 from workflow_runs where run_id = $1 and owner = $2 and status = 'r' for update`, [
-            run.runId,
-            workerId,
-          ]);
-          if (held.rowCount !== 1) return undefined;
-          const { rows } = await tx.query<{ seq: number; detail: string | null; wake_at: number }>(
-            `select seq, detail, wake_at from workflow_steps where run_id = $1 and status = 'p' and (kind = 'a' or seq = $2)`,
-            [run.runId, call.seq],
-          );
-          const known = rows.find(({ seq, detail }) => seq === call.seq && approvalDetail(detail) !== undefined);
-          if (known !== undefined) return { detail: known.detail as string, expiresAt: known.wake_at };
-          if (rows.length >= OPEN_MOST)
-            throw new EngineError('TOO_LARGE', `approval "${call.name}": ${OPEN_MOST} questions of this run are open; that is the most`);
-          const { binding, ...asked } = question;
-          const { approvalId, expiresAt } = await serving.ask(tx, {
-            ...asked,
-            runId: run.runId,
-            workflow: run.workflow,
-            traceId: run.traceId,
-            step: call.name,
-          });
-          const detail: ApprovalDetail = { approval_id: approvalId, gate: question.gate, binding, args: question.args };
-          const json = JSON.stringify(detail);
-          await tx.query(
-            `with step as (
-               insert into workflow_steps (run_id, seq, attempt, attempts, kind, status, name, detail, wake_at, started_at)
-               values ($1, $2, $3, 1, 'a', 'p', $4, $5::json, to_timestamp($6::float8), to_timestamp($7::float8)))
-             insert into workflow_waits (run_id, seq, event_type, correlation_id) values ($1, $2, '${APPROVAL_EVENT}', $8)`,
-            [run.runId, call.seq, run.attempt, call.name, json, expiresAt / 1000, call.startedAt / 1000, approvalId],
-          );
-          return { detail: json, expiresAt };
-        });
-      } catch (error) {
-        if (!(error instanceof FencedError)) throw error;
-        core.onFenced(life);
-        return undefined;
-      } finally {
-        const next = waitToAsk.shift();
-        if (next === undefined) asking -= 1;
-        else next();
-      }
-    });
-  }
-
-  /** What people are asked by a handler that has ended is withdrawn first: after that, nobody would. */
-  async function withdrawOpen(frame: Frame): Promise<void> {
-    const { life } = core;
-    const { runId } = frame.run;
-    if (!frame.asks || core.options.approvals === undefined) return;
-    try {
-      await untilTold(
-        frame,
-        () => core.store.transaction((tx) => withdrawOf(core, tx, [runId])),
-        () => core.closed || core.life !== life,
-      );
-    } catch (error) {
-      core.log({
-        level: 'error',
-        message: 'what a run asks people stays open until its time is up',
-        run_id: runId,
-        error: (error as Error).message,
-      });
-    }
-  }
-
   /** A connection that breaks is not the step's failure: its work was rolled back whole, so it is done again. */
   async function transactionStep(frame: Frame, call: Call, work: (tx: TransactionClient) => Promise<string>): Promise<void> {
     for (let attempt = 0; ; attempt++) {
@@ -641,10 +532,11 @@ export function createExecutor(core: Core, waits: Waits): Executor {
 
   function cancelHere(runId: string): void {
     const frame = core.frames.get(runId);
-    if (frame === undefined) return;
+    if (frame === undefined) return void asking.tidyCancelled(runId, undefined);
     core.frames.delete(runId);
     frame.close(new RunCancelledError());
     core.kick();
+    void asking.tidyCancelled(runId, frame);
   }
 
   return { execute, startHere, evict, cancelHere };

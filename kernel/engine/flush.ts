@@ -8,7 +8,7 @@
  * commits before the takeover, or it writes nothing at all.
  */
 import type pg from 'pg';
-import { binary, lookUp, statementName } from '../store/index.ts';
+import { binary, lookUp, type Queryable, statementName } from '../store/index.ts';
 import type { Beside, Companion } from './types.ts';
 
 /** Reading guide: `ord` null is a row that is written before its outcome is known. */
@@ -81,6 +81,12 @@ export class FencedError extends Error {
     super(message);
     this.name = 'FencedError';
   }
+}
+
+/** Of the life in which the work was begun: the process may have another one by now. @throws FencedError */
+export async function assertAlive(tx: Queryable, workerId: number | null): Promise<void> {
+  const { rowCount } = await tx.query('select 1 from workers where worker_id = $1 and not dead for key share', [workerId]);
+  if (rowCount !== 1) throw new FencedError();
 }
 
 type Kind =

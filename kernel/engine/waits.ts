@@ -201,6 +201,12 @@ export function createWaits(core: Core): Waits {
   }
 
   async function repairFrom(all: 'all' | undefined): Promise<void> {
+    // of a run that was cancelled while they were on their way, by a worker that then died
+    await core.store.query(
+      `delete from workflow_waits w using (select run_id, seq from workflow_waits where run_id > $1 order by run_id limit 500) p
+       where w.run_id = p.run_id and w.seq = p.seq and not exists (select from workflow_runs r where r.run_id = w.run_id)`,
+      [cursor],
+    );
     const { rows } = await core.store.query<{ run_id: string; hit: boolean }>(
       `select w.run_id, case when w.event_type = '$run'
            then exists (select from workflow_runs_finished f where f.run_id = case when w.event_type = '$run' then w.correlation_id::uuid end)

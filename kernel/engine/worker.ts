@@ -140,7 +140,6 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
 
   /** Whoever may log in to the database can notify, a workflow's own role too: the row decides. */
   async function cancelIfGone(runId: string): Promise<void> {
-    if (!core.frames.has(runId)) return;
     const { rowCount } = await core.store.query(`select 1 from workflow_runs where run_id = $1 and owner = $2 and status = 'r'`, [
       runId,
       core.workerId,
