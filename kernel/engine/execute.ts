@@ -3,7 +3,7 @@ import { RunCancelledError, type TransactionClient } from '@centaur/sdk';
 import { describeError } from '@centaur/sdk/values';
 import { classifyFailure, type Queryable, sqlState } from '../store/index.ts';
 import { createAsking } from './asking.ts';
-import { type ContextHost, createContext, never, thrownBy } from './context.ts';
+import { type ContextHost, createContext, never } from './context.ts';
 import type { Core } from './core.ts';
 import { pushWrite, workflowFor } from './core.ts';
 import { EngineError, HOST_CRASHES_MAX, HostCrashedError, HostUnavailableError } from './errors.ts';

@@ -173,6 +173,7 @@ async function replayJournal(
     ask: notHere,
     expireApproval: notHere,
     useApproval: notHere,
+    withdrawApproval: () => undefined,
     countStep: () => undefined,
     timeStep: () => undefined,
     leaseInDoubt: () => undefined,

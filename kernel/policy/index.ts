@@ -35,6 +35,7 @@ export {
   type RecordedRequest,
 } from './backtest.ts';
 export { redact, valueAt } from './arguments.ts';
+export { activePolicy, type ActivePolicy } from './active.ts';
 export type { Budget } from './budgets.ts';
 export { BUILTIN_POLICY } from './builtin.ts';
 export { type CompiledPolicy, compilePolicy, type PolicySchemas, type TestOutcome } from './compile.ts';
@@ -65,8 +66,6 @@ export {
   type ToolRequest,
 } from './types.ts';
 export {
-  activePolicy,
-  type ActivePolicy,
   endShadow,
   getVersion,
   listVersions,

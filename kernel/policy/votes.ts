@@ -18,7 +18,7 @@ import { checkSticky, grantSticky, type StickyAsk } from './sticky.ts';
 import { tellRun } from './tell-run.ts';
 import { policyTime, type ToolRequest } from './types.ts';
 import type { Parts } from './parts.ts';
-import { activePolicy } from './versions.ts';
+import { activePolicy } from './active.ts';
 
 export type Channel = 'api' | 'cli' | 'console' | 'slack';
 
