@@ -1,7 +1,8 @@
 /** Requests that wait for people. Whoever decides is a person: `centaur login`. */
 import { type Command, Option } from 'commander';
 import type { ApprovalState } from '@centaur/kernel/policy';
-import { type ApprovalForYou, connect, type VoteRequest } from '../api.ts';
+import { type Api, type ApprovalForYou, connect, type VoteRequest } from '../api.ts';
+import { readPerson } from '../access.ts';
 import { approvalLines, approvalText, askText } from '../approval-view.ts';
 import { collect, examples, seconds, wholeNumber, withJson } from '../arguments.ts';
 import { EXIT, HintedError, UsageError } from '../exit.ts';
@@ -78,7 +79,7 @@ export function addApprovals(program: Command): void {
     .requiredOption('--reason <text>', 'why the gate is passed by')
     .option('--digest <hex>', 'what was looked at, or its first 8 digits; needed when somebody has edited it')
     .action(async (approvalId: string, options: { readonly reason: string; readonly digest?: string; readonly json?: true }) => {
-      const api = connect();
+      const api = connectAsPerson();
       const { digest } = lookedAt(await api.getApproval(approvalId), options.digest);
       const decided = await api.overrideApproval(approvalId, { reason: options.reason, digest });
       if (options.json) printJson(decided);
@@ -141,7 +142,7 @@ async function vote(
   if (ids.length > MANY) throw new UsageError(`${ids.length} approvals: ${MANY} at a time are the most`);
   if (options.digest !== undefined && ids.length > 1) throw new UsageError('--digest: of one approval, not of several');
   if (options.field !== undefined && options.for === undefined) throw new UsageError('--field: say for how long, too (--for)');
-  const api = connect();
+  const api = connectAsPerson();
   const votes: VoteRequest[] = [];
   for (const id of ids) {
     const approval = await api.getApproval(id);
@@ -162,6 +163,11 @@ async function vote(
       print(`${approval.state}${left} ${approval.approval_id}: ${askText(approval)}`);
     }
   }
+}
+
+/** @throws HintedError when nobody is signed in: no key decides, whatever its scopes */
+function connectAsPerson(): Api {
+  return connect(process.env, readPerson(process.env, 'approvals are decided by people'));
 }
 
 /** What a person who has not looked again would vote on unseen. @throws HintedError */

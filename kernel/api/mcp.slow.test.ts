@@ -129,11 +129,8 @@ test('a call that waits for a person says so', async () => {
   });
   await eventually(() => said.some((message) => message?.startsWith('waiting for a person')));
   const { items } = (await served.api.call('GET', '/approvals?state=pending')).body;
-  assert.equal(
-    (await served.api.call('POST', `/approvals/${items[0].approval_id}/approve`, { reason: 'ok' }, { key: sessionOf(person('ada')) }))
-      .status,
-    200,
-  );
+  const ada = { key: await sessionOf(served.api, person('ada')) };
+  assert.equal((await served.api.call('POST', `/approvals/${items[0].approval_id}/approve`, { reason: 'ok' }, ada)).status, 200);
   assert.equal(textOf(await answer), '{"args":{"id":"7"}}');
 });
 

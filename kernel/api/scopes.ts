@@ -32,10 +32,10 @@ const PLAIN = [
 type Scope = (typeof PLAIN)[number];
 
 /**
- * What a route asks for. `person` is no scope that a key can have: it is a session, of whatever role. `perWorkflow`, `perTool`: a key for single workflows or tools passes as well, and the handler narrows what it
+ * What a route asks for. `perWorkflow`, `perTool`: a key for single workflows or tools passes as well, and the handler narrows what it
  * reaches.
  *
- * `'person'`: a session, of whatever role. `person`: a session passes as well, and the handler narrows what it may do.
+ * `'person'` is no scope that a key can have: a session, of whatever role. `person`: a session passes as well, and the handler narrows what it may do.
  *
  * `ofThread`: the token of a sandbox passes too, for its own thread: the one that the path or the query `named`, or the one
  * that the handler finds.

@@ -107,6 +107,7 @@ describe('a role', () => {
         'emitEvent',
         'callTool',
         'listApprovals',
+        'revokeApprovalGrant',
         'putSecret',
         'publishPolicy',
         'addUser',
@@ -117,12 +118,13 @@ describe('a role', () => {
         reach[role][id] = status !== 403;
       }
     }
-    const reads = { listRuns: true, listAudit: true, getPolicy: true };
+    // a gate may name anybody, so everybody sees what waits
+    const reads = { listRuns: true, listAudit: true, getPolicy: true, listApprovals: true };
     const none = {
       startRun: false,
       emitEvent: false,
       callTool: false,
-      listApprovals: false,
+      revokeApprovalGrant: false,
       putSecret: false,
       publishPolicy: false,
       addUser: false,
@@ -131,7 +133,7 @@ describe('a role', () => {
     assert.deepEqual(reach, {
       viewer: { ...reads, ...none },
       operator: { ...reads, ...none, startRun: true, emitEvent: true, callTool: true },
-      approver: { ...reads, ...none, listApprovals: true },
+      approver: { ...reads, ...none, revokeApprovalGrant: true },
       admin: { ...reads, ...Object.fromEntries(Object.keys(none).map((id) => [id, true])) },
     });
   });
@@ -139,7 +141,7 @@ describe('a role', () => {
   test('that is taken away is gone at once, in sessions that there are', async () => {
     const eve = await addPerson(api, 'eve', 'admin');
     assert.equal((await api.call('GET', '/users', undefined, eve.as)).status, 200);
-    await api.call('PUT', '/users/eve', { role: 'viewer' });
+    await api.call('PUT', '/users/eve', { role: 'viewer' }, bearer(ann.token));
     const refused = await api.call('GET', '/users', undefined, eve.as);
     assert.deepEqual([refused.status, refused.body.message], [403, 'as viewer you may not do that: it needs the scope "admin"']);
     assert.equal((await api.call('GET', '/auth/session', undefined, eve.as)).body.user.role, 'viewer');
@@ -148,7 +150,7 @@ describe('a role', () => {
   test('of gates is that of the principal', async () => {
     const fin = await addPerson(api, 'fin', 'approver', { roles: ['finance', 'ops'] });
     assert.deepEqual((await api.call('GET', '/auth/session', undefined, fin.as)).body.user.roles, ['finance', 'ops']);
-    await api.call('PUT', '/principals/user%3Afin/roles', { roles: [] });
+    await api.call('PUT', '/principals/user%3Afin/roles', { roles: [] }, bearer(ann.token));
     at += 1001;
     assert.deepEqual((await api.call('GET', '/auth/session', undefined, fin.as)).body.user.roles, []);
   });

@@ -4,10 +4,9 @@ import { after, before, test } from 'node:test';
 import { startTestApi, type TestApi } from '../../test/support/api.ts';
 import { person, sessionOf } from '../../test/support/people.ts';
 import { eventually } from '../../test/support/wait.ts';
-import { canonicalJson, uuidv7 } from '../store/index.ts';
+import { canonicalJson } from '../store/index.ts';
 import { askApproval, consumeApproval, getApproval, givenApproval, listApprovals, takeApproval, withdrawApprovals } from './approvals.ts';
 import { sweepApprovals } from './expiry.ts';
-import { ownRuns } from './people.ts';
 import { publishPolicy } from './versions.ts';
 import { castVote, castVotes, overrideApproval, type Vote } from './votes.ts';
 
@@ -196,8 +195,7 @@ test('whoever has a part in it does not decide, where the gate says so', async (
     '  money: {exclude: [requester]}\n  owner: {exclude: [run_owner]}\n  trigger: {exclude: [trigger_actor]}\n  rule: {exclude: [policy_author]}\n  named: {exclude: ["role:finance", "user:bob"]}\n  more: {}',
     'user:zoe',
   );
-  const run = uuidv7(Date.now());
-  await ownRuns(api.t.store, 'ann', [run]);
+  const { run_id: run } = await api.t.engine.start({ workflow_name: 'other' }, undefined, 'user:ann');
   const refused = async (gate: string, voter: typeof ann, over: Parameters<typeof ask>[1] = {}) => {
     const id = await ask(api, { gate, ...over });
     await assert.rejects(castVote(api.installation, voter, id, yes()), { code: 'NOT_AN_APPROVER', message: /excludes/ });
@@ -445,7 +443,7 @@ test('many at once: each is a vote by itself', async () => {
 test('over HTTP a person votes under their own name; whoever is none sees what waits, and no more', async () => {
   const key = await api.keyWith('approvals.decide');
   const [first, second, third] = [await ask(api), await ask(api), await ask(api)];
-  const mine = sessionOf(ann);
+  const mine = await sessionOf(api, ann);
   const send = (path: string, body: object, by = mine, headers = {}) => api.call('POST', `/approvals/${path}`, body, { key: by, headers });
   for (const by of [key, await api.keyWith('admin'), await api.keyWith('policy.write')])
     for (const [path, body] of [
@@ -468,7 +466,7 @@ test('over HTTP a person votes under their own name; whoever is none sees what w
   const listed = (await api.call('GET', '/approvals?state=denied&limit=1', undefined, { key })).body.items;
   assert.deepEqual([listed.length, listed[0].approval_id], [1, second]);
   const read = (by: string) => api.call('GET', `/approvals/${third}`, undefined, { key: by });
-  const seen = await read(sessionOf(person('v', 'viewer')));
+  const seen = await read(await sessionOf(api, person('v', 'viewer')));
   assert.deepEqual(
     [seen.headers.get('etag'), seen.body.you.may_vote, (await read(mine)).body.you, (await read(key)).body.you],
     ['"1"', false, { may_vote: true, why_not: null }, null],
@@ -476,7 +474,7 @@ test('over HTTP a person votes under their own name; whoever is none sees what w
   const vote = { verdict: 'approve', digest: seen.body.digest };
   assert.deepEqual((await send(`${third}/votes`, vote, mine, { 'if-match': '"2"' })).status, 412);
   assert.deepEqual((await send(`${third}/votes`, vote, mine, { 'if-match': 'x' })).status, 422);
-  assert.deepEqual((await send(`${third}/votes`, vote, sessionOf(person('v', 'viewer')))).body.code, 'NOT_AN_APPROVER');
+  assert.deepEqual((await send(`${third}/votes`, vote, await sessionOf(api, person('v', 'viewer')))).body.code, 'NOT_AN_APPROVER');
   assert.deepEqual((await send(`${third}/votes`, vote, mine, { 'if-match': '"1"' })).body.state, 'approved');
   const many = await send('votes', { votes: [{ approval_id: third, ...vote }] });
   assert.deepEqual(many.body.items, [{ approval_id: third, ok: false, code: 'APPROVAL_DECIDED', message: many.body.items[0].message }]);

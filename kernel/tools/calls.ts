@@ -595,9 +595,8 @@ function failed(call: Prepared, told: Extract<DispatchResult, { readonly ok: fal
   const code = isLate ? 'TOOL_TIMEOUT' : /^[A-Z][A-Z0-9_]{0,63}$/.test(told.code) ? told.code : 'TOOL_FAILED';
   const isOurs = code.startsWith('TOOL_');
   // how far the method had come is known when it says so itself, or has not seen the call; else it is made again only where that does no harm
-  const repeatable = told.retryable && (!told.started || !isOurs || isRepeatable(method));
+  const retryable = told.retryable && (!told.started || !isOurs || isRepeatable(method));
   const unsure = told.started && isOurs && !isRepeatable(method) && code !== 'TOOL_FAILED';
-  const retryable = repeatable;
   const said = told.message.toWellFormed().slice(0, 4000);
   const details = { call_id: call.callId, tool_code: code, retryable, started: told.started };
   const refuse = (as: ToolErrorCode, message: string) =>
@@ -680,9 +679,7 @@ function refusedArguments(message: string, issues: readonly object[]): ToolError
   return new ToolError('INVALID_ARGUMENTS', message, { details: { issues } });
 }
 
-function writeError({ code, message, details }: ToolError): object {
-  return { code, message, details };
-}
+const writeError = ({ code, message, details }: ToolError): object => ({ code, message, details });
 
 function readError(stored: unknown): ToolError {
   const { code, message, details } = stored as { code: string; message: string; details?: Record<string, unknown> };

@@ -83,8 +83,17 @@ export async function insertUser(
   return rows[0] as UserRow;
 }
 
-/** @throws UserError INVALID_USER, USER_NOT_FOUND, USER_EXISTS, LAST_ADMIN */
-export async function changeUser({ store, audit, now }: Parts, actor: string, name: string, change: UserChange): Promise<void> {
+/**
+ * @param onRole when the role is another one, in the same transaction
+ * @throws UserError INVALID_USER, USER_NOT_FOUND, USER_EXISTS, LAST_ADMIN
+ */
+export async function changeUser(
+  { store, audit, now }: Parts,
+  actor: string,
+  name: string,
+  change: UserChange,
+  onRole: (tx: Queryable, user: UserRow) => Promise<unknown>,
+): Promise<void> {
   if (change.role !== undefined && !USER_ROLES.includes(change.role)) throw invalid('role', `expected one of ${USER_ROLES.join(', ')}`);
   const email = change.email === undefined ? undefined : checkEmail(change.email);
   const displayName = change.display_name === undefined ? undefined : checkDisplayName(change.display_name);
@@ -107,6 +116,7 @@ export async function changeUser({ store, audit, now }: Parts, actor: string, na
       next.display_name,
       new Date(now()),
     ]);
+    if (next.role !== user.role) await onRole(tx, user);
   });
 }
 

@@ -54,6 +54,7 @@ export interface Users {
   get(name: string): Promise<UserView>;
   /** The password is shown once, counts for three days, and only for choosing another. */
   add(actor: string, user: NewUser, password: 'temporary' | 'none'): Promise<UserView & { readonly temporary_password: string | null }>;
+  /** Another role that no person gave ends every session: nobody votes on with what a key has made of them. */
   change(actor: string, name: string, change: UserChange): Promise<UserView>;
   /** Ends every session. */
   disable(actor: string, name: string): Promise<UserView>;
@@ -81,6 +82,8 @@ export interface Users {
   /** Forgets what is over. */
   prune(): Promise<void>;
 }
+
+const isPerson = (actor: string): boolean => actor.startsWith('user:');
 
 const TEMPORARY_MS = 3 * 24 * 3_600_000;
 
@@ -168,7 +171,7 @@ export function createUsers({ store, audit, now = () => store.now(), passwordCos
       return { ...(await getUser(parts, user.name)), temporary_password: temporary };
     },
     async change(actor, name, change) {
-      await changeUser(parts, actor, name, change);
+      await changeUser(parts, actor, name, change, async (tx, user) => isPerson(actor) || endAll(tx, actor, user));
       return changed(name);
     },
     async disable(actor, name) {

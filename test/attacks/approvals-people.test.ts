@@ -238,7 +238,7 @@ describe('a call that people have to approve', () => {
 
   test('what is sensitive is shown to nobody', async () => {
     const id = await asked({ args: args({ card: 'CANARY-4111' }) });
-    const shown = await api.call('GET', `/approvals/${id}`, undefined, { key: sessionOf(bob) });
+    const shown = await api.call('GET', `/approvals/${id}`, undefined, { key: await sessionOf(api, bob) });
     const listed = await api.call('GET', '/approvals');
     const logged = await api.t.store.query('select entry from audit_log');
     for (const text of [shown.body, listed.body, logged.rows]) assert.ok(!JSON.stringify(text).includes('CANARY'));
@@ -299,8 +299,8 @@ describe('a call that people have to approve', () => {
   test('nobody decides past the gate without a fresh proof of who they are', async () => {
     const over = { args: args({ amount: 400 }) };
     const id = await asked(over);
-    const override = (voter: typeof ann, body: object = { reason: REASON }) =>
-      api.call('POST', `/approvals/${id}/override`, body, { key: sessionOf(voter) });
+    const override = async (voter: typeof ann, body: object = { reason: REASON }) =>
+      api.call('POST', `/approvals/${id}/override`, body, { key: await sessionOf(api, voter) });
     assert.equal((await override({ ...root, provenAt: Date.now() - 301_000 })).body.code, 'PROOF_REQUIRED');
     assert.equal((await override(bob)).body.code, 'NOT_AN_APPROVER');
     assert.equal((await override(root, {})).status, 422);

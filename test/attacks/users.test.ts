@@ -458,6 +458,53 @@ describe('who is nobody', () => {
     assert.equal((await guess(token, token)).status, 401);
   });
 
+  test('whoever may write secrets makes nobody an approver: gates name roles', async () => {
+    const key = await api.keyWith('secrets.write');
+    const bob = await addPerson(api, 'bob', 'viewer');
+    const put = (principal: string, options: { key?: string | null } = {}) =>
+      api.call('PUT', `/principals/${encodeURIComponent(principal)}/roles`, { roles: ['finance'] }, options);
+    const rolesOf = async () => (await api.call('GET', '/users/bob')).body.roles;
+    for (const options of [{ key }, bob.as]) {
+      const answer = await put('user:bob', options);
+      assert.deepEqual([answer.status, answer.body.code], [403, 'FORBIDDEN']);
+    }
+    // nor in a spelling that would be another principal here and the same one at a vote
+    for (const principal of ['user:Bob', 'USER:bob', 'user:bob ', ' user:bob'])
+      assert.ok((await put(principal, { key })).status >= 400, principal);
+    assert.deepEqual(await rolesOf(), []);
+    assert.equal((await put('workflow:report', { key })).status, 200);
+    assert.equal((await put('user:bob', ann.as)).status, 200);
+    assert.deepEqual(await rolesOf(), ['finance']);
+  });
+
+  test('a key makes no session that is there more than it was: another role, roles or password end it, and are in the log', async () => {
+    for (const [name, method, path, body, action] of [
+      ['kept-role', 'PUT', '', { role: 'approver' }, 'user.change'],
+      ['kept-roles', 'PUT', '/roles', { roles: ['finance'] }, 'principal.roles'],
+      ['kept-password', 'POST', '/password', undefined, 'user.password_reset'],
+    ] as const) {
+      const { as } = await addPerson(api, name, 'viewer');
+      assert.equal((await api.call('PUT', `/users/${name}`, { display_name: 'Another' })).status, 200);
+      assert.equal((await api.call('GET', '/auth/session', undefined, as)).status, 200);
+      assert.equal((await api.call(method, `/users/${name}${path}`, body)).status, 200);
+      assert.equal((await api.call('GET', '/auth/session', undefined, as)).status, 401, action);
+      const { rows } = await api.t.store.query<{ entry: string }>('select entry from audit_log where action = any($1)', [
+        [action, 'user.sessions_end'],
+      ]);
+      const written = rows.map(({ entry }) => JSON.parse(entry)).filter(({ resource }) => resource === `user:${name}`);
+      for (const each of [action, 'user.sessions_end'])
+        assert.ok(
+          written.some((entry) => entry.action === each && entry.actor.startsWith('key:')),
+          `${name}: ${each}`,
+        );
+    }
+    // by the other path, too
+    const { as } = await addPerson(api, 'kept-x', 'viewer');
+    assert.equal((await api.call('PUT', '/principals/user%3Akept-x/roles', { roles: ['finance'] })).status, 200);
+    assert.equal((await api.call('GET', '/auth/session', undefined, as)).status, 401);
+    assert.equal((await api.call('PUT', '/principals/user%3Anobody-yet/roles', { roles: ['finance'] })).status, 200);
+  });
+
   test('nobody but an admin makes people, or makes themselves more', async () => {
     for (const role of ['viewer', 'operator', 'approver'] as const satisfies readonly UserRole[]) {
       const { as } = await addPerson(api, `plain-${role}`, role);

@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import pg from 'pg';
+import type { UserRole } from '../../kernel/users/index.ts';
 import { type Server, startServer } from '../hosts-e2e/server.ts';
 import { createTestDatabase } from '../support/database.ts';
 import { type Service, type ServiceHandler, startService } from '../support/firewall.ts';
@@ -21,6 +22,8 @@ export interface Installation extends AsyncDisposable {
   sql(text: string, values?: readonly unknown[]): Promise<readonly Answer[]>;
   /** With the admin key, unless another token is given. Answers the status with the body. */
   ask(method: string, at: string, body?: object, token?: string): Promise<{ readonly status: number; readonly body: Answer }>;
+  /** Adds a user, who then chooses a password and signs in. Answers the token of the session. */
+  person(name: string, role: UserRole): Promise<string>;
   /** A turn of the scripted model, which has ended. */
   turn(thread: string, text: string): Promise<Answer>;
   /** A run that has ended. */
@@ -74,6 +77,14 @@ export async function startInstallation({ files, secrets, handler, env }: Instal
     url: outside.url,
     sql: async (text, values = []) => (await pool.query(text, [...values])).rows,
     ask,
+    async person(name, role) {
+      const { code, stdout, stderr } = await server.place.run(['users', 'add', name, '--role', role]);
+      if (code !== 0) throw new Error(stderr);
+      const password = { name, password: stdout.trim(), new_password: `the own password of ${name}` };
+      const { status, body } = await ask('POST', '/api/auth/password', password, '');
+      if (status !== 200) throw new Error(JSON.stringify(body));
+      return body.token;
+    },
     // also one that failed
     turn: async (thread, text) => JSON.parse((await server.place.run(['threads', 'send', thread, text, '--wait', '--json'])).stdout),
     async run(workflow, input = {}) {

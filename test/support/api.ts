@@ -9,7 +9,6 @@ import { ErrorSchema } from '../../kernel/api/schemas.ts';
 import { ROUTES } from '../../kernel/api/routes/index.ts';
 import { createOAuth, type OAuth } from '../../kernel/oauth/index.ts';
 import type { Tools } from '../../kernel/tools/index.ts';
-import { callerOfSession } from './people.ts';
 import { type Installation, installKey, localMasterKey, openInstallation } from '../../kernel/vault/index.ts';
 
 export const ADMIN = 'an-operators-own-admin-key';
@@ -74,7 +73,6 @@ export async function startTestApi({ vault, on, toolsOn, ...options }: TestApiOp
     registry: t.registry,
     engine: t.engine,
     store: t.store,
-    callerOf: callerOfSession,
     log: (entry) => t.logs.push(entry),
     ...(installation === undefined
       ? {}

@@ -1,6 +1,9 @@
 /** People with sessions, for tests of whatever asks for a person. */
 import assert from 'node:assert/strict';
-import type { UserRole } from '../../kernel/users/index.ts';
+import type { Voter } from '../../kernel/policy/index.ts';
+import { createUsers, UserError, type UserRole } from '../../kernel/users/index.ts';
+import { createSessions } from '../../kernel/users/sessions.ts';
+import { setRoles } from '../../kernel/vault/index.ts';
 import type { CallOptions, TestApi } from './api.ts';
 
 export interface Person {
@@ -52,31 +55,24 @@ export function cookieIn(headers: Headers, name = 'centaur'): string | undefined
     .map((cookie) => cookie.split(';')[0] ?? '')
     .find((pair) => pair.startsWith(`${name}=`) && !pair.endsWith('='));
 }
-/** People with sessions, for tests: the one place that says how a request of theirs is known. */
-import type { Caller } from '../../kernel/api/scopes.ts';
-import type { Voter } from '../../kernel/policy/index.ts';
-
-const SESSION = 'test-session-';
-
-const SCOPES: Readonly<Record<Voter['role'], readonly string[]>> = {
-  viewer: ['workflows.read', 'threads.read', 'policy.read'],
-  operator: ['workflows:*', 'threads.read', 'threads.write', 'tools:*', 'policy.read'],
-  approver: ['workflows.read', 'threads.read', 'policy.read', 'approvals.decide'],
-  admin: ['admin'],
-};
-
+/** For whatever asks no more than who it is. `sessionOf` makes a user of it. */
 export function person(name: string, role: Voter['role'] = 'approver', more: Partial<Voter> = {}): Voter {
   return { name, role, roles: [], provenAt: Date.now(), ...more };
 }
 
-/** What they send in place of a key. */
-export function sessionOf(voter: Voter): string {
-  return SESSION + Buffer.from(JSON.stringify(voter)).toString('base64url');
-}
-
-export async function callerOfSession(headers: Headers): Promise<Caller | undefined> {
-  const given = headers.get('x-api-key') ?? headers.get('authorization')?.replace(/^Bearer /, '') ?? '';
-  if (!given.startsWith(SESSION)) return undefined;
-  const voter = JSON.parse(Buffer.from(given.slice(SESSION.length), 'base64url').toString()) as Voter;
-  return { keyId: `session-${voter.name}`, scopes: SCOPES[voter.role], user: { userId: voter.name, ...voter } };
+/** A session of this person, who is added unless there: what they send in place of a key. */
+export async function sessionOf({ installation }: TestApi, { name, role, roles, provenAt }: Voter): Promise<string> {
+  const { store, audit } = installation;
+  const users = createUsers({ store, audit });
+  await users.add('test', { name, role }, 'none').catch((error: unknown) => {
+    if (!(error instanceof UserError && error.code === 'USER_EXISTS')) throw error;
+  });
+  if (roles.length > 0) await setRoles(installation, 'test', `user:${name}`, roles);
+  const { user_id: userId, ...user } = await users.get(name);
+  assert.deepEqual([user.role, user.roles], [role, roles.toSorted()], `${name} is somebody else already`);
+  const source = { address: null, agent: null };
+  return store.transaction(async (tx) => {
+    const begun = await createSessions(store, () => store.now()).begin(tx, { userId, kind: 'cli', how: 'password', provenAt, source });
+    return begun.token;
+  });
 }

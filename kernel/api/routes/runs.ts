@@ -4,7 +4,7 @@ import type { RunSummary, StartRequest } from '../../engine/index.ts';
 import { isUuid } from '../../store/index.ts';
 import { actorOf, type Attribution, type Call, ok, route } from '../route.ts';
 import { ForkBody, page, RunDetailSchema, RunPath, RunQuery, RunSummarySchema, StartBody, StartedRunSchema } from '../schemas.ts';
-import { authoriseRead, authoriseRun, type Caller, reachesAllWorkflows, readableWorkflows } from '../scopes.ts';
+import { authoriseRead, authoriseRun, reachesAllWorkflows, readableWorkflows } from '../scopes.ts';
 import type { Services } from '../services.ts';
 
 const START_MANY_MAX = 10_000;
@@ -28,7 +28,7 @@ export const runRoutes = [
       200: { description: 'The trigger key was known: the first run', schema: z.union([StartedRunSchema, z.array(StartedRunSchema)]) },
     },
     errors: ['UNKNOWN_WORKFLOW', 'INVALID_INPUT', 'NOT_JSON', 'TRIGGER_KEY_MISMATCH', 'DRAINING'],
-    async handle({ body, caller, traceId }, { engine, store }) {
+    async handle({ body, caller, traceId }, { engine }) {
       const bodies: readonly z.output<typeof StartBody>[] = Array.isArray(body) ? body : [body];
       for (const { workflow_name } of bodies) authoriseRun(caller, workflow_name);
       const requests: StartRequest[] = bodies.map((each) => ({ ...each, trace_id: each.trace_id ?? traceId }));

@@ -13,9 +13,9 @@ import {
   removeSecret,
   rewrapAll,
   rotateSecret,
-  setRoles,
   VaultError,
 } from '../../vault/index.ts';
+import { giveRoles } from '../principal-roles.ts';
 import { actorOf, ok, route } from '../route.ts';
 import { page } from '../schemas.ts';
 import { installationOf } from '../services.ts';
@@ -214,6 +214,7 @@ export const secretRoutes = [
     path: '/principals/{principal}/roles',
     group: 'Secrets',
     summary: 'Say which roles a principal has; it may use what is granted to them',
+    description: 'Roles also say who may approve, where a gate names them: those of a `user:` need the scope `admin`.',
     access: { scope: 'secrets.write' },
     params: PrincipalPath,
     body: RolesBody,
@@ -222,7 +223,7 @@ export const secretRoutes = [
     errors: ['INVALID_SECRET', 'VAULT_UNAVAILABLE'],
     async handle({ params: { principal }, body, caller }, services) {
       const roles = [...new Set(body.roles)];
-      await setRoles(installationOf(services), actorOf(caller), principal, roles);
+      await giveRoles(services, caller, principal, roles);
       return ok({ principal, roles });
     },
   }),

@@ -1,8 +1,8 @@
 /** Users, for admins. */
-import { setRoles } from '../../vault/index.ts';
+import { giveRoles } from '../principal-roles.ts';
 import { actorOf, ok, route } from '../route.ts';
 import { page } from '../schemas.ts';
-import { installationOf, usersOf } from '../services.ts';
+import { usersOf } from '../services.ts';
 import {
   AddUserBody,
   ChangeUserBody,
@@ -63,7 +63,8 @@ export const userRoutes = [
     path: '/users/{name}',
     group: 'Users',
     summary: 'Change a user’s role, display name or address',
-    description: 'What is not given stays. Another role counts for their sessions within a second. The last admin stays one.',
+    description:
+      'What is not given stays. Another role counts for their sessions within a second; one that a key gives ends them. The last admin stays one.',
     access,
     params: UserPath,
     body: ChangeUserBody,
@@ -78,6 +79,7 @@ export const userRoutes = [
     path: '/users/{name}/roles',
     group: 'Users',
     summary: 'Say which roles of gates a user has, in place of those before',
+    description: 'Given by a key, they end every session of the user.',
     access,
     params: UserPath,
     body: UserRolesBody,
@@ -87,7 +89,7 @@ export const userRoutes = [
     async handle({ params: { name }, body, caller }, services) {
       const users = usersOf(services);
       await users.get(name);
-      await setRoles(installationOf(services), actorOf(caller), `user:${name}`, [...new Set(body.roles)]);
+      await giveRoles(services, caller, `user:${name}`, [...new Set(body.roles)]);
       return ok(await users.get(name));
     },
   }),
