@@ -8,7 +8,7 @@ import { DEFAULT_GATE, type Gate } from './parse.ts';
 import { approversOf, type Beginning, beginningOf, type Involved, involvedIn } from './people.ts';
 import { differences, redact } from './arguments.ts';
 import type { Parts } from './parts.ts';
-import { activePolicy } from './versions.ts';
+import { activePolicy } from './active.ts';
 import type { PolicyRequest } from './types.ts';
 
 /** `consumed`: approved, and used for its request. `cancelled`: nobody waits for the answer any more. */

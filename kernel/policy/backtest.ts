@@ -4,7 +4,7 @@ import { uuidAt } from '../store/partitions.ts';
 import { compilePolicy, type CompiledPolicy, type PolicySchemas } from './compile.ts';
 import { PolicyError } from './errors.ts';
 import type { Decision, PolicyRequest } from './types.ts';
-import { activePolicy } from './versions.ts';
+import { activePolicy } from './active.ts';
 
 export interface RecordedRequest {
   readonly auditId: string;

@@ -17,7 +17,7 @@ import { type Beginning, involvedIn, type Voter, whyNot } from './people.ts';
 import { checkSticky, grantSticky, type StickyAsk } from './sticky.ts';
 import { policyTime, type ToolRequest } from './types.ts';
 import type { Parts } from './parts.ts';
-import { activePolicy } from './versions.ts';
+import { activePolicy } from './active.ts';
 
 export type Channel = 'api' | 'cli' | 'console' | 'slack';
 
