@@ -45,6 +45,7 @@ egress:
     api: {},
     signIn: {},
     overlays: { entries: [], frozen: false },
+    prices: [],
     retention: {},
   });
 });

@@ -173,7 +173,7 @@ async function replayJournal(
     ask: notHere,
     expireApproval: notHere,
     useApproval: notHere,
-    withdrawApproval: () => undefined,
+    withdrawApproval: async () => undefined,
     countStep: () => undefined,
     timeStep: () => undefined,
     leaseInDoubt: () => undefined,

@@ -1,4 +1,4 @@
-/** The version in force, compiled. */
+/** The policy that decides now. */
 import type { Queryable } from '../store/index.ts';
 import { BUILTIN_POLICY } from './builtin.ts';
 import { type CompiledPolicy, compilePolicy, type PolicySchemas } from './compile.ts';

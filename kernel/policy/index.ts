@@ -6,6 +6,7 @@
  * decision takes microseconds, whatever an agent puts into it. It never resolves a secret, asks a person or sends
  * anything: it says what should be done, and others do it.
  */
+export { activePolicy, type ActivePolicy } from './active.ts';
 export {
   APPROVAL_STATES,
   type ApprovalDetail,
