@@ -71,6 +71,7 @@ test('a key without a scope for a route is told which one it needs', async () =>
             (route.access === 'person'
               ? body.details.needed.includes('session') && body.message.includes('centaur login')
               : body.details.needed.includes(route.access.scope) && body.message.includes(route.access.scope)),
+          `${scope} at ${route.id}: ${JSON.stringify(body)}`,
         );
     }
   }
@@ -122,10 +123,28 @@ test('a key without a scope for a route is told which one it needs', async () =>
       'revokeConnection',
     ],
     'leases.create': ['createLease', 'listLeases', 'revokeLease'],
-    'policy.read': ['getPolicy', 'listPolicyVersions', 'getPolicyVersion', 'checkPolicy', 'explainDecision', 'backtestPolicy'],
-    'policy.write': ['publishPolicy', 'shadowPolicy', 'endShadow', 'rollbackPolicy'],
+    'policy.read': [
+      'getPolicy',
+      'listPolicyVersions',
+      'getPolicyVersion',
+      'checkPolicy',
+      'listPolicyDrafts',
+      'getPolicyDraft',
+      'explainDecision',
+      'backtestPolicy',
+    ],
+    'policy.write': ['publishPolicy', 'shadowPolicy', 'endShadow', 'savePolicyDraft', 'removePolicyDraft', 'rollbackPolicy'],
     'approvals.decide': ['listApprovals', 'listApprovalGrants', 'revokeApprovalGrant', 'getApproval'],
-    'audit.read': ['verifyJournals', 'listAudit', 'exportAudit', 'getAuditKey', 'verifyAudit', 'getAuditEntry', 'proveAuditEntry'],
+    'audit.read': [
+      'verifyJournals',
+      'readShadowReport',
+      'listAudit',
+      'exportAudit',
+      'getAuditKey',
+      'verifyAudit',
+      'getAuditEntry',
+      'proveAuditEntry',
+    ],
   });
 });
 

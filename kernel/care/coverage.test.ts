@@ -23,7 +23,8 @@ test('what refers to an entry of the log is told when the entry goes', async () 
   const { rows } = await store.query<{ name: string; at: string }>(
     `select c.relname as name, a.attname as at from pg_class c join pg_attribute a on a.attrelid = c.oid
      where c.relnamespace = current_schema()::regnamespace and c.relkind in ('r', 'p') and not c.relispartition and not a.attisdropped
-       and a.attname like '%audit_id' and c.relname <> 'audit_log'`,
+       -- a seal of a journal counts by its own entry: without that it proves nothing; a cursor is a place in the order
+       and a.attname like '%audit_id' and c.relname not in ('audit_log', 'journal_seals', 'trace_exports')`,
   );
   await store.close();
   assert.ok(rows.length > 15);

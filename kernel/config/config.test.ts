@@ -54,6 +54,7 @@ test('an empty environment gives the defaults', () => {
     demo: false,
     logFormat: undefined,
     logLevel: 'info',
+    otlp: undefined,
   });
 });
 
@@ -131,6 +132,7 @@ test('every variable reaches its field', (t) => {
     demo: true,
     logFormat: 'text',
     logLevel: 'debug',
+    otlp: undefined,
   });
 });
 

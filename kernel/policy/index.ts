@@ -36,7 +36,6 @@ export {
   type RecordedRequest,
 } from './backtest.ts';
 export { redact, valueAt } from './arguments.ts';
-export { activePolicy, type ActivePolicy } from './active.ts';
 export type { Budget } from './budgets.ts';
 export { BUILTIN_POLICY } from './builtin.ts';
 export { type CompiledPolicy, compilePolicy, type PolicySchemas, type TestOutcome } from './compile.ts';
