@@ -53,6 +53,7 @@ import {
 } from '../policy-schemas.ts';
 import { actorOf, ok, route } from '../route.ts';
 import { page } from '../schemas.ts';
+import { requireScope } from '../scopes.ts';
 import { installationOf } from '../services.ts';
 import { readEntry } from './audit.ts';
 
