@@ -27,6 +27,8 @@ export interface Server extends AsyncDisposable {
   secret(name: string, value: string, ...args: readonly string[]): Promise<Finished>;
   /** Runs a line as a shell does, with the variables of the original's documents, and reads the JSON it prints. */
   shell(line: string): Promise<Answer>;
+  /** Kills it, as a machine that loses its power does, and starts it again at the same address. */
+  killed(): Promise<void>;
   /** Of each workflow that is loaded, by name, the version. */
   versions(): Promise<Readonly<Record<string, string>>>;
   /** The run, once it has ended. */
@@ -54,7 +56,9 @@ export async function startServer({ env = {}, config, samples, files = {} }: Ser
     mkdirSync(path.dirname(path.join(place.folder, name)), { recursive: true });
     writeFileSync(path.join(place.folder, name), text);
   }
-  const { url, output, child, finished } = await place.serve('up');
+  let running = await place.serve('up');
+  const { url } = running;
+  let before = '';
   const key = readFileSync(path.join(home, 'admin.key'), 'utf8').trim();
   const shell = async (line: string): Promise<Answer> => {
     const variables = { ...place.env, CENTAUR_API_URL: url, CENTAUR_API_KEY: key };
@@ -71,7 +75,13 @@ export async function startServer({ env = {}, config, samples, files = {} }: Ser
   return {
     place,
     url,
-    log: () => output.stdout + output.stderr,
+    log: () => before + running.output.stdout + running.output.stderr,
+    async killed() {
+      running.child.kill('SIGKILL');
+      await running.finished;
+      before += running.output.stdout + running.output.stderr;
+      running = await place.serve('up');
+    },
     serve,
     centaur,
     secret: (name, value, ...args) => place.run(['secrets', 'set', name, '--value-stdin', ...args], { stdin: value }),
@@ -93,8 +103,8 @@ export async function startServer({ env = {}, config, samples, files = {} }: Ser
     },
     runsOf: async (workflow) => (await get(`/workflows/runs?workflow_name=${workflow}`)).items,
     async [Symbol.asyncDispose]() {
-      child.kill('SIGTERM');
-      await finished;
+      running.child.kill('SIGTERM');
+      await running.finished;
       // they are meant to outlive their server
       await createLocalBackend({ stateDir: path.join(home, 'sandboxes') }).shutdown();
       await place[Symbol.asyncDispose]();
