@@ -66,6 +66,8 @@ export async function restoreBackup(options: RestoreOptions): Promise<RestoreRep
       for await (const { name, columns, rows: pieces } of content.tables()) {
         const { rows: known } = await tx.query('select 1 from pg_class where oid = to_regclass($1)', [name]);
         if (known.length === 0) throw new BackupError('BACKUP_UNSUITABLE', `this release has no table ${name}`);
+        // a migration may have put something into it
+        await tx.query(`delete from ${quoted(name)}`);
         const count = await copyIn(client, `copy ${quoted(name)} (${columns.map(quoted).join(', ')}) from stdin`, pieces);
         rows += count;
         onProgress?.(name, count);
