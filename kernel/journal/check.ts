@@ -122,6 +122,7 @@ export async function checkJournals(
   ]);
   const keptFrom = store.now() - options.retentionDays * 86_400_000;
   let pruned = 0;
+  let erased: ReadonlySet<string> | undefined;
   let retried = 0;
   const seen = new Set<string>();
   for (const each of told) {
@@ -134,7 +135,7 @@ export async function checkJournals(
     const run = finished.get(each.run_id);
     const attempt = run?.attempt ?? live.get(each.run_id);
     if (attempt === undefined) {
-      if (Date.parse(each.ended_at) < keptFrom) pruned += 1;
+      if (Date.parse(each.ended_at) < keptFrom || (erased ??= await readErased(store, macKey)).has(each.run_id)) pruned += 1;
       else problems.push({ run_id: each.run_id, problem: 'the run is missing' });
     } else if (attempt > each.attempt) retried += 1;
     else if (run === undefined || attempt < each.attempt)
@@ -190,6 +191,17 @@ function int4(value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeInt32BE(value);
   return bytes;
+}
+
+/** Runs that were erased on somebody's behalf, as the log says. */
+async function readErased(store: Store, macKey: Buffer | undefined): Promise<ReadonlySet<string>> {
+  const { rows } = await store.query<{ audit_id: string; entry: string; mac: Buffer; leaf: Buffer }>(
+    `select audit_id, entry, mac, leaf from audit_log where action = 'data.erase_runs'`,
+  );
+  const own = rows.filter((row) => isOwnEntry(row, macKey));
+  return new Set(
+    own.flatMap(({ entry }) => (JSON.parse(entry) as { readonly details: { readonly runs: readonly string[] } }).details.runs),
+  );
 }
 
 async function readFinished(store: Store, runIds: readonly string[]): Promise<Map<string, FinishedRow>> {

@@ -62,3 +62,6 @@ create view held_runs as
   select e.run_id from held_threads t join agent_execution_requests e using (thread_key) where e.run_id is not null
   union
   select e.asked_by from held_threads t join agent_execution_requests e using (thread_key) where e.asked_by is not null;
+
+-- Which runs were erased: so that those who verify the journals know why one is not there.
+create index audit_log_erased_runs on audit_log (audit_id) where action = 'data.erase_runs';
