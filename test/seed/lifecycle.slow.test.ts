@@ -174,7 +174,7 @@ test('Secrets are single-use leases; the audit log is append-only.', async () =>
   for (const change of [
     `update audit_log set entry = '{}'`,
     'delete from audit_log',
-    'truncate audit_log',
+    'truncate audit_log cascade',
     'truncate audit_batches cascade',
   ])
     await assert.rejects(t.sql(change), /append-only/, change);
