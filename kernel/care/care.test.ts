@@ -22,6 +22,16 @@ import {
 
 const CANARY = 'canary-5f1c';
 
+const KEPT: RetentionPeriods = {
+  runs: 3000,
+  webhookDeliveries: 3000,
+  threads: null,
+  toolCalls: 3000,
+  leases: 3000,
+  audit: null,
+  auditExport: 'none',
+};
+
 interface Place extends AsyncDisposable {
   readonly t: TestThreads;
   readonly store: Store;
@@ -327,6 +337,35 @@ test('a hold keeps a thread, its runs and the log from retention and erasure, un
     (await tablesWith(store, CANARY)).filter((table) => !table.startsWith('audit_')),
     [],
   );
+});
+
+test('retention spares a thread that came back to life after it was found to be old', async () => {
+  await using place = await open();
+  const { store, installation } = place;
+  for (const thread of ['a', 'b']) await say(place, thread, 'ann', `remember ${thread}`);
+  await store.query(`update sandbox_sessions set last_used_at = now() - interval '40 days'`);
+  const busy = await store.connect('test');
+  try {
+    await busy.query('begin');
+    await busy.query(`select 1 from sandbox_sessions where thread_key = 'a' for update`);
+    const pruned = pruneDue({ store, audit: installation.audit }, { ...KEPT, threads: 30 });
+    // both were found; the first one waits
+    await eventually(async () => {
+      const { rows } = await store.query(
+        `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%sandbox_sessions%'`,
+      );
+      return rows.length > 0;
+    });
+    await store.query(`update sandbox_sessions set last_used_at = now() where thread_key = 'b'`);
+    await busy.query('commit');
+    assert.equal((await pruned)['threads'], 1);
+  } finally {
+    await busy.end();
+  }
+  await assert.rejects(place.t.threads.getThread('a'), /a/);
+  assert.equal((await place.t.threads.listMessages('b', { limit: 10 })).items.length, 2);
+  const { rows } = await store.query(`select 1 from audit_log where action = 'data.prune' and resource = 'thread:b'`);
+  assert.equal(rows.length, 0, 'nor does the log say that it went');
 });
 
 test('leases and calls go in batches, with an entry in the log for each', async () => {

@@ -23,6 +23,8 @@ export interface EraseParts {
   readonly actor: string;
   /** Called in the transaction that deleted so many; nothing of it is kept when that fails. */
   readonly count: (tx: Queryable, what: string, rows: number) => Promise<void>;
+  /** Called in each batch of a thread, before it: throws when it is not to go after all. */
+  readonly check?: (tx: Queryable) => Promise<void>;
 }
 
 const BATCH = 500;
@@ -135,16 +137,16 @@ const MORE_OF_PERSON: readonly (readonly [needs: string, sql: string])[] = [
 
 /** Once nothing of it is left, its row goes; a turn or message that came meanwhile is deleted in the next round. */
 export async function eraseThread(parts: EraseParts, subject: Extract<Subject, { kind: 'thread' }>): Promise<void> {
-  const { store, count } = parts;
+  const { store, count, check } = parts;
   const { key } = subject;
   for (;;) {
     await eraseRuns(parts, subject);
     for (const { what, sql, batch } of OF_THREAD)
-      await untilNone(() => guarded(store, subject, key, async (tx) => counted(tx, count, what, await tx.query(sql, [key, batch]))));
-    await guarded(store, subject, key, (tx) => more(tx, count, MORE_OF_THREAD, key));
+      await untilNone(() => guarded({ store, check }, subject, key, async (tx) => counted(tx, count, what, await tx.query(sql, [key, batch]))));
+    await guarded({ store, check }, subject, key, (tx) => more(tx, count, MORE_OF_THREAD, key));
     await erasePrincipal(parts, subject, principalOfThread(key));
-    await guarded(store, subject, key, async (tx) => eraseNotes(tx, count, key));
-    const done = await guarded(store, subject, key, async (tx) => {
+    await guarded({ store, check }, subject, key, async (tx) => eraseNotes(tx, count, key));
+    const done = await guarded({ store, check }, subject, key, async (tx) => {
       const { rows } = await tx.query<{ left: boolean }>(
         `select exists (select from agent_message_requests where thread_key = $1) or exists (select from agent_execution_events where thread_key = $1)
            or exists (select from attachments where thread_key = $1) as left`,
@@ -167,12 +169,12 @@ export async function eraseThread(parts: EraseParts, subject: Extract<Subject, {
 }
 
 /** @throws CareError TURN_LIVE for a run that has not ended */
-async function eraseRuns({ store, count }: EraseParts, subject: Extract<Subject, { kind: 'thread' }>): Promise<void> {
+async function eraseRuns({ store, count, check }: EraseParts, subject: Extract<Subject, { kind: 'thread' }>): Promise<void> {
   const { rows } = await store.query<{ run_id: string }>(RUNS_OF_THREAD, [subject.key]);
   for (let at = 0; at < rows.length; at += BATCH) {
     const ids = rows.slice(at, at + BATCH).map(({ run_id }) => run_id);
     await afterRuns(() =>
-      guarded(store, subject, subject.key, async (tx) => {
+      guarded({ store, check }, subject, subject.key, async (tx) => {
         const { rows: alive } = await tx.query<{ run_id: string }>(
           'select run_id from workflow_runs where run_id = any($1::uuid[]) limit 10',
           [ids],
@@ -208,9 +210,10 @@ async function deleteRuns(tx: Queryable, count: EraseParts['count'], ids: readon
 }
 
 /** What a principal has beside threads: calls, questions, grants. */
-async function erasePrincipal({ store, audit, actor, count }: EraseParts, subject: Subject, principal: string): Promise<void> {
+async function erasePrincipal({ store, audit, actor, count, check }: EraseParts, subject: Subject, principal: string): Promise<void> {
   await store.transaction(async (tx) => {
     await refuseHeld(tx, subject);
+    await check?.(tx);
     await counted(
       tx,
       count,
@@ -310,7 +313,7 @@ async function eraseWords(parts: EraseParts, subject: Subject, key: string, name
     ],
   ];
   await afterRuns(() =>
-    guarded(store, subject, key, async (tx) => {
+    guarded({ store }, subject, key, async (tx) => {
       const ended = runs.map(({ run_id }) => run_id);
       const { rows: alive } = await tx.query<{ run_id: string }>(
         'select run_id from workflow_runs where run_id = any($1::uuid[]) limit 10',
@@ -330,9 +333,9 @@ async function eraseWords(parts: EraseParts, subject: Subject, key: string, name
     }),
   );
   for (const [what, sql, params] of emptied)
-    await untilNone(() => guarded(store, subject, key, async (tx) => counted(tx, count, what, await tx.query(sql, params))));
+    await untilNone(() => guarded({ store }, subject, key, async (tx) => counted(tx, count, what, await tx.query(sql, params))));
   // last: they tell what is the person's
-  await guarded(store, subject, key, async (tx) => {
+  await guarded({ store }, subject, key, async (tx) => {
     await counted(
       tx,
       count,
@@ -376,11 +379,17 @@ export async function erasePerson(parts: EraseParts, subject: Extract<Subject, {
 }
 
 /** A transaction that holds the thread's row, and in which neither a hold nor a live turn is in the way. */
-async function guarded<T>(store: Store, subject: Subject, key: string, work: (tx: Queryable) => Promise<T>): Promise<T> {
+async function guarded<T>(
+  { store, check }: Pick<EraseParts, 'store' | 'check'>,
+  subject: Subject,
+  key: string,
+  work: (tx: Queryable) => Promise<T>,
+): Promise<T> {
   return store.transaction(async (tx) => {
     await refuseHeld(tx, subject);
     // whoever accepts a message or a turn holds this row
     await tx.query('select 1 from sandbox_sessions where thread_key = $1 for update', [key]);
+    await check?.(tx);
     const { rows } = await tx.query<{ execution_id: string }>(
       'select execution_id from agent_execution_requests where thread_key = $1 and completed_at is null limit 10',
       [key],

@@ -6,7 +6,7 @@
 import { type AuditLog, pruneLog, pruneState } from '../audit/index.ts';
 import { applyRetention } from '../engine/index.ts';
 import type { RetentionPeriods as Periods } from '../config/index.ts';
-import type { Store } from '../store/index.ts';
+import type { Queryable, Store } from '../store/index.ts';
 import { uuidAt, weekStart } from '../store/partitions.ts';
 import { pruneCalls } from '../tools/index.ts';
 import { pruneLeases } from '../vault/index.ts';
@@ -149,22 +149,30 @@ async function pruneThreads({ store, audit }: Parts, days: number): Promise<numb
 }
 
 async function pruneThread({ store, audit }: Parts, key: string, days: number): Promise<boolean> {
-  const counts: Record<string, number> = {};
+  const cutoff = store.now() - days * DAY_MS;
+  // whoever says something in a thread waits for the lock of its row, and moves the time
+  const check = async (tx: Queryable) => {
+    const { rows } = await tx.query(`select 1 from sandbox_sessions s where ${OLD} and ${FREE} and s.thread_key = $2 for update`, [
+      cutoff,
+      key,
+    ]);
+    if (rows.length === 0) throw new CareError('TURN_LIVE', `the thread ${JSON.stringify(key)} is in use again`);
+  };
   try {
-    await audit.write({
-      action: 'data.prune',
-      actor: 'system',
-      resource: `thread:${key}`,
-      threadKey: key,
-      details: { what: 'threads', days },
+    await store.transaction(async (tx) => {
+      await check(tx);
+      await audit.append(tx, {
+        action: 'data.prune',
+        actor: 'system',
+        resource: `thread:${key}`,
+        threadKey: key,
+        details: { what: 'threads', days },
+      });
     });
-    await eraseThread(
-      { store, audit, actor: 'system', count: async (_, what, rows) => void (counts[what] = (counts[what] ?? 0) + rows) },
-      { kind: 'thread', key, text: `thread:${key}` },
-    );
+    await eraseThread({ store, audit, actor: 'system', count: async () => undefined, check }, { kind: 'thread', key, text: `thread:${key}` });
     return true;
   } catch (error) {
-    // a turn has begun, or a hold was placed, since it was looked at
+    // it came back to life, or a hold was placed, since it was looked at
     if (error instanceof CareError) return false;
     throw error;
   }
