@@ -12,7 +12,7 @@ import { type AuditLog, erasePrivate } from '../audit/index.ts';
 import type { Queryable, Store } from '../store/index.ts';
 import { principalOfThread, removeSecretIn } from '../vault/index.ts';
 import { CareError } from './errors.ts';
-import { refuseHeld } from './holds.ts';
+import { refuseHeld, refuseHeldParts } from './holds.ts';
 import { has } from './schema.ts';
 import type { Subject } from './subject.ts';
 
@@ -24,21 +24,17 @@ export interface EraseParts {
   /** Called in the transaction that deleted so many; nothing of it is kept when that fails. */
   readonly count: (tx: Queryable, what: string, rows: number) => Promise<void>;
   /** Called in each batch of a thread, before it: throws when it is not to go after all. */
-  readonly check?: (tx: Queryable) => Promise<void>;
+  readonly check?: ((tx: Queryable) => Promise<void>) | undefined;
 }
 
 const BATCH = 500;
 /** Rows that may be large. */
 const FEW = 20;
 
-/** Every run that a turn of the thread was, or that asked for one, or that one of these started. */
-const RUNS_OF_THREAD = `with recursive mine as (
-    select run_id from agent_execution_requests where thread_key = $1 and run_id is not null
-    union select asked_by from agent_execution_requests where thread_key = $1 and asked_by is not null),
-  runs as (select run_id from mine
-    union select c.run_id from runs r join (select run_id, parent_run_id from workflow_runs_finished union all select run_id, parent_run_id from workflow_runs) c
-      on c.parent_run_id = r.run_id)
-  select run_id from runs`;
+/** Every run that a turn of the threads was, or that asked for one, or that one of these started. `$1` are their keys. */
+export const RUNS_OF_THREADS = `select run_id from runs_under(array(
+    select run_id from agent_execution_requests where thread_key = any($1::text[]) and run_id is not null
+    union select asked_by from agent_execution_requests where thread_key = any($1::text[]) and asked_by is not null))`;
 
 /** In this order. `$1` is the thread's key, `$2` how many at a time. */
 const OF_THREAD: readonly { readonly what: string; readonly sql: string; readonly batch: number }[] = [
@@ -168,9 +164,15 @@ export async function eraseThread(parts: EraseParts, subject: Extract<Subject, {
   await erasePrivate(store, parts.audit, parts.actor, subject.text);
 }
 
+/** Somebody else's hold, in one of the threads or on a run that it keeps through another one. @throws CareError HELD */
+export async function refuseHeldIn(tx: Queryable, own: readonly string[], shared: readonly string[] = []): Promise<void> {
+  const { rows } = await tx.query<{ run_id: string }>(RUNS_OF_THREADS, [own]);
+  await refuseHeldParts(tx, { threads: [...own, ...shared], runs: rows.map(({ run_id }) => run_id) });
+}
+
 /** @throws CareError TURN_LIVE for a run that has not ended */
 async function eraseRuns({ store, count, check }: EraseParts, subject: Extract<Subject, { kind: 'thread' }>): Promise<void> {
-  const { rows } = await store.query<{ run_id: string }>(RUNS_OF_THREAD, [subject.key]);
+  const { rows } = await store.query<{ run_id: string }>(RUNS_OF_THREADS, [[subject.key]]);
   for (let at = 0; at < rows.length; at += BATCH) {
     const ids = rows.slice(at, at + BATCH).map(({ run_id }) => run_id);
     await afterRuns(() =>
@@ -191,7 +193,9 @@ async function eraseRuns({ store, count, check }: EraseParts, subject: Extract<S
   }
 }
 
+/** @throws CareError HELD */
 async function deleteRuns(tx: Queryable, count: EraseParts['count'], ids: readonly string[]): Promise<void> {
+  await refuseHeldParts(tx, { runs: ids });
   const statements: readonly (readonly [what: string, sql: string])[] = [
     [
       'workflow_triggers',
@@ -284,8 +288,9 @@ async function eraseWords(parts: EraseParts, subject: Subject, key: string, name
   const { rows: turns } = await store.query<{ execution_id: string }>(TURNS_OF_PERSON, [key, name]);
   const ids = turns.map(({ execution_id }) => execution_id);
   const { rows: runs } = await store.query<{ run_id: string }>(
-    `select run_id from agent_execution_requests where execution_id = any($1::uuid[]) and run_id is not null
-     union select asked_by from agent_execution_requests where execution_id = any($1::uuid[]) and asked_by is not null`,
+    `select run_id from runs_under(array(
+       select run_id from agent_execution_requests where execution_id = any($1::uuid[]) and run_id is not null
+       union select asked_by from agent_execution_requests where execution_id = any($1::uuid[]) and asked_by is not null))`,
     [ids],
   );
   const emptied: readonly (readonly [what: string, sql: string, params: readonly unknown[]])[] = [
@@ -303,7 +308,6 @@ async function eraseWords(parts: EraseParts, subject: Subject, key: string, name
       [key, ids, name, FEW],
     ],
     ['session_snapshots', 'delete from session_snapshots where thread_key = $1', [key]],
-    ['agent_execution_signals', 'delete from agent_execution_signals where thread_key = $1 and user_id = $2', [key, name]],
     [
       'agent_final_delivery_outbox',
       `update agent_final_delivery_outbox set final_payload = ${ERASED}, delivery = ${ERASED}, last_error = null,
@@ -356,6 +360,12 @@ async function eraseWords(parts: EraseParts, subject: Subject, key: string, name
         [key, name],
       ),
     );
+    await counted(
+      tx,
+      count,
+      'agent_execution_signals',
+      await tx.query('delete from agent_execution_signals where thread_key = $1 and user_id = $2', [key, name]),
+    );
   });
 }
 
@@ -387,6 +397,7 @@ async function guarded<T>(
 ): Promise<T> {
   return store.transaction(async (tx) => {
     await refuseHeld(tx, subject);
+    await refuseHeldParts(tx, { threads: [key] });
     // whoever accepts a message or a turn holds this row
     await tx.query('select 1 from sandbox_sessions where thread_key = $1 for update', [key]);
     await check?.(tx);

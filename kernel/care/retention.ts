@@ -9,9 +9,9 @@ import type { RetentionPeriods as Periods } from '../config/index.ts';
 import type { Queryable, Store } from '../store/index.ts';
 import { uuidAt, weekStart } from '../store/partitions.ts';
 import { pruneCalls } from '../tools/index.ts';
-import { pruneLeases } from '../vault/index.ts';
+import { HELD_LEASE, pruneLeases } from '../vault/index.ts';
 import { dropOldDeliveries } from '../webhooks/index.ts';
-import { eraseThread } from './erase.ts';
+import { eraseThread, refuseHeldIn } from './erase.ts';
 import { CareError } from './errors.ts';
 
 export interface Due {
@@ -89,9 +89,8 @@ export async function dueNow(store: Store, periods: Periods): Promise<readonly D
       'leases',
       periods.leases,
       await count(
-        `select count(*) filter (where thread_key is null or thread_key not in (select thread_key from held_threads))::int as due,
-           count(*) filter (where thread_key in (select thread_key from held_threads))::int as kept
-         from leases where expires_at < to_timestamp($1::float8 / 1000)`,
+        `select count(*) filter (where not (${HELD_LEASE}))::int as due, count(*) filter (where ${HELD_LEASE})::int as kept
+         from leases l where l.expires_at < to_timestamp($1::float8 / 1000)`,
         [cutoff(periods.leases)],
       ),
     ),
@@ -161,6 +160,7 @@ async function pruneThread({ store, audit }: Parts, key: string, days: number): 
   try {
     await store.transaction(async (tx) => {
       await check(tx);
+      await refuseHeldIn(tx, [key]);
       await audit.append(tx, {
         action: 'data.prune',
         actor: 'system',
