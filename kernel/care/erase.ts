@@ -10,6 +10,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { type AuditLog, erasePrivate } from '../audit/index.ts';
 import type { Queryable, Store } from '../store/index.ts';
+import { disableUser, lockUser, refuseLastAdmin, UserError, type UserRow } from '../users/index.ts';
 import { principalOfThread, removeSecretIn } from '../vault/index.ts';
 import { CareError } from './errors.ts';
 import { refuseHeld, refuseHeldParts } from './holds.ts';
@@ -369,8 +370,28 @@ async function eraseWords(parts: EraseParts, subject: Subject, key: string, name
   });
 }
 
+/** The user of that name, where there is one. @throws CareError LAST_ADMIN */
+export async function refuseLastAdminOf(tx: Queryable, name: string): Promise<UserRow | undefined> {
+  if (!(await has(tx, 'users'))) return undefined;
+  try {
+    const user = await lockUser(tx, name);
+    await refuseLastAdmin(tx, user, 'disabled');
+    return user;
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    if (error.code === 'USER_NOT_FOUND') return undefined;
+    throw new CareError('LAST_ADMIN', error.message);
+  }
+}
+
 export async function erasePerson(parts: EraseParts, subject: Extract<Subject, { kind: 'user' }>): Promise<void> {
   const { store, audit, actor, count } = parts;
+  // first: whoever may not go is not erased by halves
+  await store.transaction(async (tx) => {
+    await refuseHeld(tx, subject);
+    const user = await refuseLastAdminOf(tx, subject.name);
+    if (user !== undefined) await disableUser(tx, audit, actor, user, new Date(store.now()));
+  });
   const { own, shared } = await threadsOf(store, subject.name);
   for (const key of own) await eraseThread(parts, { kind: 'thread', key, text: `thread:${key}` });
   for (const key of shared) await eraseWords(parts, subject, key, subject.name);

@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto';
 import type { AuditLog } from '../audit/index.ts';
 import { isUuid, type Queryable, type Store, type StoreLogEntry } from '../store/index.ts';
 import { CareError } from './errors.ts';
-import { eraseThread, erasePerson, refuseHeldIn, RUNS_OF_THREADS, threadsOf } from './erase.ts';
+import { eraseThread, erasePerson, refuseHeldIn, refuseLastAdminOf, RUNS_OF_THREADS, threadsOf } from './erase.ts';
 import { refuseHeld } from './holds.ts';
 import { parseSubject, type Subject } from './subject.ts';
 
@@ -117,7 +117,7 @@ export async function planErasure(store: Store, text: string): Promise<ErasurePl
 /**
  * The job, begun; `runErasures` does it. One that runs already is answered as it is.
  *
- * @throws CareError INVALID_SUBJECT, HELD, TURN_LIVE; SUBJECT_NOT_FOUND for a thread of which there is nothing
+ * @throws CareError INVALID_SUBJECT, HELD, TURN_LIVE, LAST_ADMIN; SUBJECT_NOT_FOUND for a thread of which there is nothing
  */
 export async function beginErasure({ store, audit }: CareParts, actor: string, text: string): Promise<ErasureView> {
   const subject = parseSubject(text);
@@ -126,6 +126,7 @@ export async function beginErasure({ store, audit }: CareParts, actor: string, t
   return store.transaction(async (tx) => {
     await refuseHeld(tx, subject);
     await refuseHeldIn(tx, plan.threads, plan.shared);
+    if (subject.kind === 'user') await refuseLastAdminOf(tx, subject.name);
     const { rows: running } = await tx.query<Row>(`select ${COLUMNS} from data_erasures where subject = $1 and state = 'running'`, [text]);
     if (running[0] !== undefined) return toView(running[0]);
     if (plan.in_the_way.length > 0)
