@@ -363,7 +363,7 @@ test('retention spares a thread that came back to life after it was found to be 
     await busy.end();
   }
   await assert.rejects(place.t.threads.getThread('a'), /a/);
-  assert.equal((await place.t.threads.listMessages('b', { limit: 10 })).items.length, 2);
+  assert.equal((await place.t.threads.listMessages('b', { limit: 10 })).items.length, 1);
   const { rows } = await store.query(`select 1 from audit_log where action = 'data.prune' and resource = 'thread:b'`);
   assert.equal(rows.length, 0, 'nor does the log say that it went');
 });
