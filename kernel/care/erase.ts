@@ -139,7 +139,9 @@ export async function eraseThread(parts: EraseParts, subject: Extract<Subject, {
   for (;;) {
     await eraseRuns(parts, subject);
     for (const { what, sql, batch } of OF_THREAD)
-      await untilNone(() => guarded({ store, check }, subject, key, async (tx) => counted(tx, count, what, await tx.query(sql, [key, batch]))));
+      await untilNone(() =>
+        guarded({ store, check }, subject, key, async (tx) => counted(tx, count, what, await tx.query(sql, [key, batch]))),
+      );
     await guarded({ store, check }, subject, key, (tx) => more(tx, count, MORE_OF_THREAD, key));
     await erasePrincipal(parts, subject, principalOfThread(key));
     await guarded({ store, check }, subject, key, async (tx) => eraseNotes(tx, count, key));

@@ -72,11 +72,7 @@ export async function planErasure(store: Store, text: string): Promise<ErasurePl
     'session_snapshots',
   ])
     await add(table, `select count(*)::int as n from ${table} where thread_key = any($1::text[])`, [own]);
-  await add(
-    'workflow_runs_finished',
-    `select count(*)::int as n from workflow_runs_finished where run_id in (${RUNS_OF_THREADS})`,
-    [own],
-  );
+  await add('workflow_runs_finished', `select count(*)::int as n from workflow_runs_finished where run_id in (${RUNS_OF_THREADS})`, [own]);
   if (subject.kind === 'user') {
     for (const table of ['agent_message_requests', 'agent_execution_requests', 'agent_execution_signals'])
       await add(table, `select count(*)::int as n from ${table} where thread_key = any($1::text[]) and user_id = $2`, [

@@ -169,7 +169,10 @@ async function pruneThread({ store, audit }: Parts, key: string, days: number): 
         details: { what: 'threads', days },
       });
     });
-    await eraseThread({ store, audit, actor: 'system', count: async () => undefined, check }, { kind: 'thread', key, text: `thread:${key}` });
+    await eraseThread(
+      { store, audit, actor: 'system', count: async () => undefined, check },
+      { kind: 'thread', key, text: `thread:${key}` },
+    );
     return true;
   } catch (error) {
     // it came back to life, or a hold was placed, since it was looked at
