@@ -1,7 +1,7 @@
 /** An export of data as a folder: files of lines, attachments, and a manifest with the SHA-256 of each. */
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream, existsSync, readFileSync } from 'node:fs';
-import { mkdir, open, readdir, rename, rm, writeFile, type FileHandle } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm, stat, writeFile, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
@@ -38,7 +38,8 @@ export async function writeArchive(
     }
     const known = written.get(file) ?? { bytes: 0, hash: createHash('sha256') };
     written.set(file, known);
-    await current.handle.write(data);
+    // unlike `write`, it writes all of it or fails
+    await current.handle.appendFile(data);
     known.bytes += data.length;
     known.hash.update(data);
     onProgress((bytes += data.length));
@@ -57,6 +58,7 @@ export async function writeArchive(
       const kept = written.get(file);
       if (kept === undefined && size === 0) await writeFile(path.join(draft, file), '', { mode: 0o600 });
       else if (kept?.bytes !== size || kept.hash.digest('hex') !== sha256) throw new Error(`${file} did not arrive as it was sent`);
+      if ((await stat(path.join(draft, file))).size !== size) throw new Error(`${file} was not written whole`);
     }
     await writeFile(path.join(draft, MANIFEST), `${JSON.stringify(end, null, 2)}\n`, { mode: 0o600 });
     await rename(draft, folder);

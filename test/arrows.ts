@@ -38,7 +38,16 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   'kernel/traces': ['kernel/store'],
   'kernel/backup': ['kernel/store', 'kernel/audit', 'kernel/vault'],
   // each room deletes its own: this calls on all of them
-  'kernel/care': ['kernel/store', 'kernel/config', 'kernel/audit', 'kernel/vault', 'kernel/engine', 'kernel/tools', 'kernel/webhooks'],
+  'kernel/care': [
+    'kernel/store',
+    'kernel/config',
+    'kernel/audit',
+    'kernel/vault',
+    'kernel/engine',
+    'kernel/tools',
+    'kernel/users',
+    'kernel/webhooks',
+  ],
   // it asks providers by the firewall's way out, and under its rules
   'kernel/oauth': ['kernel/store', 'kernel/audit', 'kernel/vault', 'kernel/firewall'],
   'kernel/users': ['kernel/store', 'kernel/audit'],

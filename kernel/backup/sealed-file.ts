@@ -58,7 +58,8 @@ export async function writeSealed(
   const lines = Buffer.from(`${MAGIC}\n${JSON.stringify(head)}\n`);
   const handle = await open(file, 'wx', 0o600);
   try {
-    await handle.write(lines);
+    // unlike `write`, it writes all of it or fails
+    await handle.appendFile(lines);
     let size = lines.length;
     let n = 0;
     const put = async (piece: Buffer, last: 'more' | 'last') => {
@@ -67,7 +68,7 @@ export async function writeSealed(
       const sealed = Buffer.concat([cipher.update(piece), cipher.final(), cipher.getAuthTag()]);
       const length = Buffer.alloc(4);
       length.writeUInt32BE(sealed.length);
-      await handle.writev([length, sealed]);
+      await handle.appendFile(Buffer.concat([length, sealed]));
       size += 4 + sealed.length;
     };
     let held: Buffer | undefined;
@@ -77,6 +78,8 @@ export async function writeSealed(
     }
     await put(held ?? Buffer.alloc(0), 'last');
     await handle.sync();
+    const { size: there } = await handle.stat();
+    if (there !== size) throw new Error(`${file} has ${there} bytes of ${size}: it was not written whole`);
     return size;
   } finally {
     await handle.close();

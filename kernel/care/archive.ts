@@ -44,8 +44,8 @@ interface Section {
 }
 
 const RUNS = (of: string): string =>
-  `select e.run_id from agent_execution_requests e where ${of} and e.run_id is not null
-   union select e.asked_by from agent_execution_requests e where ${of} and e.asked_by is not null`;
+  `select run_id from runs_under(array(select e.run_id from agent_execution_requests e where ${of} and e.run_id is not null
+   union select e.asked_by from agent_execution_requests e where ${of} and e.asked_by is not null))`;
 const RUN_COLUMNS =
   'run_id, workflow_name, workflow_version, status, queue, parent_run_id, trace_id, trigger_key, input, error, created_at, started_at';
 

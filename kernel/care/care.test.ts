@@ -22,6 +22,16 @@ import {
 
 const CANARY = 'canary-5f1c';
 
+const KEPT: RetentionPeriods = {
+  runs: 3000,
+  webhookDeliveries: 3000,
+  threads: null,
+  toolCalls: 3000,
+  leases: 3000,
+  audit: null,
+  auditExport: 'none',
+};
+
 interface Place extends AsyncDisposable {
   readonly t: TestThreads;
   readonly store: Store;
@@ -327,6 +337,75 @@ test('a hold keeps a thread, its runs and the log from retention and erasure, un
     (await tablesWith(store, CANARY)).filter((table) => !table.startsWith('audit_')),
     [],
   );
+});
+
+test('retention spares a thread that came back to life after it was found to be old', async () => {
+  await using place = await open();
+  const { store, installation } = place;
+  for (const thread of ['a', 'b']) await say(place, thread, 'ann', `remember ${thread}`);
+  await store.query(`update sandbox_sessions set last_used_at = now() - interval '40 days'`);
+  const busy = await store.connect('test');
+  try {
+    await busy.query('begin');
+    await busy.query(`select 1 from sandbox_sessions where thread_key = 'a' for update`);
+    const pruned = pruneDue({ store, audit: installation.audit }, { ...KEPT, threads: 30 });
+    // both were found; the first one waits
+    await eventually(async () => {
+      const { rows } = await store.query(
+        `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%sandbox_sessions%'`,
+      );
+      return rows.length > 0;
+    });
+    await store.query(`update sandbox_sessions set last_used_at = now() where thread_key = 'b'`);
+    await busy.query('commit');
+    assert.equal((await pruned)['threads'], 1);
+  } finally {
+    await busy.end();
+  }
+  await assert.rejects(place.t.threads.getThread('a'), /a/);
+  assert.equal((await place.t.threads.listMessages('b', { limit: 10 })).items.length, 1);
+  const { rows } = await store.query(`select 1 from audit_log where action = 'data.prune' and resource = 'thread:b'`);
+  assert.equal(rows.length, 0, 'nor does the log say that it went');
+});
+
+test('what a hold on somebody keeps in a shared thread is not erased with another person; steers count, and children', async () => {
+  await using place = await open();
+  const { store, installation } = place;
+  const parts = { store, audit: installation.audit };
+  await say(place, 'ours', 'ann', `remember ${CANARY}`);
+  await store.query(
+    `insert into agent_execution_signals (thread_key, execution_id, signal_id, kind, body, request_hash, user_id)
+     select thread_key, execution_id, 's', 'steer', '{}', '', 'bob' from agent_execution_requests`,
+  );
+  const { rows: child } = await store.query<{ run_id: string }>(
+    `insert into workflow_runs_finished (run_id, workflow_name, status, queue, priority, attempt, parent_run_id, created_at)
+     select gen_random_uuid(), 'w', 'c', 'default', 0, 1, run_id, now() from agent_execution_requests returning run_id`,
+  );
+  const hold = await placeHold(parts, 'user:lawyer', 'user:bob', 'case 13');
+  const { rows: held } = await store.query('select 1 from held_runs where run_id = $1', [child[0]?.run_id]);
+  assert.equal(held.length, 1);
+  assert.match((await planErasure(store, 'user:ann')).in_the_way.join(), /hold keeps the thread ours/);
+  await assert.rejects(beginErasure(parts, 'user:admin', 'user:ann'), { code: 'HELD' });
+  await assert.rejects(beginErasure(parts, 'user:admin', 'thread:ours'), { code: 'HELD', message: /case 13/ });
+  await releaseHold(parts, 'user:lawyer', hold.hold_id);
+  assert.equal((await erase(place, 'user:ann')).state, 'done');
+  const { rows: left } = await store.query('select 1 from workflow_runs_finished where run_id = $1', [child[0]?.run_id]);
+  assert.equal(left.length, 0, 'what a run of hers started goes with it');
+});
+
+test('the last admin is not erased', async () => {
+  await using place = await open();
+  const { store, installation } = place;
+  await store.query(
+    `insert into users (user_id, name, display_name, role, created_at, updated_at) values (gen_random_uuid(), 'root', 'root', 'admin', now(), now())`,
+  );
+  await assert.rejects(beginErasure({ store, audit: installation.audit }, 'user:admin', 'user:root'), { code: 'LAST_ADMIN' });
+  await store.query(
+    `insert into users (user_id, name, display_name, role, created_at, updated_at) values (gen_random_uuid(), 'next', 'next', 'admin', now(), now())`,
+  );
+  assert.equal((await erase(place, 'user:root')).state, 'done');
+  const { rows } = await store.query(`select 1 from audit_log where action = 'user.disable' and resource = 'user:root'`);
+  assert.equal(rows.length, 1);
 });
 
 test('leases and calls go in batches, with an entry in the log for each', async () => {

@@ -10,9 +10,10 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { type AuditLog, erasePrivate } from '../audit/index.ts';
 import type { Queryable, Store } from '../store/index.ts';
+import { disableUser, lockUser, refuseLastAdmin, UserError, type UserRow } from '../users/index.ts';
 import { principalOfThread, removeSecretIn } from '../vault/index.ts';
 import { CareError } from './errors.ts';
-import { refuseHeld } from './holds.ts';
+import { refuseHeld, refuseHeldParts } from './holds.ts';
 import { has } from './schema.ts';
 import type { Subject } from './subject.ts';
 
@@ -23,20 +24,18 @@ export interface EraseParts {
   readonly actor: string;
   /** Called in the transaction that deleted so many; nothing of it is kept when that fails. */
   readonly count: (tx: Queryable, what: string, rows: number) => Promise<void>;
+  /** Called in each batch of a thread, before it: throws when it is not to go after all. */
+  readonly check?: ((tx: Queryable) => Promise<void>) | undefined;
 }
 
 const BATCH = 500;
 /** Rows that may be large. */
 const FEW = 20;
 
-/** Every run that a turn of the thread was, or that asked for one, or that one of these started. */
-const RUNS_OF_THREAD = `with recursive mine as (
-    select run_id from agent_execution_requests where thread_key = $1 and run_id is not null
-    union select asked_by from agent_execution_requests where thread_key = $1 and asked_by is not null),
-  runs as (select run_id from mine
-    union select c.run_id from runs r join (select run_id, parent_run_id from workflow_runs_finished union all select run_id, parent_run_id from workflow_runs) c
-      on c.parent_run_id = r.run_id)
-  select run_id from runs`;
+/** Every run that a turn of the threads was, or that asked for one, or that one of these started. `$1` are their keys. */
+export const RUNS_OF_THREADS = `select run_id from runs_under(array(
+    select run_id from agent_execution_requests where thread_key = any($1::text[]) and run_id is not null
+    union select asked_by from agent_execution_requests where thread_key = any($1::text[]) and asked_by is not null))`;
 
 /** In this order. `$1` is the thread's key, `$2` how many at a time. */
 const OF_THREAD: readonly { readonly what: string; readonly sql: string; readonly batch: number }[] = [
@@ -135,16 +134,18 @@ const MORE_OF_PERSON: readonly (readonly [needs: string, sql: string])[] = [
 
 /** Once nothing of it is left, its row goes; a turn or message that came meanwhile is deleted in the next round. */
 export async function eraseThread(parts: EraseParts, subject: Extract<Subject, { kind: 'thread' }>): Promise<void> {
-  const { store, count } = parts;
+  const { store, count, check } = parts;
   const { key } = subject;
   for (;;) {
     await eraseRuns(parts, subject);
     for (const { what, sql, batch } of OF_THREAD)
-      await untilNone(() => guarded(store, subject, key, async (tx) => counted(tx, count, what, await tx.query(sql, [key, batch]))));
-    await guarded(store, subject, key, (tx) => more(tx, count, MORE_OF_THREAD, key));
+      await untilNone(() =>
+        guarded({ store, check }, subject, key, async (tx) => counted(tx, count, what, await tx.query(sql, [key, batch]))),
+      );
+    await guarded({ store, check }, subject, key, (tx) => more(tx, count, MORE_OF_THREAD, key));
     await erasePrincipal(parts, subject, principalOfThread(key));
-    await guarded(store, subject, key, async (tx) => eraseNotes(tx, count, key));
-    const done = await guarded(store, subject, key, async (tx) => {
+    await guarded({ store, check }, subject, key, async (tx) => eraseNotes(tx, count, key));
+    const done = await guarded({ store, check }, subject, key, async (tx) => {
       const { rows } = await tx.query<{ left: boolean }>(
         `select exists (select from agent_message_requests where thread_key = $1) or exists (select from agent_execution_events where thread_key = $1)
            or exists (select from attachments where thread_key = $1) as left`,
@@ -166,13 +167,19 @@ export async function eraseThread(parts: EraseParts, subject: Extract<Subject, {
   await erasePrivate(store, parts.audit, parts.actor, subject.text);
 }
 
+/** Somebody else's hold, in one of the threads or on a run that it keeps through another one. @throws CareError HELD */
+export async function refuseHeldIn(tx: Queryable, own: readonly string[], shared: readonly string[] = []): Promise<void> {
+  const { rows } = await tx.query<{ run_id: string }>(RUNS_OF_THREADS, [own]);
+  await refuseHeldParts(tx, { threads: [...own, ...shared], runs: rows.map(({ run_id }) => run_id) });
+}
+
 /** @throws CareError TURN_LIVE for a run that has not ended */
-async function eraseRuns({ store, count }: EraseParts, subject: Extract<Subject, { kind: 'thread' }>): Promise<void> {
-  const { rows } = await store.query<{ run_id: string }>(RUNS_OF_THREAD, [subject.key]);
+async function eraseRuns({ store, count, check }: EraseParts, subject: Extract<Subject, { kind: 'thread' }>): Promise<void> {
+  const { rows } = await store.query<{ run_id: string }>(RUNS_OF_THREADS, [[subject.key]]);
   for (let at = 0; at < rows.length; at += BATCH) {
     const ids = rows.slice(at, at + BATCH).map(({ run_id }) => run_id);
     await afterRuns(() =>
-      guarded(store, subject, subject.key, async (tx) => {
+      guarded({ store, check }, subject, subject.key, async (tx) => {
         const { rows: alive } = await tx.query<{ run_id: string }>(
           'select run_id from workflow_runs where run_id = any($1::uuid[]) limit 10',
           [ids],
@@ -189,7 +196,9 @@ async function eraseRuns({ store, count }: EraseParts, subject: Extract<Subject,
   }
 }
 
+/** @throws CareError HELD */
 async function deleteRuns(tx: Queryable, count: EraseParts['count'], ids: readonly string[]): Promise<void> {
+  await refuseHeldParts(tx, { runs: ids });
   const statements: readonly (readonly [what: string, sql: string])[] = [
     [
       'workflow_triggers',
@@ -208,9 +217,10 @@ async function deleteRuns(tx: Queryable, count: EraseParts['count'], ids: readon
 }
 
 /** What a principal has beside threads: calls, questions, grants. */
-async function erasePrincipal({ store, audit, actor, count }: EraseParts, subject: Subject, principal: string): Promise<void> {
+async function erasePrincipal({ store, audit, actor, count, check }: EraseParts, subject: Subject, principal: string): Promise<void> {
   await store.transaction(async (tx) => {
     await refuseHeld(tx, subject);
+    await check?.(tx);
     await counted(
       tx,
       count,
@@ -281,8 +291,9 @@ async function eraseWords(parts: EraseParts, subject: Subject, key: string, name
   const { rows: turns } = await store.query<{ execution_id: string }>(TURNS_OF_PERSON, [key, name]);
   const ids = turns.map(({ execution_id }) => execution_id);
   const { rows: runs } = await store.query<{ run_id: string }>(
-    `select run_id from agent_execution_requests where execution_id = any($1::uuid[]) and run_id is not null
-     union select asked_by from agent_execution_requests where execution_id = any($1::uuid[]) and asked_by is not null`,
+    `select run_id from runs_under(array(
+       select run_id from agent_execution_requests where execution_id = any($1::uuid[]) and run_id is not null
+       union select asked_by from agent_execution_requests where execution_id = any($1::uuid[]) and asked_by is not null))`,
     [ids],
   );
   const emptied: readonly (readonly [what: string, sql: string, params: readonly unknown[]])[] = [
@@ -300,7 +311,6 @@ async function eraseWords(parts: EraseParts, subject: Subject, key: string, name
       [key, ids, name, FEW],
     ],
     ['session_snapshots', 'delete from session_snapshots where thread_key = $1', [key]],
-    ['agent_execution_signals', 'delete from agent_execution_signals where thread_key = $1 and user_id = $2', [key, name]],
     [
       'agent_final_delivery_outbox',
       `update agent_final_delivery_outbox set final_payload = ${ERASED}, delivery = ${ERASED}, last_error = null,
@@ -310,7 +320,7 @@ async function eraseWords(parts: EraseParts, subject: Subject, key: string, name
     ],
   ];
   await afterRuns(() =>
-    guarded(store, subject, key, async (tx) => {
+    guarded({ store }, subject, key, async (tx) => {
       const ended = runs.map(({ run_id }) => run_id);
       const { rows: alive } = await tx.query<{ run_id: string }>(
         'select run_id from workflow_runs where run_id = any($1::uuid[]) limit 10',
@@ -330,9 +340,9 @@ async function eraseWords(parts: EraseParts, subject: Subject, key: string, name
     }),
   );
   for (const [what, sql, params] of emptied)
-    await untilNone(() => guarded(store, subject, key, async (tx) => counted(tx, count, what, await tx.query(sql, params))));
+    await untilNone(() => guarded({ store }, subject, key, async (tx) => counted(tx, count, what, await tx.query(sql, params))));
   // last: they tell what is the person's
-  await guarded(store, subject, key, async (tx) => {
+  await guarded({ store }, subject, key, async (tx) => {
     await counted(
       tx,
       count,
@@ -353,11 +363,37 @@ async function eraseWords(parts: EraseParts, subject: Subject, key: string, name
         [key, name],
       ),
     );
+    await counted(
+      tx,
+      count,
+      'agent_execution_signals',
+      await tx.query('delete from agent_execution_signals where thread_key = $1 and user_id = $2', [key, name]),
+    );
   });
+}
+
+/** The user of that name, where there is one. @throws CareError LAST_ADMIN */
+export async function refuseLastAdminOf(tx: Queryable, name: string): Promise<UserRow | undefined> {
+  if (!(await has(tx, 'users'))) return undefined;
+  try {
+    const user = await lockUser(tx, name);
+    await refuseLastAdmin(tx, user, 'disabled');
+    return user;
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    if (error.code === 'USER_NOT_FOUND') return undefined;
+    throw new CareError('LAST_ADMIN', error.message);
+  }
 }
 
 export async function erasePerson(parts: EraseParts, subject: Extract<Subject, { kind: 'user' }>): Promise<void> {
   const { store, audit, actor, count } = parts;
+  // first: whoever may not go is not erased by halves
+  await store.transaction(async (tx) => {
+    await refuseHeld(tx, subject);
+    const user = await refuseLastAdminOf(tx, subject.name);
+    if (user !== undefined) await disableUser(tx, audit, actor, user, new Date(store.now()));
+  });
   const { own, shared } = await threadsOf(store, subject.name);
   for (const key of own) await eraseThread(parts, { kind: 'thread', key, text: `thread:${key}` });
   for (const key of shared) await eraseWords(parts, subject, key, subject.name);
@@ -376,11 +412,18 @@ export async function erasePerson(parts: EraseParts, subject: Extract<Subject, {
 }
 
 /** A transaction that holds the thread's row, and in which neither a hold nor a live turn is in the way. */
-async function guarded<T>(store: Store, subject: Subject, key: string, work: (tx: Queryable) => Promise<T>): Promise<T> {
+async function guarded<T>(
+  { store, check }: Pick<EraseParts, 'store' | 'check'>,
+  subject: Subject,
+  key: string,
+  work: (tx: Queryable) => Promise<T>,
+): Promise<T> {
   return store.transaction(async (tx) => {
     await refuseHeld(tx, subject);
+    await refuseHeldParts(tx, { threads: [key] });
     // whoever accepts a message or a turn holds this row
     await tx.query('select 1 from sandbox_sessions where thread_key = $1 for update', [key]);
+    await check?.(tx);
     const { rows } = await tx.query<{ execution_id: string }>(
       'select execution_id from agent_execution_requests where thread_key = $1 and completed_at is null limit 10',
       [key],

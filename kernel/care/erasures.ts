@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto';
 import type { AuditLog } from '../audit/index.ts';
 import { isUuid, type Queryable, type Store, type StoreLogEntry } from '../store/index.ts';
 import { CareError } from './errors.ts';
-import { eraseThread, erasePerson, threadsOf } from './erase.ts';
+import { eraseThread, erasePerson, refuseHeldIn, refuseLastAdminOf, RUNS_OF_THREADS, threadsOf } from './erase.ts';
 import { refuseHeld } from './holds.ts';
 import { parseSubject, type Subject } from './subject.ts';
 
@@ -72,12 +72,7 @@ export async function planErasure(store: Store, text: string): Promise<ErasurePl
     'session_snapshots',
   ])
     await add(table, `select count(*)::int as n from ${table} where thread_key = any($1::text[])`, [own]);
-  await add(
-    'workflow_runs_finished',
-    `select count(*)::int as n from workflow_runs_finished where run_id in (
-       select run_id from agent_execution_requests where thread_key = any($1::text[]) union select asked_by from agent_execution_requests where thread_key = any($1::text[]))`,
-    [own],
-  );
+  await add('workflow_runs_finished', `select count(*)::int as n from workflow_runs_finished where run_id in (${RUNS_OF_THREADS})`, [own]);
   if (subject.kind === 'user') {
     for (const table of ['agent_message_requests', 'agent_execution_requests', 'agent_execution_signals'])
       await add(table, `select count(*)::int as n from ${table} where thread_key = any($1::text[]) and user_id = $2`, [
@@ -94,7 +89,10 @@ export async function planErasure(store: Store, text: string): Promise<ErasurePl
     [[...own, ...shared]],
   );
   const held = await store
-    .transaction((tx) => refuseHeld(tx, subject))
+    .transaction(async (tx) => {
+      await refuseHeld(tx, subject);
+      await refuseHeldIn(tx, own, shared);
+    })
     .then(
       () => [],
       (error: unknown) => (error instanceof CareError ? [error.message] : Promise.reject(error as Error)),
@@ -115,7 +113,7 @@ export async function planErasure(store: Store, text: string): Promise<ErasurePl
 /**
  * The job, begun; `runErasures` does it. One that runs already is answered as it is.
  *
- * @throws CareError INVALID_SUBJECT, HELD, TURN_LIVE; SUBJECT_NOT_FOUND for a thread of which there is nothing
+ * @throws CareError INVALID_SUBJECT, HELD, TURN_LIVE, LAST_ADMIN; SUBJECT_NOT_FOUND for a thread of which there is nothing
  */
 export async function beginErasure({ store, audit }: CareParts, actor: string, text: string): Promise<ErasureView> {
   const subject = parseSubject(text);
@@ -123,6 +121,8 @@ export async function beginErasure({ store, audit }: CareParts, actor: string, t
   const erasureId = randomUUID();
   return store.transaction(async (tx) => {
     await refuseHeld(tx, subject);
+    await refuseHeldIn(tx, plan.threads, plan.shared);
+    if (subject.kind === 'user') await refuseLastAdminOf(tx, subject.name);
     const { rows: running } = await tx.query<Row>(`select ${COLUMNS} from data_erasures where subject = $1 and state = 'running'`, [text]);
     if (running[0] !== undefined) return toView(running[0]);
     if (plan.in_the_way.length > 0)
@@ -148,7 +148,10 @@ export async function runErasures(parts: CareParts): Promise<void> {
   const { rows } = await parts.store.query<{ erasure_id: string }>(
     `select erasure_id from data_erasures where state = 'running' order by created_at`,
   );
-  for (const { erasure_id } of rows) await runErasure(parts, erasure_id);
+  const failures: Error[] = [];
+  // one that is broken does not keep the later ones from their turn
+  for (const { erasure_id } of rows) await runErasure(parts, erasure_id).catch((error: Error) => failures.push(error));
+  if (failures[0] !== undefined) throw failures[0];
 }
 
 async function runErasure({ store, audit, log }: CareParts, erasureId: string): Promise<void> {

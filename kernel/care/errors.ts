@@ -10,6 +10,8 @@ export const CARE_ERRORS = {
   HELD: 409,
   /** A turn, or a run that asked for one, has not ended. */
   TURN_LIVE: 409,
+  /** Nobody could manage users any more. */
+  LAST_ADMIN: 409,
 } as const;
 
 export type CareErrorCode = keyof typeof CARE_ERRORS;

@@ -73,10 +73,12 @@ export async function refuseHeld(tx: Queryable, subject: Subject): Promise<void>
     `select hold_id, reason from data_holds where released_at is null
        and (subject = $1 or ($2::text is not null and subject in (
          select 'user:' || m.user_id from agent_message_requests m where m.thread_key = $2
-         union select 'user:' || e.user_id from agent_execution_requests e where e.thread_key = $2))
+         union select 'user:' || e.user_id from agent_execution_requests e where e.thread_key = $2
+         union select 'user:' || s.user_id from agent_execution_signals s where s.thread_key = $2))
        or ($3::text is not null and substr(subject, 8) in (
          select m.thread_key from agent_message_requests m where m.user_id = $3
-         union select e.thread_key from agent_execution_requests e where e.user_id = $3) and subject like 'thread:%')) limit 1`,
+         union select e.thread_key from agent_execution_requests e where e.user_id = $3
+         union select s.thread_key from agent_execution_signals s where s.user_id = $3) and subject like 'thread:%')) limit 1`,
     [subject.text, subject.kind === 'thread' ? subject.key : null, subject.kind === 'user' ? subject.name : null],
   );
   const [hold] = rows;
@@ -84,6 +86,23 @@ export async function refuseHeld(tx: Queryable, subject: Subject): Promise<void>
     throw new CareError('HELD', `a legal hold keeps it (${hold.reason}): it is not erased before the hold is released`, {
       hold_id: hold.hold_id,
     });
+}
+
+/** The same for threads and runs by themselves: somebody else's hold may keep them. @throws CareError HELD */
+export async function refuseHeldParts(tx: Queryable, { threads = [], runs = [] }: HeldParts): Promise<void> {
+  await tx.query('select lock_holds()');
+  const { rows } = await tx.query<{ what: string }>(
+    `select 'the thread ' || thread_key as what from held_threads where thread_key = any($1::text[])
+     union all select 'the run ' || run_id from held_runs where run_id = any($2::uuid[]) limit 1`,
+    [threads, runs],
+  );
+  if (rows[0] !== undefined)
+    throw new CareError('HELD', `a legal hold keeps ${rows[0].what}: it is not erased before the hold is released`);
+}
+
+interface HeldParts {
+  readonly threads?: readonly string[];
+  readonly runs?: readonly string[];
 }
 
 interface Row {

@@ -6,12 +6,12 @@
 import { type AuditLog, pruneLog, pruneState } from '../audit/index.ts';
 import { applyRetention } from '../engine/index.ts';
 import type { RetentionPeriods as Periods } from '../config/index.ts';
-import type { Store } from '../store/index.ts';
+import type { Queryable, Store } from '../store/index.ts';
 import { uuidAt, weekStart } from '../store/partitions.ts';
 import { pruneCalls } from '../tools/index.ts';
-import { pruneLeases } from '../vault/index.ts';
+import { HELD_LEASE, pruneLeases } from '../vault/index.ts';
 import { dropOldDeliveries } from '../webhooks/index.ts';
-import { eraseThread } from './erase.ts';
+import { eraseThread, refuseHeldIn } from './erase.ts';
 import { CareError } from './errors.ts';
 
 export interface Due {
@@ -89,9 +89,8 @@ export async function dueNow(store: Store, periods: Periods): Promise<readonly D
       'leases',
       periods.leases,
       await count(
-        `select count(*) filter (where thread_key is null or thread_key not in (select thread_key from held_threads))::int as due,
-           count(*) filter (where thread_key in (select thread_key from held_threads))::int as kept
-         from leases where expires_at < to_timestamp($1::float8 / 1000)`,
+        `select count(*) filter (where not (${HELD_LEASE}))::int as due, count(*) filter (where ${HELD_LEASE})::int as kept
+         from leases l where l.expires_at < to_timestamp($1::float8 / 1000)`,
         [cutoff(periods.leases)],
       ),
     ),
@@ -149,22 +148,34 @@ async function pruneThreads({ store, audit }: Parts, days: number): Promise<numb
 }
 
 async function pruneThread({ store, audit }: Parts, key: string, days: number): Promise<boolean> {
-  const counts: Record<string, number> = {};
+  const cutoff = store.now() - days * DAY_MS;
+  // whoever says something in a thread waits for the lock of its row, and moves the time
+  const check = async (tx: Queryable) => {
+    const { rows } = await tx.query(`select 1 from sandbox_sessions s where ${OLD} and ${FREE} and s.thread_key = $2 for update`, [
+      cutoff,
+      key,
+    ]);
+    if (rows.length === 0) throw new CareError('TURN_LIVE', `the thread ${JSON.stringify(key)} is in use again`);
+  };
   try {
-    await audit.write({
-      action: 'data.prune',
-      actor: 'system',
-      resource: `thread:${key}`,
-      threadKey: key,
-      details: { what: 'threads', days },
+    await store.transaction(async (tx) => {
+      await check(tx);
+      await refuseHeldIn(tx, [key]);
+      await audit.append(tx, {
+        action: 'data.prune',
+        actor: 'system',
+        resource: `thread:${key}`,
+        threadKey: key,
+        details: { what: 'threads', days },
+      });
     });
     await eraseThread(
-      { store, audit, actor: 'system', count: async (_, what, rows) => void (counts[what] = (counts[what] ?? 0) + rows) },
+      { store, audit, actor: 'system', count: async () => undefined, check },
       { kind: 'thread', key, text: `thread:${key}` },
     );
     return true;
   } catch (error) {
-    // a turn has begun, or a hold was placed, since it was looked at
+    // it came back to life, or a hold was placed, since it was looked at
     if (error instanceof CareError) return false;
     throw error;
   }

@@ -202,10 +202,7 @@ export async function pruneCalls(store: Store, audit: AuditLog, days: number): P
     const gone = await store.transaction(async (tx) => {
       await tx.query('select lock_holds()');
       const { rowCount } = await tx.query(
-        `with held as (
-           select 'thread:' || thread_key as principal from held_threads
-           union select 'thread:sha256-' || encode(sha256(convert_to(thread_key, 'UTF8')), 'hex') from held_threads
-           union select subject from data_holds where released_at is null)
+        `with held as (select principal from held_principals)
          delete from tool_calls where ctid = any(array(
            select c.ctid from tool_calls c where c.created_at < now() - make_interval(days => $1)
              and split_part(c.principal, ' ', 1) not in (select principal from held) and split_part(c.principal, ' ', 2) not in (select principal from held)

@@ -143,6 +143,15 @@ export async function refuseLastAdmin(tx: Queryable, user: UserRow, what: 'demot
     throw new UserError('LAST_ADMIN', `${user.name} is the last admin and cannot be ${what}: make somebody else one first`);
 }
 
+/** Their sessions are left to the caller. @returns false when they were already @throws UserError LAST_ADMIN */
+export async function disableUser(tx: Queryable, audit: AuditLog, actor: string, user: UserRow, at: Date): Promise<boolean> {
+  if (user.disabled_at !== null) return false;
+  await refuseLastAdmin(tx, user, 'disabled');
+  await audit.append(tx, { action: 'user.disable', actor, resource: `user:${user.name}` });
+  await tx.query('update users set disabled_at = $2, updated_at = $2 where user_id = $1', [user.user_id, at]);
+  return true;
+}
+
 async function refuseTaken(tx: Queryable, { name, email }: { readonly name?: string; readonly email: string | null }): Promise<void> {
   const { rows } = await tx.query<{ name: string }>('select name from users where name = $1 or email = $2 limit 1', [name ?? null, email]);
   const [taken] = rows;

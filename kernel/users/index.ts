@@ -10,7 +10,7 @@
  */
 import type { AuditLog } from '../audit/index.ts';
 import type { Queryable, Store } from '../store/index.ts';
-import { changeUser, getUser, insertUser, listUsers, lockUser, type Parts, refuseLastAdmin, type UserRow } from './accounts.ts';
+import { changeUser, disableUser, getUser, insertUser, listUsers, lockUser, type Parts, type UserRow } from './accounts.ts';
 import { UserError } from './errors.ts';
 import { type Admission, admit, type Claims } from './identities.ts';
 import { checkPassword, createPasswords, makeTemporaryPassword, type PasswordCost } from './passwords.ts';
@@ -18,6 +18,7 @@ import { createSessions } from './sessions.ts';
 import { createTries } from './tries.ts';
 import type { BegunSession, NewUser, SessionKind, SessionUser, SessionView, Source, UserChange, UserView } from './types.ts';
 
+export { disableUser, lockUser, refuseLastAdmin, type UserRow } from './accounts.ts';
 export { USER_ERRORS, UserError, type UserErrorCode } from './errors.ts';
 export type { Admission, Claims } from './identities.ts';
 export { PASSWORD_LEAST } from './passwords.ts';
@@ -177,11 +178,7 @@ export function createUsers({ store, audit, now = () => store.now(), passwordCos
     async disable(actor, name) {
       await store.transaction(async (tx) => {
         const user = await lockUser(tx, name);
-        if (user.disabled_at !== null) return;
-        await refuseLastAdmin(tx, user, 'disabled');
-        await audit.append(tx, { action: 'user.disable', actor, resource: `user:${name}` });
-        await tx.query('update users set disabled_at = $2, updated_at = $2 where user_id = $1', [user.user_id, new Date(now())]);
-        await endAll(tx, actor, user);
+        if (await disableUser(tx, audit, actor, user, new Date(now()))) await endAll(tx, actor, user);
       });
       return changed(name);
     },

@@ -71,6 +71,7 @@ export {
   type LeaseRequest,
   type LeaseView,
   listLeases,
+  HELD_LEASE,
   pruneLeases,
   renewLease,
   renewThreadLeases,

@@ -297,7 +297,7 @@ export async function pruneLeases(store: Store, audit: AuditLog, days: number): 
       const { rowCount } = await tx.query(
         `delete from leases where lease_id in (
            select l.lease_id from leases l where l.expires_at < now() - make_interval(days => $1)
-             and (l.thread_key is null or l.thread_key not in (select thread_key from held_threads)) limit $2 for update skip locked)`,
+             and not (${HELD_LEASE}) limit $2 for update skip locked)`,
         [days, PRUNED_AT_ONCE],
       );
       if (rowCount > 0)
@@ -308,6 +308,12 @@ export async function pruneLeases(store: Store, audit: AuditLog, days: number): 
     if (gone < PRUNED_AT_ONCE) return all;
   }
 }
+
+/** Of a lease `l`: whether a legal hold keeps it. Never null. */
+export const HELD_LEASE = `coalesce(l.thread_key in (select thread_key from held_threads), false)
+  or coalesce(l.run_id in (select run_id from held_runs), false)
+  or l.principal in (select principal from held_principals)
+  or coalesce(l.on_behalf_of in (select principal from held_principals), false)`;
 
 const PRUNED_AT_ONCE = 1000;
 

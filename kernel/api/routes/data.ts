@@ -175,7 +175,7 @@ export const dataRoutes = [
     body: ErasureBody,
     example: { subject: 'user:ann', confirm: 'user:ann' },
     responses: { 202: { description: 'It runs', schema: ErasureSchema } },
-    errors: ['INVALID_SUBJECT', 'SUBJECT_NOT_FOUND', 'HELD', 'TURN_LIVE', 'VAULT_UNAVAILABLE'],
+    errors: ['INVALID_SUBJECT', 'SUBJECT_NOT_FOUND', 'HELD', 'TURN_LIVE', 'LAST_ADMIN', 'VAULT_UNAVAILABLE'],
     async handle({ body, caller }, services) {
       const { store, audit } = installationOf(services);
       const job = await beginErasure({ store, audit }, actorOf(caller), body.subject);

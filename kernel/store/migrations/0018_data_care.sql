@@ -42,6 +42,7 @@ create table audit_exports (
 -- Who has a word in a thread.
 create index agent_message_requests_user on agent_message_requests (user_id, thread_key) where user_id is not null;
 create index agent_execution_requests_user on agent_execution_requests (user_id, thread_key) where user_id is not null;
+create index agent_execution_signals_user on agent_execution_signals (user_id, thread_key) where user_id is not null;
 create index agent_execution_requests_run on agent_execution_requests (run_id) where run_id is not null;
 
 -- Shared by whatever deletes, until its transaction ends; whoever places a hold takes the same lock alone. So what was held a
@@ -55,13 +56,36 @@ create view held_threads as
     where h.released_at is null and h.subject like 'user:%'
   union
   select e.thread_key from data_holds h join agent_execution_requests e on e.user_id = substr(h.subject, 6)
+    where h.released_at is null and h.subject like 'user:%'
+  union
+  select s.thread_key from data_holds h join agent_execution_signals s on s.user_id = substr(h.subject, 6)
     where h.released_at is null and h.subject like 'user:%';
 
--- Runs of turns of such threads, and those that asked for such turns.
+-- Whoever acted in such threads, and whom a hold names.
+create view held_principals as
+  select 'thread:' || thread_key as principal from held_threads
+  union select 'thread:sha256-' || encode(sha256(convert_to(thread_key, 'UTF8')), 'hex') from held_threads
+  union select subject from data_holds where released_at is null;
+
+-- The runs, and whatever they started, and so on.
+create index workflow_runs_finished_parent on workflow_runs_finished (parent_run_id) where parent_run_id is not null;
+create function runs_under(ids uuid[]) returns table (run_id uuid) language sql stable as $$
+  with recursive under as (
+    select unnest(ids) as id
+    union
+    select c.run_id from under join (
+        select f.run_id, f.parent_run_id from workflow_runs_finished f where f.parent_run_id is not null
+        union all select r.run_id, r.parent_run_id from workflow_runs r where r.parent_run_id is not null) c
+      on c.parent_run_id = under.id)
+  select id from under
+$$;
+
+-- Runs of turns of such threads, and those that asked for such turns, with all that these started.
 create view held_runs as
-  select e.run_id from held_threads t join agent_execution_requests e using (thread_key) where e.run_id is not null
-  union
-  select e.asked_by from held_threads t join agent_execution_requests e using (thread_key) where e.asked_by is not null;
+  select u.run_id from runs_under(array(
+    select e.run_id from held_threads t join agent_execution_requests e using (thread_key) where e.run_id is not null
+    union
+    select e.asked_by from held_threads t join agent_execution_requests e using (thread_key) where e.asked_by is not null)) u;
 
 -- Which runs were erased: so that those who verify the journals know why one is not there.
 create index audit_log_erased_runs on audit_log (audit_id) where action = 'data.erase_runs';
