@@ -141,7 +141,8 @@ export function createSignIn(options: SignInOptions): SignIn {
     return users.signInByProvider({
       claims: readClaims(claims, settings),
       admission: { emailDomains: settings.emailDomains, newcomers: settings.newcomers },
-      provenAt: provenAt ?? now(),
+      // a provider that does not say when, may have let in whoever sits at an unlocked browser: that proves nothing
+      provenAt: provenAt ?? 0,
       kind,
       source,
     });

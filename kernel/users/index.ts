@@ -43,7 +43,7 @@ export interface PasswordSignIn {
 export interface ProvidedSignIn {
   readonly claims: Claims;
   readonly admission: Admission;
-  /** When the provider last proved who it is: Unix milliseconds. */
+  /** When the provider last proved who it is: Unix milliseconds; 0 where it does not say. */
   readonly provenAt: number;
   readonly kind: SessionKind;
   readonly source: Source;
