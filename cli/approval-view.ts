@@ -27,13 +27,15 @@ export function askText({ summary }: ApprovalView, width = Number.POSITIVE_INFIN
 }
 
 export function approvalText(approval: ApprovalForYou): string {
-  const { secrets, bytes, user, tool } = (approval.summary ?? {}) as {
+  const { secrets, bytes, user, tool, policy } = (approval.summary ?? {}) as {
     readonly secrets?: readonly string[];
     readonly bytes?: number;
     readonly user?: string;
     readonly tool?: unknown;
+    readonly policy?: unknown;
   };
-  const title = approval.args === null || typeof tool !== 'string' ? askText(approval) : printable(tool);
+  const short = typeof policy === 'string' ? policy : approval.args === null ? undefined : tool;
+  const title = typeof short === 'string' ? printable(short) : askText(approval);
   const isOpen = approval.state === 'pending';
   const all = fields(`${paint('bold', title)} ${status(approval.state)}${approval.overridden ? ` ${paint('red', 'overridden')}` : ''}`, {
     approval: approval.approval_id,
@@ -60,7 +62,7 @@ export function approvalText(approval: ApprovalForYou): string {
     digest: approval.digest,
     audit: [approval.audit_id, approval.decided_audit_id].filter((each) => each !== null).join(', '),
   });
-  return [all, ...argumentLines(approval), ...voteLines(approval)].join('\n');
+  return [all, ...policyLines(approval), ...argumentLines(approval), ...voteLines(approval)].join('\n');
 }
 
 /** Who has a part in it, of those whom the gate excludes. */
@@ -71,6 +73,18 @@ function excluded({ exclude, involved }: ApprovalForYou): string {
       return people === undefined || people.length === 0 ? part : `${part} (${people.join(', ')})`;
     })
     .join(', ');
+}
+
+/** A policy's text, to its end. */
+function policyLines({ summary }: ApprovalForYou): string[] {
+  const { policy, text, message, author, before, after } = (summary ?? {}) as Readonly<Record<string, unknown>>;
+  if (typeof policy !== 'string' || typeof text !== 'string') return [];
+  const head = Object.entries({ message, author, before, after }).filter(([, value]) => typeof value === 'string');
+  return [
+    ...head.map(([name, value]) => `${paint('bold', name)} ${printable(String(value))}`),
+    paint('bold', 'text'),
+    ...text.split('\n').map((line) => `  ${printable(line)}`),
+  ];
 }
 
 function argumentLines({ args, edited_args, edited_by, changed }: ApprovalForYou): string[] {

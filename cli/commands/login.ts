@@ -149,7 +149,7 @@ function sessionText({ user, proven_at, expires_at, how }: SessionState): string
     name: user.name,
     'roles of gates': user.roles.join(', '),
     'signed in by': how === 'oidc' ? 'the sign-in provider' : 'password',
-    proven: `${clock(proven_at)} (${relative(proven_at)})`,
+    proven: Date.parse(proven_at) === 0 ? 'the provider did not say when' : `${clock(proven_at)} (${relative(proven_at)})`,
     until: clock(expires_at),
   });
 }

@@ -101,7 +101,7 @@ export const SessionSchema = named(
     kind: z.enum(['browser', 'cli']),
     how: z.enum(['password', 'oidc']),
     has_password: z.boolean(),
-    proven_at: time.describe('When password or provider last proved who it is'),
+    proven_at: time.describe('When password or provider last proved who it is; 1970 where the provider does not say'),
     expires_at: time.describe('At the latest; earlier when nobody uses it'),
   }),
 );

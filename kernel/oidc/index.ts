@@ -141,7 +141,8 @@ export function createSignIn(options: SignInOptions): SignIn {
     return users.signInByProvider({
       claims: readClaims(claims, settings),
       admission: { emailDomains: settings.emailDomains, newcomers: settings.newcomers },
-      provenAt: provenAt ?? now(),
+      // a provider that does not say when, may have let in whoever sits at an unlocked browser: that proves nothing
+      provenAt: provenAt ?? 0,
       kind,
       source,
     });
@@ -152,7 +153,7 @@ export function createSignIn(options: SignInOptions): SignIn {
   return {
     label: settings.label,
     async startCode({ returnTo, proof, source }) {
-      await users.countTry(`sign-ins from ${source.address}`, STARTS_MOST);
+      await users.countTry('sign-ins', source.address, STARTS_MOST);
       const config = await asked('discovery', provider);
       const verifier = client.randomPKCECodeVerifier();
       const [state, nonce, browser] = [random(), random(), random()];
@@ -196,7 +197,7 @@ export function createSignIn(options: SignInOptions): SignIn {
       return { begun: await begin(tokens, { kind: 'browser', source, ...freshSince }), returnTo: kept.returnTo };
     },
     async startDevice(source) {
-      await users.countTry(`sign-ins from ${source.address}`, STARTS_MOST);
+      await users.countTry('sign-ins', source.address, STARTS_MOST);
       const config = await asked('discovery', provider);
       const told = await asked('the device flow', () => client.initiateDeviceAuthorization(config, { scope }));
       const { user_code: userCode, verification_uri: uri, verification_uri_complete: complete } = told;

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { startTestApi, type TestApi } from '../../test/support/api.ts';
 import { type OidcProvider, startOidcProvider } from '../../test/support/oidc-provider.ts';
@@ -146,6 +147,17 @@ describe('signing in by a provider, in a browser', () => {
     assert.equal(session, undefined);
     provider.claims = { ...provider.claims, auth_time: now() };
     assert.ok((await signIn(api, '?again=1')).session);
+  });
+
+  test('takes a sign-in for no proof when the provider does not say when there was one', async () => {
+    const api = await start({ newcomers: 'admin' });
+    const { session, cookie } = await signIn(api);
+    assert.equal(session.proven_at, '1970-01-01T00:00:00.000Z');
+    const override = `/approvals/${randomUUID()}/override`;
+    const { body } = await api.call('POST', override, { reason: 'an incident' }, { key: null, headers: { cookie, origin: api.url } });
+    assert.equal(body.code, 'PROOF_REQUIRED');
+    // whoever is asked for a proof, and brings no time of it, does not even come in
+    assert.equal((await signIn(api, '?again=1')).session, undefined);
   });
 
   test('is said to be impossible where the provider is away, or may not be reached', async () => {

@@ -79,6 +79,15 @@ test('a policy with a gate is replaced by what somebody else has approved, once,
   await shadowPolicy(t.parts, 'user:ann', { text: text('four') });
 });
 
+test('whoever is asked reads the whole text', async () => {
+  await using t = await setup();
+  await publishPolicy(t.parts, 'user:ann', { text: text('one', GATED) });
+  const long = `${text('two', GATED)}\n# ${'x'.repeat(200_000)}\n# the end\n`;
+  await assert.rejects(publishPolicy(t.parts, 'user:ann', { text: long }), refuses('APPROVAL_REQUIRED'));
+  const { items } = await listApprovals(t.store, { state: 'pending' });
+  assert.equal((items[0]?.summary as { readonly text: string }).text, long);
+});
+
 test('of many who publish what was approved once, one does', async () => {
   await using t = await setup();
   await publishPolicy(t.parts, 'user:ann', { text: text('one', GATED) });

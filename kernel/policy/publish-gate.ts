@@ -92,7 +92,8 @@ export async function askToPublish(parts: Parts, actor: string, request: Publish
     rule: PUBLISH_RULE,
     principal: actor,
     author,
-    summary: { policy: request.action, author, before, after, message: request.message, text: request.text.slice(0, 8000) },
+    // all of it: who approves it has read what comes into force
+    summary: { policy: request.action, author, before, after, message: request.message, text: request.text },
     audited: { action: request.action, author, before, after },
     askAgainAfter: USE_SECONDS,
   });

@@ -117,7 +117,10 @@ export async function overrideApproval(
   const age = parts.store.now() - voter.provenAt;
   // so written that a time that is none counts for nothing
   if (!(age <= PROOF_MS && age >= -PROOF_MS))
-    throw new PolicyError('PROOF_REQUIRED', `prove again who you are (centaur login), and override within ${PROOF_MS / 60_000} minutes`);
+    throw new PolicyError(
+      'PROOF_REQUIRED',
+      `prove again who you are (centaur login by password, or /auth/oidc/start?again=1 in a browser), and override within ${PROOF_MS / 60_000} minutes`,
+    );
   if (vote.reason.trim() === '') throw new PolicyError('REASON_REQUIRED', 'reason: say why the gate is passed by');
   return parts.store.transaction(async (tx) => {
     const row = await lockOpen(tx, approvalId, vote.version);

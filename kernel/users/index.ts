@@ -44,7 +44,7 @@ export interface PasswordSignIn {
 export interface ProvidedSignIn {
   readonly claims: Claims;
   readonly admission: Admission;
-  /** When the provider last proved who it is: Unix milliseconds. */
+  /** When the provider last proved who it is: Unix milliseconds; 0 where it does not say. */
   readonly provenAt: number;
   readonly kind: SessionKind;
   readonly source: Source;
@@ -75,7 +75,7 @@ export interface Users {
   /** That it is still the same person at the keyboard. @throws UserError as `signIn` */
   prove(user: SessionUser, password: string, source: Source): Promise<SessionUser>;
   /** Counts what anybody may ask for. @throws UserError TOO_MANY_TRIES */
-  countTry(what: string, most: number): Promise<void>;
+  countTry(what: string, address: string | null, most: number): Promise<void>;
 
   /** Who stands behind a token; undefined when nobody does, or not any more. */
   find(token: string): Promise<SessionUser | undefined>;

@@ -5,8 +5,11 @@
  * Three counters: for a name from one address, for an address, and for a name from anywhere. The first is the narrow one, so that whoever
  * guesses does not keep the owner out; the last is what remains against many addresses. A try that one counter refuses does not count for
  * the next, or a single machine could fill the one for everywhere.
+ *
+ * An address of IPv6 counts as its network of 64 bits: whoever has one of these has them all.
  */
 import { createHash } from 'node:crypto';
+import { isIPv6 } from 'node:net';
 import type { Store } from '../store/index.ts';
 import { UserError } from './errors.ts';
 
@@ -16,7 +19,7 @@ export interface Tries {
   /** @throws UserError TOO_MANY_TRIES */
   take(name: string, address: string | null): Promise<void>;
   /** Of anything that whoever has no account may ask for. @throws UserError TOO_MANY_TRIES */
-  takeOne(what: string, most: number): Promise<void>;
+  takeOne(what: string, address: string | null, most: number): Promise<void>;
   /** After the right password: what went before was its owner's mistyping. What an address did for other names stays. */
   forgive(name: string, address: string | null): Promise<void>;
   prune(): Promise<void>;
@@ -41,13 +44,13 @@ export function createTries(store: Store, now: () => number): Tries {
   return {
     async take(name, address) {
       await count(pairOf(name, address), TRIES.nameAndAddress);
-      await count(`address ${address}`, TRIES.address);
+      await count(`address ${networkOf(address)}`, TRIES.address);
       await count(`name ${name}`, TRIES.name);
     },
-    takeOne: count,
+    takeOne: (what, address, most) => count(`${what} from ${networkOf(address)}`, most),
     async forgive(name, address) {
       await store.query('delete from user_tries where what = any($1::bytea[])', [[hashOf(pairOf(name, address)), hashOf(`name ${name}`)]]);
-      await store.query('update user_tries set tries = greatest(tries - 1, 0) where what = $1', [hashOf(`address ${address}`)]);
+      await store.query('update user_tries set tries = greatest(tries - 1, 0) where what = $1', [hashOf(`address ${networkOf(address)}`)]);
     },
     async prune() {
       await store.query('delete from user_tries where since <= $1', [new Date(now() - TRIES.window)]);
@@ -58,6 +61,23 @@ export function createTries(store: Store, now: () => number): Tries {
 /** People type passwords where the name belongs. */
 const hashOf = (what: string): Buffer => createHash('sha256').update(what).digest();
 
-const pairOf = (name: string, address: string | null): string => `name ${name} from ${address}`;
+const pairOf = (name: string, address: string | null): string => `name ${name} from ${networkOf(address)}`;
+
+/** What one subscriber has: `2001:db8:0:1::/64` of `2001:db8:0:1::7`; an address of IPv4 is itself, also where it is written as one of IPv6. */
+export function networkOf(address: string | null): string {
+  if (address === null || !isIPv6(address)) return String(address);
+  // one way of writing it: no zone, no dots, no leading zeros
+  const plain = new URL(`http://[${address.replace(/%.*/, '')}]`).hostname.slice(1, -1);
+  const mapped = /^::ffff:([0-9a-f]+):([0-9a-f]+)$/.exec(plain);
+  if (mapped !== null)
+    return mapped
+      .slice(1)
+      .map((part) => Number.parseInt(part, 16))
+      .flatMap((part) => [part >> 8, part & 255])
+      .join('.');
+  const [before = [], after = []] = plain.split('::').map((part) => (part === '' ? [] : part.split(':')));
+  const zeros = Array.from({ length: 8 - before.length - after.length }, () => '0');
+  return `${[...before, ...zeros, ...after].slice(0, 4).join(':')}::/64`;
+}
 
 const minutes = (seconds: number): string => (seconds < 60 ? `${seconds} s` : `${Math.ceil(seconds / 60)} min`);
