@@ -228,6 +228,8 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
     call.awaits = { eventType: APPROVAL_EVENT, correlationId: approvalId };
     call.registered = true;
     call.onEvent = (payload) => {
+      // too late: the handler has ended, and the question is being withdrawn, or is left to the next attempt
+      if (frame.ended) return;
       call.waiting = false;
       call.registered = false;
       decided(fromJson(payload) as ApprovalEvent);

@@ -111,6 +111,21 @@ test('runs that call alike are asked about apart, and one that is cancelled take
   assert.equal(lab.t.runner.dispatched.length, 1);
 });
 
+test('a handler that ends without waiting for the call withdraws its question, and the call is never made', async () => {
+  await using lab = await open();
+  lab.registry.define('shop', async (_input, ctx) => {
+    const timer = ctx.sleep('patience', '50ms').then(() => 'too late');
+    return Promise.race([timer, ctx.callTool('shop', 'remove', { id: '7' })]);
+  });
+  const run = await lab.until(await lab.start(), 'completed', 'failed');
+  assert.equal(run.result, 'too late');
+  assert.deepEqual(
+    (await listApprovals(lab.t.store)).items.map(({ state }) => state),
+    ['cancelled'],
+  );
+  assert.equal(lab.t.runner.dispatched.length, 0);
+});
+
 test('an approval that another call used first is asked for again, on another question', async () => {
   await using lab = await open();
   lab.registry.define('shop', async (_input, ctx) => {
