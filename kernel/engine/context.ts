@@ -51,7 +51,7 @@ export interface ContextHost {
   /** Time is up. Answers until when the question is open, if it still is. */
   expireApproval(frame: Frame, approvalId: string): Promise<number | undefined>;
   withdrawApproval(approvalId: string): Promise<void>;
-  useApproval(frame: Frame, approvalId: string): Promise<void>;
+  useApproval(frame: Frame, approvalId: string): Promise<boolean>;
   countStep(): void;
   /** The step's function is done, or has failed. */
   timeStep(seconds: number): void;
@@ -308,8 +308,9 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
   async function answer(call: Call, asked: ApprovalDetail, event: ApprovalEvent): Promise<void> {
     frame.executing += 1;
     try {
-      if (event.verdict === 'approved') await host.useApproval(frame, asked.approval_id);
-      const { verdict, edited, reason, voters } = event;
+      const { edited, reason, voters } = event;
+      const isOver = event.verdict === 'approved' && !(await host.useApproval(frame, asked.approval_id));
+      const verdict = isOver ? 'expired' : event.verdict;
       const args = edited ? event.args : asked.args;
       const told: ApprovalAnswer = { verdict, args, edited, reason, voters, approval_id: asked.approval_id };
       frame.settle(call, { status: 'o', outcome: toJson(told, `answer to approval "${call.name}"`), attempts: 1, detail: call.detail });

@@ -408,6 +408,13 @@ export async function returnApproval(store: Queryable, approvalId: string): Prom
   );
 }
 
+/** Whether it was taken, now or before: for the one asker that it is for, who may ask twice. */
+export async function useApproval(store: Queryable, approvalId: string): Promise<boolean> {
+  if (await consumeApproval(store, approvalId)) return true;
+  const { rowCount } = await store.query(`select 1 from approvals where approval_id = $1 and state = 'consumed'`, [approvalId]);
+  return rowCount === 1;
+}
+
 /** Takes an approval that was given; false when somebody else has used it, or its time is over. */
 export async function consumeApproval(store: Queryable, approvalId: string): Promise<boolean> {
   const { rowCount } = await store.query(

@@ -25,6 +25,7 @@ export {
   givenApproval,
   returnApproval,
   takeApproval,
+  useApproval,
   withdrawApprovals,
 } from './approvals.ts';
 export {

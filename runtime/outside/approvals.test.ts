@@ -158,6 +158,19 @@ test('nobody decides in time: the run hears that it expired, and a later yes is 
   assert.equal(await lab.count(`audit_log where action = 'approval.expire'`), 1);
 });
 
+test('an approval that is not used in time is none: the run hears that it expired', async () => {
+  await using lab = await open();
+  lab.api.t.registry.define('refund', async (_input, ctx) => (await ctx.approval('sign off', QUESTION)).verdict);
+  const runId = await lab.start();
+  const id = await lab.asked(runId);
+  const { store } = lab.api.t;
+  // as if no worker had been there between the decision and the end of that time
+  await store.query(`create function late() returns trigger language plpgsql as $$ begin new.use_by = now(); return new; end $$`);
+  await store.query(`create trigger late before update on approvals for each row when (new.state = 'approved') execute function late()`);
+  await lab.decide(id);
+  assert.equal((await lab.ended(runId)).result, 'expired');
+});
+
 test('a gate that the policy does not have is an error before anybody is asked', async () => {
   await using lab = await open();
   lab.api.t.registry.define('refund', async (_input, ctx) => ctx.approval('sign off', { ...QUESTION, gate: 'legal' }));

@@ -1,7 +1,7 @@
 /** Questions of workflows to people: asked at a gate of the policy in force, decided like every other approval. */
 import { createHash } from 'node:crypto';
 import type { Approvals } from '@centaur/kernel/engine';
-import { activePolicy, askApprovalIn, consumeApproval, expireApproval, withdrawApprovals } from '@centaur/kernel/policy';
+import { activePolicy, askApprovalIn, expireApproval, useApproval, withdrawApprovals } from '@centaur/kernel/policy';
 import { canonicalJson } from '@centaur/kernel/store';
 import type { Installation } from '@centaur/kernel/vault';
 import { NonRetryableError } from '@centaur/sdk';
@@ -44,9 +44,7 @@ export function createApprovals({ store, audit }: Pick<Installation, 'store' | '
       );
     },
     expire: (approvalId) => expireApproval({ store, audit }, approvalId),
-    async use(approvalId) {
-      await consumeApproval(store, approvalId);
-    },
+    use: (approvalId) => useApproval(store, approvalId),
     withdraw: (tx, approvalIds) => withdrawApprovals(tx, { approvalIds }),
   };
 }
