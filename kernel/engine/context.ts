@@ -209,11 +209,12 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
     body: (attempt: number) => Promise<string | undefined>,
   ): void {
     awaitDecision(call, asked.approval_id, until, (event) => {
-      if (event.verdict === 'approved' || event.verdict === 'denied') return void attemptStep(call, retry, body);
+      // one that was withdrawn, though this waits for it, is asked again
+      if (event.verdict !== 'expired') return void attemptStep(call, retry, body);
       const stored: StoredError = {
         name: 'ApprovalError',
-        code: `APPROVAL_${event.verdict.toUpperCase()}`,
-        message: `approval ${asked.approval_id} (gate ${asked.gate}) ${event.verdict === 'expired' ? 'expired, undecided' : 'was withdrawn'}`,
+        code: 'APPROVAL_EXPIRED',
+        message: `approval ${asked.approval_id} (gate ${asked.gate}) expired, undecided`,
       };
       frame.settle(call, { status: 'e', outcome: JSON.stringify(stored), attempts: call.attempts + 1, detail: call.detail });
       return undefined;

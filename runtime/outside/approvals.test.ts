@@ -1,7 +1,7 @@
 /** `ctx.approval`, on a real engine: what is asked once, what wakes a run, and whose answer it is. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { listApprovals, publishPolicy } from '@centaur/kernel/policy';
+import { listApprovals, publishPolicy, withdrawApprovals } from '@centaur/kernel/policy';
 import { type ApprovalAnswer, requireApproved } from '@centaur/sdk';
 import type { Engine, RunDetail } from '../../kernel/engine/index.ts';
 import { startTestApi, type TestApi } from '../../test/support/api.ts';
@@ -210,6 +210,30 @@ test('cancelling the run withdraws its question; retrying it asks anew, and neve
   assert.notEqual(second, first);
   await lab.decide(second);
   assert.equal((await lab.ended(runId)).result, second);
+});
+
+test('what was approved, and not used before its run was cancelled, is withdrawn too', async () => {
+  await using lab = await open();
+  lab.api.t.registry.define('refund', async (_input, ctx) => (await ctx.approval('sign off', QUESTION)).approval_id);
+  const runId = await lab.start();
+  const first = await lab.asked(runId);
+  // as if it was decided on between two looks of the run
+  const { store } = lab.api.t;
+  await store.query(`update approvals set state = 'approved', use_by = now() + interval '1 hour'`);
+  await lab.engine.cancelRun(runId);
+  const [withdrawn] = (await listApprovals(store)).items;
+  assert.deepEqual([withdrawn?.approval_id, withdrawn?.state], [first, 'cancelled']);
+  await lab.engine.retryRun(runId);
+  assert.notEqual(await lab.asked(runId), first);
+});
+
+test('a run that waits for a question which somebody withdraws hears of it', async () => {
+  await using lab = await open();
+  lab.api.t.registry.define('refund', async (_input, ctx) => (await ctx.approval('sign off', QUESTION)).verdict);
+  const runId = await lab.start();
+  await lab.asked(runId);
+  await lab.api.t.store.transaction((tx) => withdrawApprovals(tx, { runId }));
+  assert.equal((await lab.ended(runId)).result, 'cancelled');
 });
 
 test('a handler that ends without its answer withdraws the question', async () => {
