@@ -13,6 +13,7 @@ const POLICY = `version: 1
 default: deny
 gates:
   finance: {quorum: 1, expires: 2h}
+  board: {expires: 1h, on_expiry: escalate}
 rules: []
 `;
 
@@ -171,12 +172,21 @@ test('an approval that is not used in time is none: the run hears that it expire
   assert.equal((await lab.ended(runId)).result, 'expired');
 });
 
+test('a gate that asks others when nobody answers does so for a run too', async () => {
+  await using lab = await open();
+  lab.api.t.registry.define('refund', async (_input, ctx) => ctx.approval('sign off', { ...QUESTION, gate: 'board' }));
+  await lab.asked(await lab.start());
+  const [asked] = (await listApprovals(lab.api.t.store)).items;
+  const hours = (at: string | null | undefined) => (Date.parse(at ?? '') - Date.parse(asked?.created_at ?? '')) / 3_600_000;
+  assert.deepEqual([hours(asked?.escalate_at), hours(asked?.expires_at)], [1, 2]);
+});
+
 test('a gate that the policy does not have is an error before anybody is asked', async () => {
   await using lab = await open();
   lab.api.t.registry.define('refund', async (_input, ctx) => ctx.approval('sign off', { ...QUESTION, gate: 'legal' }));
   const run = await lab.ended(await lab.start());
   assert.equal(run.error?.code, 'UNKNOWN_GATE');
-  assert.match(run.error?.message ?? '', /has no gate "legal"; it has default, finance/);
+  assert.match(run.error?.message ?? '', /has no gate "legal"; it has default, finance, board/);
   assert.equal(await lab.count('approvals'), 0);
 });
 

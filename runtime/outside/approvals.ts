@@ -37,7 +37,8 @@ export function createApprovals({ store, audit }: Pick<Installation, 'store' | '
           // the words and the arguments are in the approval's row, and not here for good
           audited: { policy: version, tool, workflow, step },
           runId,
-          seconds: Math.min(declared.expiresMs, shortenedMs ?? Number.POSITIVE_INFINITY) / 1000,
+          // else the gate's own time: twice that where others are asked when nobody answers
+          seconds: shortenedMs === undefined ? undefined : shortenedMs / 1000,
           // what was answered before was answered to another attempt
           askAgainAfter: 0,
         },
