@@ -2,6 +2,7 @@
 import { RunCancelledError, type TransactionClient } from '@centaur/sdk';
 import { describeError } from '@centaur/sdk/values';
 import { classifyFailure, type Queryable, sqlState } from '../store/index.ts';
+import { withdrawOf } from './approvals.ts';
 import { createAsking } from './asking.ts';
 import { type ContextHost, createContext, never } from './context.ts';
 import type { Core } from './core.ts';
@@ -295,6 +296,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
         [frame.run.runId, core.workerId, JSON.stringify(error)],
       );
       await tx.query('delete from workflow_waits where run_id = $1', [frame.run.runId]);
+      await withdrawOf(core, tx, [frame.run.runId]);
     });
     core.counters.failed += 1;
     drop(frame);

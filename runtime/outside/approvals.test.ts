@@ -246,6 +246,27 @@ test('a run that waits for a question which somebody withdraws hears of it', asy
   assert.equal((await lab.ended(runId)).result, 'cancelled');
 });
 
+test('a run that ends because Postgres refuses its row takes its question with it', async () => {
+  await using lab = await open();
+  const { store } = lab.api.t;
+  await store.query(`create function refuse() returns trigger language plpgsql as $$ begin raise exception 'no poison here'; end $$`);
+  await store.query(
+    `create trigger refuse before insert on workflow_steps for each row when (new.name = 'poison') execute function refuse()`,
+  );
+  lab.api.t.registry.define('refund', async (_input, ctx) => {
+    const answer = ctx.approval('sign off', QUESTION);
+    await ctx.step('asks', () => eventually(async () => (await lab.count('approvals')) === 1));
+    await ctx.step('poison', () => 1);
+    return answer;
+  });
+  const run = await lab.ended(await lab.start());
+  assert.equal(run.error?.code, 'ROW_REJECTED');
+  assert.deepEqual(
+    (await listApprovals(store)).items.map(({ state }) => state),
+    ['cancelled'],
+  );
+});
+
 test('a handler that ends without its answer withdraws the question', async () => {
   await using lab = await open();
   lab.api.t.registry.define('refund', async (_input, ctx) => {
