@@ -1,7 +1,7 @@
 /** `ctx.callTool` where people have to approve, and where an operator retries the run: on a real engine, with a scripted tool. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { listApprovals } from '@centaur/kernel/policy';
+import { listApprovals, withdrawApprovals } from '@centaur/kernel/policy';
 import { createEngine, type Engine } from '../../kernel/engine/index.ts';
 import { connectStore } from '../../kernel/store/index.ts';
 import { createRegistry } from '../../test/support/registry.ts';
@@ -108,6 +108,17 @@ test('runs that call alike are asked about apart, and one that is cancelled take
   assert.equal((await listApprovals(lab.t.store, { state: 'pending' })).items.length, 1);
   await lab.decide();
   assert.equal((await lab.until(runs[1] as string, 'completed', 'failed')).status, 'completed');
+  assert.equal(lab.t.runner.dispatched.length, 1);
+});
+
+test('a call whose question somebody withdraws asks again', async () => {
+  await using lab = await open();
+  const runId = await lab.start();
+  await lab.until(runId, 'waiting');
+  const [first] = (await listApprovals(lab.t.store)).items;
+  await lab.t.store.transaction((tx) => withdrawApprovals(tx, { approvalIds: [first?.approval_id as string] }));
+  assert.notEqual(await lab.decide(), first?.approval_id);
+  assert.equal((await lab.until(runId, 'completed', 'failed')).status, 'completed');
   assert.equal(lab.t.runner.dispatched.length, 1);
 });
 
