@@ -1,6 +1,6 @@
 /** What follows when nobody decides on an approval: see `sweepApprovals`. Any number of processes may do it. */
 import { type Engine, EngineError } from '@centaur/kernel/engine';
-import { sweepApprovals } from '@centaur/kernel/policy';
+import { type AskedBy, sweepApprovals } from '@centaur/kernel/policy';
 import type { Threads } from '@centaur/kernel/threads';
 import type { Installation } from '@centaur/kernel/vault';
 import type { Log } from '../log.ts';
@@ -21,15 +21,14 @@ export function startApprovals(trust: Installation, engine: Engine, threads: Thr
   return () => clearInterval(timer);
 }
 
-/** Of a thread, the turn that runs; else the run. What has ended by itself is ended. */
-async function cancelRun(
-  { runId, threadKey }: { readonly runId: string | null; readonly threadKey: string | null },
-  engine: Engine,
-  threads: Threads,
-): Promise<void> {
+/** Of a thread, the turn that has asked, if it still runs; else the run. What has ended by itself is ended. */
+async function cancelRun({ runId, threadKey, askedAt }: AskedBy, engine: Engine, threads: Threads): Promise<void> {
   if (threadKey !== null) {
     const { items } = await threads.listExecutions(threadKey, { limit: RUNNING });
-    const turn = items.find(({ status }) => status === 'running');
+    // one that began later is another's, and may be another user's
+    const hasAsked = ({ run_id, started_at }: (typeof items)[number]) =>
+      (runId !== null && run_id === runId) || (started_at !== null && Date.parse(started_at) <= askedAt);
+    const turn = items.find((each) => each.status === 'running' && hasAsked(each));
     if (turn !== undefined) await threads.cancel(turn.execution_id);
     return;
   }

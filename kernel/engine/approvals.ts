@@ -50,8 +50,8 @@ export interface Approvals {
   ask(tx: Queryable, question: ApprovalQuestion): Promise<AskedApproval>;
   /** Time is up: makes that the decision, unless there is one. Answers until when it is open, if it still is. */
   expire(approvalId: string): Promise<number | undefined>;
-  /** The run goes on with what was approved. Any number of times. */
-  use(approvalId: string): Promise<void>;
+  /** The run goes on with what was approved, unless the time to use it is over. Any number of times. */
+  use(approvalId: string): Promise<boolean>;
   /** Nobody waits for these answers any more. */
   withdraw(tx: Queryable, approvalIds: readonly string[]): Promise<void>;
 }

@@ -51,7 +51,7 @@ export interface ContextHost {
   /** Time is up. Answers until when the question is open, if it still is. */
   expireApproval(frame: Frame, approvalId: string): Promise<number | undefined>;
   withdrawApproval(approvalId: string): Promise<void>;
-  useApproval(frame: Frame, approvalId: string): Promise<void>;
+  useApproval(frame: Frame, approvalId: string): Promise<boolean>;
   countStep(): void;
   /** The step's function is done, or has failed. */
   timeStep(seconds: number): void;
@@ -209,11 +209,12 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
     body: (attempt: number) => Promise<string | undefined>,
   ): void {
     awaitDecision(call, asked.approval_id, until, (event) => {
-      if (event.verdict === 'approved' || event.verdict === 'denied') return void attemptStep(call, retry, body);
+      // one that was withdrawn, though this waits for it, is asked again
+      if (event.verdict !== 'expired') return void attemptStep(call, retry, body);
       const stored: StoredError = {
         name: 'ApprovalError',
-        code: `APPROVAL_${event.verdict.toUpperCase()}`,
-        message: `approval ${asked.approval_id} (gate ${asked.gate}) ${event.verdict === 'expired' ? 'expired, undecided' : 'was withdrawn'}`,
+        code: 'APPROVAL_EXPIRED',
+        message: `approval ${asked.approval_id} (gate ${asked.gate}) expired, undecided`,
       };
       frame.settle(call, { status: 'e', outcome: JSON.stringify(stored), attempts: call.attempts + 1, detail: call.detail });
       return undefined;
@@ -228,6 +229,8 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
     call.awaits = { eventType: APPROVAL_EVENT, correlationId: approvalId };
     call.registered = true;
     call.onEvent = (payload) => {
+      // too late: the handler has ended, and the question is being withdrawn, or is left to the next attempt
+      if (frame.ended) return;
       call.waiting = false;
       call.registered = false;
       decided(fromJson(payload) as ApprovalEvent);
@@ -306,8 +309,9 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
   async function answer(call: Call, asked: ApprovalDetail, event: ApprovalEvent): Promise<void> {
     frame.executing += 1;
     try {
-      if (event.verdict === 'approved') await host.useApproval(frame, asked.approval_id);
-      const { verdict, edited, reason, voters } = event;
+      const { edited, reason, voters } = event;
+      const isOver = event.verdict === 'approved' && !(await host.useApproval(frame, asked.approval_id));
+      const verdict = isOver ? 'expired' : event.verdict;
       const args = edited ? event.args : asked.args;
       const told: ApprovalAnswer = { verdict, args, edited, reason, voters, approval_id: asked.approval_id };
       frame.settle(call, { status: 'o', outcome: toJson(told, `answer to approval "${call.name}"`), attempts: 1, detail: call.detail });

@@ -2,6 +2,7 @@
 import { RunCancelledError, type TransactionClient } from '@centaur/sdk';
 import { describeError } from '@centaur/sdk/values';
 import { classifyFailure, type Queryable, sqlState } from '../store/index.ts';
+import { withdrawOf } from './approvals.ts';
 import { createAsking } from './asking.ts';
 import { type ContextHost, createContext, never } from './context.ts';
 import type { Core } from './core.ts';
@@ -25,6 +26,9 @@ export const CRASHES_MAX = 30;
 
 /** What the signals of a run that has ended tell. One for all: making an error costs more than ending a run. */
 const ENDED = new Error('the run has ended');
+
+/** Rolls a transaction step back whose run has left this process: one that only stood still would keep its connection and its locks. */
+const LEFT = new Error('the run has left this process');
 
 const UNIQUE_VIOLATION = '23505';
 /** More often is no coincidence: then the run fails. */
@@ -292,6 +296,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
         [frame.run.runId, core.workerId, JSON.stringify(error)],
       );
       await tx.query('delete from workflow_waits where run_id = $1', [frame.run.runId]);
+      await withdrawOf(core, tx, [frame.run.runId]);
     });
     core.counters.failed += 1;
     drop(frame);
@@ -411,7 +416,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
         // a pending row of this call, and a fellow transaction's commit, come first
         while (hold === undefined) {
           await new Promise<void>((resolve) => frame.whenOpen(resolve));
-          if (frame.closed) await never();
+          if (frame.closed) throw LEFT;
           if (!frame.held) hold = frame.holdWrites();
         }
         await assertAlive(tx, workerId);
@@ -429,6 +434,7 @@ export function createExecutor(core: Core, waits: Waits): Executor {
         core.onFenced(life);
         await never();
       }
+      if (error === LEFT) await never();
       const failure = classifyFailure(error);
       const committed = hold !== undefined && failure === 'ambiguous' && (await stepCommitted(frame, call, { workerId, life }));
       if (!committed) {

@@ -154,6 +154,30 @@ test('a step that does not listen to its signal neither holds up a cancellation 
   assert.deepEqual([run.status, run.steps.length, after], ['cancelled', 0, false]);
 });
 
+test('a run that is cancelled within a transaction step leaves no transaction open', async () => {
+  await using t = await createTestEngine();
+  const inside = Promise.withResolvers<void>();
+  const cancelled = Promise.withResolvers<void>();
+  t.registry.define('paying', async (_: unknown, ctx) =>
+    ctx.transaction('pay', async (tx) => {
+      await tx.query('select 1');
+      inside.resolve();
+      await cancelled.promise;
+    }),
+  );
+  const { run_id } = await t.engine.start({ workflow_name: 'paying' });
+  await inside.promise;
+  await t.engine.cancelRun(run_id);
+  await eventually(() => t.engine.stats().resident_runs === 0);
+  cancelled.resolve();
+  await eventually(async () => {
+    const { rows } = await t.store.query(
+      `select 1 from pg_stat_activity where datname = current_database() and state = 'idle in transaction'`,
+    );
+    return rows.length === 0;
+  });
+});
+
 test('a result that is too large or no JSON fails its step by name, and the run may catch that', async () => {
   await using t = await createTestEngine();
   t.registry.define('large', (_: unknown, ctx) => ctx.step('fetch', () => 'x'.repeat(1_100_000)));

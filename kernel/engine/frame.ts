@@ -530,8 +530,9 @@ export function createFrame(host: FrameHost, run: FrameRun, rows: readonly Histo
     joined = undefined;
   }
 
+  /** One that waits for people is not: nobody would hear of what they decide on. */
   function isRetrying(call: Call): boolean {
-    return (call.kind === 's' || call.kind === 't') && call.waiting && call.onDue !== undefined;
+    return (call.kind === 's' || call.kind === 't') && call.waiting && call.onDue !== undefined && call.awaits === undefined;
   }
 
   /** A step that waits for its retry keeps an ended handler open too. */

@@ -102,9 +102,11 @@ export function createWaits(core: Core): Waits {
     if (checks.length === 0) return;
     const { rows } = await core.store.query<{ correlation_id: string; payload: string | null }>(
       `select e.correlation_id, e.payload from unnest($1::text[]) u(id)
-       join workflow_events e on ${lookUp('e.correlation_id', 'u.id')} and e.event_type = '${APPROVAL_EVENT}'`,
+       join workflow_events e on ${lookUp('e.correlation_id', 'u.id')} and e.event_type = '${APPROVAL_EVENT}'
+       order by e.event_id`,
       [textArray([...new Set(checks.map(({ call }) => call.awaits?.correlationId ?? ''))])],
     );
+    // the latest counts: what was approved may have been withdrawn
     const told = new Map(rows.map((row) => [row.correlation_id, row.payload]));
     for (const { frame, call } of checks) {
       const payload = told.get(call.awaits?.correlationId ?? '');

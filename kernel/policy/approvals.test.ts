@@ -361,7 +361,7 @@ test('a gate may end the run that nobody has decided on', async () => {
   await using api = await open();
   await gates(api, '  money: {on_expiry: cancel_run}\n  more: {}');
   const { store, audit } = api.installation;
-  await ask(api, { gate: 'money', runId: NO_ID, seconds: 0 });
+  const id = await ask(api, { gate: 'money', runId: NO_ID, seconds: 0 });
   const ended: unknown[] = [];
   // a process that dies in the middle leaves it to the next
   await assert.rejects(
@@ -373,10 +373,15 @@ test('a gate may end the run that nobody has decided on', async () => {
       },
     }),
   );
-  const cancelRun = async (of: unknown) => void ended.push(of);
+  const cancelRun = async (of: unknown) => {
+    // what ends a run locks its questions
+    await store.query('select 1 from approvals where approval_id = $1 for update nowait', [id]);
+    ended.push(of);
+  };
   assert.deepEqual(await sweepApprovals({ store, audit, cancelRun }), { escalated: 0, expired: 1, cancelled: 1 });
   assert.deepEqual(await sweepApprovals({ store, audit, cancelRun }), { escalated: 0, expired: 0, cancelled: 0 });
-  assert.deepEqual(ended, [{ runId: NO_ID, threadKey: null }]);
+  const { created_at } = await getApproval(store, id);
+  assert.deepEqual(ended, [{ runId: NO_ID, threadKey: null, askedAt: Date.parse(created_at) }]);
 });
 
 test('the same question is one, however often it is asked; and one run asks only so many at a time', async () => {

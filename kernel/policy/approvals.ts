@@ -9,6 +9,7 @@ import { approversOf, type Beginning, beginningOf, type Involved, involvedIn } f
 import { differences, redact } from './arguments.ts';
 import type { Parts } from './parts.ts';
 import { activePolicy } from './active.ts';
+import { tellRun } from './tell-run.ts';
 import type { PolicyRequest } from './types.ts';
 
 /** `consumed`: approved, and used for its request. `cancelled`: nobody waits for the answer any more. */
@@ -355,16 +356,31 @@ export async function decisionOn(
   }
 }
 
-/** Nobody waits for the answer any more: to one question, to those named, or to all of a run, but for those about what its lease sends. */
+/**
+ * Nobody waits for the answer any more: to one question, to those named, or to all of a run, but for those about what its lease sends.
+ * Of those named, what was approved and not used goes too: who asks again is to get a new answer. A run that does wait hears of it.
+ */
 export async function withdrawApprovals(
-  store: Queryable,
+  tx: Queryable,
   of: { readonly digest: Buffer } | { readonly runId: string } | { readonly approvalIds: readonly string[] },
 ): Promise<void> {
-  const open = `with gone as (update approvals set state = 'cancelled', version = version + 1 where state = 'pending' and expires_at > now()`;
-  const told = `returning approval_id) select pg_notify('centaur_approvals', approval_id::text) from gone`;
-  if ('digest' in of) await store.query(`${open} and digest = $1 ${told}`, [of.digest]);
-  else if ('approvalIds' in of) await store.query(`${open} and approval_id = any($1::uuid[]) ${told}`, [of.approvalIds]);
-  else await store.query(`${open} and run_id = $1 and lease_id is null ${told}`, [of.runId]);
+  const pending = `state = 'pending' and expires_at > clock_timestamp()`;
+  const unused = `state = 'approved' and use_by > clock_timestamp()`;
+  const [which, value] =
+    'digest' in of
+      ? [`${pending} and digest = $1`, of.digest]
+      : 'approvalIds' in of
+        ? [`(${pending} or ${unused}) and approval_id = any($1::uuid[])`, of.approvalIds]
+        : [`${pending} and run_id = $1 and lease_id is null`, of.runId];
+  const { rows } = await tx.query<{ approval_id: string; run_id: string | null; now: number }>(
+    `update approvals set state = 'cancelled', version = version + 1 where ${which}
+     returning approval_id, run_id, floor(extract(epoch from clock_timestamp()) * 1000)::float8 as now`,
+    [value],
+  );
+  for (const { approval_id, run_id, now } of rows) {
+    await tellRun(tx, now, { approval_id, state: 'cancelled', run_id, reason: null, voters: [] });
+    await tx.query(`select pg_notify('centaur_approvals', $1)`, [approval_id]);
+  }
 }
 
 /** What was approved, and may be used now. */
@@ -406,6 +422,13 @@ export async function returnApproval(store: Queryable, approvalId: string): Prom
     `update approvals set state = 'approved', consumed_at = null, version = version + 1 where approval_id = $1 and state = 'consumed'`,
     [approvalId],
   );
+}
+
+/** Whether it was taken, now or before: for the one asker that it is for, who may ask twice. */
+export async function useApproval(store: Queryable, approvalId: string): Promise<boolean> {
+  if (await consumeApproval(store, approvalId)) return true;
+  const { rowCount } = await store.query(`select 1 from approvals where approval_id = $1 and state = 'consumed'`, [approvalId]);
+  return rowCount === 1;
 }
 
 /** Takes an approval that was given; false when somebody else has used it, or its time is over. */

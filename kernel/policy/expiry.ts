@@ -10,7 +10,14 @@ import { tellRun } from './tell-run.ts';
 
 export interface ExpiryParts extends Parts {
   /** Ends the run, or the turn of the thread, that an undecided question belongs to. May be asked twice. */
-  cancelRun?(of: { readonly runId: string | null; readonly threadKey: string | null }): Promise<void>;
+  cancelRun?(of: AskedBy): Promise<void>;
+}
+
+export interface AskedBy {
+  readonly runId: string | null;
+  readonly threadKey: string | null;
+  /** Milliseconds since 1970. */
+  readonly askedAt: number;
 }
 
 export interface Swept {
@@ -49,25 +56,36 @@ async function escalateDue({ store, audit }: Parts): Promise<number> {
   });
 }
 
+const DUE = `((state = 'pending' and expires_at <= now()) or (state = 'approved' and use_by <= now()))`;
+
 async function expireDue(parts: ExpiryParts): Promise<Omit<Swept, 'escalated'>> {
-  const { store, audit, cancelRun } = parts;
+  const { store, cancelRun } = parts;
+  const { rows } = await store.query<StoredRow>(
+    `select ${COLUMNS}, state as stored from approvals where ${DUE} order by approval_id limit ${AT_ONCE}`,
+  );
+  const swept = { expired: 0, cancelled: 0 };
+  for (const row of rows) {
+    const ends = row.stored === 'pending' && termsOf(row).onExpiry === 'cancel_run' && cancelRun !== undefined;
+    // Before it is written: a process that dies in between leaves it to the next one. And before the row is locked: what ends the run
+    // locks its questions, from another connection, and the two would wait for each other.
+    if (ends) await cancelRun({ runId: row.run_id, threadKey: row.thread_key, askedAt: row.created_at });
+    if (!(await expireOne(parts, row.approval_id, ends ? { run_cancelled: true } : {}))) continue;
+    swept.expired += 1;
+    if (ends) swept.cancelled += 1;
+  }
+  return swept;
+}
+
+/** False when another process has it, or had it. */
+async function expireOne({ store, audit }: Parts, approvalId: string, more: object): Promise<boolean> {
   return store.transaction(async (tx) => {
     const { rows } = await tx.query<StoredRow>(
-      `select ${COLUMNS}, state as stored from approvals
-       where (state = 'pending' and expires_at <= now()) or (state = 'approved' and use_by <= now())
-       order by approval_id limit ${AT_ONCE} for update skip locked`,
+      `select ${COLUMNS}, state as stored from approvals where approval_id = $1 and ${DUE} for update skip locked`,
+      [approvalId],
     );
-    let cancelled = 0;
-    for (const row of rows) {
-      const ends = row.stored === 'pending' && termsOf(row).onExpiry === 'cancel_run' && cancelRun !== undefined;
-      // before it is written: a process that dies in between leaves it to the next one
-      if (ends) {
-        await cancelRun({ runId: row.run_id, threadKey: row.thread_key });
-        cancelled += 1;
-      }
-      await expire({ store, audit }, tx, row, ends ? { run_cancelled: true } : {});
-    }
-    return { expired: rows.length, cancelled };
+    if (rows[0] === undefined) return false;
+    await expire({ store, audit }, tx, rows[0], more);
+    return true;
   });
 }
 

@@ -25,6 +25,7 @@ export {
   givenApproval,
   returnApproval,
   takeApproval,
+  useApproval,
   withdrawApprovals,
 } from './approvals.ts';
 export {
@@ -42,7 +43,7 @@ export { type CompiledPolicy, compilePolicy, type PolicySchemas, type TestOutcom
 export type { Problem } from './document.ts';
 export { type DraftView, getDraft, listDrafts, removeDraft, saveDraft } from './drafts.ts';
 export { PolicyError, type PolicyErrorCode } from './errors.ts';
-export { expireApproval, type Swept, sweepApprovals } from './expiry.ts';
+export { type AskedBy, expireApproval, type Swept, sweepApprovals } from './expiry.ts';
 export type { JsonSchema } from './expression.ts';
 export { globMatcher, matchesName } from './glob.ts';
 export { decideCounted, pruneLimits, takeLimit } from './limits.ts';

@@ -3,7 +3,7 @@ import { type Queryable, uuidv7 } from '../store/index.ts';
 /** How a question has ended. */
 export interface Ended {
   readonly approval_id: string;
-  readonly state: 'approved' | 'denied' | 'expired';
+  readonly state: 'approved' | 'denied' | 'expired' | 'cancelled';
   readonly run_id: string | null;
   readonly reason: string | null;
   readonly voters: readonly { readonly name: string; readonly verdict: string }[];

@@ -1,7 +1,7 @@
 /** `ctx.approval`, on a real engine: what is asked once, what wakes a run, and whose answer it is. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { listApprovals, publishPolicy } from '@centaur/kernel/policy';
+import { listApprovals, publishPolicy, withdrawApprovals } from '@centaur/kernel/policy';
 import { type ApprovalAnswer, requireApproved } from '@centaur/sdk';
 import type { Engine, RunDetail } from '../../kernel/engine/index.ts';
 import { startTestApi, type TestApi } from '../../test/support/api.ts';
@@ -13,6 +13,7 @@ const POLICY = `version: 1
 default: deny
 gates:
   finance: {quorum: 1, expires: 2h}
+  board: {expires: 1h, on_expiry: escalate}
 rules: []
 `;
 
@@ -158,12 +159,34 @@ test('nobody decides in time: the run hears that it expired, and a later yes is 
   assert.equal(await lab.count(`audit_log where action = 'approval.expire'`), 1);
 });
 
+test('an approval that is not used in time is none: the run hears that it expired', async () => {
+  await using lab = await open();
+  lab.api.t.registry.define('refund', async (_input, ctx) => (await ctx.approval('sign off', QUESTION)).verdict);
+  const runId = await lab.start();
+  const id = await lab.asked(runId);
+  const { store } = lab.api.t;
+  // as if no worker had been there between the decision and the end of that time
+  await store.query(`create function late() returns trigger language plpgsql as $$ begin new.use_by = now(); return new; end $$`);
+  await store.query(`create trigger late before update on approvals for each row when (new.state = 'approved') execute function late()`);
+  await lab.decide(id);
+  assert.equal((await lab.ended(runId)).result, 'expired');
+});
+
+test('a gate that asks others when nobody answers does so for a run too', async () => {
+  await using lab = await open();
+  lab.api.t.registry.define('refund', async (_input, ctx) => ctx.approval('sign off', { ...QUESTION, gate: 'board' }));
+  await lab.asked(await lab.start());
+  const [asked] = (await listApprovals(lab.api.t.store)).items;
+  const hours = (at: string | null | undefined) => (Date.parse(at ?? '') - Date.parse(asked?.created_at ?? '')) / 3_600_000;
+  assert.deepEqual([hours(asked?.escalate_at), hours(asked?.expires_at)], [1, 2]);
+});
+
 test('a gate that the policy does not have is an error before anybody is asked', async () => {
   await using lab = await open();
   lab.api.t.registry.define('refund', async (_input, ctx) => ctx.approval('sign off', { ...QUESTION, gate: 'legal' }));
   const run = await lab.ended(await lab.start());
   assert.equal(run.error?.code, 'UNKNOWN_GATE');
-  assert.match(run.error?.message ?? '', /has no gate "legal"; it has default, finance/);
+  assert.match(run.error?.message ?? '', /has no gate "legal"; it has default, finance, board/);
   assert.equal(await lab.count('approvals'), 0);
 });
 
@@ -197,6 +220,51 @@ test('cancelling the run withdraws its question; retrying it asks anew, and neve
   assert.notEqual(second, first);
   await lab.decide(second);
   assert.equal((await lab.ended(runId)).result, second);
+});
+
+test('what was approved, and not used before its run was cancelled, is withdrawn too', async () => {
+  await using lab = await open();
+  lab.api.t.registry.define('refund', async (_input, ctx) => (await ctx.approval('sign off', QUESTION)).approval_id);
+  const runId = await lab.start();
+  const first = await lab.asked(runId);
+  // as if it was decided on between two looks of the run
+  const { store } = lab.api.t;
+  await store.query(`update approvals set state = 'approved', use_by = now() + interval '1 hour'`);
+  await lab.engine.cancelRun(runId);
+  const [withdrawn] = (await listApprovals(store)).items;
+  assert.deepEqual([withdrawn?.approval_id, withdrawn?.state], [first, 'cancelled']);
+  await lab.engine.retryRun(runId);
+  assert.notEqual(await lab.asked(runId), first);
+});
+
+test('a run that waits for a question which somebody withdraws hears of it', async () => {
+  await using lab = await open();
+  lab.api.t.registry.define('refund', async (_input, ctx) => (await ctx.approval('sign off', QUESTION)).verdict);
+  const runId = await lab.start();
+  await lab.asked(runId);
+  await lab.api.t.store.transaction((tx) => withdrawApprovals(tx, { runId }));
+  assert.equal((await lab.ended(runId)).result, 'cancelled');
+});
+
+test('a run that ends because Postgres refuses its row takes its question with it', async () => {
+  await using lab = await open();
+  const { store } = lab.api.t;
+  await store.query(`create function refuse() returns trigger language plpgsql as $$ begin raise exception 'no poison here'; end $$`);
+  await store.query(
+    `create trigger refuse before insert on workflow_steps for each row when (new.name = 'poison') execute function refuse()`,
+  );
+  lab.api.t.registry.define('refund', async (_input, ctx) => {
+    const answer = ctx.approval('sign off', QUESTION);
+    await ctx.step('asks', () => eventually(async () => (await lab.count('approvals')) === 1));
+    await ctx.step('poison', () => 1);
+    return answer;
+  });
+  const run = await lab.ended(await lab.start());
+  assert.equal(run.error?.code, 'ROW_REJECTED');
+  assert.deepEqual(
+    (await listApprovals(store)).items.map(({ state }) => state),
+    ['cancelled'],
+  );
 });
 
 test('a handler that ends without its answer withdraws the question', async () => {

@@ -1,7 +1,7 @@
 /** Questions of workflows to people: asked at a gate of the policy in force, decided like every other approval. */
 import { createHash } from 'node:crypto';
 import type { Approvals } from '@centaur/kernel/engine';
-import { activePolicy, askApprovalIn, consumeApproval, expireApproval, withdrawApprovals } from '@centaur/kernel/policy';
+import { activePolicy, askApprovalIn, expireApproval, useApproval, withdrawApprovals } from '@centaur/kernel/policy';
 import { canonicalJson } from '@centaur/kernel/store';
 import type { Installation } from '@centaur/kernel/vault';
 import { NonRetryableError } from '@centaur/sdk';
@@ -37,16 +37,15 @@ export function createApprovals({ store, audit }: Pick<Installation, 'store' | '
           // the words and the arguments are in the approval's row, and not here for good
           audited: { policy: version, tool, workflow, step },
           runId,
-          seconds: Math.min(declared.expiresMs, shortenedMs ?? Number.POSITIVE_INFINITY) / 1000,
+          // else the gate's own time: twice that where others are asked when nobody answers
+          seconds: shortenedMs === undefined ? undefined : shortenedMs / 1000,
           // what was answered before was answered to another attempt
           askAgainAfter: 0,
         },
       );
     },
     expire: (approvalId) => expireApproval({ store, audit }, approvalId),
-    async use(approvalId) {
-      await consumeApproval(store, approvalId);
-    },
+    use: (approvalId) => useApproval(store, approvalId),
     withdraw: (tx, approvalIds) => withdrawApprovals(tx, { approvalIds }),
   };
 }

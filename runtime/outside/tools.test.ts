@@ -1,7 +1,7 @@
 /** `ctx.callTool` where people have to approve, and where an operator retries the run: on a real engine, with a scripted tool. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { listApprovals } from '@centaur/kernel/policy';
+import { listApprovals, withdrawApprovals } from '@centaur/kernel/policy';
 import { createEngine, type Engine } from '../../kernel/engine/index.ts';
 import { connectStore } from '../../kernel/store/index.ts';
 import { createRegistry } from '../../test/support/registry.ts';
@@ -109,6 +109,32 @@ test('runs that call alike are asked about apart, and one that is cancelled take
   await lab.decide();
   assert.equal((await lab.until(runs[1] as string, 'completed', 'failed')).status, 'completed');
   assert.equal(lab.t.runner.dispatched.length, 1);
+});
+
+test('a call whose question somebody withdraws asks again', async () => {
+  await using lab = await open();
+  const runId = await lab.start();
+  await lab.until(runId, 'waiting');
+  const [first] = (await listApprovals(lab.t.store)).items;
+  await lab.t.store.transaction((tx) => withdrawApprovals(tx, { approvalIds: [first?.approval_id as string] }));
+  assert.notEqual(await lab.decide(), first?.approval_id);
+  assert.equal((await lab.until(runId, 'completed', 'failed')).status, 'completed');
+  assert.equal(lab.t.runner.dispatched.length, 1);
+});
+
+test('a handler that ends without waiting for the call withdraws its question, and the call is never made', async () => {
+  await using lab = await open();
+  lab.registry.define('shop', async (_input, ctx) => {
+    const timer = ctx.sleep('patience', '50ms').then(() => 'too late');
+    return Promise.race([timer, ctx.callTool('shop', 'remove', { id: '7' })]);
+  });
+  const run = await lab.until(await lab.start(), 'completed', 'failed');
+  assert.equal(run.result, 'too late');
+  assert.deepEqual(
+    (await listApprovals(lab.t.store)).items.map(({ state }) => state),
+    ['cancelled'],
+  );
+  assert.equal(lab.t.runner.dispatched.length, 0);
 });
 
 test('an approval that another call used first is asked for again, on another question', async () => {

@@ -87,7 +87,7 @@ export function createPermissions({ store, audit }: Installation, log: (entry: S
         return denied('the platform cannot decide on this');
       }
     },
-    withdraw: (request) => withdrawApprovals(store, { digest: toQuestion(request).digest }),
+    withdraw: (request) => store.transaction((tx) => withdrawApprovals(tx, { digest: toQuestion(request).digest })),
   };
 
   async function askPolicy(request: PermissionRequest, question: Question): Promise<ApprovalAnswer | Asked> {

@@ -83,8 +83,9 @@ export function inWorker(plain: Store, approvals: Approvals): { readonly store: 
       },
       async use(approvalId) {
         point('woken, before it is used');
-        await approvals.use(approvalId);
+        const used = await approvals.use(approvalId);
         point('used, before the checkpoint');
+        return used;
       },
     },
   };
