@@ -54,8 +54,7 @@ export const gone = () => new ToolError('TOOL_CANCELLED', 'the caller went away'
 export const mismatch = () => new ToolError('IDEMPOTENCY_PAYLOAD_MISMATCH', 'the idempotency key was used for another call');
 
 export function unknown(callId: string): ToolError {
-  const message =
-    'this call was begun, and nobody knows whether it was done: look, and make it under another key if it was not';
+  const message = 'this call was begun, and nobody knows whether it was done: look, and make it under another key if it was not';
   return new ToolError('TOOL_CALL_UNKNOWN', message, { details: { call_id: callId } });
 }
 
