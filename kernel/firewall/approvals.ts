@@ -3,6 +3,7 @@ import type { AuditLog } from '../audit/index.ts';
 import { askApproval, decisionOn, takeApproval } from '../policy/index.ts';
 import type { Store } from '../store/index.ts';
 import type { Approvals } from './gate.ts';
+import type { Cause } from './records.ts';
 
 /** A request that was denied is not asked for again for so long. */
 const DENIED_SECONDS = 3600;
@@ -10,29 +11,34 @@ const DENIED_SECONDS = 3600;
 export function createApprovals(store: Store, audit: AuditLog): Approvals {
   return {
     take: (digest) => takeApproval(store, digest),
-    async ask({ digest, gate, rule, egress, channel }) {
+    async ask({ digest, gate, rule, egress, channel, causes }) {
       const summary = {
         method: egress.method,
         url: `${egress.scheme}://${egress.host}:${egress.port}${egress.path}`,
         secrets: egress.secrets,
         bytes: egress.bytes,
       };
-      const { approvalId, state, reason } = await askApproval(
-        { store, audit },
-        {
-          digest,
-          gate,
-          rule,
-          kind: 'egress',
-          principal: egress.principal,
-          summary,
-          audited: summary,
-          leaseId: channel.lease.leaseId,
-          runId: channel.lease.runId ?? undefined,
-          threadKey: channel.lease.threadKey ?? undefined,
-          askAgainAfter: DENIED_SECONDS,
-        },
-      );
+      const askFor = ({ runId, threadKey }: Partial<Cause>) =>
+        askApproval(
+          { store, audit },
+          {
+            digest,
+            gate,
+            rule,
+            kind: 'egress',
+            principal: egress.principal,
+            summary,
+            audited: summary,
+            leaseId: channel.lease.leaseId,
+            runId,
+            threadKey,
+            askAgainAfter: DENIED_SECONDS,
+          },
+        );
+      const [first = {}, ...others] = causes;
+      const { approvalId, state, reason } = await askFor(first);
+      // the same question of each: whoever is behind one of them is known as asking
+      for (const other of others) if (state === 'pending') await askFor(other);
       return { approvalId, denied: state === 'denied' ? reason : undefined };
     },
     async decided(approvalId, ms, isGone) {

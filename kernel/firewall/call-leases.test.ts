@@ -5,6 +5,8 @@ import pg from 'pg';
 import { ProxyAgent, request } from 'undici';
 import { callThrough, createTestFirewall, startService, type TestFirewall } from '../../test/support/firewall.ts';
 import { eventually } from '../../test/support/wait.ts';
+import { contextOfCall } from '../store/index.ts';
+import { getApproval, listApprovals, publishPolicy } from '../policy/index.ts';
 import { addGrant, type CallLease, closeCallLease, createLease, openCallLease } from '../vault/index.ts';
 
 const TOOL = 'tool:shop';
@@ -147,4 +149,57 @@ test('the connections of a tool outlast its calls, what it streams with a secret
   await eventually(() => parts.join('') === 'begunmore');
   assert.equal((await ask('/', {})).statusCode, 200);
   plain.body.destroy();
+});
+
+test('whoever is behind the calls of a tool asks for what the tool sends', async () => {
+  await using service = await startService((_, response) => response.end('ok'));
+  const host = `localhost:${service.port}`;
+  await using t = await createTestFirewall({ config: { allow_cidrs: ['127.0.0.1'], ca_pems: [service.caPem] } });
+  const { lease, key } = await shopWith(t, host);
+  const text = `version: 1
+default: deny
+gates: {money: {exclude: [requester]}}
+rules: [{id: ask, host: localhost, effect: approve, gate: money}]
+`;
+  await publishPolicy(t.installation, 'user:zoe', { text });
+  const [ofAnn, ofBob] = [randomUUID(), randomUUID()];
+  for (const [run, by] of [
+    [ofAnn, 'user:ann'],
+    [ofBob, 'user:bob'],
+  ])
+    await t.store.query(`insert into workflow_runs (run_id, workflow_name, status, started_by) values ($1, 'pay', 'r', $2)`, [run, by]);
+  const asking = async (path: string, headers: Record<string, string>) => {
+    const answer = callThrough(t, lease.token, `https://${host}/${path}`, { headers });
+    answer.catch(() => undefined);
+    const id = await eventually(async () =>
+      (await listApprovals(t.store, { state: 'pending' })).items.find(({ summary }) => JSON.stringify(summary).includes(`/${path}`)),
+    );
+    return eventually(async () => {
+      const { involved, run_id } = await getApproval(t.store, id.approval_id);
+      return involved.requester.length > 0 ? { requester: [...involved.requester].toSorted(), run: run_id } : undefined;
+    });
+  };
+  await openCall(t, { runId: ofAnn });
+  assert.deepEqual(await asking('one', key), { requester: ['ann'], run: ofAnn });
+  await openCall(t, { runId: ofBob });
+  // a request that names its call is that call's
+  const traceId = randomUUID();
+  const audited = {
+    action: 'tool.call',
+    actor: 'workflow:pay',
+    resource: `${TOOL}.pay`,
+    decision: 'allow',
+    traceId,
+    runId: ofBob,
+  } as const;
+  const { tracestate } = contextOfCall(traceId, await t.installation.audit.write(audited));
+  assert.deepEqual((await asking('named', { ...key, tracestate })).requester, ['bob']);
+  // of two at a time nobody knows which it is: neither may decide
+  const both = asking('both', key);
+  await eventually(async () => {
+    const { items } = await listApprovals(t.store, { state: 'pending' });
+    const id = items.find(({ summary }) => JSON.stringify(summary).includes('/both'))?.approval_id;
+    return id !== undefined && (await getApproval(t.store, id)).involved.requester.length === 2;
+  });
+  await both;
 });

@@ -16,7 +16,7 @@ import { refuseUndeclared } from './declared.ts';
 import type { Gate, Verdict } from './gate.ts';
 import type { LeaseBook, LiveLease } from './lease-book.ts';
 import type { FirewallMetrics } from './metrics.ts';
-import { callIds, causeOf, isRecorded, markRecorded, outcome, recordIntent, recordRefusal, resourceOf } from './records.ts';
+import { callIds, causeOf, causesOf, isRecorded, markRecorded, outcome, recordIntent, recordRefusal, resourceOf } from './records.ts';
 import { sendRefusal, toRefusal } from './refusals.ts';
 import type { EgressRules } from './rules.ts';
 import type { Hit, Scanner } from './scanner/index.ts';
@@ -195,7 +195,7 @@ export async function prepare(
       ? sortFound(findPlaceholders(lease, outgoing), parts.credentials.binding, outgoing)
       : { used: [{ secret: token.secret, placeholder: '', place: 'token' }], inert: [], authenticated: false };
   const found = sorted.used;
-  const verdict = await judge(parts, channel, outgoing, sorted, body.length, isGone);
+  const verdict = await judge(parts, channel, outgoing, sorted, body.length, isGone, trace);
   refuseGone(isGone);
   if (verdict.approval !== undefined) await parts.leases.checkNow(lease);
   // a name that leads to an address of our own is refused before anything is spent on it
@@ -273,6 +273,7 @@ async function judge(
   { used: found, authenticated }: Sorted,
   bytes: number,
   isGone: () => boolean,
+  trace: RequestTrace,
 ): Promise<Verdict> {
   const { lease } = channel;
   const scanner = parts.scanner();
@@ -288,7 +289,8 @@ async function judge(
   }
   const text = [outgoing.path.raw, ...outgoing.headers.map(([name, value]) => `${name}: ${value}`)].join('\n');
   refuseSecrets(scanner, Buffer.from(text, 'latin1'), 'head');
-  return parts.gate.decide({ channel, outgoing, found, bytes, isGone });
+  const causes = async () => causesOf(lease, await parts.leases.callsOf(lease, 'nothing'), trace);
+  return parts.gate.decide({ channel, outgoing, found, bytes, isGone, causes });
 }
 
 function refuseGone(isGone: () => boolean): void {

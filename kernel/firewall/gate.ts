@@ -12,6 +12,7 @@ import {
 import { canonicalJson } from '../store/index.ts';
 import { opens } from '../vault/index.ts';
 import type { Channel } from './exchange.ts';
+import type { Cause } from './records.ts';
 import type { EgressRules } from './rules.ts';
 import type { Found, OutgoingRequest } from './substitute.ts';
 import { RefusedError } from './target.ts';
@@ -26,6 +27,7 @@ export interface Approvals {
     readonly rule: string;
     readonly egress: EgressRequest;
     readonly channel: Channel;
+    readonly causes: readonly Cause[];
   }): Promise<{ readonly approvalId: string; readonly denied: string | null | undefined }>;
   /** Resolves when the approval is decided, or after `ms`. */
   decided(approvalId: string, ms: number, isGone: () => boolean): Promise<'approved' | 'denied' | 'pending'>;
@@ -54,6 +56,8 @@ export interface Gate {
     readonly found: readonly Found[];
     readonly bytes: number;
     readonly isGone: () => boolean;
+    /** Looked up when people are asked. */
+    readonly causes: () => Promise<readonly Cause[]>;
   }): Promise<Verdict>;
 }
 
@@ -71,7 +75,7 @@ export interface GateOptions {
 
 export function createGate(options: GateOptions): Gate {
   return {
-    async decide({ channel, outgoing, found, bytes, isGone }) {
+    async decide({ channel, outgoing, found, bytes, isGone, causes }) {
       const { lease, target } = channel;
       const rules = options.rules();
       const { path } = outgoing.path;
@@ -121,7 +125,7 @@ export function createGate(options: GateOptions): Gate {
       const policyMs = Math.round((performance.now() - began) * 100) / 100;
       const verdict: Verdict = { ...facts, policyMs, request, ...errorsOf(decision), ...(beside === undefined ? {} : { shadow: beside }) };
       if (effect === 'allow') return verdict;
-      const approval = await approved(request, { rule: decision.rule, gate }, channel, outgoing, isGone);
+      const approval = await approved(request, { rule: decision.rule, gate }, channel, outgoing, isGone, causes);
       return { ...verdict, approval, ...(exhausted.length === 0 ? {} : { exhausted }) };
     },
   };
@@ -132,6 +136,7 @@ export function createGate(options: GateOptions): Gate {
     channel: Channel,
     outgoing: OutgoingRequest,
     isGone: () => boolean,
+    causes: () => Promise<readonly Cause[]>,
   ): Promise<string> {
     if (outgoing.body === undefined)
       throw new RefusedError(413, 'BODY_TOO_LONG', 'a request that needs an approval has a body that is too long to be held');
@@ -160,6 +165,7 @@ export function createGate(options: GateOptions): Gate {
       rule: decision.rule ?? 'default',
       egress: request,
       channel,
+      causes: await asking(causes()),
     });
     const { approvalId, denied } = await asking(asked.catch(refuseMany));
     if (denied !== undefined)

@@ -7,6 +7,7 @@ import type { Parts } from './exchange.ts';
 import { sessionOptions } from './lease-roles.ts';
 import type { Admission, Door } from './postgres-door.ts';
 import type { OutgoingRequest } from './substitute.ts';
+import { causesOf } from './records.ts';
 import { RefusedError } from './target.ts';
 
 const SSL_MODES = new Set(['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full']);
@@ -50,7 +51,8 @@ async function admit(parts: Parts, channel: Door['channel'], secret: HeldSecret,
     body: Buffer.alloc(0),
   };
   const found = [{ secret: secret.name, placeholder: '', place: 'password' }];
-  const verdict = await parts.gate.decide({ channel, outgoing, found, bytes: 0, isGone });
+  const causes = async () => causesOf(lease, await parts.leases.callsOf(lease, 'nothing'));
+  const verdict = await parts.gate.decide({ channel, outgoing, found, bytes: 0, isGone, causes });
   if (verdict.approval !== undefined) await parts.leases.checkNow(lease);
   const address = await parts.upstreams().resolve(target);
   const grant = secret.options['role'];

@@ -41,6 +41,19 @@ export function causeOf(lease: LiveLease, calls: readonly OpenCall[] | undefined
   };
 }
 
+/** On whose behalf a request may be: where nobody knows which of several calls it belongs to, all of them. */
+export interface Cause {
+  readonly runId: string | undefined;
+  readonly threadKey: string | undefined;
+}
+
+export function causesOf(lease: LiveLease, calls: readonly OpenCall[] | undefined, trace: RequestTrace = {}): readonly Cause[] {
+  const own: Cause = { runId: trace.runId ?? lease.runId ?? undefined, threadKey: trace.threadKey ?? lease.threadKey ?? undefined };
+  const isKnown = trace.causedBy !== undefined || own.runId !== undefined || own.threadKey !== undefined;
+  if (isKnown || calls === undefined || calls.length === 0) return [own];
+  return calls.map(({ runId, threadKey }) => ({ runId: runId ?? undefined, threadKey: threadKey ?? undefined }));
+}
+
 export function callIds(calls: readonly OpenCall[] | undefined): { readonly calls?: readonly string[] } {
   return calls === undefined || calls.length === 0 ? {} : { calls: calls.map(({ callId }) => callId) };
 }

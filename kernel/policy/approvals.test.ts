@@ -211,6 +211,19 @@ test('whoever has a part in it does not decide, where the gate says so', async (
   await refused('named', person('f', 'admin', { roles: ['finance'] }));
 });
 
+test('whoever asks what is asked already has a part in it, too', async () => {
+  await gates(api, '  money: {exclude: [requester]}\n  more: {}');
+  const { run_id: run } = await api.t.engine.start({ workflow_name: 'other' }, undefined, 'user:ann');
+  const digest = createHash('sha256').update('asked by several').digest();
+  const id = await ask(api, { gate: 'money', digest, user: 'dan' });
+  assert.equal(await ask(api, { gate: 'money', digest, principal: 'user:Bob' }), id);
+  assert.equal(await ask(api, { gate: 'money', digest, runId: run }), id);
+  assert.deepEqual([...(await getApproval(api.installation.store, id)).involved.requester].toSorted(), ['ann', 'bob', 'dan']);
+  for (const voter of [ann, bob, person('dan')])
+    await assert.rejects(castVote(api.installation, voter, id, yes()), { code: 'NOT_AN_APPROVER', message: /excludes/ });
+  assert.equal((await castVote(api.installation, cleo, id, yes())).state, 'approved');
+});
+
 test('the gate counts as it was when it was asked: a later policy makes nothing easier', async () => {
   await gates(api, '  money: {quorum: 2}\n  more: {}');
   const id = await ask(api, { gate: 'money' });

@@ -221,8 +221,7 @@ export async function askApprovalIn(tx: Queryable, { store, audit }: Parts, ques
   await tx.query('select pg_advisory_xact_lock(7226014, $1)', [digest.readInt32BE(0)]);
   const known = await findApproval(tx, digest, askAgainAfter);
   if (known !== undefined) {
-    if (known.state === 'pending')
-      await tx.query('update approvals set asked = asked + 1, asked_at = now() where approval_id = $1', [known.approvalId]);
+    if (known.state === 'pending') await askedAgain(tx, known.approvalId, await beginningOf(tx, question));
     return known;
   }
   await refuseTooMany(tx, scope, terms);
@@ -269,6 +268,19 @@ export async function askApprovalIn(tx: Queryable, { store, audit }: Parts, ques
   );
   await tx.query(`select pg_notify('centaur_approvals', $1)`, [approvalId]);
   return toAsked(made[0] as AskedRow, true);
+}
+
+/** By others, perhaps: whoever asks for it has a part in it. */
+async function askedAgain(tx: Queryable, approvalId: string, { words, runs }: Beginning): Promise<void> {
+  // locked, so that no vote is weighed in between
+  const { rows } = await tx.query<{ people: string }>('select people from approvals where approval_id = $1 for update', [approvalId]);
+  const before = JSON.parse(rows[0]?.people ?? '{}') as Partial<Beginning>;
+  const union = (one: readonly string[] = [], other: readonly string[] = []) => [...new Set([...one, ...other])];
+  const people = { ...before, words: union(before.words, words), runs: union(before.runs, runs) };
+  await tx.query('update approvals set asked = asked + 1, asked_at = now(), people = $2 where approval_id = $1', [
+    approvalId,
+    JSON.stringify(people),
+  ]);
 }
 
 /** An agent that asks and asks tires people until they say yes without reading. */

@@ -14,7 +14,7 @@ export const TOOL_ERRORS = {
   TOO_MANY_APPROVALS: 429,
   /** The idempotency key was used for another call. */
   IDEMPOTENCY_PAYLOAD_MISMATCH: 409,
-  /** The process that made this call died, and nobody knows whether it was done: look, and call under another key if it was not. */
+  /** The process that made this call died, or an earlier attempt of the run failed in the middle of it, and nobody knows whether it was done: look, and call under another key if it was not. */
   TOOL_CALL_UNKNOWN: 409,
   /** The result is larger than what is kept or sent. */
   TOO_LARGE: 413,

@@ -6,6 +6,7 @@ import type pg from 'pg';
 import type { AuditLog } from '../audit/index.ts';
 import { type Queryable, type Store, type StoreLogEntry, untilStored } from '../store/index.ts';
 import { ToolError } from './errors.ts';
+import { knownOf } from './outcome.ts';
 
 export interface CallKey {
   /** Keys of one principal are nobody else's; of what it asks for a user, they are that user's: see `calls.ts`. */
@@ -36,7 +37,7 @@ export type Begun =
   | { readonly state: 'failed'; readonly callId: string; readonly error: unknown }
   /** The key was used for something else. */
   | { readonly state: 'mismatch' }
-  /** Whoever made it died before there was an answer. */
+  /** Whoever made it died before there was an answer, or an earlier attempt failed in a way that does not tell. */
   | { readonly state: 'unknown'; readonly callId: string };
 
 export interface Ledger {
@@ -55,8 +56,6 @@ export interface Ledger {
   close(): Promise<void>;
 }
 
-/** Failures after which nobody knows that the call was not done, or everybody knows that it was. */
-const MAY_BE_DONE: ReadonlySet<unknown> = new Set(['TOOL_CALL_UNKNOWN', 'TOO_LARGE']);
 const MAKER_LOCKS = 7_226_019;
 const CHANNEL = 'centaur_tools';
 /** How often is looked without a notification: a process that was killed sends none. */
@@ -117,9 +116,11 @@ export async function createLedger(store: Store, log: (entry: StoreLogEntry) => 
           ...(row.edited === null ? {} : { edited: JSON.parse(row.edited) as unknown }),
         };
       if (row.state === 'f') {
-        const error = JSON.parse(row.error ?? 'null') as { readonly code?: unknown } | null;
-        if (call.attempt <= row.attempt || (!call.repeatable && MAY_BE_DONE.has(error?.code))) return { state: 'failed', callId, error };
-        return again(call, row);
+        const error = JSON.parse(row.error ?? '{}') as unknown;
+        if (call.attempt <= row.attempt) return { state: 'failed', callId, error };
+        const known = call.repeatable ? 'failed' : knownOf(error);
+        if (known === 'failed') return again(call, row);
+        return known === 'made' ? { state: 'failed', callId, error } : { state: 'unknown', callId };
       }
       return takeOver(call, row);
     },

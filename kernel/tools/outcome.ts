@@ -31,6 +31,21 @@ export function failed(call: Answered, told: Extract<DispatchResult, { readonly 
   return refuse(told.retryable || isOurs ? 'TOOL_FAILED' : 'TOOL_REFUSED', said);
 }
 
+/** What hosts say of a method that ran: of what it returned, or of what nobody caught in it. */
+const OF_HOSTS: ReadonlySet<unknown> = new Set(['RESULT_NOT_JSON', 'NOT_JSON', 'TOO_LARGE', 'REFUSED_BY_FIREWALL']);
+
+/**
+ * Of a failure that is stored under a key. `failed`: the tool has not seen the call, or threw a failure of its own, in its author's words.
+ * `made`: it was, and only its result is lost. Else nobody knows how far it had come.
+ */
+export function knownOf(stored: unknown): 'failed' | 'made' | 'unknown' {
+  const { code, details } = stored as { readonly code?: unknown; readonly details?: Readonly<Record<string, unknown>> };
+  if (code === 'TOO_LARGE') return 'made';
+  if (details?.['started'] === false) return 'failed';
+  const said = details?.['tool_code'];
+  return typeof said === 'string' && !said.startsWith('TOOL_') && !OF_HOSTS.has(said) ? 'failed' : 'unknown';
+}
+
 /** Doing it again does no harm. */
 export const isRepeatable = ({ risk, idempotent }: MethodDeclaration): boolean => idempotent || risk === 'read';
 
@@ -39,8 +54,7 @@ export const gone = () => new ToolError('TOOL_CANCELLED', 'the caller went away'
 export const mismatch = () => new ToolError('IDEMPOTENCY_PAYLOAD_MISMATCH', 'the idempotency key was used for another call');
 
 export function unknown(callId: string): ToolError {
-  const message =
-    'this call was begun and had no answer, so nobody knows whether it was done: look, and make it under another key if it was not';
+  const message = 'this call was begun, and nobody knows whether it was done: look, and make it under another key if it was not';
   return new ToolError('TOOL_CALL_UNKNOWN', message, { details: { call_id: callId } });
 }
 

@@ -648,3 +648,28 @@ test('what nobody knows the outcome of stays refused, whatever the attempt', asy
   await assert.rejects(t.tools.call(KEY, shop('create', { item: 'much' }, { idempotencyKey: 'much', attempt: 2 })), refused('TOO_LARGE'));
   assert.equal((await call('put', 2)).result, 'done');
 });
+
+for (const { code, message } of [
+  { code: 'RESULT_NOT_JSON', message: 'it returned a cycle' },
+  { code: 'TOO_LARGE', message: 'it returned more than is sent' },
+  { code: 'REFUSED_BY_FIREWALL', message: 'a connection was refused' },
+  { code: 'TOOL_FAILED', message: 'socket hang up' },
+])
+  test(`a failure with ${code} is not the tool’s own word: the next attempt makes the call where that does no harm, and nowhere else`, async () => {
+    await using t = await createTestTools();
+    const call = (method: string, attempt: number) => t.tools.call(KEY, shop(method, { item: 'tea' }, { idempotencyKey: method, attempt }));
+    t.runner.act = async () => {
+      throw new Told({ ok: false, code, message, retryable: code === 'TOOL_FAILED', started: true });
+    };
+    const said = (error: ToolError) => error.message === message;
+    for (const method of ['create', 'put']) await assert.rejects(call(method, 1), said);
+    // the same attempt hears the same
+    await assert.rejects(call('create', 1), said);
+    t.runner.act = async () => 'done';
+    await assert.rejects(call('create', 2), refused('TOOL_CALL_UNKNOWN'));
+    assert.equal((await call('put', 2)).result, 'done');
+    assert.deepEqual(
+      t.runner.dispatched.map(({ method }) => method.name),
+      ['create', 'put', 'put'],
+    );
+  });

@@ -156,7 +156,7 @@ test('a run that failed by a call makes it again when it is retried', async () =
   await using lab = await open();
   lab.registry.define('shop', async (_input, ctx) => ctx.callTool('shop', 'create', { item: 'tea' }));
   lab.t.runner.act = async () => {
-    throw new Told({ ok: false, code: 'TOOL_FAILED', message: 'the bank is closed', retryable: false, started: true });
+    throw new Told({ ok: false, code: 'BANK_CLOSED', message: 'the bank is closed', retryable: false, started: true });
   };
   const runId = await lab.start();
   assert.match((await lab.until(runId, 'failed')).error?.message ?? '', /the bank is closed/);
@@ -164,4 +164,19 @@ test('a run that failed by a call makes it again when it is retried', async () =
   await lab.engine.retryRun(runId);
   const run = await lab.until(runId, 'completed', 'failed');
   assert.deepEqual(run.result, { item: 'tea' }, JSON.stringify(run.error));
+});
+
+test('a run that failed by a call of which nobody knows whether it was done does not make it again when it is retried', async () => {
+  await using lab = await open();
+  lab.registry.define('shop', async (_input, ctx) => ctx.callTool('shop', 'create', { item: 'tea' }));
+  lab.t.runner.act = async () => {
+    throw new Told({ ok: false, code: 'RESULT_NOT_JSON', message: 'it returned a cycle', retryable: false, started: true });
+  };
+  const runId = await lab.start();
+  assert.match((await lab.until(runId, 'failed')).error?.message ?? '', /it returned a cycle/);
+  lab.t.runner.act = async ({ args }) => args;
+  await lab.engine.retryRun(runId);
+  const run = await lab.until(runId, 'completed', 'failed');
+  assert.match(run.error?.message ?? '', /nobody knows whether it was done/);
+  assert.equal(lab.t.runner.dispatched.length, 1);
 });
