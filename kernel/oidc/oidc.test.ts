@@ -83,6 +83,37 @@ describe('signing in by a provider, in a browser', () => {
     for (const secret of provider.given) assert.ok(!stored.includes(secret));
   });
 
+  test('gives no newcomer a name that something was given to, whatever they call themselves', async () => {
+    const api = await start();
+    const { store } = api.t;
+    const text = 'version: 1\ndefault: deny\nrules: []\ngates: {money: {approvers: ["user:zoe"]}}\n';
+    assert.equal((await api.call('POST', '/policy/publish', { text })).status, 201);
+    await api.call('PUT', '/principals/user:roger/roles', { roles: ['finance'] });
+    const { rows } = await store.query<{ id: string }>('select audit_id::text as id from audit_log limit 1');
+    const audit = rows[0]?.id;
+    await store.query(
+      `insert into secrets (name, type, source, binding, shape, options, audit_id) values ('S', 'static', '{}', '{}', '{}', '{}', $1)`,
+      [audit],
+    );
+    await store.query(
+      `insert into grants (grant_id, principal, secret, audit_id, revoked_at) values
+         (gen_random_uuid(), 'user:greta', 'S', $1, null), (gen_random_uuid(), 'user:gone', 'S', $1, now())`,
+      [audit],
+    );
+    await store.query(
+      `insert into oauth_connections (connection_id, app, user_name, flow, secret, expires_at, created_by, audit_id)
+         values (gen_random_uuid(), 'forge', 'olga', 'code', 'S', now(), 'test', $1)`,
+      [audit],
+    );
+    const names = [];
+    for (const [n, wish] of ['roger', 'Greta', 'gone', 'olga', 'zoe'].entries()) {
+      provider.claims = { ...provider.claims, sub: `s-${n}`, email: `p${n}@example.com`, preferred_username: wish };
+      names.push((await signIn(api)).session.user.name);
+    }
+    assert.deepEqual(names, ['roger-2', 'greta-2', 'gone', 'olga-2', 'zoe-2']);
+    assert.equal((await api.call('POST', '/users', { name: 'roger', role: 'viewer' })).status, 201);
+  });
+
   test('finds who was invited by their address, once', async () => {
     const api = await start({ newcomers: undefined });
     assert.match((await signIn(api)).text, /ask an admin to invite you/);

@@ -97,7 +97,10 @@ async function takeRole(tx: Queryable, { audit, now }: Parts, known: UserRow, ro
   return { ...user, role };
 }
 
-/** `Ann.Lee@example.com` becomes `ann.lee`, or `ann.lee-2` where somebody is, or was, called that. */
+/**
+ * `Ann.Lee@example.com` becomes `ann.lee`, or `ann.lee-2` where somebody is, or was, called that. People choose what a provider calls
+ * them, so it is no name either that something is given to already: a role, a secret, an account, a vote. Only an admin gives that away.
+ */
 async function freeName(tx: Queryable, wish: string): Promise<string> {
   const [before = ''] = wish.toLowerCase().split('@');
   const slug = before
@@ -105,7 +108,14 @@ async function freeName(tx: Queryable, wish: string): Promise<string> {
     .replace(/^[^a-z0-9]+/, '')
     .slice(0, 58);
   const base = NAME.test(slug) ? slug : 'user';
-  const { rows } = await tx.query<{ name: string }>('select name from users where starts_with(name, $1)', [base]);
+  const { rows } = await tx.query<{ name: string }>(
+    `select name from users where starts_with(name, $1)
+     union select lower(substr(principal, 6)) from principal_roles where starts_with(lower(principal), 'user:' || $1)
+     union select lower(substr(principal, 6)) from grants where revoked_at is null and starts_with(lower(principal), 'user:' || $1)
+     union select lower(user_name) from oauth_connections where starts_with(lower(user_name), $1)
+     union select lower(named[1]) from policy_versions, regexp_matches(source, 'user:([A-Za-z0-9._-]+)', 'g') as named where state = 'active'`,
+    [base],
+  );
   const taken = new Set(rows.map(({ name }) => name));
   for (let n = 1; ; n++) {
     const name = n === 1 ? base : `${base}-${n}`;
