@@ -174,7 +174,8 @@ export async function refuseHeldIn(tx: Queryable, own: readonly string[], shared
 }
 
 /** @throws CareError TURN_LIVE for a run that has not ended */
-async function eraseRuns({ store, count, check }: EraseParts, subject: Extract<Subject, { kind: 'thread' }>): Promise<void> {
+async function eraseRuns(parts: EraseParts, subject: Extract<Subject, { kind: 'thread' }>): Promise<void> {
+  const { store, check } = parts;
   const { rows } = await store.query<{ run_id: string }>(RUNS_OF_THREADS, [[subject.key]]);
   for (let at = 0; at < rows.length; at += BATCH) {
     const ids = rows.slice(at, at + BATCH).map(({ run_id }) => run_id);
@@ -190,15 +191,23 @@ async function eraseRuns({ store, count, check }: EraseParts, subject: Extract<S
             alive.map(({ run_id }) => run_id),
             'runs',
           );
-        await deleteRuns(tx, count, ids);
+        await deleteRuns(tx, parts, subject, ids);
       }),
     );
   }
 }
 
 /** @throws CareError HELD */
-async function deleteRuns(tx: Queryable, count: EraseParts['count'], ids: readonly string[]): Promise<void> {
+async function deleteRuns(tx: Queryable, { audit, actor, count }: EraseParts, subject: Subject, ids: readonly string[]): Promise<void> {
   await refuseHeldParts(tx, { runs: ids });
+  // whoever verifies the journals is told why these are not there
+  for (let at = 0; at < ids.length; at += BATCH)
+    await audit.append(tx, {
+      action: 'data.erase_runs',
+      actor,
+      resource: subject.text,
+      details: { runs: ids.slice(at, at + BATCH) },
+    });
   const statements: readonly (readonly [what: string, sql: string])[] = [
     [
       'workflow_triggers',
@@ -332,7 +341,7 @@ async function eraseWords(parts: EraseParts, subject: Subject, key: string, name
           alive.map(({ run_id }) => run_id),
           'runs',
         );
-      await deleteRuns(tx, count, ended);
+      await deleteRuns(tx, parts, subject, ended);
       await tx.query(
         `update sandbox_sessions set state = 'idle', sandbox_id = null, host = null, agent_thread_id = null, log_offset = 0, title = null where thread_key = $1`,
         [key],
