@@ -176,6 +176,7 @@ interface Facts {
   readonly asked: number;
   readonly transitions: number;
   readonly events: number;
+  readonly withdrawals: number;
   readonly done: number;
 }
 
@@ -188,7 +189,9 @@ async function verify(): Promise<string[]> {
        (select count(*)::int from audit_log l join approvals a on l.entry::json->>'resource' = 'approval:' || a.approval_id
          where a.run_id = f.run_id and l.action in ('approval.decide', 'approval.expire')) as transitions,
        (select count(*)::int from workflow_events e join approvals a on e.correlation_id = a.approval_id::text
-         where a.run_id = f.run_id) as events,
+         where a.run_id = f.run_id and e.payload->>'verdict' <> 'cancelled') as events,
+       (select count(*)::int from workflow_events e join approvals a on e.correlation_id = a.approval_id::text
+         where a.run_id = f.run_id and e.payload->>'verdict' = 'cancelled') as withdrawals,
        (select count(*)::int from fault_refunds r where r.run_id = f.run_id) as done
      from workflow_runs_finished f`,
   );
@@ -221,6 +224,7 @@ function* wrongWith({
   asked,
   transitions,
   events,
+  withdrawals,
   done,
 }: Facts): Generator<string> {
   const wasCancelled = status === 'n';
@@ -229,6 +233,7 @@ function* wrongWith({
   if (states.length > 1 || asked !== states.length) yield 'asked more than once';
   if (states.length === 0 && !wasCancelled) yield 'never asked';
   if (transitions > 1 || events > 1 || transitions !== events) yield 'decided more than once, or told more or less than once';
+  if (withdrawals !== states.filter((state) => state === 'cancelled').length) yield 'withdrawn, and told more or less than once';
   if (transitions === 0 && !wasCancelled) yield 'ended without a decision';
   if (done > 1) yield 'done more than once';
   if (done > 0 && !approved) yield 'done without approval';
