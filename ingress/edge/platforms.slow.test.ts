@@ -144,5 +144,5 @@ test('workerd starts with it nearly as fast as with a worker that does nothing',
   const [bare, edge] = [times.bare, times.edge].map((each) => each.sort((a, b) => a - b)[2] as number) as [number, number];
   t.diagnostic(`start of workerd to its first answer, median of 5: ${Math.round(bare)} ms bare, ${Math.round(edge)} ms with the edge`);
   // 5 ms on an idle machine; a busy one takes longer for both
-  assert.ok(edge < bare + Math.max(50, bare), `${edge} ms`);
+  assert.ok(edge < bare + Math.max(200, 2 * bare), `${edge} ms`);
 });
