@@ -3,7 +3,8 @@
  *
  * It promises that a replay is over in time, takes a bounded part of the machine, and that no live run is in the process in
  * which it calls user code: that of a hosted workflow gets a host of its own without any rights, and that of one which runs in
- * the worker a child process that may neither write files nor start programs. It writes nothing to the database.
+ * the worker a child process that may neither write files nor start programs. What the platform brings itself is called here. It
+ * writes nothing to the database.
  */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -98,8 +99,8 @@ export function createReplays(options: ReplaysOptions): Replays {
       inTurn(() => {
         const found = options.registry.get(workflow, more.code === 'same' ? (version ?? undefined) : undefined);
         // what is unknown is refused there, in the same words
-        const isHosted = found === undefined || found.hosted !== undefined;
-        return isHosted ? replayRun(options, runId, more) : inChild(runId, more);
+        const isHere = found === undefined || found.hosted !== undefined || found.source === 'built in';
+        return isHere ? replayRun(options, runId, more) : inChild(runId, more);
       }),
     close() {
       closed = true;

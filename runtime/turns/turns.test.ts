@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createTestAgents, type TestAgents } from '../../test/support/agents.ts';
 import { eventually } from '../../test/support/wait.ts';
+import { createReplays } from '../replay/index.ts';
+import { standIn, TURN_WORKFLOW, withBuiltIn } from './index.ts';
 
 type Events = Awaited<ReturnType<TestAgents['events']>>;
 
@@ -48,6 +50,22 @@ test('a turn answers, streams, and leaves its harness for the next one', async (
   const second = await t.say('a', 'recall');
   assert.match((await t.ended(second)).result_text ?? '', /hello there/);
   assert.equal((await t.worker.sandboxes.list()).length, 1);
+});
+
+test('a turn’s run is replayed by a process that runs no turns', async () => {
+  await using t = await createTestAgents();
+  const { store } = t.worker;
+  assert.equal((await t.ended(await t.say('r', 'say: once'))).result_text, 'once');
+  const { run_id } = await eventually(async () => {
+    const { rows } = await store.query<{ run_id: string }>('select run_id from workflow_runs_finished where workflow_name = $1', [
+      TURN_WORKFLOW,
+    ]);
+    return rows[0];
+  });
+  const files = { get: () => undefined, list: () => [], onChange: () => () => undefined };
+  const replays = createReplays({ store, registry: withBuiltIn(files, () => [standIn()]), dirs: () => [] });
+  const report = await replays.replay({ runId: run_id, workflow: TURN_WORKFLOW, version: '1' }, { code: 'same' });
+  assert.deepEqual([report.verdict, report.calls], ['same', { recorded: 1, replayed: 1 }], JSON.stringify(report.difference));
 });
 
 test('a sandbox has placeholders, and the key only leaves through the firewall, which takes it out of answers', async () => {

@@ -85,9 +85,11 @@ export function standIn(): RegisteredWorkflow {
     source: 'built in',
     queue: QUEUE,
     concurrencyKey: keyOf,
-    handler() {
-      throw new Error('this process runs no turns');
-    },
+    // a replay has the outcome of the step
+    handler: (_input: TurnInput, ctx: WorkflowContext) =>
+      ctx.step('turn', () => {
+        throw new Error('this process runs no turns');
+      }),
   };
 }
 
