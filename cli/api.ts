@@ -24,7 +24,7 @@ import type {
   ShadowReport,
   StickyView,
 } from '@centaur/kernel/policy';
-import type { DeliveryView } from '@centaur/kernel/threads';
+import type { DeliveryView, InboxView } from '@centaur/kernel/threads';
 import type { MethodDeclaration, ServedTool } from '@centaur/kernel/tools';
 import type { NewUser, SessionView, UserChange, UserView } from '@centaur/kernel/users';
 import type { TraceView } from '@centaur/kernel/traces';
@@ -269,6 +269,8 @@ export interface Api extends Client {
 
   listDeliveries(filter: Filter): Promise<Page<DeliveryView>>;
   retryDelivery(executionId: string): Promise<{ readonly execution_id: string; readonly state: string }>;
+  listInboxEvents(filter: Filter): Promise<Page<InboxView>>;
+  retryInboxEvent(platform: string, eventId: string): Promise<{ readonly state: string }>;
 
   listWebhooks(): Promise<Page<WebhookView> & { readonly problems: readonly FileProblem[] }>;
   listWebhookDeliveries(filter: Filter): Promise<Page<WebhookDelivery>>;
@@ -413,6 +415,8 @@ export function connect(environment: NodeJS.ProcessEnv = process.env, access: Ac
 
     listDeliveries: (filter) => send('GET', `/agent/final-deliveries${queryText(filter)}`),
     retryDelivery: (executionId) => send('POST', `/agent/final-deliveries/${enc(executionId)}/retry`),
+    listInboxEvents: (filter) => send('GET', `/agent/inbox${queryText(filter)}`),
+    retryInboxEvent: (platform, eventId) => send('POST', `/agent/inbox/${enc(platform)}/${enc(eventId)}/retry`),
 
     listWebhooks: () => send('GET', '/webhooks'),
     listWebhookDeliveries: (filter) => send('GET', `/webhooks/deliveries${queryText(filter)}`),

@@ -29,6 +29,7 @@ import { addTrace } from './commands/trace.ts';
 import { addWebhooks } from './commands/webhooks.ts';
 import { addWorkflows } from './commands/workflows.ts';
 import { addDeliveries } from './commands/deliveries.ts';
+import { addInbox } from './commands/inbox.ts';
 import { addDoctor } from './commands/doctor.ts';
 import { EXIT_CODES } from './exit.ts';
 import { VERSION } from './version.ts';
@@ -67,6 +68,7 @@ export function createProgram(): Command {
     addEvents,
     addThreads,
     addDeliveries,
+    addInbox,
     addWorkflows,
     addTools,
     addOverlays,

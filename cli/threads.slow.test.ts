@@ -360,6 +360,26 @@ test('deliveries are listed, and a dead letter is made due again', async () => {
   await deliveries.delivered(execution_id, { consumerId: 'bot-1' });
 });
 
+test('what a chat service said is listed without its words, and what was given up is made due again', async () => {
+  const { inbox } = createClient({ url: api.url, apiKey: ADMIN });
+  const event = { platform: 'pager', eventId: 'Ev1' };
+  assert.equal((await inbox.put({ ...event, conversation: 'room 1', body: { text: 'private words' } })).created, true);
+  assert.equal((await inbox.put({ ...event, conversation: 'room 1', body: { text: 'private words' } })).created, false);
+  const [claimed] = await inbox.claim({ consumerId: 'bot-1', platform: 'pager', waitMs: 5000 });
+  assert.deepEqual(claimed?.body, { text: 'private words' });
+  assert.equal((await inbox.heartbeat(event, { consumerId: 'bot-1' })).state, 'claimed');
+  await inbox.failed(event, { consumerId: 'bot-1', error: 'no such\u001b[2Jroom', nonRetryable: true });
+  const run = (...args: string[]) => place.run(['inbox', ...args]);
+  const listed = await run('ls', '--state', 'dead_letter');
+  assert.match(listed.stdout, /pager +Ev1 +dead_letter +room 1 +1 +.+ +- +no such\\x1b\[2Jroom/);
+  assert.doesNotMatch((await run('ls', '--json')).stdout, /private/);
+  assert.equal((await run('retry', 'pager', 'Ev1')).stdout, 'Ev1 is due again\n');
+  assert.equal((await run('retry', 'pager', 'Ev1')).code, 1);
+  await inbox.claim({ consumerId: 'bot-1', platform: 'pager' });
+  assert.equal((await inbox.done(event, { consumerId: 'bot-1' })).state, 'done');
+  assert.match((await run('ls', '--platform', 'no such')).stderr, /platform: expected a name such as slack/);
+});
+
 test('the client speaks with the real threads and deliveries', async () => {
   const { threads: client, deliveries } = createClient({ url: api.url, apiKey: ADMIN });
   const { assignment_generation: assignmentGeneration } = await client.spawn('typed', { spawnId: 's1', personaId: 'reviewer' });

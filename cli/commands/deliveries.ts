@@ -5,7 +5,7 @@ import { connect } from '../api.ts';
 import { examples, wholeNumber, withJson } from '../arguments.ts';
 import { note, paint, print, printable, printJson, relative, status, table } from '../output.ts';
 
-const STATES: readonly DeliveryState[] = ['pending', 'sending', 'retry_wait', 'delivered', 'dead_letter'];
+const STATES: readonly DeliveryState[] = ['live', 'pending', 'sending', 'retry_wait', 'delivered', 'dead_letter'];
 const EXAMPLE = '0198c0de-0000-7000-8000-000000000000';
 /** Of an error, in a list. */
 const ERROR_WIDTH = 80;

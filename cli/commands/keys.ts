@@ -14,6 +14,7 @@ Scopes:
   threads.read      read threads, their messages, turns, events and attachments
   threads.write     send to threads, and cancel, steer and release
   deliveries.claim  claim final answers, and settle them
+  inbox.use         store what a chat service says, and take it out again
   secrets.read      see what secrets are for, and who may use them; no key ever reads a value
   secrets.write     make, change and remove secrets, and grant them
   leases.create     make and end leases for itself, as the principal key:<id>

@@ -47,6 +47,7 @@ export interface RouteSpec<Params extends z.ZodType = z.ZodType, Query extends z
     | 'Workflows'
     | 'Webhooks'
     | 'Threads'
+    | 'Inbox'
     | 'Deliveries'
     | 'Tools'
     | 'Queues'

@@ -3,7 +3,7 @@
  *
  * `workflows:*` starts, reads, cancels, retries and forks any run; `workflows:<name>` the same for one workflow.
  * `workflows.read` only reads. `leases.create` makes, sees and ends the leases of the key itself, whose principal is
- * `key:<id>`. `tools:*` lists and calls any tool, `tools:<name>` one of them; what a call may do is up to the policy. `webhooks:forward` lets the edge say where a delivery came from. Nothing else is included in anything: who may write secrets, say, does not read the audit log.
+ * `key:<id>`. `tools:*` lists and calls any tool, `tools:<name>` one of them; what a call may do is up to the policy. `inbox.use` stores what a chat service says, and takes it out again. `webhooks:forward` lets the edge say where a delivery came from. Nothing else is included in anything: who may write secrets, say, does not read the audit log.
  */
 import type { SessionUser, UserRole } from '../users/index.ts';
 import { ApiError } from './errors.ts';
@@ -16,6 +16,7 @@ const PLAIN = [
   'threads.read',
   'threads.write',
   'deliveries.claim',
+  'inbox.use',
   'secrets.read',
   'secrets.write',
   'leases.create',

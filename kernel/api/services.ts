@@ -82,6 +82,11 @@ export function installationOf({ trust }: Services): Installation {
 }
 
 /** @throws ApiError THREADS_UNAVAILABLE in a process that was started without them */
+/** Aborts when whoever asked has gone, or the server closes: then nothing is taken for them any more. */
+export function leaving(request: Request, { closing }: Services): AbortSignal {
+  return AbortSignal.any([request.signal, closing]);
+}
+
 export function threadsOf({ threads }: Services): Threads {
   if (threads === undefined) throw new ApiError('THREADS_UNAVAILABLE', 'this process serves no threads');
   return threads;

@@ -120,6 +120,8 @@ export const ReleaseBody = named(
 
 const consumer = id.describe('Names the process that delivers');
 const lease = z.int().min(15).max(600);
+const wait = z.int().min(0).max(30_000).default(0).describe('When there is nothing, wait so long for it');
+const PROGRESS_LONGEST = 8192;
 export const ClaimBody = named(
   'ClaimDeliveries',
   z.strictObject({
@@ -127,9 +129,22 @@ export const ClaimBody = named(
     limit: z.int().min(1).max(20).default(5),
     lease_seconds: lease.default(60).describe('15 to 600. Renew it while delivering takes longer'),
     platform: name.optional(),
+    live: z.boolean().default(false).describe('Also answers of turns that have not ended, for whoever shows them while they run'),
+    wait_ms: wait,
   }),
 );
-export const HeartbeatBody = named('RenewDelivery', z.strictObject({ consumer_id: consumer, lease_seconds: lease.default(60) }));
+export const HeartbeatBody = named(
+  'RenewDelivery',
+  z.strictObject({
+    consumer_id: consumer,
+    lease_seconds: lease.default(60),
+    progress: z
+      .unknown()
+      .refine((value) => (JSON.stringify(value) ?? '').length <= PROGRESS_LONGEST, `longer than ${PROGRESS_LONGEST} characters of JSON`)
+      .optional()
+      .describe('How far it has come, for the next consumer. What was said before stays when it is left out'),
+  }),
+);
 export const DeliveredBody = named('SettleDelivery', z.strictObject({ consumer_id: consumer }));
 export const FailedBody = named(
   'FailDelivery',
@@ -331,14 +346,15 @@ export const DeliveriesSchema = named(
         platform: z.string(),
         attempt_count: z.int(),
         delivery: z.unknown(),
-        final_payload: z.unknown(),
+        final_payload: z.unknown().describe('Null while the turn has not ended'),
+        progress: z.unknown().describe('What the consumer before has noted'),
         lease_expires_at: time,
       }),
     ),
   }),
 );
 
-const DELIVERY_STATES = ['pending', 'sending', 'retry_wait', 'delivered', 'dead_letter'] as const;
+const DELIVERY_STATES = ['live', 'pending', 'sending', 'retry_wait', 'delivered', 'dead_letter'] as const;
 export const DeliveryQuery = z.strictObject({
   state: z.enum(DELIVERY_STATES).optional(),
   platform: z.string().optional(),

@@ -114,6 +114,10 @@ const OF_THREAD: readonly Section[] = [
     file: 'deliveries.jsonl',
     sql: 'select thread_key, execution_id, platform, delivery, state, final_payload, attempt_count, created_at, delivered_at from agent_final_delivery_outbox where thread_key = $1',
   },
+  {
+    file: 'inbox.jsonl',
+    sql: 'select platform, event_id, conversation, body, state, attempt_count, received_at, settled_at from agent_inbox where conversation = $1 order by position',
+  },
   { file: 'attachments.jsonl', sql: `select ${ATTACHMENT} from attachments where thread_key = $1 order by attachment_id` },
   {
     file: 'session.jsonl',

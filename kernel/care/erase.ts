@@ -57,6 +57,11 @@ const OF_THREAD: readonly { readonly what: string; readonly sql: string; readonl
     batch: FEW,
   })),
   {
+    what: 'agent_inbox',
+    sql: 'delete from agent_inbox where ctid = any(array(select ctid from agent_inbox where conversation = $1 limit $2))',
+    batch: BATCH,
+  },
+  {
     what: 'leases',
     sql: 'delete from leases where ctid = any(array(select ctid from leases where thread_key = $1 limit $2))',
     batch: BATCH,
@@ -320,6 +325,12 @@ async function eraseWords(parts: EraseParts, subject: Subject, key: string, name
       [key, ids, name, FEW],
     ],
     ['session_snapshots', 'delete from session_snapshots where thread_key = $1', [key]],
+    // nobody can tell whose words these are
+    [
+      'agent_inbox',
+      `update agent_inbox set body = null, last_error = null where conversation = $1 and state = 'dead_letter' and body is not null`,
+      [key],
+    ],
     [
       'agent_final_delivery_outbox',
       `update agent_final_delivery_outbox set final_payload = ${ERASED}, delivery = ${ERASED}, last_error = null,

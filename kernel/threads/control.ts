@@ -3,6 +3,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { canonicalJson, type Queryable, type Store } from '../store/index.ts';
 import { ThreadError } from './errors.ts';
 import { appendIn } from './events.ts';
+import { oweDelivery } from './owed.ts';
 import { checkExecutionId, checkThreadKey, hashOf, lockThread, stateEvent, storeAnswer, storedAnswer } from './requests.ts';
 import { TURNS_CHANNEL } from './turns.ts';
 import { type ExecutionStatus, type MessagePart, TERMINAL_STATUSES, type TerminalReason } from './types.ts';
@@ -72,12 +73,17 @@ async function cancelIn(
 ): Promise<ExecutionStatus> {
   if (status === 'queued') {
     // the run finds it ended when its turn comes
-    await tx.query(
+    const { rows } = await tx.query<{ platform: string; delivery: string }>(
       `update agent_execution_requests set status = 'cancelled', terminal_reason = $3, completed_at = now(), updated_at = now()
-       where thread_key = $1 and execution_id = $2`,
+       where thread_key = $1 and execution_id = $2 returning platform, delivery`,
       [threadKey, executionId, reason],
     );
-    await appendIn(tx, threadKey, executionId, [stateEvent(threadKey, executionId, { status: 'cancelled', terminal_reason: reason })]);
+    const end = { status: 'cancelled', reason, text: '', errorText: null } as const;
+    const owed = rows[0] === undefined ? [] : await oweDelivery(tx, { threadKey, executionId }, rows[0], end);
+    await appendIn(tx, threadKey, executionId, [
+      ...owed,
+      stateEvent(threadKey, executionId, { status: 'cancelled', terminal_reason: reason }),
+    ]);
     return 'cancelled';
   }
   await tx.query(

@@ -1,11 +1,13 @@
 /**
  * The outbox of final answers. A consumer claims with a lease and renews it while it works; one that is silent loses the
  * claim to another. So an answer is delivered at least once; that it is shown once is the consumer's part, by the
- * execution's id.
+ * execution's id. Whoever shows a turn while it runs claims its answer before there is one, and keeps the claim to the end.
  */
 import type { Store } from '../store/index.ts';
 import { ThreadError } from './errors.ts';
 import { appendIn } from './events.ts';
+import { DELIVERIES_CHANNEL } from './owed.ts';
+import { claimWaiting } from './wait.ts';
 import { checkExecutionId } from './requests.ts';
 import type { Page } from './types.ts';
 
@@ -20,14 +22,29 @@ export interface ClaimedDelivery {
   readonly platform: string;
   readonly attempt_count: number;
   readonly delivery: unknown;
+  /** Null while the turn has not ended. */
   readonly final_payload: unknown;
+  /** What a consumer has noted of how far it has come. */
+  readonly progress: unknown;
   readonly lease_expires_at: string;
 }
 
-export async function claimDeliveries(
-  store: Store,
-  request: { readonly consumer_id: string; readonly limit: number; readonly lease_seconds: number; readonly platform?: string | undefined },
-): Promise<readonly ClaimedDelivery[]> {
+export interface DeliveryClaim {
+  readonly consumer_id: string;
+  readonly limit: number;
+  readonly lease_seconds: number;
+  readonly platform?: string | undefined;
+  /** Also answers of turns that have not ended. Default false. */
+  readonly live?: boolean | undefined;
+  /** How long to wait for one when there is none. */
+  readonly wait_ms?: number | undefined;
+}
+
+export function claimDeliveries(store: Store, request: DeliveryClaim, signal?: AbortSignal): Promise<readonly ClaimedDelivery[]> {
+  return claimWaiting(store, DELIVERIES_CHANNEL, request, signal, () => claimNow(store, request));
+}
+
+async function claimNow(store: Store, request: DeliveryClaim): Promise<readonly ClaimedDelivery[]> {
   const { rows } = await store.query<{
     execution_id: string;
     thread_key: string;
@@ -36,21 +53,23 @@ export async function claimDeliveries(
     attempt_count: number;
     delivery: string;
     final_payload: string;
+    progress: string | null;
     lease_expires_at: number;
   }>(
     `with due as (
        select thread_key, execution_id from agent_final_delivery_outbox
        where ($4::text is null or platform = $4)
-         and ((state in ('pending', 'retry_wait') and next_attempt_at <= now()) or (state = 'sending' and lease_expires_at <= now()))
+         and ((state in ('pending', 'retry_wait') and next_attempt_at <= now()) or (state = 'sending' and lease_expires_at <= now())
+           or ($5 and state = 'live' and next_attempt_at <= now() and coalesce(lease_expires_at <= now(), true)))
        order by next_attempt_at limit $2 for update skip locked)
      update agent_final_delivery_outbox o
-     set state = 'sending', lease_owner = $1, lease_expires_at = now() + make_interval(secs => $3), attempt_count = o.attempt_count + 1,
+     set state = case when o.state = 'live' then 'live' else 'sending' end, lease_owner = $1, lease_expires_at = now() + make_interval(secs => $3), attempt_count = o.attempt_count + 1,
        last_attempt_at = now(), updated_at = now()
      from due join sandbox_sessions s using (thread_key)
        left join agent_execution_requests e on e.thread_key = due.thread_key and e.execution_id = due.execution_id
      where o.thread_key = due.thread_key and o.execution_id = due.execution_id
-     returning o.execution_id, o.thread_key, coalesce(e.trace_id, s.trace_id) as trace_id, o.platform, o.attempt_count, o.delivery, o.final_payload, o.lease_expires_at`,
-    [request.consumer_id, request.limit, request.lease_seconds, request.platform ?? null],
+     returning o.execution_id, o.thread_key, coalesce(e.trace_id, s.trace_id) as trace_id, o.platform, o.attempt_count, o.delivery, o.final_payload, o.progress, o.lease_expires_at`,
+    [request.consumer_id, request.limit, request.lease_seconds, request.platform ?? null, request.live ?? false],
   );
   return rows
     .toSorted((a, b) => (a.execution_id < b.execution_id ? -1 : 1))
@@ -58,19 +77,32 @@ export async function claimDeliveries(
       ...row,
       delivery: JSON.parse(row.delivery) as unknown,
       final_payload: JSON.parse(row.final_payload) as unknown,
+      progress: row.progress === null ? null : (JSON.parse(row.progress) as unknown),
       lease_expires_at: new Date(row.lease_expires_at).toISOString(),
     }));
 }
 
-/** @throws ThreadError DELIVERY_NOT_CLAIMED, EXECUTION_NOT_FOUND */
-export async function renewDelivery(store: Store, executionId: string, consumerId: string, leaseSeconds: number): Promise<void> {
+/**
+ * @param progress what the next consumer is told of how far this one has come; what was noted before stays when nothing is given
+ * @returns `live` until the turn has ended
+ * @throws ThreadError DELIVERY_NOT_CLAIMED, EXECUTION_NOT_FOUND
+ */
+export async function renewDelivery(
+  store: Store,
+  executionId: string,
+  consumerId: string,
+  leaseSeconds: number,
+  progress?: unknown,
+): Promise<{ readonly state: 'live' | 'sending' }> {
   checkExecutionId(executionId);
-  const { rowCount } = await store.query(
-    `update agent_final_delivery_outbox set lease_expires_at = now() + make_interval(secs => $3), updated_at = now()
-     where execution_id = $1 and state = 'sending' and lease_owner = $2 returning 1`,
-    [executionId, consumerId, leaseSeconds],
+  const { rows } = await store.query<{ state: 'live' | 'sending' }>(
+    `update agent_final_delivery_outbox set lease_expires_at = now() + make_interval(secs => $3), progress = coalesce($4, progress), updated_at = now()
+     where execution_id = $1 and state in ('live', 'sending') and lease_owner = $2 returning state`,
+    [executionId, consumerId, leaseSeconds, progress === undefined ? null : JSON.stringify(progress)],
   );
-  if (rowCount !== 1) throw notClaimed(executionId);
+  const [row] = rows;
+  if (row === undefined) throw notClaimed(executionId);
+  return row;
 }
 
 /** @throws ThreadError DELIVERY_NOT_CLAIMED, EXECUTION_NOT_FOUND */
@@ -111,14 +143,14 @@ export async function failDelivery(
     readonly retry_after_seconds?: number | undefined;
     readonly non_retryable?: boolean | undefined;
   },
-): Promise<{ readonly state: 'retry_wait' | 'dead_letter' }> {
+): Promise<{ readonly state: 'live' | 'retry_wait' | 'dead_letter' }> {
   checkExecutionId(executionId);
-  const { rows } = await store.query<{ state: 'retry_wait' | 'dead_letter' }>(
+  const { rows } = await store.query<{ state: 'live' | 'retry_wait' | 'dead_letter' }>(
     `update agent_final_delivery_outbox
-     set state = case when $4 or attempt_count >= ${ATTEMPTS_MOST} then 'dead_letter' else 'retry_wait' end,
+     set state = case when state = 'live' then 'live' when $4 or attempt_count >= ${ATTEMPTS_MOST} then 'dead_letter' else 'retry_wait' end,
        next_attempt_at = now() + make_interval(secs => coalesce($5, (array[${BACKOFF_S.join(', ')}])[least(attempt_count, ${BACKOFF_S.length})])),
        lease_owner = null, lease_expires_at = null, last_error = $3, updated_at = now()
-     where execution_id = $1 and state = 'sending' and lease_owner = $2 returning state`,
+     where execution_id = $1 and state in ('live', 'sending') and lease_owner = $2 returning state`,
     [
       executionId,
       request.consumer_id,
@@ -132,7 +164,7 @@ export async function failDelivery(
   return row;
 }
 
-export type DeliveryState = 'pending' | 'sending' | 'retry_wait' | 'delivered' | 'dead_letter';
+export type DeliveryState = 'live' | 'pending' | 'sending' | 'retry_wait' | 'delivered' | 'dead_letter';
 
 /** For people who look after them: the answer itself is in the execution. */
 export interface DeliveryView {

@@ -29,6 +29,8 @@ export const THREAD_ERRORS = {
   EXECUTION_NOT_RUNNING: 409,
   /** The delivery is claimed by somebody else, or is over. */
   DELIVERY_NOT_CLAIMED: 409,
+  /** The event is claimed by somebody else, or was acted on. */
+  EVENT_NOT_CLAIMED: 409,
   /** The process that was asked does not know what agents are told. */
   PROMPT_UNAVAILABLE: 503,
   /** Another worker has taken the turn over. */

@@ -7,6 +7,7 @@ import { canonicalJson, isUuid, type Queryable, type Store, traceUuidOf, uuidv7 
 import { type Extracted, extractAttachments, storeAttachments } from './attachments.ts';
 import { ThreadError } from './errors.ts';
 import { appendIn } from './events.ts';
+import { openDelivery } from './owed.ts';
 import { type Assigned, hashOfText, parsePersona, type Personas, resolvePersona, type ThreadPersona } from './personas.ts';
 import type {
   AcceptedExecution,
@@ -282,6 +283,7 @@ export async function acceptExecution(store: Store, catalogue: Catalogue, reques
         traceUuidOf(request.trace_id) ?? executionId,
       ],
     );
+    await openDelivery(tx, { threadKey: request.thread_key, executionId }, { platform, delivery: JSON.stringify(delivery) });
     await appendIn(tx, request.thread_key, executionId, [stateEvent(request.thread_key, executionId, { status: 'queued' })]);
     return {
       execution_id: executionId,

@@ -6,6 +6,7 @@ import { cancelAsked, cancelExecution, type CancelAnswer, release, type ReleaseA
 import {
   claimDeliveries,
   type ClaimedDelivery,
+  type DeliveryClaim,
   type DeliveryView,
   failDelivery,
   listDeliveries,
@@ -14,6 +15,18 @@ import {
   settleDelivery,
 } from './deliveries.ts';
 import { createEventLog, EVENTS_CHANNEL, type TurnOwner } from './events.ts';
+import {
+  claimEvents,
+  failEvent,
+  type InboxClaim,
+  type InboxEvent,
+  listEvents,
+  pruneEvents,
+  putEvent,
+  renewEvent,
+  retryEvent,
+  settleEvent,
+} from './inbox.ts';
 import { allowedTools } from './personas.ts';
 import { readPrompt } from './prompt.ts';
 import { getExecution, getThread, listExecutions, listMessages, listThreads, traceOfTurn, userOfTurn } from './reads.ts';
@@ -96,12 +109,23 @@ export interface Threads {
   readonly readers: number;
 
   readonly deliveries: {
-    claim(request: Parameters<typeof claimDeliveries>[1]): Promise<readonly ClaimedDelivery[]>;
-    renew(executionId: string, consumerId: string, leaseSeconds: number): Promise<void>;
+    claim(request: DeliveryClaim, signal?: AbortSignal): Promise<readonly ClaimedDelivery[]>;
+    renew(executionId: string, consumerId: string, leaseSeconds: number, progress?: unknown): ReturnType<typeof renewDelivery>;
     settle(executionId: string, consumerId: string): Promise<{ readonly idempotent: boolean }>;
-    fail(executionId: string, request: Parameters<typeof failDelivery>[2]): Promise<{ readonly state: 'retry_wait' | 'dead_letter' }>;
+    fail(executionId: string, request: Parameters<typeof failDelivery>[2]): ReturnType<typeof failDelivery>;
     retry(executionId: string): Promise<void>;
     list(filter: Parameters<typeof listDeliveries>[1]): Promise<Page<DeliveryView>>;
+  };
+
+  /** What chat services have said, until somebody has acted on it. */
+  readonly inbox: {
+    put(event: InboxEvent): ReturnType<typeof putEvent>;
+    claim(request: InboxClaim, signal?: AbortSignal): ReturnType<typeof claimEvents>;
+    renew(platform: string, eventId: string, consumerId: string, leaseSeconds: number): Promise<void>;
+    settle(platform: string, eventId: string, consumerId: string): ReturnType<typeof settleEvent>;
+    fail(platform: string, eventId: string, request: Parameters<typeof failEvent>[2]): ReturnType<typeof failEvent>;
+    retry(platform: string, eventId: string): Promise<void>;
+    list(filter: Parameters<typeof listEvents>[1]): ReturnType<typeof listEvents>;
   };
 
   /** For whoever runs turns. */
@@ -162,7 +186,7 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
   });
   const sweep = setInterval(
     () =>
-      Promise.all([startForgotten(), endAbandoned(store, accounts), cancelAsked(store)]).catch((error: Error) =>
+      Promise.all([startForgotten(), endAbandoned(store, accounts), cancelAsked(store), pruneEvents(store)]).catch((error: Error) =>
         log({ level: 'warn', message: 'looking for turns that were left behind failed; trying again', error: error.message }),
       ),
     SWEEP_MS,
@@ -247,12 +271,21 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
       return tails.readers;
     },
     deliveries: {
-      claim: (request) => claimDeliveries(store, request),
-      renew: (executionId, consumerId, leaseSeconds) => renewDelivery(store, executionId, consumerId, leaseSeconds),
+      claim: (request, signal) => claimDeliveries(store, request, signal),
+      renew: (executionId, consumerId, leaseSeconds, progress) => renewDelivery(store, executionId, consumerId, leaseSeconds, progress),
       settle: (executionId, consumerId) => settleDelivery(store, executionId, consumerId),
       fail: (executionId, request) => failDelivery(store, executionId, request),
       retry: (executionId) => retryDelivery(store, executionId),
       list: (filter) => listDeliveries(store, filter),
+    },
+    inbox: {
+      put: (event) => putEvent(store, event),
+      claim: (request, signal) => claimEvents(store, request, signal),
+      renew: (platform, event_id, consumerId, leaseSeconds) => renewEvent(store, { platform, event_id }, consumerId, leaseSeconds),
+      settle: (platform, event_id, consumerId) => settleEvent(store, { platform, event_id }, consumerId),
+      fail: (platform, event_id, request) => failEvent(store, { platform, event_id }, request),
+      retry: (platform, event_id) => retryEvent(store, { platform, event_id }),
+      list: (filter) => listEvents(store, filter),
     },
     turns: {
       begin: (owner) => beginTurn(store, accounts, workerOf(owner), owner),

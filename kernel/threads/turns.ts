@@ -8,6 +8,7 @@ import { exhaustedBudget, type Prices, recordUsage, workflowOf } from '../usage/
 import { storeAttachments, type NewAttachment } from './attachments.ts';
 import { ThreadError } from './errors.ts';
 import { appendIn, type TurnOwner } from './events.ts';
+import { oweDelivery } from './owed.ts';
 import { parsePersona, type ThreadPersona } from './personas.ts';
 import { stateEvent } from './requests.ts';
 import type { ExecutionStatus, MessagePart, NewEvent, TerminalReason } from './types.ts';
@@ -288,25 +289,10 @@ async function finishIn(tx: Queryable, accounts: Accounts, owner: TurnOwner, end
   }
   await keepUnheard(tx, owner, end.signalPosition ?? 0);
   await withdrawApprovals(tx, { runId: owner.runId });
-  const owed = execution.platform !== 'dev';
-  const payload = {
-    type: 'final_delivery.ready',
-    execution_id: owner.executionId,
-    thread_key: owner.threadKey,
-    status: end.status,
-    terminal_reason: end.reason,
-    result_text: text,
-    ...(errorText === null ? {} : { error_text: errorText }),
-  };
-  if (owed) {
-    await tx.query(
-      'insert into agent_final_delivery_outbox (thread_key, execution_id, platform, delivery, final_payload) values ($1, $2, $3, $4, $5)',
-      [owner.threadKey, owner.executionId, execution.platform, execution.delivery, JSON.stringify(payload)],
-    );
-  }
+  const owed = await oweDelivery(tx, owner, execution, { status: end.status, reason: end.reason, text, errorText });
   await appendIn(tx, owner.threadKey, owner.executionId, [
     ...(end.events ?? []),
-    ...(owed ? [{ kind: 'final_delivery_ready', data: payload }] : []),
+    ...owed,
     stateEvent(owner.threadKey, owner.executionId, {
       status: end.status,
       terminal_reason: end.reason,
@@ -314,7 +300,6 @@ async function finishIn(tx: Queryable, accounts: Accounts, owner: TurnOwner, end
       error_text: errorText ?? undefined,
     }),
   ]);
-  if (owed) await tx.query(`select pg_notify('centaur_deliveries', $1)`, [execution.platform]);
 }
 
 /** Whether the turn has told of something of this kind; of this approval, where one is named. */

@@ -1,5 +1,6 @@
 /** A client of the HTTP API: `fetch` and nothing else, so it runs on Node 20, Deno and in browsers. */
 import { createDeliveriesClient, type DeliveriesClient } from './deliveries.ts';
+import { createInboxClient, type InboxClient } from './inbox.ts';
 import { type TailOptions, type Tailed, tail } from './tail.ts';
 import { createThreadsClient, type ThreadsClient } from './threads.ts';
 import { CentaurApiError, query, request, type Transport } from './transport.ts';
@@ -96,6 +97,8 @@ export interface Client {
   readonly threads: ThreadsClient;
   /** Final answers that are owed to channels. */
   readonly deliveries: DeliveriesClient;
+  /** What chat services say. */
+  readonly inbox: InboxClient;
 }
 
 /** The input may be left out only where leaving it out is a valid input. */
@@ -133,6 +136,7 @@ export function createClient({ url, apiKey, fetch = globalThis.fetch }: ClientOp
     tailRun: (runId, options) => tail(api, `${runPath(runId)}/events`, RUN_EVENTS, options),
     threads: createThreadsClient(api),
     deliveries: createDeliveriesClient(api),
+    inbox: createInboxClient(api),
   };
 }
 

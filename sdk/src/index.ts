@@ -19,6 +19,7 @@ export type { StandardSchemaV1 } from '@standard-schema/spec';
 export type { Jsonify } from './json.ts';
 export type * from './known-tools.ts';
 export type * from './deliveries.ts';
+export type * from './inbox.ts';
 export type * from './slack.ts';
 export type * from './thread-wire.ts';
 export type * from './threads.ts';

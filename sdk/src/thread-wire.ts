@@ -305,7 +305,14 @@ export interface Delivery {
   /** As the turn's request gave it: where the answer is to go. */
   readonly delivery?: unknown;
   readonly final_payload: FinalPayload;
+  /** What the consumer before has noted with its heartbeats. */
+  readonly progress?: unknown;
   readonly lease_expires_at: string;
+}
+
+/** Its turn may not have ended yet: then there is no payload. */
+export interface LiveDelivery extends Omit<Delivery, 'final_payload'> {
+  readonly final_payload: FinalPayload | null;
 }
 
 export interface FinalPayload {
@@ -319,7 +326,29 @@ export interface FinalPayload {
 
 export interface DeliveryChange {
   readonly execution_id: string;
-  /** `sending`, `delivered`, `retry_wait`, or `dead_letter` for one that is never tried again. */
+  /** `live` while its turn runs, `sending`, `delivered`, `retry_wait`, or `dead_letter` for one that is never tried again. */
   readonly state: string;
+  readonly idempotent?: boolean | undefined;
+}
+
+// ---- the inbox
+
+/** What a chat service said, and this consumer's to act on until the lease ends. */
+export interface InboxEvent {
+  readonly platform: string;
+  readonly event_id: string;
+  readonly conversation: string;
+  readonly body: unknown;
+  readonly attempt_count: number;
+  readonly received_at: string;
+  readonly lease_expires_at: string;
+}
+
+export interface InboxChange {
+  readonly platform: string;
+  readonly event_id: string;
+  /** `pending`, `claimed`, `retry_wait`, `done`, or `dead_letter` for one that was given up. */
+  readonly state: string;
+  readonly created?: boolean | undefined;
   readonly idempotent?: boolean | undefined;
 }

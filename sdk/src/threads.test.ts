@@ -48,7 +48,7 @@ async function collect(events: AsyncIterable<ThreadEvent>): Promise<number[]> {
 }
 
 test('each call reaches its route, in snake case and without the options that are not set', async (t) => {
-  const { threads, deliveries, seen } = await serve(t, (_request, response) => json(response, { deliveries: [] }));
+  const { threads, deliveries, inbox, seen } = await serve(t, (_request, response) => json(response, { deliveries: [], events: [] }));
   await threads.send('slack:C/1#2', 'hi', { executeId: 'x', personaId: 'p', effort: 'low', delivery: { channel: 'C' } });
   await threads.spawn('a', { spawnId: 's', harness: 'demo', agentsMdOverride: 'Be brief.' });
   await threads.message('a', 'hi', { assignmentGeneration: 2, messageId: 'm', role: 'system', userId: 'ann', metadata: {} });
@@ -63,9 +63,16 @@ test('each call reaches its route, in snake case and without the options that ar
   await threads.execution('e1');
   await threads.attachments('a');
   await deliveries.claim({ consumerId: 'c', limit: 1, leaseSeconds: 15, platform: 'chat' });
-  await deliveries.heartbeat('e1', { consumerId: 'c', leaseSeconds: 15 });
+  await deliveries.claimLive({ consumerId: 'c', waitMs: 1000 });
+  await deliveries.heartbeat('e1', { consumerId: 'c', leaseSeconds: 15, progress: { ts: '1' } });
   await deliveries.delivered('e1', { consumerId: 'c' });
   await deliveries.failed('e1', { consumerId: 'c', error: 'busy', errorClass: 'E', retryAfterSeconds: 5, nonRetryable: false });
+  const event = { platform: 'slack', eventId: 'Ev/1' };
+  await inbox.put({ ...event, conversation: 'C', body: { text: 'hi' } });
+  await inbox.claim({ consumerId: 'c', platform: 'slack', limit: 2, waitMs: 5 });
+  await inbox.heartbeat(event, { consumerId: 'c' });
+  await inbox.done(event, { consumerId: 'c' });
+  await inbox.failed(event, { consumerId: 'c', error: 'no', retryAfterSeconds: 1, nonRetryable: true });
   const text = [{ type: 'text', text: 'hi' }];
   assert.deepEqual(
     seen.map(({ request, body }) => [request, body]),
@@ -90,12 +97,18 @@ test('each call reaches its route, in snake case and without the options that ar
       ['GET /agent/executions/e1', undefined],
       ['GET /agent/attachments?thread_key=a', undefined],
       ['POST /agent/final-deliveries/claim', { consumer_id: 'c', limit: 1, lease_seconds: 15, platform: 'chat' }],
-      ['POST /agent/final-deliveries/e1/heartbeat', { consumer_id: 'c', lease_seconds: 15 }],
+      ['POST /agent/final-deliveries/claim', { consumer_id: 'c', live: true, wait_ms: 1000 }],
+      ['POST /agent/final-deliveries/e1/heartbeat', { consumer_id: 'c', lease_seconds: 15, progress: { ts: '1' } }],
       ['POST /agent/final-deliveries/e1/delivered', { consumer_id: 'c' }],
       [
         'POST /agent/final-deliveries/e1/failed',
         { consumer_id: 'c', error: 'busy', error_class: 'E', retry_after_seconds: 5, non_retryable: false },
       ],
+      ['POST /agent/inbox', { platform: 'slack', event_id: 'Ev/1', conversation: 'C', body: { text: 'hi' } }],
+      ['POST /agent/inbox/claim', { consumer_id: 'c', platform: 'slack', limit: 2, wait_ms: 5 }],
+      ['POST /agent/inbox/slack/Ev%2F1/heartbeat', { consumer_id: 'c' }],
+      ['POST /agent/inbox/slack/Ev%2F1/done', { consumer_id: 'c' }],
+      ['POST /agent/inbox/slack/Ev%2F1/failed', { consumer_id: 'c', error: 'no', retry_after_seconds: 1, non_retryable: true }],
     ],
   );
 });

@@ -24,11 +24,12 @@ export class CentaurApiError extends Error {
   }
 }
 
-export async function request<T>(api: Transport, method: 'GET' | 'POST', path: string, body?: unknown): Promise<T> {
+export async function request<T>(api: Transport, method: 'GET' | 'POST', path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
   const response = await send(api, path, {
     method,
     headers: { ...api.headers, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    ...(signal === undefined ? {} : { signal }),
   });
   const text = await response.text().catch((error: unknown) => Promise.reject(unreachable(api, error)));
   const answer = parseJson(text);

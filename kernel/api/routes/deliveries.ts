@@ -1,7 +1,7 @@
 /** The outbox of final answers, as any chat client uses it. */
 import { ok, route } from '../route.ts';
 import { page } from '../schemas.ts';
-import { threadsOf } from '../services.ts';
+import { leaving, threadsOf } from '../services.ts';
 import {
   ClaimBody,
   DeliveredBody,
@@ -32,12 +32,14 @@ export const deliveryRoutes = [
     path: '/agent/final-deliveries/claim',
     group: 'Deliveries',
     summary: 'Take final answers to deliver',
-    description: 'Each is this consumer’s until its lease ends; then another may take it. Deliver it, and say so.',
+    description:
+      'Each is this consumer’s until its lease ends; then another may take it. Deliver it, and say so. With `live` it has no payload while its turn runs: follow the turn’s events, renew the lease, and the answer is there with the next claim or in the execution.',
     access: { scope: 'deliveries.claim' },
     body: ClaimBody,
     example: { consumer_id: 'slackbot-1', limit: 5, platform: 'slack' },
     responses: { 200: { description: 'What was taken, oldest first', schema: DeliveriesSchema } },
-    handle: async ({ body }, services) => ok({ ok: true, deliveries: await threadsOf(services).deliveries.claim(body) }),
+    handle: async ({ body, request }, services) =>
+      ok({ ok: true, deliveries: await threadsOf(services).deliveries.claim(body, leaving(request, services)) }),
   }),
   route({
     id: 'renewDelivery',
@@ -52,8 +54,8 @@ export const deliveryRoutes = [
     responses: { 200: { description: 'Renewed', schema: DeliverySchema } },
     errors: ['DELIVERY_NOT_CLAIMED', 'EXECUTION_NOT_FOUND'],
     async handle({ params: { execution_id }, body }, services) {
-      await threadsOf(services).deliveries.renew(execution_id, body.consumer_id, body.lease_seconds);
-      return ok({ ok: true, execution_id, state: 'sending' });
+      const { renew } = threadsOf(services).deliveries;
+      return ok({ ok: true, execution_id, ...(await renew(execution_id, body.consumer_id, body.lease_seconds, body.progress)) });
     },
   }),
   route({

@@ -7,6 +7,7 @@ import { authRoutes } from './auth.ts';
 import { dataRoutes } from './data.ts';
 import { deliveryRoutes } from './deliveries.ts';
 import { eventRoutes } from './events.ts';
+import { inboxRoutes } from './inbox.ts';
 import { keyRoutes } from './keys.ts';
 import { leaseRoutes } from './leases.ts';
 import { operationRoutes } from './operations.ts';
@@ -30,6 +31,7 @@ export const ROUTES: readonly Route[] = [
   ...workflowRoutes,
   ...webhookRoutes,
   ...threadRoutes,
+  ...inboxRoutes,
   ...deliveryRoutes,
   ...toolRoutes,
   ...secretRoutes,
