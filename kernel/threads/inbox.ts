@@ -88,11 +88,14 @@ async function claimNow(store: Store, request: InboxClaim): Promise<readonly Cla
   );
   return rows
     .toSorted((a, b) => a.position - b.position)
-    .map(({ position: _, ...row }) => ({
-      ...row,
-      body: JSON.parse(row.body) as unknown,
-      received_at: new Date(row.received_at).toISOString(),
-      lease_expires_at: new Date(row.lease_expires_at).toISOString(),
+    .map(({ platform, event_id, conversation, body, attempt_count, received_at, lease_expires_at }) => ({
+      platform,
+      event_id,
+      conversation,
+      body: JSON.parse(body) as unknown,
+      attempt_count,
+      received_at: new Date(received_at).toISOString(),
+      lease_expires_at: new Date(lease_expires_at).toISOString(),
     }));
 }
 
@@ -218,8 +221,14 @@ export async function listEvents(
   );
   const shown = rows.slice(0, filter.limit);
   return {
-    items: shown.map(({ position: _, ...row }) => ({
-      ...row,
+    items: shown.map((row) => ({
+      platform: row.platform,
+      event_id: row.event_id,
+      conversation: row.conversation,
+      state: row.state,
+      attempt_count: row.attempt_count,
+      lease_owner: row.lease_owner,
+      last_error: row.last_error,
       next_attempt_at: row.state === 'pending' || row.state === 'retry_wait' ? new Date(row.next_attempt_at).toISOString() : null,
       received_at: new Date(row.received_at).toISOString(),
       settled_at: row.settled_at === null ? null : new Date(row.settled_at).toISOString(),
