@@ -104,7 +104,7 @@ test('two people approve, the second what the first has edited, once they have l
   const again = await as(bob, 'deny', id, '--reason', 'no');
   assert.deepEqual([again.code, /was approved by user:bob at .*; it is decided once/.test(again.stderr)], [1, true]);
   const refused = await as(ann, 'edit', await ask({ amount: 201 }), '--set', 'to=me', '--reason', 'x');
-  assert.match(refused.stderr, /"to" may not be changed; the gate lets these be: amount \(EDIT_REFUSED\)/);
+  assert.match(refused.stderr, /"to" may not be changed; these may be: amount \(EDIT_REFUSED\)/);
 });
 
 test('several are decided at once, each by itself; a key decides none', async () => {

@@ -264,7 +264,7 @@ test('an edit is a vote for what was edited, ends those before it, and is held a
   const id = await askToPay(api, { amount: 40, to: { name: 'x', account: '1' } });
   await castVote(parts, ann, id, yes());
   for (const [patch, message] of [
-    [{ 'to.account': '2' }, /"to.account" may not be changed; the gate lets these be: amount, to.name/],
+    [{ 'to.account': '2' }, /"to.account" may not be changed; these may be: amount, to.name/],
     [{ to: { name: 'x', account: '2' } }, /"to" may not be changed/],
     [{ amount: 'many' }, /expected a number/],
     [{ amount: 2000 }, /the policy denies it \(rule never\)/],

@@ -2,7 +2,8 @@
  * Approvals: asking people, waiting for their answer, and using it. What is asked, and what an answer allows, is its asker's business; how
  * they answer is in `votes.ts`. A state follows from a row and the time, so nothing depends on somebody writing down that time has passed.
  */
-import { type Queryable, type Store, uuidv7 } from '../store/index.ts';
+import { createHash } from 'node:crypto';
+import { canonicalJson, type Queryable, type Store, uuidv7 } from '../store/index.ts';
 import { PolicyError } from './errors.ts';
 import { DEFAULT_GATE, type Gate } from './parse.ts';
 import { approversOf, type Beginning, beginningOf, type Involved, involvedIn } from './people.ts';
@@ -10,7 +11,8 @@ import { differences, redact } from './arguments.ts';
 import type { Parts } from './parts.ts';
 import { activePolicy } from './active.ts';
 import { tellRun } from './tell-run.ts';
-import type { PolicyRequest } from './types.ts';
+import type { JsonSchema } from './expression.ts';
+import type { ToolRequest } from './types.ts';
 
 /** `consumed`: approved, and used for its request. `cancelled`: nobody waits for the answer any more. */
 export const APPROVAL_STATES = ['pending', 'approved', 'denied', 'expired', 'cancelled', 'consumed'] as const;
@@ -181,16 +183,26 @@ export interface Question {
   readonly askAgainAfter: number | 'never';
 }
 
-/** Of a call: what it takes to put other arguments in place of those that were asked with. */
-export interface Editing {
+/** What it takes to put other arguments in place of those that were asked with. */
+export type Editing = Subject & {
   readonly args: unknown;
-  /** As the policy sees it, without arguments and time. */
-  readonly request: Omit<Extract<PolicyRequest, { kind: 'tool' }>, 'args' | 'now'>;
-  /** What the digest is made of, but for the member `args`. */
-  readonly bound: Readonly<Record<string, unknown>>;
   /** Paths of arguments that are shown to nobody. */
   readonly sensitive: readonly string[];
-}
+};
+
+export type Subject = {
+  /** What the digest is made of, but for the member `args`. */
+  readonly bound: Readonly<Record<string, unknown>>;
+} & (
+  | {
+      /** Of a call, as the policy sees it, without arguments and time. */
+      readonly request: Omit<ToolRequest, 'args' | 'now'>;
+    }
+  | {
+      /** Of a question of a workflow's own. Null: a value is replaced by one of its type. */
+      readonly schema: JsonSchema | null;
+    }
+);
 
 export interface Asked {
   readonly approvalId: string;
@@ -260,7 +272,7 @@ export async function askApprovalIn(tx: Queryable, { store, audit }: Parts, ques
       scope,
       threadKey ?? null,
       JSON.stringify(people),
-      editing === undefined ? null : JSON.stringify({ request: editing.request, bound: editing.bound }),
+      editing === undefined ? null : JSON.stringify(subjectOf(editing)),
       editing === undefined ? null : JSON.stringify(editing.args),
       JSON.stringify(editing?.sensitive ?? []),
       escalate,
@@ -269,6 +281,8 @@ export async function askApprovalIn(tx: Queryable, { store, audit }: Parts, ques
   await tx.query(`select pg_notify('centaur_approvals', $1)`, [approvalId]);
   return toAsked(made[0] as AskedRow, true);
 }
+
+const subjectOf = ({ args: _, sensitive: __, ...subject }: Editing): Subject => subject;
 
 /** By others, perhaps: whoever asks for it has a part in it. */
 async function askedAgain(tx: Queryable, approvalId: string, { words, runs }: Beginning): Promise<void> {
@@ -411,6 +425,7 @@ export async function givenApproval(on: Queryable, digest: Buffer): Promise<Give
   );
   const [row] = rows;
   if (row === undefined) return undefined;
+  refuseTampered(row);
   if (row.edited_args === null) return { approvalId: row.approval_id };
   const edited = { args: JSON.parse(row.edited_args) as unknown, changed: changedIn(row), by: row.edited_by ?? '' };
   return { approvalId: row.approval_id, edited };
@@ -436,11 +451,41 @@ export async function returnApproval(store: Queryable, approvalId: string): Prom
   );
 }
 
-/** Whether it was taken, now or before: for the one asker that it is for, who may ask twice. */
-export async function useApproval(store: Queryable, approvalId: string): Promise<boolean> {
-  if (await consumeApproval(store, approvalId)) return true;
-  const { rowCount } = await store.query(`select 1 from approvals where approval_id = $1 and state = 'consumed'`, [approvalId]);
-  return rowCount === 1;
+/**
+ * Whether it was taken, now or before: for the one asker that it is for, who may ask twice, and goes on with these arguments.
+ *
+ * @throws PolicyError APPROVAL_TAMPERED when they are not what was approved
+ */
+export async function useApproval(store: Queryable, approvalId: string, args: unknown): Promise<boolean> {
+  const { rows } = await store.query<ApprovalRow>(`select ${COLUMNS} from approvals where approval_id = $1`, [approvalId]);
+  const [row] = rows;
+  if (row === undefined) return false;
+  refuseTampered({ ...row, ...(row.edited_digest === null ? { args: JSON.stringify(args) } : { edited_args: JSON.stringify(args) }) });
+  return (await consumeApproval(store, approvalId)) || row.state === 'consumed';
+}
+
+/**
+ * What the arguments are made into has to be what was voted on: who can write to the database only, and changes them, changes nothing that
+ * is done. Votes are in the audit log by that digest.
+ *
+ * @throws PolicyError APPROVAL_TAMPERED
+ */
+export function refuseTampered(row: ApprovalRow): void {
+  // a request through the firewall has none, nor has a question from before they were kept
+  if (row.subject === null || row.args === null) return;
+  const { bound } = JSON.parse(row.subject) as Subject;
+  const isEdited = row.edited_digest !== null;
+  if (isEdited === (row.edited_args !== null) && digestOf(bound, row.edited_args ?? row.args).equals(boundTo(row))) return;
+  throw new PolicyError(
+    'APPROVAL_TAMPERED',
+    `approval ${row.approval_id}: what is stored of it is not what its digest is of: it is not used, and the audit log says what was voted on`,
+  );
+}
+
+function digestOf(bound: Subject['bound'], args: string): Buffer {
+  return createHash('sha256')
+    .update(canonicalJson({ ...bound, args: JSON.parse(args) as unknown }))
+    .digest();
 }
 
 /** Takes an approval that was given; false when somebody else has used it, or its time is over. */
