@@ -10,6 +10,10 @@ import { approversOf, type Beginning, beginningOf, type Involved, involvedIn } f
 import { differences, redact } from './arguments.ts';
 import type { Parts } from './parts.ts';
 import { activePolicy } from './active.ts';
+import { BUILTIN_POLICY } from './builtin.ts';
+import { digestOf as policyDigest } from './compile.ts';
+import { PUBLISH_RULE } from './publish-rule.ts';
+import { diffTexts } from './text-diff.ts';
 import { tellRun } from './tell-run.ts';
 import type { JsonSchema } from './expression.ts';
 import type { ToolRequest } from './types.ts';
@@ -79,6 +83,8 @@ export interface ApprovalDetail extends ApprovalView {
   readonly edited_args: unknown;
   /** Paths in the arguments that were changed. */
   readonly changed: readonly string[];
+  /** Of a policy's text: its lines against those of the text that it would replace. */
+  readonly policy_diff: string | null;
   /** Who has which part in it, by the parts that the gate excludes. */
   readonly involved: Involved;
 }
@@ -111,8 +117,15 @@ export async function listApprovals(
      where ($1::text is null or ${STATE} = $1) and ($2::uuid is null or approval_id < $2) order by approval_id desc limit $3`,
     [filter.state ?? null, filter.after ?? null, limit + 1],
   );
-  const items = rows.slice(0, limit).map(toView);
+  const items = rows.slice(0, limit).map((row) => shortened(toView(row)));
   return { items, next: rows.length > limit ? (items.at(-1)?.approval_id ?? null) : null };
+}
+
+/** The text of a policy is read where it is one approval that is looked at, and not in a list of many. */
+function shortened(view: ApprovalView): ApprovalView {
+  if (view.rule !== PUBLISH_RULE) return view;
+  const { text = '', ...summary } = view.summary as { readonly text?: string };
+  return { ...view, summary: { ...summary, text_bytes: Buffer.byteLength(text) } };
 }
 
 /** @throws PolicyError APPROVAL_NOT_FOUND */
@@ -149,8 +162,24 @@ export async function detailOf(on: Queryable, row: ApprovalRow): Promise<Approva
     args: shown(row.args),
     edited_args: shown(row.edited_args),
     changed: changedIn(row),
+    policy_diff: row.rule === PUBLISH_RULE ? await policyDiff(on, JSON.parse(row.summary) as PublishSummary) : null,
     involved: await involvedIn(on, { words, author, runs }),
   };
+}
+
+interface PublishSummary {
+  readonly before?: string;
+  readonly text?: string;
+}
+
+/** Null when the text that it would replace is not there. */
+async function policyDiff(on: Queryable, { before = '', text }: PublishSummary): Promise<string | null> {
+  const { rows } = await on.query<{ source: string }>(
+    `select source from policy_versions where digest = decode($1, 'hex') order by version desc limit 1`,
+    [before],
+  );
+  const replaced = rows[0]?.source ?? (policyDigest(BUILTIN_POLICY).toString('hex') === before ? BUILTIN_POLICY : undefined);
+  return replaced === undefined || text === undefined ? null : diffTexts(replaced, text);
 }
 
 export interface Question {
@@ -282,7 +311,10 @@ export async function askApprovalIn(tx: Queryable, { store, audit }: Parts, ques
   return toAsked(made[0] as AskedRow, true);
 }
 
-const subjectOf = ({ args: _, sensitive: __, ...subject }: Editing): Subject => subject;
+function subjectOf(editing: Editing): Subject {
+  const { bound } = editing;
+  return 'request' in editing ? { request: editing.request, bound } : { schema: editing.schema, bound };
+}
 
 /** By others, perhaps: whoever asks for it has a part in it. */
 async function askedAgain(tx: Queryable, approvalId: string, { words, runs }: Beginning): Promise<void> {

@@ -60,6 +60,18 @@ test('a policy with a gate is replaced by what somebody else has approved, once,
   const [asked] = items;
   assert.deepEqual([asked?.gate, asked?.rule, asked?.principal], ['owners', 'policy.publish', 'user:ann']);
   const id = asked?.approval_id as string;
+  // the text is read where it is looked at, and not with each list
+  const listed = asked?.summary as Readonly<Record<string, unknown>>;
+  assert.deepEqual(
+    [listed['policy'], listed['author'], listed['text_bytes'], 'text' in listed],
+    ['policy.publish', 'user:ann', Buffer.byteLength(next.text), false],
+  );
+  const seen = await getApproval(t.store, id);
+  assert.equal((seen.summary as { readonly text?: string }).text, next.text);
+  assert.equal(
+    seen.policy_diff,
+    ' version: 1\n default: deny\n-rules: [{id: one, tool: one, effect: allow}]\n+rules: [{id: two, tool: two, effect: allow}]\n gates: {owners: {expires: 2h}}\n publish: {gate: owners}\n ',
+  );
 
   await assert.rejects(castVote(t.parts, person('ann'), id, APPROVE), refuses('APPROVAL_BY_AUTHOR'));
   await castVote(t.parts, person('bob'), id, APPROVE);
