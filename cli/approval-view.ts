@@ -132,7 +132,7 @@ function voteLines({ votes, approvals, quorum }: ApprovalForYou): string[] {
   return [
     paint('bold', `votes: ${approvals} of ${quorum}`),
     ...votes.map(({ voter, verdict, counts, reason, channel, at }) => {
-      const remark = counts ? '' : ' (before it was edited: does not count)';
+      const remark = counts ? '' : ' (before it was edited, or asked for by them: does not count)';
       return `  ${printable(voter)}  ${verdict}  ${clock(at)} by ${channel}${remark}${reason === null ? '' : `: ${printable(reason)}`}`;
     }),
   ];

@@ -101,7 +101,7 @@ const detail = {
     z.strictObject({
       voter: z.string(),
       verdict: z.enum(['approve', 'deny', 'abstain']),
-      counts: z.boolean().describe('False: cast before it was edited'),
+      counts: z.boolean().describe('False: cast before it was edited, or by somebody who then asked for it, too'),
       digest: z.string(),
       reason: z.string().nullable(),
       channel: z.string(),

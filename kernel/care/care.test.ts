@@ -268,6 +268,8 @@ test('what a person said with votes elsewhere goes, their usage is nobody’s, a
      from approvals a join approval_votes v using (approval_id) join approval_grants g using (approval_id), policy_drafts d`,
   );
   assert.deepEqual(rows, [{ vote: null, reason: null, granted: null, draft: null, state: 'approved' }], 'the question is of somebody else');
+  const { rows: told } = await store.query(`select payload ->> 'reason' as reason from workflow_events where event_type = '$approval'`);
+  assert.deepEqual(told, [{ reason: null }]);
   const { rows: used } = await store.query(`select 1 from usage where user_id = 'ann'`);
   const { rows: days } = await store.query(`select 1 from usage_days where dimension = 'user' and key = 'ann'`);
   const { rows: leases } = await store.query(`select 1 from tool_call_leases where on_behalf_of = 'user:ann'`);

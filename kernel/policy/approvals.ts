@@ -67,7 +67,7 @@ export interface ApprovalView {
 export interface VoteView {
   readonly voter: string;
   readonly verdict: 'approve' | 'deny' | 'abstain';
-  /** False: on what was asked before it was edited. */
+  /** False: on what was asked before it was edited, or by one who then asked for it, too. */
   readonly counts: boolean;
   readonly digest: string;
   readonly reason: string | null;
@@ -319,7 +319,10 @@ function subjectOf(editing: Editing): Subject {
 /** By others, perhaps: whoever asks for it has a part in it. */
 async function askedAgain(tx: Queryable, approvalId: string, { words, runs }: Beginning): Promise<void> {
   // locked, so that no vote is weighed in between
-  const { rows } = await tx.query<{ people: string }>('select people from approvals where approval_id = $1 for update', [approvalId]);
+  const { rows } = await tx.query<{ people: string; terms: string }>(
+    'select people, terms from approvals where approval_id = $1 for update',
+    [approvalId],
+  );
   const before = JSON.parse(rows[0]?.people ?? '{}') as Partial<Beginning>;
   const union = (one: readonly string[] = [], other: readonly string[] = []) => [...new Set([...one, ...other])];
   const people = { ...before, words: union(before.words, words), runs: union(before.runs, runs) };
@@ -327,6 +330,15 @@ async function askedAgain(tx: Queryable, approvalId: string, { words, runs }: Be
     approvalId,
     JSON.stringify(people),
   ]);
+  const { exclude } = JSON.parse(rows[0]?.terms ?? '{}') as Partial<Gate>;
+  const involved = await involvedIn(tx, { author: null, ...people });
+  const excluded = (exclude ?? []).flatMap((part) => involved[part as keyof Involved] ?? []);
+  // who asks for it by now has voted on what others asked for: that does not count for what is asked here
+  await tx.query(
+    `with ended as (update approval_votes set void = true where approval_id = $1 and not void and voter = any($2::text[]) returning 1)
+     update approvals set version = version + 1 where approval_id = $1 and exists (select from ended)`,
+    [approvalId, excluded],
+  );
 }
 
 /** An agent that asks and asks tires people until they say yes without reading. */
@@ -493,7 +505,10 @@ export async function useApproval(store: Queryable, approvalId: string, args: un
   const [row] = rows;
   if (row === undefined) return false;
   refuseTampered({ ...row, ...(row.edited_digest === null ? { args: JSON.stringify(args) } : { edited_args: JSON.stringify(args) }) });
-  return (await consumeApproval(store, approvalId)) || row.state === 'consumed';
+  if (await consumeApproval(store, approvalId)) return true;
+  // another look: a worker that is being replaced may have taken it just now
+  const { rowCount } = await store.query(`select 1 from approvals where approval_id = $1 and state = 'consumed'`, [approvalId]);
+  return rowCount === 1;
 }
 
 /**
