@@ -15,30 +15,47 @@ export function approvalLines(each: ApprovalView): string {
 }
 
 /** `POST https://api.stripe.com:443/v1/refunds`, or `claude.Bash {"command":"rm -r build"}`. */
-export function askText({ summary }: ApprovalView, width = Number.POSITIVE_INFINITY): string {
-  const { method, url, tool, input } = (summary ?? {}) as { readonly [field: string]: unknown };
-  const text =
-    typeof method === 'string' && typeof url === 'string'
-      ? `${method} ${url}`
-      : typeof tool === 'string' && typeof input === 'string'
-        ? `${tool} ${input}`
-        : JSON.stringify(summary);
-  return cut(printable(text), width);
+export function askText(approval: ApprovalView, width = Number.POSITIVE_INFINITY): string {
+  return cut(printable(wordsOf(approval)), width);
+}
+
+function wordsOf({ summary }: ApprovalView): string {
+  const { method, url, tool, input, policy, author, summary: words, args = null } = (summary ?? {}) as Readonly<Record<string, unknown>>;
+  if (typeof method === 'string' && typeof url === 'string') return `${method} ${url}`;
+  if (typeof tool === 'string' && typeof input === 'string') return `${tool} ${input}`;
+  if (typeof policy === 'string') return typeof author === 'string' ? `${policy} of a text by ${author}` : policy;
+  if (typeof words !== 'string') return JSON.stringify(summary);
+  return [words, ...(typeof tool === 'string' ? [tool] : []), ...(args === null ? [] : [JSON.stringify(args)])].join(' ');
 }
 
 export function approvalText(approval: ApprovalForYou): string {
-  const { secrets, bytes, user, tool, policy } = (approval.summary ?? {}) as {
+  const {
+    secrets,
+    bytes,
+    user,
+    tool,
+    policy,
+    summary: words,
+    workflow,
+    step,
+  } = (approval.summary ?? {}) as {
     readonly secrets?: readonly string[];
     readonly bytes?: number;
     readonly user?: string;
     readonly tool?: unknown;
     readonly policy?: unknown;
+    readonly summary?: unknown;
+    readonly workflow?: string;
+    readonly step?: string;
   };
-  const short = typeof policy === 'string' ? policy : approval.args === null ? undefined : tool;
+  const isQuestion = typeof words === 'string';
+  const short = typeof policy === 'string' ? policy : isQuestion ? words : approval.args === null ? undefined : tool;
   const title = typeof short === 'string' ? printable(short) : askText(approval);
   const isOpen = approval.state === 'pending';
   const all = fields(`${paint('bold', title)} ${status(approval.state)}${approval.overridden ? ` ${paint('red', 'overridden')}` : ''}`, {
     approval: approval.approval_id,
+    'asked by': isQuestion ? `step ${step} of ${workflow}` : '',
+    'to do': isQuestion && typeof tool === 'string' ? tool : '',
     principal: approval.principal,
     secrets: secrets?.join(', ') ?? '',
     bytes: bytes === undefined ? '' : String(bytes),
@@ -75,15 +92,23 @@ function excluded({ exclude, involved }: ApprovalForYou): string {
     .join(', ');
 }
 
-/** A policy's text, to its end. */
-function policyLines({ summary }: ApprovalForYou): string[] {
+/** What a policy's text changes; where that cannot be said, the text, to its end. */
+function policyLines({ summary, policy_diff: changes }: ApprovalForYou): string[] {
   const { policy, text, message, author, before, after } = (summary ?? {}) as Readonly<Record<string, unknown>>;
   if (typeof policy !== 'string' || typeof text !== 'string') return [];
   const head = Object.entries({ message, author, before, after }).filter(([, value]) => typeof value === 'string');
+  const colours = { '+': 'green', '-': 'red', '@': 'cyan' } as const;
   return [
     ...head.map(([name, value]) => `${paint('bold', name)} ${printable(String(value))}`),
-    paint('bold', 'text'),
-    ...text.split('\n').map((line) => `  ${printable(line)}`),
+    ...(changes === null
+      ? [paint('bold', 'text'), ...text.split('\n').map((line) => `  ${printable(line)}`)]
+      : [
+          `${paint('bold', 'changes')} ${paint('dim', '(with --json, the whole text)')}`,
+          ...changes.split('\n').map((line) => {
+            const colour = colours[line[0] as keyof typeof colours];
+            return `  ${colour === undefined ? printable(line) : paint(colour, printable(line))}`;
+          }),
+        ]),
   ];
 }
 
@@ -107,7 +132,7 @@ function voteLines({ votes, approvals, quorum }: ApprovalForYou): string[] {
   return [
     paint('bold', `votes: ${approvals} of ${quorum}`),
     ...votes.map(({ voter, verdict, counts, reason, channel, at }) => {
-      const remark = counts ? '' : ' (before it was edited: does not count)';
+      const remark = counts ? '' : ' (before it was edited, or asked for by them: does not count)';
       return `  ${printable(voter)}  ${verdict}  ${clock(at)} by ${channel}${remark}${reason === null ? '' : `: ${printable(reason)}`}`;
     }),
   ];

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { publishPolicy } from '../kernel/policy/index.ts';
+import { createApprovals } from '../runtime/outside/index.ts';
+import { eventually } from '../test/support/wait.ts';
 import { createTools, type Tools } from '../kernel/tools/index.ts';
 import { startTestApi, type TestApi } from '../test/support/api.ts';
 import { createPlace, type Finished, type Place } from '../test/support/cli.ts';
@@ -104,7 +106,7 @@ test('two people approve, the second what the first has edited, once they have l
   const again = await as(bob, 'deny', id, '--reason', 'no');
   assert.deepEqual([again.code, /was approved by user:bob at .*; it is decided once/.test(again.stderr)], [1, true]);
   const refused = await as(ann, 'edit', await ask({ amount: 201 }), '--set', 'to=me', '--reason', 'x');
-  assert.match(refused.stderr, /"to" may not be changed; the gate lets these be: amount \(EDIT_REFUSED\)/);
+  assert.match(refused.stderr, /"to" may not be changed; these may be: amount \(EDIT_REFUSED\)/);
 });
 
 test('several are decided at once, each by itself; a key decides none', async () => {
@@ -147,4 +149,59 @@ test('an administrator overrides a gate, and it shows', async () => {
   assert.equal((await as(ann, 'override', id, '--reason', 'the site is down')).code, 4);
   assert.match((await as(root, 'override', id, '--reason', 'the site is down')).stdout, /^approved .*past the gate money/);
   assert.match((await as(ann, 'show', id)).stdout, /^bank\.pay approved overridden\n/);
+});
+
+test('of a policy’s text what it changes is shown, once, and a list has none of it', async () => {
+  const rules = Array.from({ length: 60 }, (_, i) => `  - {id: rule-${i}, tool: shop.m${i}, effect: allow}`);
+  const gated = `${POLICY}${rules.join('\n')}\npublish: {gate: one}\n`;
+  await publishPolicy(api.installation, 'user:zoe', { text: gated });
+  const text = gated.replace('shop.m30, effect: allow', 'shop.m30, effect: deny');
+  await assert.rejects(publishPolicy(api.installation, 'user:zoe', { text, message: 'no more of it' }), { code: 'APPROVAL_REQUIRED' });
+  const listed = await as(ann, 'ls', '--json');
+  const [{ approval_id: id }] = JSON.parse(listed.stdout).items;
+  assert.ok(!listed.stdout.includes('shop.m'), listed.stdout);
+  assert.match((await as(ann, 'ls')).stdout, /\n {2}policy\.publish of a text by user:zoe\n/);
+  const { stdout } = await as(ann, 'show', id);
+  assert.match(stdout, /^policy\.publish pending\n/);
+  assert.match(stdout, /\nmessage no more of it\nauthor user:zoe\n/);
+  assert.match(stdout, /\nchanges \(with --json, the whole text\)\n {2}@@ line \d+\n/);
+  assert.match(
+    stdout,
+    /\n {2}-  - \{id: rule-30, tool: shop\.m30, effect: allow\}\n {2}\+  - \{id: rule-30, tool: shop\.m30, effect: deny\}\n/,
+  );
+  assert.deepEqual([stdout.split('shop.m').length - 1, stdout.includes('shop.m3,')], [8, false], stdout);
+  const whole = JSON.parse((await as(ann, 'show', id, '--json')).stdout);
+  assert.equal(whole.summary.text, text);
+  assert.match((await as(ann, 'deny', id, '--reason', 'keep it')).stdout, /^denied \S+: policy\.publish of a text by user:zoe\n$/);
+});
+
+test('a workflow’s question is shown in its words, and approved with an edit', async () => {
+  api.t.registry.define('refund', async (_input, ctx) =>
+    ctx.approval('sign off', {
+      summary: 'Refund it?',
+      tool: 'stripe.refund',
+      args: { amount: 20, to: 'x' },
+      editable: ['amount'],
+      gate: 'one',
+    }),
+  );
+  const engine = await api.t.another({ approvals: createApprovals(api.installation) });
+  await engine.work();
+  const { run_id: run } = await engine.start({ workflow_name: 'refund' });
+  const id = await eventually(
+    async () =>
+      JSON.parse((await as(ann, 'ls', '--json')).stdout).items.find((each: { run_id: string }) => each.run_id === run)?.approval_id,
+  );
+  assert.match((await as(ann, 'ls')).stdout, /\n {2}Refund it\? stripe\.refund \{"amount":20,"to":"x"\}\n/);
+  const { stdout } = await as(ann, 'show', id);
+  assert.match(stdout, /^Refund it\? pending\n/);
+  assert.match(stdout, /\n {2}asked by +step sign off of refund\n {2}to do +stripe\.refund\n/);
+  assert.match(stdout, /\n {2}editable +amount\n/);
+  assert.match(stdout, /\narguments\n {2}\{\n {4}"amount": 20,/);
+  const refused = await as(ann, 'approve', id, '--edit', 'to=y');
+  assert.match(refused.stderr, /"to" may not be changed; these may be: amount \(EDIT_REFUSED\)/);
+  assert.match((await as(ann, 'approve', id, NO_ID, '--edit', 'amount=10')).stderr, /--edit: of one approval/);
+  assert.match((await as(ann, 'approve', id, '--edit', 'amount=10', '--reason', 'as agreed')).stdout, /^approved /);
+  const { result } = await api.t.ended(run);
+  assert.deepEqual((result as { readonly args: unknown }).args, { amount: 10, to: 'x' });
 });

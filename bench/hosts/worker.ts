@@ -71,7 +71,7 @@ if (mode === 'in_process') {
     idleMs: 50,
   });
   const engine = await createEngine({ store, registry: hosts.registry });
-  hosts.serve({ startRun: (request) => engine.start(request), metric: () => {}, log });
+  hosts.serve({ startRun: ({ from, ...request }) => engine.startFrom(from, request), metric: () => {}, log });
   await engine.work();
   // from a start without any process to the first step's commit
   for (let i = 0; i < Number(samples); i++) {

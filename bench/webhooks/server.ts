@@ -31,7 +31,7 @@ const hosts = await createHosts({
   launch: (program, label, onClose) => launchPlain({ program, label, python: 'python3', memoryMb: 512, log, onClose }),
 });
 const engine = await createEngine({ store, registry: hosts.registry, queues: ['default'] });
-hosts.serve({ startRun: (request) => engine.start(request), metric: log, log });
+hosts.serve({ startRun: ({ from, ...request }) => engine.startFrom(from, request), metric: log, log });
 await engine.work();
 const webhooks = await createWebhooks({ engine, store, workflows: hosts.registry, environment: { BENCH_SECRET: secret } });
 await ensureAdminKey({ store, given: key, home: folder });

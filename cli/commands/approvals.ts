@@ -44,12 +44,16 @@ export function addApprovals(program: Command): void {
     .option('--reason <text>', 'for the audit log; needed for what is destructive or financial')
     .option('--digest <hex>', 'what was looked at, or its first 8 digits; needed when somebody has edited it')
     .option('--for <scope>', 'let calls like it through, too: for this "thread", this "run", or a time up to 24h', scopeOf)
+    .option('--edit <path=value>', 'with this value, as JSON or else as a text, in place of what was asked; again for more', collect)
     .option('--field <path>', 'with --for: an argument that has to be the same; again for more. Default: all', collect)
-    .action((ids: string[], options: VoteOptions) => vote(ids, 'approve', options));
+    .action((ids: string[], { edit: edits, ...options }: VoteOptions & { readonly edit?: readonly string[] }) =>
+      vote(ids, 'approve', options, edits && patchOf(edits)),
+    );
   examples(
     withJson(approve),
     `centaur approvals approve ${EXAMPLE}`,
     `centaur approvals approve ${EXAMPLE} --reason "ticket 4711" --for 4h --field repo`,
+    `centaur approvals approve ${EXAMPLE} --edit amount=20 --reason "what was agreed"`,
   );
 
   const deny = approvals
@@ -68,7 +72,7 @@ export function addApprovals(program: Command): void {
     .option('--reason <text>', 'for the audit log; needed for what is destructive or financial')
     .option('--digest <hex>', 'what was looked at, or its first 8 digits; needed when somebody has edited it')
     .action((approvalId: string, { set, ...options }: VoteOptions & { readonly set: readonly string[] }) =>
-      vote([approvalId], 'approve', options, Object.fromEntries(set.map(assignment))),
+      vote([approvalId], 'approve', options, patchOf(set)),
     );
   examples(withJson(edit), `centaur approvals edit ${EXAMPLE} --set amount=20 --reason "what was agreed"`);
 
@@ -140,6 +144,7 @@ async function vote(
   patch?: Readonly<Record<string, unknown>>,
 ): Promise<void> {
   if (ids.length > MANY) throw new UsageError(`${ids.length} approvals: ${MANY} at a time are the most`);
+  if (patch !== undefined && ids.length > 1) throw new UsageError('--edit: of one approval, not of several');
   if (options.digest !== undefined && ids.length > 1) throw new UsageError('--digest: of one approval, not of several');
   if (options.field !== undefined && options.for === undefined) throw new UsageError('--field: say for how long, too (--for)');
   const api = connectAsPerson();
@@ -202,10 +207,12 @@ function scopeOf(text: string): NonNullable<VoteRequest['for']> {
   return text === 'thread' || text === 'run' ? text : seconds(text);
 }
 
+const patchOf = (edits: readonly string[]): Readonly<Record<string, unknown>> => Object.fromEntries(edits.map(assignment));
+
 /** `amount=20`, `note="as agreed"`. */
 function assignment(text: string): readonly [string, unknown] {
   const at = text.indexOf('=');
-  if (at < 1) throw new UsageError(`--set: expected PATH=VALUE, such as amount=20, not ${JSON.stringify(text)}`);
+  if (at < 1) throw new UsageError(`expected PATH=VALUE, such as amount=20, not ${JSON.stringify(text)}`);
   const value = text.slice(at + 1);
   try {
     return [text.slice(0, at), JSON.parse(value) as unknown];

@@ -1,12 +1,11 @@
 /** What follows when nobody decides on an approval: see `sweepApprovals`. Any number of processes may do it. */
 import { type Engine, EngineError } from '@centaur/kernel/engine';
 import { type AskedBy, sweepApprovals } from '@centaur/kernel/policy';
-import type { Threads } from '@centaur/kernel/threads';
+import { ThreadError, type Threads } from '@centaur/kernel/threads';
 import type { Installation } from '@centaur/kernel/vault';
 import type { Log } from '../log.ts';
 
 const LOOK_MS = 5000;
-const RUNNING = 20;
 
 export function startApprovals(trust: Installation, engine: Engine, threads: Threads, log: Log): () => void {
   const { store, audit } = trust;
@@ -14,22 +13,22 @@ export function startApprovals(trust: Installation, engine: Engine, threads: Thr
   const timer = setInterval(() => {
     if (busy) return;
     busy = true;
-    void sweepApprovals({ store, audit, cancelRun: (of) => cancelRun(of, engine, threads) })
+    void sweepApprovals({ store, audit, cancelRun: (of) => cancelAsker(of, engine, threads) })
       .catch((error: Error) => log({ level: 'warn', message: 'looking after approvals failed; trying again', error: error.message }))
       .finally(() => (busy = false));
   }, LOOK_MS);
   return () => clearInterval(timer);
 }
 
-/** Of a thread, the turn that has asked, if it still runs; else the run. What has ended by itself is ended. */
-async function cancelRun({ runId, threadKey, askedAt }: AskedBy, engine: Engine, threads: Threads): Promise<void> {
+/** Of a thread, the turn that has asked, if it still runs, and no other; else the run. What has ended by itself is ended. */
+export async function cancelAsker({ runId, threadKey, askedAt }: AskedBy, engine: Engine, threads: Threads): Promise<void> {
   if (threadKey !== null) {
-    const { items } = await threads.listExecutions(threadKey, { limit: RUNNING });
+    const turn = await threads.runningTurn(threadKey);
     // one that began later is another's, and may be another user's
-    const hasAsked = ({ run_id, started_at }: (typeof items)[number]) =>
-      (runId !== null && run_id === runId) || (started_at !== null && Date.parse(started_at) <= askedAt);
-    const turn = items.find((each) => each.status === 'running' && hasAsked(each));
-    if (turn !== undefined) await threads.cancel(turn.execution_id);
+    if (turn === undefined || (turn.runId !== runId && turn.startedAt > askedAt)) return;
+    await threads.cancel(turn.executionId).catch((error: unknown) => {
+      if (!(error instanceof ThreadError && error.code === 'EXECUTION_FINISHED')) throw error;
+    });
     return;
   }
   if (runId === null) return;

@@ -156,7 +156,7 @@ export async function serve(
   const transactions = createWorkflowTransactions(store, log);
   stack.defer(() => transactions.close());
   host.serve({
-    startRun: (request) => engine.start(request),
+    startRun: ({ from, ...request }) => engine.startFrom(from, request),
     metric: workflowMetrics.record,
     runTransaction: transactions.run,
     log,

@@ -27,7 +27,7 @@ const vote = {
   args_patch: z
     .record(z.string().min(1).max(200), z.unknown())
     .optional()
-    .describe('Values by their paths in the arguments, such as {"amount": 20}: only those that the gate lets be edited'),
+    .describe('Values by their paths in the arguments, such as {"amount": 20}: only those that are `editable`'),
   for: z
     .union([z.enum(['thread', 'run']), z.int().min(1).max(86_400)])
     .optional()
@@ -64,7 +64,9 @@ const approval = {
   principal: z.string(),
   summary: z
     .unknown()
-    .describe('What is asked for: {"method", "url", "secrets", "bytes"} of a request, {"tool", "risk", "input", "thread"} of a tool'),
+    .describe(
+      'What is asked for: {"method", "url", "secrets", "bytes"} of a request, {"tool", "risk", "input", "thread"} of a tool, {"summary", "tool", "args", "workflow", "step"} of a workflow’s question; of a policy, in lists without its `text`',
+    ),
   digest: z.string().describe('Of what would happen, edits included: SHA-256 in hex. Votes name it'),
   quorum: z.int(),
   approvals: z.int().describe('Votes for it as it is now'),
@@ -99,7 +101,7 @@ const detail = {
     z.strictObject({
       voter: z.string(),
       verdict: z.enum(['approve', 'deny', 'abstain']),
-      counts: z.boolean().describe('False: cast before it was edited'),
+      counts: z.boolean().describe('False: cast before it was edited, or by somebody who then asked for it, too'),
       digest: z.string(),
       reason: z.string().nullable(),
       channel: z.string(),
@@ -107,8 +109,14 @@ const detail = {
       audit_id: z.string(),
     }),
   ),
-  args: z.unknown().describe('Of a tool’s call, as they were asked with; what its schema marks `x-sensitive` is blanked'),
+  args: z
+    .unknown()
+    .describe('Of a tool’s call or a workflow’s question, as they were asked with; what the schema marks `x-sensitive` is blanked'),
   edited_args: z.unknown().describe('As they would be sent; null: as they were asked with'),
+  policy_diff: z
+    .string()
+    .nullable()
+    .describe('Of a policy’s text: what it changes of the text that it would replace, as lines with a space, `-` or `+` before them'),
   changed: names.describe('Paths of arguments that somebody changed'),
   involved: z
     .strictObject({ requester: names, run_owner: names, trigger_actor: names, policy_author: names })

@@ -141,7 +141,9 @@ const summaryFields = {
   started_by: z
     .string()
     .nullable()
-    .describe('Who asked for it, such as `user:ann`, `key:ck_…` or `webhook:github`; null: another run, a schedule or the platform'),
+    .describe(
+      'Who asked for it, such as `user:ann`, `key:ck_…` or `webhook:github`. Of a child: who asked for the run that started it. Null: a schedule or the platform',
+    ),
   created_at: time,
   started_at: time.nullable(),
   ended_at: time.nullable(),

@@ -5,7 +5,7 @@ import { createTestThreads, type TestThreads } from '../../test/support/threads.
 import { eventually } from '../../test/support/wait.ts';
 import { sealPrivate, verifyLog } from '../audit/index.ts';
 import type { RetentionPeriods } from '../config/index.ts';
-import type { Store } from '../store/index.ts';
+import { type Store, uuidv7 } from '../store/index.ts';
 import { addGrant, createLease, type Installation, localMasterKey, openInstallation, putSecret } from '../vault/index.ts';
 import {
   beginErasure,
@@ -184,6 +184,11 @@ async function seedRooms({ store, installation }: Place, thread: string, user: s
     values,
   );
   await store.query(
+    `insert into workflow_events (event_id, event_type, correlation_id, payload)
+     values ($3, '$approval', $1, json_build_object('verdict', 'approved', 'reason', $2::text))`,
+    [id, `because ${canary}`, uuidv7(Date.now())],
+  );
+  await store.query(
     `insert into approval_grants (grant_id, approval_id, bound, terms, tool, principal, thread_key, fields, args, granted_by, reason, expires_at, audit_id)
      values (gen_random_uuid(), $1, '', '', 't', 'workflow:w', $5, to_json($3::text), '', 'user:' || $2, $3, now() + interval '1 h', $4)`,
     [...values, thread],
@@ -206,7 +211,9 @@ async function seedRooms({ store, installation }: Place, thread: string, user: s
   return id;
 }
 
-const ROOMS = ['approval_grants', 'approval_votes', 'approvals', 'tool_call_leases', 'usage'];
+const ROOMS = ['approval_grants', 'approval_votes', 'approvals', 'tool_call_leases', 'usage', 'workflow_events'];
+/** Events are in a table for each week. */
+const roomsOf = (tables: readonly string[]) => tables.map((table) => table.replace(/_\d{8}$/, '')).toSorted();
 
 test('questions, votes, grants, usage and leases of calls go with their thread; a question that is not over ends', async () => {
   await using place = await open();
@@ -214,10 +221,10 @@ test('questions, votes, grants, usage and leases of calls go with their thread; 
   await say(place, 'gone', 'ann', 'hello');
   const id = await seedRooms(place, 'gone', 'ann', CANARY);
   const other = await seedRooms(place, 'stays', 'bert', 'other-77aa');
-  assert.deepEqual((await tablesWith(store, CANARY)).toSorted(), ROOMS);
+  assert.deepEqual(roomsOf(await tablesWith(store, CANARY)), ROOMS);
   assert.equal((await erase(place, 'thread:gone')).state, 'done');
   assert.deepEqual(await tablesWith(store, CANARY), []);
-  assert.deepEqual((await tablesWith(store, 'other-77aa')).toSorted(), ROOMS);
+  assert.deepEqual(roomsOf(await tablesWith(store, 'other-77aa')), ROOMS);
   const { rows: states } = await store.query<{ state: string }>(
     'select state from approvals where approval_id = any($1) order by approval_id = $2',
     [[id, other], other],
@@ -261,6 +268,8 @@ test('what a person said with votes elsewhere goes, their usage is nobody’s, a
      from approvals a join approval_votes v using (approval_id) join approval_grants g using (approval_id), policy_drafts d`,
   );
   assert.deepEqual(rows, [{ vote: null, reason: null, granted: null, draft: null, state: 'approved' }], 'the question is of somebody else');
+  const { rows: told } = await store.query(`select payload ->> 'reason' as reason from workflow_events where event_type = '$approval'`);
+  assert.deepEqual(told, [{ reason: null }]);
   const { rows: used } = await store.query(`select 1 from usage where user_id = 'ann'`);
   const { rows: days } = await store.query(`select 1 from usage_days where dimension = 'user' and key = 'ann'`);
   const { rows: leases } = await store.query(`select 1 from tool_call_leases where on_behalf_of = 'user:ann'`);

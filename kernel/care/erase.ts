@@ -75,6 +75,11 @@ const ERASED = `'{"erased": true}'`;
  * in it, or what a person changed in it.
  */
 const questions = (which: string): readonly (readonly [needs: string, sql: string])[] => [
+  // what its run was told; one that is alive is in the way of an erasure
+  [
+    'workflow_events',
+    `delete from workflow_events e using approvals a where a.${which} and e.event_type = '$approval' and e.correlation_id = a.approval_id::text`,
+  ],
   [
     'approval_votes',
     `update approval_votes v set reason = null, sticky = null from approvals a where a.approval_id = v.approval_id and a.${which}
@@ -131,6 +136,11 @@ const MORE_OF_PERSON: readonly (readonly [needs: string, sql: string])[] = [
     'update approval_votes set reason = null, sticky = null where voter = $1 and (reason is not null or sticky is not null)',
   ],
   ['approvals', `update approvals set reason = null where decided_by = 'user:' || $1 and reason is not null`],
+  [
+    'workflow_events',
+    `update workflow_events e set payload = jsonb_set(e.payload::jsonb, '{reason}', 'null')::json from approvals a
+     where a.decided_by = 'user:' || $1 and e.event_type = '$approval' and e.correlation_id = a.approval_id::text and e.payload ->> 'reason' is not null`,
+  ],
   ['approval_grants', `update approval_grants set reason = null where granted_by = 'user:' || $1 and reason is not null`],
   ['policy_drafts', `update policy_drafts set message = null where author = 'user:' || $1 and message is not null`],
   ['usage', 'update usage set user_id = null where user_id = $1'],

@@ -19,6 +19,9 @@ export const OPEN_MOST = 100;
 const SUMMARY_MOST = 2000;
 const TOOL_MOST = 200;
 const ARGS_BYTES_MOST = 32 * 1024;
+const EDITABLE_MOST = 50;
+const PATH_MOST = 200;
+const SCHEMA_BYTES_MOST = 16 * 1024;
 
 export interface ApprovalQuestion {
   readonly runId: string;
@@ -31,6 +34,10 @@ export interface ApprovalQuestion {
   readonly tool: string | undefined;
   /** JSON. */
   readonly args: unknown;
+  /** Paths in the arguments that people may change. */
+  readonly editable: readonly string[];
+  /** What they have to fit then: said to be a JSON Schema. */
+  readonly schema: Readonly<Record<string, unknown>> | undefined;
   /** At most this long, whatever the gate gives. */
   readonly shortenedMs: number | undefined;
 }
@@ -50,8 +57,12 @@ export interface Approvals {
   ask(tx: Queryable, question: ApprovalQuestion): Promise<AskedApproval>;
   /** Time is up: makes that the decision, unless there is one. Answers until when it is open, if it still is. */
   expire(approvalId: string): Promise<number | undefined>;
-  /** The run goes on with what was approved, unless the time to use it is over. Any number of times. */
-  use(approvalId: string): Promise<boolean>;
+  /**
+   * The run goes on with these arguments, unless the time to use what was approved is over. Any number of times.
+   *
+   * @throws when others were approved
+   */
+  use(approvalId: string, args: unknown): Promise<boolean>;
   /** Nobody waits for these answers any more. */
   withdraw(tx: Queryable, approvalIds: readonly string[]): Promise<void>;
 }
@@ -65,6 +76,7 @@ export interface ApprovalEvent {
   readonly edited: boolean;
   /** Where they were edited. */
   readonly args?: unknown;
+  readonly edited_by?: string;
 }
 
 /** Of a step that waits for a decision, stored with it. */
@@ -90,8 +102,8 @@ export class WaitsForApprovalError extends Error {
   }
 }
 
-export type CheckedQuestion = Pick<ApprovalQuestion, 'summary' | 'gate' | 'tool' | 'args' | 'shortenedMs'> & {
-  /** What must be the same in a replay: tool, arguments and gate, as SHA-256 in hex. The words may change. */
+export type CheckedQuestion = Pick<ApprovalQuestion, 'summary' | 'gate' | 'tool' | 'args' | 'editable' | 'schema' | 'shortenedMs'> & {
+  /** What must be the same in a replay: tool, arguments and gate, as SHA-256 in hex. The words, and what people may edit, may change. */
   readonly binding: string;
 };
 
@@ -101,9 +113,9 @@ export function checkQuestion(name: string, options: ApprovalOptions): CheckedQu
     throw new EngineError('INVALID_REQUEST', `approval "${name}": ${problem}`);
   };
   if (typeof options !== 'object' || options === null) refuse('the second argument must be an object with a summary');
-  const { summary, gate = 'default', tool, args, expires, ...unknown } = options;
+  const { summary, gate = 'default', tool, args, editable = [], schema, expires, ...unknown } = options;
   const [odd] = Object.keys(unknown);
-  if (odd !== undefined) refuse(`unknown option "${odd}"; use summary, gate, tool, args and expires`);
+  if (odd !== undefined) refuse(`unknown option "${odd}"; use summary, gate, tool, args, editable, schema and expires`);
   const isText = (value: unknown, most: number) =>
     typeof value === 'string' && value.trim() !== '' && value.length <= most && !value.includes('\0');
   if (!isText(summary, SUMMARY_MOST)) refuse(`summary: expected 1 to ${SUMMARY_MOST} characters that say what people decide about`);
@@ -112,14 +124,26 @@ export function checkQuestion(name: string, options: ApprovalOptions): CheckedQu
   const json = toJson(args, `args of approval "${name}"`);
   const bytes = Buffer.byteLength(json);
   if (bytes > ARGS_BYTES_MOST) refuse(`args: ${bytes} bytes of JSON; ${ARGS_BYTES_MOST} are the most that people are shown`);
+  if (!Array.isArray(editable) || editable.length > EDITABLE_MOST || !editable.every(isPath))
+    refuse(`editable: expected a list of at most ${EDITABLE_MOST} paths in the arguments, such as "amount" or "items.*.price"`);
+  if (schema !== undefined && editable.length === 0) refuse('schema: nothing can be edited that would have to fit it; name it in editable');
+  if (editable.length > 0 && !json.startsWith('{')) refuse('editable: args has to be an object for that');
+  const schemaJson = schema === undefined ? undefined : toJson(schema, `schema of approval "${name}"`);
+  if (schemaJson !== undefined && Buffer.byteLength(schemaJson) > SCHEMA_BYTES_MOST)
+    refuse(`schema: ${Buffer.byteLength(schemaJson)} bytes of JSON; ${SCHEMA_BYTES_MOST} are the most`);
   const shortenedMs = expires === undefined ? undefined : toMilliseconds(expires, `expires of approval "${name}"`);
   if (shortenedMs !== undefined && shortenedMs < 1000) refuse('expires: expected at least a second');
   const plain = fromJson(json);
   const binding = createHash('sha256')
     .update(canonicalJson({ tool: tool ?? null, args: plain, gate }))
     .digest('hex');
-  return { summary: summary.toWellFormed(), gate, tool, args: plain, shortenedMs, binding };
+  const plainSchema = schemaJson === undefined ? undefined : (fromJson(schemaJson) as Readonly<Record<string, unknown>>);
+  return { summary: summary.toWellFormed(), gate, tool, args: plain, editable: [...editable], schema: plainSchema, shortenedMs, binding };
 }
+
+/** `customer.email`, `items.*.price`. */
+const isPath = (path: unknown): boolean =>
+  typeof path === 'string' && path.length <= PATH_MOST && /^[^.\0]+(?:\.[^.\0]+)*$/.test(path) && path.isWellFormed();
 
 /** Of a step that waits, or waited, for a decision. */
 export function approvalDetail(detail: string | null | undefined): ApprovalDetail | undefined {

@@ -25,7 +25,7 @@ export function createAsking(core: Core) {
   return {
     ask,
     expire: (frame: Frame, approvalId: string) => untilTold(frame, () => approvals().expire(approvalId)),
-    use: (frame: Frame, approvalId: string) => untilTold(frame, () => approvals().use(approvalId)),
+    use: (frame: Frame, approvalId: string, args: unknown) => untilTold(frame, () => approvals().use(approvalId, args)),
     withdraw: (approvalId: string) => core.store.transaction((tx) => approvals().withdraw(tx, [approvalId])),
     withdrawOpen,
     tidyCancelled,

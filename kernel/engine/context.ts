@@ -51,7 +51,7 @@ export interface ContextHost {
   /** Time is up. Answers until when the question is open, if it still is. */
   expireApproval(frame: Frame, approvalId: string): Promise<number | undefined>;
   withdrawApproval(approvalId: string): Promise<void>;
-  useApproval(frame: Frame, approvalId: string): Promise<boolean>;
+  useApproval(frame: Frame, approvalId: string, args: unknown): Promise<boolean>;
   countStep(): void;
   /** The step's function is done, or has failed. */
   timeStep(seconds: number): void;
@@ -267,7 +267,13 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
     return open(
       'a',
       name,
-      (outcome, call) => readStep(outcome, call) as ApprovalAnswer,
+      // an answer from before it told of edits had none
+      (outcome, call) => {
+        const told = readStep(outcome, call) as ApprovalAnswer;
+        return 'asked' in told
+          ? told
+          : { ...(told as object as ApprovalAnswer), asked: approvalDetail(call.detail)?.args ?? null, edited_by: null };
+      },
       (call, resumed) => {
         if (resumed) awaitAnswer(call, frame.history[call.seq]?.wakeAt ?? null);
         else void ask(call, question);
@@ -309,11 +315,12 @@ export function createContext(host: ContextHost, frame: Frame): WorkflowContext 
   async function answer(call: Call, asked: ApprovalDetail, event: ApprovalEvent): Promise<void> {
     frame.executing += 1;
     try {
-      const { edited, reason, voters } = event;
-      const isOver = event.verdict === 'approved' && !(await host.useApproval(frame, asked.approval_id));
-      const verdict = isOver ? 'expired' : event.verdict;
+      const { edited, edited_by = null, reason, voters } = event;
+      const { approval_id } = asked;
       const args = edited ? event.args : asked.args;
-      const told: ApprovalAnswer = { verdict, args, edited, reason, voters, approval_id: asked.approval_id };
+      const isOver = event.verdict === 'approved' && !(await host.useApproval(frame, approval_id, args));
+      const verdict = isOver ? 'expired' : event.verdict;
+      const told: ApprovalAnswer = { verdict, args, asked: asked.args, edited, edited_by, reason, voters, approval_id };
       frame.settle(call, { status: 'o', outcome: toJson(told, `answer to approval "${call.name}"`), attempts: 1, detail: call.detail });
     } catch (error) {
       if (!frame.closed)

@@ -7,7 +7,7 @@ import { EngineError } from './errors.ts';
 import { createExecutor } from './execute.ts';
 import { FencedError, flush, wasCommitted, type Write } from './flush.ts';
 import { createQueueCache, listQueues, setQueue, syncQueues } from './queues.ts';
-import { getRun, listRuns, readRun, toSummary } from './reads.ts';
+import { getRun, listRuns, readRun, startedByOf, toSummary } from './reads.ts';
 import { listSchedules, syncSchedules } from './schedules.ts';
 import { commitStarts, parseRunId, prepareStart } from './start.ts';
 import { createWatchers, tailRun } from './tail.ts';
@@ -140,6 +140,12 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     return toSummary(run);
   }
 
+  const start: Engine['start'] = async (request, beside, by) => {
+    const row = await prepareStart(core, request, null, by ?? null);
+    const [started] = await commitStarts(core, [row], executor.startHere, beside);
+    return started as NonNullable<typeof started>;
+  };
+
   return guard({
     async work() {
       working = true;
@@ -171,11 +177,8 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
           );
       await Promise.all([core.writer.close(), core.starts.close()]);
     },
-    async start(request, beside, by) {
-      const row = await prepareStart(core, request, null, by ?? null);
-      const [started] = await commitStarts(core, [row], executor.startHere, beside);
-      return started as NonNullable<typeof started>;
-    },
+    start,
+    startFrom: async (runId, request) => start(request, undefined, (await startedByOf(store, parseRunId(runId))) ?? undefined),
     async startMany(requests, by) {
       if (requests.length > START_MANY_MAX)
         throw new EngineError('TOO_LARGE', `expected at most ${START_MANY_MAX} starts in one call, got ${requests.length}`);

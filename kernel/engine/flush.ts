@@ -133,7 +133,7 @@ const FRAGMENTS: Record<Kind, string> = {
       f.turn + excluded.turn - coalesce((select q.turn from workflow_queues q where q.name = excluded.queue), 0), excluded.turn)
     returning queue, concurrency_key, turn)`,
   // the lock makes a start by a run and the cancellation of that run wait for each other
-  parent: `parent as (select p.run_id from workflow_runs p, me where p.run_id = any($::uuid[]) and coalesce(p.owner, 0) = me.worker_id for key share of p)`,
+  parent: `parent as (select p.run_id, p.started_by from workflow_runs p, me where p.run_id = any($::uuid[]) and coalesce(p.owner, 0) = me.worker_id for key share of p)`,
   start: '',
   park: `park as (update workflow_runs r set status = u.status, wake_at = u.wake_at, owner = null
     from unnest($::uuid[], $::"char"[], $::timestamptz[]) u(run_id, status, wake_at), me
@@ -153,10 +153,14 @@ const FRAGMENTS: Record<Kind, string> = {
 };
 
 function startFragment(kinds: ReadonlySet<Kind>, isReferred: boolean): string {
+  // a child is whose its parent is: it may outlive that, and the record of it
+  const startedBy = kinds.has('parent')
+    ? 'coalesce(u.started_by, (select p.started_by from parent p where p.run_id = u.parent))'
+    : 'u.started_by';
   return `started as (insert into workflow_runs (run_id, workflow_name, workflow_version, status, owner, queue, priority,
       concurrency_key, wake_at, parent_run_id, trace_id, trigger_key, input, started_at, started_by, turn)
     select u.run_id, u.workflow, u.version, u.status, case when u.status = 'r' then me.worker_id end, u.queue, u.priority, u.key,
-      u.wake_at, u.parent, u.trace_id, u.trigger_key, u.input, u.started_at, u.started_by,
+      u.wake_at, u.parent, u.trace_id, u.trigger_key, u.input, u.started_at, ${startedBy},
       coalesce(${kinds.has('key') ? '(select f.turn - u.key_runs + u.key_index from flow f where f.queue = u.queue and f.concurrency_key = u.key), ' : ''}q.turn, 0)
     from unnest($::uuid[], $::text[], $::text[], $::"char"[], $::text[], $::smallint[], $::text[], $::timestamptz[], $::uuid[], $::uuid[],
       $::text[], $::json[], $::int[], $::int[], $::timestamptz[], $::text[])

@@ -77,6 +77,25 @@ export async function readRun(store: Queryable, runId: string): Promise<RunRecor
   return row;
 }
 
+/** Of the run; of a child from before children were told, that of the nearest run above it that has one. */
+export async function startedByOf(store: Queryable, runId: RunId): Promise<string | null> {
+  const { rows } = await store.query<{ started_by: string }>(
+    `with recursive up (run_id, above) as (
+       select $1::uuid, 0
+       union all
+       select p.parent_run_id, up.above + 1 from up cross join lateral (
+         select parent_run_id from workflow_runs r where r.run_id = up.run_id
+         union all select parent_run_id from workflow_runs_finished f where f.run_id = up.run_id) p
+       where p.parent_run_id is not null)
+     select s.started_by from up cross join lateral (
+       select started_by from workflow_runs r where r.run_id = up.run_id
+       union all select started_by from workflow_runs_finished f where f.run_id = up.run_id) s
+     where s.started_by is not null order by up.above limit 1`,
+    [runId],
+  );
+  return rows[0]?.started_by ?? null;
+}
+
 export async function mustRead(store: Queryable, runId: RunId): Promise<RunRecord> {
   const run = await readRun(store, runId);
   if (run === undefined) throw new EngineError('RUN_NOT_FOUND', `run ${runId} does not exist, or its retention has passed`);

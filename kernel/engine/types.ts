@@ -170,7 +170,7 @@ export interface RunSummary {
   readonly parent_run_id: string | null;
   readonly trace_id: string;
   readonly trigger_key: string | null;
-  /** Who asked for it: `user:ann`, `key:ck_…`, `webhook:github`; null: another run, a schedule or the platform. */
+  /** Who asked for it: `user:ann`, `key:ck_…`, `webhook:github`. Of a child: who asked for the run that started it. Null: a schedule or the platform. */
   readonly started_by: string | null;
   readonly created_at: string;
   readonly started_at: string | null;
@@ -292,6 +292,8 @@ export interface Engine {
    * @param by who asks for it, as the audit log names them
    */
   start(request: StartRequest, beside?: Beside, by?: string): Promise<StartedRun>;
+  /** One that belongs to no run, for the run that asks: it was started by whoever started that. */
+  startFrom(runId: string, request: StartRequest): Promise<StartedRun>;
   /** Many starts in one call: one entry per request, in order. One bad request refuses all, naming its index. */
   startMany(requests: readonly StartRequest[], by?: string): Promise<StartedRun[]>;
   /** @throws EngineError RUN_NOT_FOUND */

@@ -5,7 +5,16 @@ import { startTestApi, type TestApi } from '../../test/support/api.ts';
 import { person, sessionOf } from '../../test/support/people.ts';
 import { eventually } from '../../test/support/wait.ts';
 import { canonicalJson } from '../store/index.ts';
-import { askApproval, consumeApproval, getApproval, givenApproval, listApprovals, takeApproval, withdrawApprovals } from './approvals.ts';
+import {
+  askApproval,
+  consumeApproval,
+  getApproval,
+  givenApproval,
+  listApprovals,
+  takeApproval,
+  useApproval,
+  withdrawApprovals,
+} from './approvals.ts';
 import { sweepApprovals } from './expiry.ts';
 import { publishPolicy } from './versions.ts';
 import { castVote, castVotes, overrideApproval, type Vote } from './votes.ts';
@@ -224,6 +233,33 @@ test('whoever asks what is asked already has a part in it, too', async () => {
   assert.equal((await castVote(api.installation, cleo, id, yes())).state, 'approved');
 });
 
+test('a vote counts no more once its voter asks for it, too', async () => {
+  await gates(api, '  money: {quorum: 2, exclude: [requester]}\n  more: {}');
+  const digest = createHash('sha256').update('voted on, then asked for').digest();
+  const id = await ask(api, { gate: 'money', digest, user: 'dan' });
+  const voted = await castVote(api.installation, bob, id, yes());
+  assert.equal(await ask(api, { gate: 'money', digest, principal: 'user:bob' }), id);
+  const { votes, approvals, version } = await getApproval(api.installation.store, id);
+  assert.deepEqual([votes[0]?.counts, approvals, version], [false, 0, voted.version + 1]);
+  assert.equal((await castVote(api.installation, ann, id, yes())).state, 'pending');
+  // who asks once more ends nobody's vote
+  assert.equal(await ask(api, { gate: 'money', digest, principal: 'user:bob' }), id);
+  assert.equal((await castVote(api.installation, cleo, id, yes())).state, 'approved');
+});
+
+test('of workers that go on with one answer at once, each has used it', async () => {
+  await gates(api, '  money: {}\n  more: {}');
+  const args = { amount: 1 };
+  for (let round = 0; round < 20; round++) {
+    const id = await askToPay(api, { ...args, round });
+    await castVote(api.installation, ann, id, yes());
+    const used = await Promise.all(Array.from({ length: 5 }, () => useApproval(api.installation.store, id, { ...args, round })));
+    assert.deepEqual(used, [true, true, true, true, true]);
+    assert.equal((await getApproval(api.installation.store, id)).state, 'consumed');
+    await assert.rejects(useApproval(api.installation.store, id, { amount: 2, round }), { code: 'APPROVAL_TAMPERED' });
+  }
+});
+
 test('the gate counts as it was when it was asked: a later policy makes nothing easier', async () => {
   await gates(api, '  money: {quorum: 2}\n  more: {}');
   const id = await ask(api, { gate: 'money' });
@@ -264,7 +300,7 @@ test('an edit is a vote for what was edited, ends those before it, and is held a
   const id = await askToPay(api, { amount: 40, to: { name: 'x', account: '1' } });
   await castVote(parts, ann, id, yes());
   for (const [patch, message] of [
-    [{ 'to.account': '2' }, /"to.account" may not be changed; the gate lets these be: amount, to.name/],
+    [{ 'to.account': '2' }, /"to.account" may not be changed; these may be: amount, to.name/],
     [{ to: { name: 'x', account: '2' } }, /"to" may not be changed/],
     [{ amount: 'many' }, /expected a number/],
     [{ amount: 2000 }, /the policy denies it \(rule never\)/],

@@ -2,15 +2,21 @@
  * Approvals: asking people, waiting for their answer, and using it. What is asked, and what an answer allows, is its asker's business; how
  * they answer is in `votes.ts`. A state follows from a row and the time, so nothing depends on somebody writing down that time has passed.
  */
-import { type Queryable, type Store, uuidv7 } from '../store/index.ts';
+import { createHash } from 'node:crypto';
+import { canonicalJson, type Queryable, type Store, uuidv7 } from '../store/index.ts';
 import { PolicyError } from './errors.ts';
 import { DEFAULT_GATE, type Gate } from './parse.ts';
 import { approversOf, type Beginning, beginningOf, type Involved, involvedIn } from './people.ts';
 import { differences, redact } from './arguments.ts';
 import type { Parts } from './parts.ts';
 import { activePolicy } from './active.ts';
+import { BUILTIN_POLICY } from './builtin.ts';
+import { digestOf as policyDigest } from './compile.ts';
+import { PUBLISH_RULE } from './publish-rule.ts';
+import { diffTexts } from './text-diff.ts';
 import { tellRun } from './tell-run.ts';
-import type { PolicyRequest } from './types.ts';
+import type { JsonSchema } from './expression.ts';
+import type { ToolRequest } from './types.ts';
 
 /** `consumed`: approved, and used for its request. `cancelled`: nobody waits for the answer any more. */
 export const APPROVAL_STATES = ['pending', 'approved', 'denied', 'expired', 'cancelled', 'consumed'] as const;
@@ -61,7 +67,7 @@ export interface ApprovalView {
 export interface VoteView {
   readonly voter: string;
   readonly verdict: 'approve' | 'deny' | 'abstain';
-  /** False: on what was asked before it was edited. */
+  /** False: on what was asked before it was edited, or by one who then asked for it, too. */
   readonly counts: boolean;
   readonly digest: string;
   readonly reason: string | null;
@@ -77,6 +83,8 @@ export interface ApprovalDetail extends ApprovalView {
   readonly edited_args: unknown;
   /** Paths in the arguments that were changed. */
   readonly changed: readonly string[];
+  /** Of a policy's text: its lines against those of the text that it would replace. */
+  readonly policy_diff: string | null;
   /** Who has which part in it, by the parts that the gate excludes. */
   readonly involved: Involved;
 }
@@ -109,8 +117,15 @@ export async function listApprovals(
      where ($1::text is null or ${STATE} = $1) and ($2::uuid is null or approval_id < $2) order by approval_id desc limit $3`,
     [filter.state ?? null, filter.after ?? null, limit + 1],
   );
-  const items = rows.slice(0, limit).map(toView);
+  const items = rows.slice(0, limit).map((row) => shortened(toView(row)));
   return { items, next: rows.length > limit ? (items.at(-1)?.approval_id ?? null) : null };
+}
+
+/** The text of a policy is read where it is one approval that is looked at, and not in a list of many. */
+function shortened(view: ApprovalView): ApprovalView {
+  if (view.rule !== PUBLISH_RULE) return view;
+  const { text = '', ...summary } = view.summary as { readonly text?: string };
+  return { ...view, summary: { ...summary, text_bytes: Buffer.byteLength(text) } };
 }
 
 /** @throws PolicyError APPROVAL_NOT_FOUND */
@@ -147,8 +162,24 @@ export async function detailOf(on: Queryable, row: ApprovalRow): Promise<Approva
     args: shown(row.args),
     edited_args: shown(row.edited_args),
     changed: changedIn(row),
+    policy_diff: row.rule === PUBLISH_RULE ? await policyDiff(on, JSON.parse(row.summary) as PublishSummary) : null,
     involved: await involvedIn(on, { words, author, runs }),
   };
+}
+
+interface PublishSummary {
+  readonly before?: string;
+  readonly text?: string;
+}
+
+/** Null when the text that it would replace is not there. */
+async function policyDiff(on: Queryable, { before = '', text }: PublishSummary): Promise<string | null> {
+  const { rows } = await on.query<{ source: string }>(
+    `select source from policy_versions where digest = decode($1, 'hex') order by version desc limit 1`,
+    [before],
+  );
+  const replaced = rows[0]?.source ?? (policyDigest(BUILTIN_POLICY).toString('hex') === before ? BUILTIN_POLICY : undefined);
+  return replaced === undefined || text === undefined ? null : diffTexts(replaced, text);
 }
 
 export interface Question {
@@ -181,16 +212,26 @@ export interface Question {
   readonly askAgainAfter: number | 'never';
 }
 
-/** Of a call: what it takes to put other arguments in place of those that were asked with. */
-export interface Editing {
+/** What it takes to put other arguments in place of those that were asked with. */
+export type Editing = Subject & {
   readonly args: unknown;
-  /** As the policy sees it, without arguments and time. */
-  readonly request: Omit<Extract<PolicyRequest, { kind: 'tool' }>, 'args' | 'now'>;
-  /** What the digest is made of, but for the member `args`. */
-  readonly bound: Readonly<Record<string, unknown>>;
   /** Paths of arguments that are shown to nobody. */
   readonly sensitive: readonly string[];
-}
+};
+
+export type Subject = {
+  /** What the digest is made of, but for the member `args`. */
+  readonly bound: Readonly<Record<string, unknown>>;
+} & (
+  | {
+      /** Of a call, as the policy sees it, without arguments and time. */
+      readonly request: Omit<ToolRequest, 'args' | 'now'>;
+    }
+  | {
+      /** Of a question of a workflow's own. Null: a value is replaced by one of its type. */
+      readonly schema: JsonSchema | null;
+    }
+);
 
 export interface Asked {
   readonly approvalId: string;
@@ -260,7 +301,7 @@ export async function askApprovalIn(tx: Queryable, { store, audit }: Parts, ques
       scope,
       threadKey ?? null,
       JSON.stringify(people),
-      editing === undefined ? null : JSON.stringify({ request: editing.request, bound: editing.bound }),
+      editing === undefined ? null : JSON.stringify(subjectOf(editing)),
       editing === undefined ? null : JSON.stringify(editing.args),
       JSON.stringify(editing?.sensitive ?? []),
       escalate,
@@ -270,10 +311,18 @@ export async function askApprovalIn(tx: Queryable, { store, audit }: Parts, ques
   return toAsked(made[0] as AskedRow, true);
 }
 
+function subjectOf(editing: Editing): Subject {
+  const { bound } = editing;
+  return 'request' in editing ? { request: editing.request, bound } : { schema: editing.schema, bound };
+}
+
 /** By others, perhaps: whoever asks for it has a part in it. */
 async function askedAgain(tx: Queryable, approvalId: string, { words, runs }: Beginning): Promise<void> {
   // locked, so that no vote is weighed in between
-  const { rows } = await tx.query<{ people: string }>('select people from approvals where approval_id = $1 for update', [approvalId]);
+  const { rows } = await tx.query<{ people: string; terms: string }>(
+    'select people, terms from approvals where approval_id = $1 for update',
+    [approvalId],
+  );
   const before = JSON.parse(rows[0]?.people ?? '{}') as Partial<Beginning>;
   const union = (one: readonly string[] = [], other: readonly string[] = []) => [...new Set([...one, ...other])];
   const people = { ...before, words: union(before.words, words), runs: union(before.runs, runs) };
@@ -281,6 +330,15 @@ async function askedAgain(tx: Queryable, approvalId: string, { words, runs }: Be
     approvalId,
     JSON.stringify(people),
   ]);
+  const { exclude } = JSON.parse(rows[0]?.terms ?? '{}') as Partial<Gate>;
+  const involved = await involvedIn(tx, { author: null, ...people });
+  const excluded = (exclude ?? []).flatMap((part) => involved[part as keyof Involved] ?? []);
+  // who asks for it by now has voted on what others asked for: that does not count for what is asked here
+  await tx.query(
+    `with ended as (update approval_votes set void = true where approval_id = $1 and not void and voter = any($2::text[]) returning 1)
+     update approvals set version = version + 1 where approval_id = $1 and exists (select from ended)`,
+    [approvalId, excluded],
+  );
 }
 
 /** An agent that asks and asks tires people until they say yes without reading. */
@@ -411,6 +469,7 @@ export async function givenApproval(on: Queryable, digest: Buffer): Promise<Give
   );
   const [row] = rows;
   if (row === undefined) return undefined;
+  refuseTampered(row);
   if (row.edited_args === null) return { approvalId: row.approval_id };
   const edited = { args: JSON.parse(row.edited_args) as unknown, changed: changedIn(row), by: row.edited_by ?? '' };
   return { approvalId: row.approval_id, edited };
@@ -436,11 +495,44 @@ export async function returnApproval(store: Queryable, approvalId: string): Prom
   );
 }
 
-/** Whether it was taken, now or before: for the one asker that it is for, who may ask twice. */
-export async function useApproval(store: Queryable, approvalId: string): Promise<boolean> {
+/**
+ * Whether it was taken, now or before: for the one asker that it is for, who may ask twice, and goes on with these arguments.
+ *
+ * @throws PolicyError APPROVAL_TAMPERED when they are not what was approved
+ */
+export async function useApproval(store: Queryable, approvalId: string, args: unknown): Promise<boolean> {
+  const { rows } = await store.query<ApprovalRow>(`select ${COLUMNS} from approvals where approval_id = $1`, [approvalId]);
+  const [row] = rows;
+  if (row === undefined) return false;
+  refuseTampered({ ...row, ...(row.edited_digest === null ? { args: JSON.stringify(args) } : { edited_args: JSON.stringify(args) }) });
   if (await consumeApproval(store, approvalId)) return true;
+  // another look: a worker that is being replaced may have taken it just now
   const { rowCount } = await store.query(`select 1 from approvals where approval_id = $1 and state = 'consumed'`, [approvalId]);
   return rowCount === 1;
+}
+
+/**
+ * What the arguments are made into has to be what was voted on: who can write to the database only, and changes them, changes nothing that
+ * is done. Votes are in the audit log by that digest.
+ *
+ * @throws PolicyError APPROVAL_TAMPERED
+ */
+export function refuseTampered(row: ApprovalRow): void {
+  // a request through the firewall has none, nor has a question from before they were kept
+  if (row.subject === null || row.args === null) return;
+  const { bound } = JSON.parse(row.subject) as Subject;
+  const isEdited = row.edited_digest !== null;
+  if (isEdited === (row.edited_args !== null) && digestOf(bound, row.edited_args ?? row.args).equals(boundTo(row))) return;
+  throw new PolicyError(
+    'APPROVAL_TAMPERED',
+    `approval ${row.approval_id}: what is stored of it is not what its digest is of: it is not used, and the audit log says what was voted on`,
+  );
+}
+
+function digestOf(bound: Subject['bound'], args: string): Buffer {
+  return createHash('sha256')
+    .update(canonicalJson({ ...bound, args: JSON.parse(args) as unknown }))
+    .digest();
 }
 
 /** Takes an approval that was given; false when somebody else has used it, or its time is over. */

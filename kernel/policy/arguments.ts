@@ -23,9 +23,9 @@ export function patched(args: unknown, patch: Readonly<Record<string, unknown>>,
   if (paths.length > MOST_CHANGES) throw refused(`${paths.length} changes: ${MOST_CHANGES} are the most`);
   const copy = structuredClone(args);
   for (const path of paths) {
-    if (editable.length === 0) throw refused('the gate names no argument that may be changed: deny it, and say what to change');
+    if (editable.length === 0) throw refused('no argument of it may be changed: deny it, and say what to change');
     if (!editable.some((pattern) => covers(pattern, path)))
-      throw refused(`${quote(path)} may not be changed; the gate lets these be: ${editable.join(', ')}`);
+      throw refused(`${quote(path)} may not be changed; these may be: ${editable.join(', ')}`);
     put(copy, path, patch[path]);
   }
   return copy;
@@ -48,7 +48,7 @@ function put(root: unknown, path: string, value: unknown): void {
 }
 
 /** Whether the path is the pattern's, or below it. */
-function covers(pattern: string, path: string): boolean {
+export function covers(pattern: string, path: string): boolean {
   const [wanted, given] = [pattern.split('.'), path.split('.')];
   return given.length >= wanted.length && wanted.every((part, i) => part === '*' || part === given[i]);
 }

@@ -18,6 +18,8 @@ export type PolicyErrorCode =
   | 'REASON_REQUIRED'
   /** What was put in place of an argument may not be, does not fit, or would be denied. */
   | 'EDIT_REFUSED'
+  /** What is stored is not what was asked, edited or approved: somebody has changed it past the platform. */
+  | 'APPROVAL_TAMPERED'
   /** Not for this risk, this kind of question, or so long. */
   | 'STICKY_REFUSED'
   /** Who overrides has proved who they are just before. */

@@ -64,15 +64,25 @@ async function expireDue(parts: ExpiryParts): Promise<Omit<Swept, 'escalated'>> 
     `select ${COLUMNS}, state as stored from approvals where ${DUE} order by approval_id limit ${AT_ONCE}`,
   );
   const swept = { expired: 0, cancelled: 0 };
+  const failures: Error[] = [];
   for (const row of rows) {
     const ends = row.stored === 'pending' && termsOf(row).onExpiry === 'cancel_run' && cancelRun !== undefined;
     // Before it is written: a process that dies in between leaves it to the next one. And before the row is locked: what ends the run
     // locks its questions, from another connection, and the two would wait for each other.
-    if (ends) await cancelRun({ runId: row.run_id, threadKey: row.thread_key, askedAt: row.created_at });
+    try {
+      if (ends) await cancelRun({ runId: row.run_id, threadKey: row.thread_key, askedAt: row.created_at });
+    } catch (error) {
+      // one that cannot be ended just now keeps no other from its end
+      failures.push(error as Error);
+      continue;
+    }
     if (!(await expireOne(parts, row.approval_id, ends ? { run_cancelled: true } : {}))) continue;
     swept.expired += 1;
     if (ends) swept.cancelled += 1;
   }
+  const [first] = failures;
+  if (first !== undefined)
+    throw new Error(`${failures.length} runs that nobody decided on could not be ended: ${first.message}`, { cause: first });
   return swept;
 }
 

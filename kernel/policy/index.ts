@@ -36,7 +36,7 @@ export {
   diffDecisions,
   type RecordedRequest,
 } from './backtest.ts';
-export { redact, valueAt } from './arguments.ts';
+export { covers, redact, valueAt } from './arguments.ts';
 export type { Budget } from './budgets.ts';
 export { BUILTIN_POLICY } from './builtin.ts';
 export { type CompiledPolicy, compilePolicy, type PolicySchemas, type TestOutcome } from './compile.ts';

@@ -60,6 +60,18 @@ test('a policy with a gate is replaced by what somebody else has approved, once,
   const [asked] = items;
   assert.deepEqual([asked?.gate, asked?.rule, asked?.principal], ['owners', 'policy.publish', 'user:ann']);
   const id = asked?.approval_id as string;
+  // the text is read where it is looked at, and not with each list
+  const listed = asked?.summary as Readonly<Record<string, unknown>>;
+  assert.deepEqual(
+    [listed['policy'], listed['author'], listed['text_bytes'], 'text' in listed],
+    ['policy.publish', 'user:ann', Buffer.byteLength(next.text), false],
+  );
+  const seen = await getApproval(t.store, id);
+  assert.equal((seen.summary as { readonly text?: string }).text, next.text);
+  assert.equal(
+    seen.policy_diff,
+    ' version: 1\n default: deny\n-rules: [{id: one, tool: one, effect: allow}]\n+rules: [{id: two, tool: two, effect: allow}]\n gates: {owners: {expires: 2h}}\n publish: {gate: owners}\n ',
+  );
 
   await assert.rejects(castVote(t.parts, person('ann'), id, APPROVE), refuses('APPROVAL_BY_AUTHOR'));
   await castVote(t.parts, person('bob'), id, APPROVE);
@@ -85,7 +97,8 @@ test('whoever is asked reads the whole text', async () => {
   const long = `${text('two', GATED)}\n# ${'x'.repeat(200_000)}\n# the end\n`;
   await assert.rejects(publishPolicy(t.parts, 'user:ann', { text: long }), refuses('APPROVAL_REQUIRED'));
   const { items } = await listApprovals(t.store, { state: 'pending' });
-  assert.equal((items[0]?.summary as { readonly text: string } | undefined)?.text, long);
+  const { summary } = await getApproval(t.store, items[0]?.approval_id as string);
+  assert.equal((summary as { readonly text: string }).text, long);
 });
 
 test('of many who publish what was approved once, one does', async () => {
@@ -251,4 +264,17 @@ test('the report says what would have been decided otherwise, by whom, and how o
   const bounded = await shadowReport(t.store, { since: 0, limit: 6 });
   assert.deepEqual([bounded.decisions, bounded.more], [6, true]);
   assert.equal((await shadowReport(t.store, { since: t.store.now() + 60_000 })).decisions, 0);
+});
+
+test('a key is nobody: what it wants is approved by whom its gate asks, and not by whoever publishes it with a session of theirs', async () => {
+  await using t = await setup();
+  await publishPolicy(t.parts, 'user:zoe', { text: text('one', GATED) });
+  const next = { text: text('two', GATED) };
+  await assert.rejects(publishPolicy(t.parts, 'key:ck_1', next), refuses('APPROVAL_REQUIRED'));
+  const id = (await listApprovals(t.store, { state: 'pending' })).items[0]?.approval_id as string;
+  assert.deepEqual((await getApproval(t.store, id)).involved, { requester: [], run_owner: [], trigger_actor: [], policy_author: [] });
+  // nothing says who holds the key: whoever may both use it and approve is two to the gate
+  assert.equal((await castVote(t.parts, person('ann'), id, APPROVE)).state, 'approved');
+  await assert.rejects(publishPolicy(t.parts, 'user:ann', next), refuses('APPROVAL_BY_AUTHOR'));
+  await publishPolicy(t.parts, 'key:ck_1', next);
 });

@@ -116,16 +116,16 @@ export async function involvedIn(on: Queryable, { words, author, runs }: Beginni
   };
 }
 
-/** Of the runs, and of those that started them. */
+/** Of the runs, of those that started them, and of the runs that they are forks of. */
 async function ownersOf(on: Queryable, runs: readonly string[]): Promise<readonly string[]> {
   const { rows } = await on.query<{ owner: string }>(
     `with recursive up (run_id) as (
        select unnest($1::uuid[])
        union
-       select p.parent_run_id from up cross join lateral (
-         select parent_run_id from workflow_runs r where r.run_id = up.run_id
-         union all select parent_run_id from workflow_runs_finished f where f.run_id = up.run_id) p
-       where p.parent_run_id is not null)
+       select p.run_id from up cross join lateral (
+         select unnest(array[parent_run_id, seed]) from workflow_runs r where r.run_id = up.run_id
+         union all select unnest(array[parent_run_id, seed]) from workflow_runs_finished f where f.run_id = up.run_id) p (run_id)
+       where p.run_id is not null)
      select distinct substr(s.started_by, 6) as owner from up cross join lateral (
        select started_by from workflow_runs r where r.run_id = up.run_id
        union all select started_by from workflow_runs_finished f where f.run_id = up.run_id) s

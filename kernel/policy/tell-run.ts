@@ -8,7 +8,7 @@ export interface Ended {
   readonly reason: string | null;
   readonly voters: readonly { readonly name: string; readonly verdict: string }[];
   /** Where a person put them in place of those that it was asked with. */
-  readonly edited?: { readonly args: unknown } | undefined;
+  readonly edited?: { readonly args: unknown; readonly edited_by: string | null } | undefined;
 }
 
 /**

@@ -8,9 +8,22 @@
  */
 import { createHash } from 'node:crypto';
 import { canonicalJson, type Queryable } from '../store/index.ts';
-import { type ApprovalDetail, type ApprovalRow, boundTo, COLUMNS, detailOf, escalationOf, notFound, termsOf, toView } from './approvals.ts';
-import { patched } from './arguments.ts';
+import {
+  type ApprovalDetail,
+  type ApprovalRow,
+  boundTo,
+  COLUMNS,
+  detailOf,
+  escalationOf,
+  notFound,
+  refuseTampered,
+  type Subject,
+  termsOf,
+  toView,
+} from './approvals.ts';
+import { patched, valueAt } from './arguments.ts';
 import { PolicyError } from './errors.ts';
+import type { JsonSchema } from './expression.ts';
 import { byAuthor, isOfAuthor } from './publish-rule.ts';
 import type { Gate } from './parse.ts';
 import { type Beginning, involvedIn, type Voter, whyNot } from './people.ts';
@@ -39,11 +52,15 @@ export interface Vote {
 export interface VotingParts extends Parts {
   /** What is wrong with these arguments for `tool.method`; undefined when this process cannot say. */
   checkArguments?(tool: string, args: unknown): readonly string[] | undefined;
+  /** What is wrong with a value, by a JSON Schema. */
+  checkSchema?(schema: JsonSchema, value: unknown): readonly string[];
 }
 
 /** These are reasoned for the record. */
 const REASONED = ['financial', 'destructive'];
 const PROOF_MS = 5 * 60_000;
+/** Of a workflow's question, as it is when it is asked. */
+const EDITED_BYTES_MOST = 32 * 1024;
 export const BULK_MOST = 20;
 
 /** @throws PolicyError */
@@ -54,6 +71,7 @@ export async function castVote(parts: VotingParts, voter: Voter, approvalId: str
     if (isOfAuthor(row, `user:${voter.name}`)) throw byAuthor(approvalId);
     const why = await whyNotNow(tx, row, voter);
     if (why !== undefined) throw new PolicyError('NOT_AN_APPROVER', why);
+    if (vote.verdict === 'approve') refuseTampered(row);
     refuseStale(row, vote);
     refuseUnreasoned(row, vote);
     if (vote.verdict !== 'approve' && (vote.patch !== undefined || vote.sticky !== undefined))
@@ -125,6 +143,7 @@ export async function overrideApproval(
   return parts.store.transaction(async (tx) => {
     const row = await lockOpen(tx, approvalId, vote.version);
     if (isOfAuthor(row, `user:${voter.name}`)) throw byAuthor(approvalId);
+    refuseTampered(row);
     refuseStale(row, { ...vote, verdict: 'approve' });
     const digest = boundTo(row);
     const { useByMs } = termsOf(row);
@@ -205,29 +224,64 @@ async function editOf(
   terms: Gate,
   patch: Readonly<Record<string, unknown>>,
 ): Promise<{ readonly args: unknown; readonly digest: Buffer }> {
-  const refuse = (why: string) => new PolicyError('EDIT_REFUSED', `the edit is refused: ${why}`);
-  if (row.subject === null || row.args === null || row.kind !== 'tool')
-    throw refuse('only arguments of a tool’s call can be changed; deny it, and say what to do instead');
-  const { request, bound } = JSON.parse(row.subject) as {
-    readonly request: Omit<ToolRequest, 'args' | 'now'>;
-    readonly bound: Readonly<Record<string, unknown>>;
-  };
-  const args = patched(JSON.parse(row.edited_args ?? row.args), patch, terms.editable);
-  const issues = parts.checkArguments?.(request.tool.name, args);
-  if (issues === undefined) throw refuse(`this process does not serve ${request.tool.name}, so it cannot say whether the arguments fit`);
-  if (issues.length > 0) throw refuse(issues.join('; '));
-  const { policy } = await activePolicy(tx);
-  const decision = policy.decide({ ...request, args, now: policyTime(parts.store.now()) });
-  if (decision.effect === 'deny') throw refuse(`the policy denies it (rule ${decision.rule ?? 'default'})`);
-  // whom the other gate asks has not been asked
-  if (decision.effect === 'approve' && decision.gate !== row.gate)
-    throw refuse(`it would need the gate ${decision.gate}: deny this, and let it be asked for again`);
+  if (row.subject === null || row.args === null)
+    throw refused('only arguments of a tool’s call, or of a workflow’s question, can be changed; deny it, and say what to do instead');
+  const subject = JSON.parse(row.subject) as Subject;
+  const before = JSON.parse(row.edited_args ?? row.args) as unknown;
+  const args = patched(before, patch, terms.editable);
+  if ('request' in subject) await checkCall(parts, tx, row, subject.request, args);
+  else checkAnswer(parts, subject.schema, { asked: JSON.parse(row.args) as unknown, args, paths: Object.keys(patch) });
   const digest = createHash('sha256')
-    .update(canonicalJson({ ...bound, args }))
+    .update(canonicalJson({ ...subject.bound, args }))
     .digest();
-  if (digest.equals(boundTo(row))) throw refuse('it changes nothing');
+  if (digest.equals(boundTo(row))) throw refused('it changes nothing');
   return { args, digest };
 }
+
+/** The tool's schema and the policy have to let it be. */
+async function checkCall(
+  parts: VotingParts,
+  tx: Queryable,
+  row: ApprovalRow,
+  request: Omit<ToolRequest, 'args' | 'now'>,
+  args: unknown,
+): Promise<void> {
+  const issues = parts.checkArguments?.(request.tool.name, args);
+  if (issues === undefined) throw refused(`this process does not serve ${request.tool.name}, so it cannot say whether the arguments fit`);
+  if (issues.length > 0) throw refused(issues.join('; '));
+  const { policy } = await activePolicy(tx);
+  const decision = policy.decide({ ...request, args, now: policyTime(parts.store.now()) });
+  if (decision.effect === 'deny') throw refused(`the policy denies it (rule ${decision.rule ?? 'default'})`);
+  // whom the other gate asks has not been asked
+  if (decision.effect === 'approve' && decision.gate !== row.gate)
+    throw refused(`it would need the gate ${decision.gate}: deny this, and let it be asked for again`);
+}
+
+/** What the workflow says that it can go on with. No rule of the policy has asked, so none is asked. */
+function checkAnswer(
+  { checkSchema }: VotingParts,
+  schema: JsonSchema | null,
+  { asked, args, paths }: { readonly asked: unknown; readonly args: unknown; readonly paths: readonly string[] },
+): void {
+  if (checkSchema === undefined) throw refused('this process holds nothing against a schema');
+  const bytes = Buffer.byteLength(JSON.stringify(args));
+  if (bytes > EDITED_BYTES_MOST) throw refused(`${bytes} bytes of JSON; ${EDITED_BYTES_MOST} are the most that people are shown`);
+  const issues = checkSchema(schema ?? {}, args);
+  if (issues.length > 0) throw refused(issues.join('; '));
+  if (schema !== null) return;
+  for (const path of paths) {
+    const wanted = typeName(valueAt(asked, path));
+    if (typeName(valueAt(args, path)) !== wanted) throw refused(`${JSON.stringify(path)}: expected ${wanted}, as it was asked with`);
+  }
+}
+
+function typeName(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  if (value === null) return 'null';
+  return Array.isArray(value) ? 'a list' : typeof value === 'object' ? 'an object' : `a ${typeof value}`;
+}
+
+const refused = (why: string): PolicyError => new PolicyError('EDIT_REFUSED', `the edit is refused: ${why}`);
 
 /** Those who approve it as it is now: an edit has voided what was cast before it. */
 async function countVotes(tx: Queryable, approvalId: string): Promise<readonly CountedVote[]> {
@@ -283,7 +337,7 @@ async function settle(
     run_id: row.run_id,
     reason: reason ?? null,
     voters: state === 'approved' && voters.length > 0 ? voters.map(({ voter: name }) => ({ name, verdict: 'approve' })) : [mine],
-    ...(decided.edited_args === null ? {} : { edited: { args: JSON.parse(decided.edited_args) as unknown } }),
+    ...(decided.edited_args === null ? {} : { edited: { args: JSON.parse(decided.edited_args) as unknown, edited_by: decided.edited_by } }),
   });
   await tx.query(`select pg_notify('centaur_approvals', $1)`, [row.approval_id]);
   return decided;

@@ -211,3 +211,17 @@ export async function traceOfTurn(store: Store, threadKey: string): Promise<stri
   );
   return rows[0]?.trace_id?.replaceAll('-', '');
 }
+
+/** Of the turn that runs, however many wait behind it. */
+export async function runningTurn(
+  store: Store,
+  threadKey: string,
+): Promise<{ readonly executionId: string; readonly runId: string | null; readonly startedAt: number } | undefined> {
+  const { rows } = await store.query<{ execution_id: string; run_id: string | null; started_at: number }>(
+    `select execution_id, run_id, started_at from agent_execution_requests where thread_key = $1 and status = 'running'
+     order by started_at desc limit 1`,
+    [threadKey],
+  );
+  const [row] = rows;
+  return row === undefined ? undefined : { executionId: row.execution_id, runId: row.run_id, startedAt: row.started_at };
+}

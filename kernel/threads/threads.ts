@@ -29,7 +29,7 @@ import {
 } from './inbox.ts';
 import { allowedTools } from './personas.ts';
 import { readPrompt } from './prompt.ts';
-import { getExecution, getThread, listExecutions, listMessages, listThreads, traceOfTurn, userOfTurn } from './reads.ts';
+import { getExecution, getThread, listExecutions, listMessages, listThreads, runningTurn, traceOfTurn, userOfTurn } from './reads.ts';
 import { acceptExecution, type Catalogue, spawn, storeMessage } from './requests.ts';
 import { createTails, type Frames } from './tail.ts';
 import {
@@ -96,6 +96,8 @@ export interface Threads {
   userOfTurn(threadKey: string): Promise<string | undefined>;
   /** Of the turn that runs now: 32 hex digits. */
   traceOfTurn(threadKey: string): Promise<string | undefined>;
+  /** Of the turn that runs now. */
+  runningTurn(threadKey: string): ReturnType<typeof runningTurn>;
   listAttachments(threadKey: string): Promise<readonly Attachment[]>;
   /** A file that came beside messages and turns, such as the result of a tool. */
   attach(threadKey: string, file: NewAttachment): Promise<Attachment>;
@@ -257,6 +259,7 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
     allowedTools: (threadKey) => allowedTools(store, threadKey),
     userOfTurn: (threadKey) => userOfTurn(store, threadKey),
     traceOfTurn: (threadKey) => traceOfTurn(store, threadKey),
+    runningTurn: (threadKey) => runningTurn(store, threadKey),
     listAttachments: async (threadKey) =>
       (
         await ofKnown(

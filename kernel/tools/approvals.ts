@@ -1,5 +1,6 @@
 /** Approvals of calls: what is approved is one call, down to its arguments, and it is used once. */
 import { askApproval, decisionOn, type Editing, type Given, givenApproval, PolicyError, redact } from '../policy/index.ts';
+import type { Queryable } from '../store/index.ts';
 import type { Installation } from '../vault/index.ts';
 import { ToolError } from './errors.ts';
 import type { Risk, ToolCaller } from './types.ts';
@@ -53,7 +54,7 @@ export async function approvalOf({ store, audit }: Installation, request: Approv
   const { digest, signal, until } = request;
   for (;;) {
     refuseGone(signal);
-    const given = await givenApproval(store, digest);
+    const given = await givenFor(store, digest);
     if (given !== undefined) return given;
     const { approvalId, state, reason, gate } = await askApproval({ store, audit }, toQuestion(request)).catch(refuseMany);
     if (state === 'denied') return { denied: reason, approvalId };
@@ -64,7 +65,7 @@ export async function approvalOf({ store, audit }: Installation, request: Approv
     if (decided.state === 'denied') return { denied: decided.reason, approvalId };
     if (decided.state === 'expired') return { late: 'late', approvalId };
     if (decided.state === 'approved') {
-      const mine = await givenApproval(store, digest);
+      const mine = await givenFor(store, digest);
       if (mine !== undefined) return mine;
     }
     // a call like this one has used it, or is about to
@@ -73,6 +74,16 @@ export async function approvalOf({ store, audit }: Installation, request: Approv
       continue;
     }
     throw approvalRequired(approvalId, gate);
+  }
+}
+
+/** What was approved of this call, and may be used. @throws ToolError POLICY_FAILED when what is stored of it is not what was voted on */
+export async function givenFor(store: Queryable, digest: Buffer): Promise<Given | undefined> {
+  try {
+    return await givenApproval(store, digest);
+  } catch (error) {
+    if (!(error instanceof PolicyError) || error.code !== 'APPROVAL_TAMPERED') throw error;
+    throw new ToolError('POLICY_FAILED', error.message, { cause: error });
   }
 }
 

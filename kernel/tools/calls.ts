@@ -12,7 +12,6 @@ import {
   DEFAULT_GATE,
   findSticky,
   type Given,
-  givenApproval,
   policyTime,
   returnApproval,
   type StickyCall,
@@ -23,7 +22,7 @@ import {
 import { readSpend } from '../usage/index.ts';
 import { canonicalJson, contextOfCall, isTransient, isUuid, type Queryable, type StoreLogEntry, traceUuidOf } from '../store/index.ts';
 import { closeCallLease, type Installation, openCallLease } from '../vault/index.ts';
-import { type ApprovalRequest, approvalOf, approvalRequired, type Waiting } from './approvals.ts';
+import { type ApprovalRequest, approvalOf, approvalRequired, givenFor, type Waiting } from './approvals.ts';
 import { principalOf } from './declared-grants.ts';
 import { type Edited, editedBy, editOf, withEdit } from './edited.ts';
 import { ToolError } from './errors.ts';
@@ -401,7 +400,7 @@ export function createCalls(parts: CallParts) {
   ): Promise<Intent | undefined> {
     const grantId = sticky && (await findSticky(store, sticky));
     // what was approved for this one call is used for it first: a yes is not left lying about
-    if (grantId === undefined || (await givenApproval(store, ask.digest)) !== undefined) return undefined;
+    if (grantId === undefined || (await givenFor(store, ask.digest)) !== undefined) return undefined;
     const began = performance.now();
     return store.transaction(async (tx) => {
       if (!(await useSticky(tx, grantId))) return undefined;

@@ -26,6 +26,8 @@ export { TOOL_ERRORS, ToolError, type ToolErrorCode } from './errors.ts';
 export { checkDeclaration, type CheckedDeclaration, type ManifestProblem } from './manifest.ts';
 export { pruneCalls } from './ledger.ts';
 export type { AttachFile } from './results.ts';
+export { checkSchema, schemaIssues } from './schema.ts';
+export { sensitivePaths } from './sensitive.ts';
 export * from './types.ts';
 
 export interface ToolsOptions {

@@ -95,6 +95,11 @@ export function schemaIssues(schema: unknown): Issue[] {
 
 export type Checker = (value: unknown) => readonly Issue[];
 
+/** What is wrong with a value, in words. @param schema without issues */
+export function checkSchema(schema: JsonSchema, value: unknown): readonly string[] {
+  return compileSchema(schema)(value).map(({ path, message }) => (path === '' ? message : `${path}: ${message}`));
+}
+
 /** @param schema without issues */
 export function compileSchema(schema: JsonSchema): Checker {
   const patterns = new Map<string, RE2JS | undefined>();

@@ -103,7 +103,9 @@ test('a run asks once, leaves memory, and goes on with what was approved', async
   const answer: ApprovalAnswer = {
     verdict: 'approved',
     args: QUESTION.args,
+    asked: QUESTION.args,
     edited: false,
+    edited_by: null,
     reason: 'looked at it',
     voters: [{ name: 'ann', verdict: 'approve' }],
     approval_id: id,

@@ -10,8 +10,15 @@ export interface ApprovalOptions<Args = unknown> {
   readonly gate?: string;
   /** What is going to be done, such as `stripe.refund`. */
   readonly tool?: string;
-  /** With what: shown to whoever decides, who may change what the gate declares editable. At most 32 KiB of JSON. */
+  /** With what: shown to whoever decides, who may change what is `editable`. At most 32 KiB of JSON. */
   readonly args?: Args;
+  /**
+   * Paths in `args` that whoever decides may change: `amount`, `customer.email`, `items.*.price`. Default: none. Where the gate names
+   * paths, too, only those that are under both.
+   */
+  readonly editable?: readonly string[];
+  /** What edited `args` have to fit: a JSON Schema of an object, at most 16 KiB. Without it a value is replaced by one of its type. */
+  readonly schema?: Readonly<Record<string, unknown>>;
   /** Shortens the time that the gate gives; it cannot lengthen it. */
   readonly expires?: Duration;
 }
@@ -22,7 +29,11 @@ export interface ApprovalAnswer<Args = unknown> {
   readonly verdict: ApprovalVerdict;
   /** What was decided about: as it was asked, or as somebody edited it. Use these, not your own. */
   readonly args: Jsonify<Args>;
+  /** As it was asked. */
+  readonly asked: Jsonify<Args>;
   readonly edited: boolean;
+  /** Name of the user who edited it last; null when nobody did. */
+  readonly edited_by: string | null;
   readonly reason: string | null;
   readonly voters: readonly { readonly name: string; readonly verdict: string }[];
   readonly approval_id: string;

@@ -76,7 +76,7 @@ export interface RunSummary {
   readonly parent_run_id: string | null;
   readonly trace_id: string;
   readonly trigger_key: string | null;
-  /** Who asked for it: `user:ann`, `key:ck_…`, `webhook:github`; null: another run, a schedule or the platform. */
+  /** Who asked for it: `user:ann`, `key:ck_…`, `webhook:github`. Of a child: who asked for the run that started it. Null: a schedule or the platform. */
   readonly started_by: string | null;
   readonly created_at: string;
   readonly started_at: string | null;

@@ -296,6 +296,19 @@ describe('a call that people have to approve', () => {
     await asked(over);
   });
 
+  test('is not made with what somebody wrote into the database in place of what was voted on', async () => {
+    const [approved, open] = [await asked({ args: args({ note: 'a' }) }), await asked({ args: args({ note: 'b' }) })];
+    await vote(bob, approved, { patch: { amount: 5 } });
+    await api.t.store.query(`update approvals set edited_args = '{"amount": 999, "to": "me"}' where approval_id = $1`, [approved]);
+    await refusedWith('POLICY_FAILED', { args: args({ note: 'a' }) });
+    // nor is a vote cast on it, or past the gate
+    await api.t.store.query(`update approvals set args = '{"amount": 999, "to": "me"}' where approval_id = $1`, [open]);
+    await assert.rejects(vote(bob, open), { code: 'APPROVAL_TAMPERED' });
+    const override = await api.call('POST', `/approvals/${open}/override`, { reason: REASON }, { key: await sessionOf(api, root) });
+    assert.deepEqual([override.status, override.body.code], [409, 'APPROVAL_TAMPERED']);
+    assert.equal((await vote(bob, open, { verdict: 'deny' })).state, 'denied');
+  });
+
   test('nobody decides past the gate without a fresh proof of who they are', async () => {
     const over = { args: args({ amount: 400 }) };
     const id = await asked(over);

@@ -81,9 +81,9 @@ export function inWorker(plain: Store, approvals: Approvals): { readonly store: 
         if (until === undefined) point('expired, before the run hears of it');
         return until;
       },
-      async use(approvalId) {
+      async use(approvalId, args) {
         point('woken, before it is used');
-        const used = await approvals.use(approvalId);
+        const used = await approvals.use(approvalId, args);
         point('used, before the checkpoint');
         return used;
       },

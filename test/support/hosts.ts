@@ -89,7 +89,7 @@ export async function createHostWorld(
   stack.defer(() => store.close());
   const engine = await createEngine({ store, registry: hosts.registry, log, residentMs: 60_000 });
   const metrics: unknown[] = [];
-  hosts.serve({ startRun: (request) => engine.start(request), metric: (metric) => void metrics.push(metric), log });
+  hosts.serve({ startRun: ({ from, ...request }) => engine.startFrom(from, request), metric: (metric) => void metrics.push(metric), log });
   await engine.work();
   stack.defer(() => engine.drain(1000));
 

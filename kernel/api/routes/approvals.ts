@@ -14,6 +14,7 @@ import {
   whyNotVoter,
 } from '../../policy/index.ts';
 import { isUuid } from '../../store/index.ts';
+import { checkSchema } from '../../tools/index.ts';
 import {
   ApprovalDetailSchema,
   ApprovalForYouSchema,
@@ -47,6 +48,7 @@ const VOTE_ERRORS = [
   'STALE_DIGEST',
   'STALE_VERSION',
   'REASON_REQUIRED',
+  'APPROVAL_TAMPERED',
   'VAULT_UNAVAILABLE',
 ];
 
@@ -234,7 +236,7 @@ function voterOf({ user }: Caller): Voter {
 
 function votingParts(services: Services): VotingParts {
   const { store, audit } = installationOf(services);
-  return { store, audit, checkArguments: (tool, args) => services.tools?.check(tool, args) };
+  return { store, audit, checkArguments: (tool, args) => services.tools?.check(tool, args), checkSchema };
 }
 
 function toVote(

@@ -26,8 +26,10 @@ import type { CallMessage, HostRetry, ResponseError, TransactionMessage } from '
 import { createTransactionCalls, type RunTransaction } from './transaction-calls.ts';
 
 export interface Outsiders {
-  /** Starts a run that belongs to nobody, under an idempotency key. */
+  /** Starts a run that belongs to no other, under an idempotency key. */
   startRun(request: {
+    /** The run that asks: whoever started it has asked for this one, too. */
+    readonly from: string;
     readonly workflow_name: string;
     readonly input: unknown;
     readonly trigger_key: string;
@@ -395,7 +397,9 @@ export function serveRun(
       if (key != null) {
         // of its own workflow: no schedule's key, no webhook's, and none of another
         const own = `workflow:${workflow.name}:${text(key, 'idempotency_key', 300)}`;
-        const run = await ctx.step(name, () => outsiders.startRun({ workflow_name: child, input: message.input, trigger_key: own }));
+        const run = await ctx.step(name, () =>
+          outsiders.startRun({ from: runId, workflow_name: child, input: message.input, trigger_key: own }),
+        );
         ours.add(run.run_id);
         return { workflow_name: child, run_id: run.run_id, task_id: run.run_id, created: run.created };
       }

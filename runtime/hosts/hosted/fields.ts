@@ -97,12 +97,14 @@ export function childOptions(message: Extract<CallMessage, { type: 'ctx.workflow
 
 /** What people are asked; the engine checks what it is given. */
 export function approvalOptions(message: Extract<CallMessage, { type: 'ctx.approval' }>): ApprovalOptions {
-  const { summary, gate, tool, args, expires_seconds: expires } = message;
+  const { summary, gate, tool, args, editable, schema, expires_seconds: expires } = message;
   return {
     summary: text(summary, 'summary', 2000),
     ...(gate == null ? {} : { gate: text(gate, 'gate') }),
     ...(tool == null ? {} : { tool: text(tool, 'tool') }),
     ...(args === undefined ? {} : { args }),
+    ...(editable == null ? {} : { editable }),
+    ...(schema == null ? {} : { schema }),
     ...(expires == null ? {} : { expires: finite(expires, 'expires_seconds') * 1000 }),
   };
 }

@@ -41,7 +41,7 @@ export async function hostedEngine(
   const test = await createTestEngine({ registry: hosts.registry, ...options });
   const transactions = createWorkflowTransactions(test.store, (entry) => void logged.push(entry as HostsLogEntry));
   hosts.serve({
-    startRun: (request) => test.engine.start(request),
+    startRun: ({ from, ...request }) => test.engine.startFrom(from, request),
     metric: (metric) => void metrics.push(metric),
     runTransaction: transactions.run,
     log,

@@ -73,13 +73,17 @@ export function createContext(run: Run): WorkflowContext {
 
     approval(name: string, options: ApprovalOptions) {
       checkName(name);
-      const { summary, gate, tool, args, expires, ...unknown } = options;
+      const { summary, gate, tool, args, editable, schema, expires, ...unknown } = options;
       const [odd] = Object.keys(unknown);
       if (odd !== undefined)
-        throw new EngineError('INVALID_REQUEST', `approval "${name}": unknown option "${odd}"; use summary, gate, tool, args and expires`);
+        throw new EngineError(
+          'INVALID_REQUEST',
+          `approval "${name}": unknown option "${odd}"; use summary, gate, tool, args, editable, schema and expires`,
+        );
       toJson(args, `args of approval "${name}"`);
+      toJson(schema, `schema of approval "${name}"`);
       const seconds = expires === undefined ? undefined : toMilliseconds(expires, `expires of approval "${name}"`) / 1000;
-      return run.call('ctx.approval', { step: name, summary, gate, tool, args, expires_seconds: seconds }, asIs);
+      return run.call('ctx.approval', { step: name, summary, gate, tool, args, editable, schema, expires_seconds: seconds }, asIs);
     },
 
     callTool(tool: string, method: string, args: unknown = {}, options: { readonly name?: string; readonly edits?: 'tell' } = {}) {

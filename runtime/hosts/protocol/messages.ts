@@ -182,6 +182,8 @@ export type CallMessage =
         readonly gate?: string;
         readonly tool?: string;
         readonly args?: unknown;
+        readonly editable?: readonly string[];
+        readonly schema?: Readonly<Record<string, unknown>>;
         readonly expires_seconds?: number;
       }
     >

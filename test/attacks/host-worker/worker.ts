@@ -31,7 +31,7 @@ const hosts = await createHosts({
   launch: launcher.launch,
 });
 const engine = await createEngine({ store, registry: hosts.registry });
-hosts.serve({ startRun: (request) => engine.start(request), metric: log, log });
+hosts.serve({ startRun: ({ from, ...request }) => engine.startFrom(from, request), metric: log, log });
 await engine.work();
 const { run_id: runId } = await engine.start({ workflow_name: 'victim', input: { code: 'return 1' } });
 for await (const event of engine.tailRun(runId)) if (event.event === 'run.completed') break;

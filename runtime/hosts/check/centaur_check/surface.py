@@ -63,7 +63,7 @@ METHODS = {
     "sleep": {"name", "duration"},
     "sleep_until": {"name", "when"},
     "wait_for_event": {"name", "event_type", "correlation_id", "timeout"},
-    "approval": {"name", "summary", "gate", "tool", "args", "expires"},
+    "approval": {"name", "summary", "gate", "tool", "args", "editable", "schema", "expires"},
     "start_workflow": CHILD,
     "wait_for_workflow": {"name", "run_id", "child_run_id", "timeout"},
     "run_workflow": CHILD | {"timeout"},

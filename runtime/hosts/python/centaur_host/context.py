@@ -66,10 +66,13 @@ class WorkflowContext:
             timeout_seconds=seconds(timeout, "timeout"),
         )
 
-    async def approval(self, name, summary, *, gate=None, tool=None, args=None, expires=None) -> dict:
+    async def approval(self, name, summary, *, gate=None, tool=None, args=None, editable=None, schema=None, expires=None) -> dict:
         """
         Asks people at a gate of the policy, and parks until they have decided or time is up. Every verdict is returned, with the `args` that
         were decided about; `require_approved` raises for those that are none. `expires` only shortens the gate's time.
+
+        `editable` names paths in `args` that whoever decides may change, `schema` is the JSON Schema that they have to fit then. The answer
+        says so: `args` is what was approved, `asked` what was asked, `edited_by` who made one of the other.
         """
         return await self._call(
             "ctx.approval",
@@ -78,6 +81,8 @@ class WorkflowContext:
             gate=gate,
             tool=tool,
             args=args,
+            editable=None if editable is None else list(editable),
+            schema=schema,
             expires_seconds=seconds(expires, "expires"),
         )
 
