@@ -11,6 +11,7 @@ import { createRegistry, type MemoryRegistry } from '../support/registry.ts';
 import { createTestDatabase } from '../support/database.ts';
 import { eventually } from '../support/wait.ts';
 import { verifyLog } from '../../kernel/audit/index.ts';
+import { checkJournal, checkJournals, createJournalSealer } from '../../kernel/journal/index.ts';
 import { createEngine } from '../../kernel/engine/index.ts';
 import { findBinaries } from '../../kernel/store/embedded/binaries.ts';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../kernel/store/embedded/index.ts';
@@ -182,6 +183,18 @@ test('a busy server is backed up, and another goes on from there', async () => {
     );
     const verified = await verifyLog(there, { macKey: again.macKey, rawPublicKey: again.signer.rawPublicKey });
     assert.equal(verified.problems, 0, JSON.stringify(verified.findings));
+    // what ended here is sealed here, behind what was sealed there
+    const sealing = createJournalSealer({ store: there, audit: again.audit, settleMs: 0 });
+    await eventually(async () => {
+      await sealing.seal();
+      return (await checkJournal(there, again.macKey, sleeper))?.state === 'intact';
+    });
+    await sealing.close();
+    for (let next: string | null | undefined; next !== null;) {
+      const report = await checkJournals(there, again.macKey, { after: next, retentionDays: 90 });
+      assert.deepEqual(report.problems, []);
+      next = report.next;
+    }
     const { rows } = await there.query<{ entry: string }>(`select entry from audit_log where action = 'data.restore'`);
     assert.equal(rows.length, 1);
   } finally {
