@@ -200,7 +200,9 @@ async function readErased(store: Store, macKey: Buffer | undefined): Promise<Rea
   );
   const own = rows.filter((row) => isOwnEntry(row, macKey));
   // what the row says of its entry is not under the seal
-  const told = own.map(({ entry }) => JSON.parse(entry) as { readonly action: string; readonly details: { readonly runs: readonly string[] } });
+  const told = own.map(
+    ({ entry }) => JSON.parse(entry) as { readonly action: string; readonly details: { readonly runs: readonly string[] } },
+  );
   return new Set(told.flatMap(({ action, details }) => (action === 'data.erase_runs' ? details.runs : [])));
 }
 
