@@ -114,17 +114,22 @@ test('a server that is killed in the middle of an erasure leaves a job, which th
   assert.equal(items[0].counts.agent_message_requests, 40_000, 'each row is counted once');
 });
 
-const sizeOf = (file: string) => (existsSync(file) ? statSync(file).size : 0);
+/** What a backup to this file has written so far, under a name of its own. */
+function draftOf(file: string): { readonly draft: string; readonly size: number } {
+  const [name] = readdirSync(path.dirname(file)).filter((each) => each.startsWith(`${path.basename(file)}.`) && each.endsWith('.part'));
+  const draft = path.join(path.dirname(file), name ?? '');
+  return { draft, size: name === undefined ? 0 : statSync(draft).size };
+}
 
 test('a backup that is killed leaves no file under its name, and a restore that is killed an empty database', async () => {
   await seed('large', 1000, 60);
   const file = path.join(place.folder, 'a.backup');
   const killed = place.start(['backup', '--out', file]);
-  await eventually(() => sizeOf(`${file}.part`) > 5_000_000, { timeoutMs: 60_000, what: 'the backup to begin' });
+  await eventually(() => draftOf(file).size > 5_000_000, { timeoutMs: 60_000, what: 'the backup to begin' });
   killed.child.kill('SIGKILL');
   await killed.finished;
   assert.ok(!existsSync(file), 'nothing looks whole');
-  const half = await place.run(['backup', 'verify', `${file}.part`]);
+  const half = await place.run(['backup', 'verify', draftOf(file).draft]);
   assert.equal(half.code, 1);
   assert.match(half.stderr, /no whole backup/);
 

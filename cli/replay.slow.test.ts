@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { createSocket } from 'node:dgram';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import path from 'node:path';
 import { test } from 'node:test';
 import pg from 'pg';
@@ -39,6 +41,43 @@ export async function handler(input, ctx) {
 }
 `;
 
+/** Whatever a handler could do beside its steps. What it got done says a replay; the run itself tried nothing. */
+const REACHES = `import { connect } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import { createSocket } from 'node:dgram';
+import { lookup } from 'node:dns/promises';
+import * as dns from 'node:dns';
+import { existsSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { Worker } from 'node:worker_threads';
+export const WORKFLOW_NAME = 'reaches';
+const opened = (socket, event) => new Promise((resolve, reject) => socket.once('error', reject).once(event, resolve));
+export async function handler({ file, port, udp }, ctx) {
+  const done = [];
+  const ways = {
+    fetch: () => fetch('http://127.0.0.1:' + port),
+    connect: () => opened(connect(port, '127.0.0.1'), 'connect'),
+    tls: () => opened(connectTls(port, '127.0.0.1', { rejectUnauthorized: false }), 'secureConnect'),
+    unix: () => opened(connect(file + '.sock'), 'connect'),
+    listen: async () => opened((await import('node:http')).createServer().listen(0), 'listening'),
+    datagram: () => new Promise((resolve, reject) => createSocket('udp4').send('x', udp, '127.0.0.1', (error) => (error ? reject(error) : resolve()))),
+    lookup: () => lookup('localhost'),
+    resolver: () => new dns.promises.Resolver().resolve4('localhost'),
+    write: () => writeFileSync(file + '.written', 'x'),
+    program: () => { if (spawnSync('true').error) throw new Error('no'); },
+    thread: () => new Worker('0', { eval: true }),
+    signal: () => process.kill(process.ppid, 0),
+    tell: () => process.send({ report: { verdict: 'same' } }),
+    binding: () => process.binding('tcp_wrap'),
+    database: () => { if (!Object.entries(process.env).some(([, value]) => /postgres(ql)?:/.test(value))) throw new Error('no'); },
+  };
+  if (existsSync(file))
+    for (const [way, go] of Object.entries(ways))
+      try { await go(); done.push(way); } catch {}
+  return ctx.step('one', () => 1).then(() => done);
+}
+`;
+
 interface Ready extends AsyncDisposable {
   readonly place: Place;
   readonly database: TestDatabase;
@@ -53,6 +92,7 @@ async function start(env: Readonly<Record<string, string>>): Promise<Ready> {
   place.write('order.ts', ORDER);
   place.write('snake.py', PYTHON);
   place.write('turns.ts', TURNS);
+  place.write('reaches.ts', REACHES);
   await place.serve('api');
   await place.serve('worker');
   return {
@@ -172,3 +212,25 @@ for (const hosts of ['in_process', 'process'])
       assert.deepEqual([code, /not as they were written/.test(stdout)], [6, true], stdout);
     });
   });
+
+test('a replay in a process of its own reaches nothing: no network, no file, no process, no database', { timeout: 120_000 }, async () => {
+  await using ready = await start({ WORKFLOW_HOSTS: 'in_process' });
+  const { place } = ready;
+  const heard: string[] = [];
+  const file = path.join(place.folder, 'reach');
+  const servers = [createServer(() => heard.push('tcp')), createServer(() => heard.push('unix'))] as const;
+  await new Promise<void>((resolve) => servers[0].listen(0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => servers[1].listen(`${file}.sock`, resolve));
+  const datagrams = createSocket('udp4').on('message', () => heard.push('udp'));
+  await new Promise<void>((resolve) => datagrams.bind(0, '127.0.0.1', resolve));
+  try {
+    const run = await ready.run('reaches', { file, port: (servers[0].address() as AddressInfo).port, udp: datagrams.address().port });
+    writeFileSync(file, '');
+    const { code, stdout, stderr } = await place.run(['replay', run]);
+    assert.equal(code, 0, stdout + stderr);
+    assert.deepEqual([heard, existsSync(`${file}.written`)], [[], false]);
+  } finally {
+    for (const server of servers) server.close();
+    datagrams.close();
+  }
+});

@@ -62,6 +62,7 @@ export async function restoreBackup(options: RestoreOptions): Promise<RestoreRep
       await client.query('begin');
       await refuseFull(tx);
       await migrateUpTo(tx, Math.max(...manifest.migrations.map(({ id }) => id)));
+      await refuseOtherTables(manifest, tx);
       await makePartitions(tx, manifest);
       for await (const { name, columns, rows: pieces } of content.tables()) {
         const { rows: known } = await tx.query('select 1 from pg_class where oid = to_regclass($1)', [name]);
@@ -153,6 +154,20 @@ async function refuseForeign({ migrations }: Manifest): Promise<void> {
     );
 }
 
+/** What is sealed in the file is not believed to name tables: whoever made it knew the key, and no more. */
+async function refuseOtherTables({ tables, partitions, sequences }: Manifest, on: Queryable): Promise<void> {
+  const ours = new Set((await releaseSchema()).tables);
+  const { rows } = await on.query<{ name: string }>(
+    `select relname as name from pg_class where relnamespace = current_schema()::regnamespace and relkind = 'S'`,
+  );
+  const numbers = new Set(rows.map(({ name }) => name));
+  const foreign =
+    tables.find(({ name }) => !ours.has(name))?.name ??
+    partitions.find(({ parent }) => !ours.has(parent))?.name ??
+    sequences.find(({ name }) => !numbers.has(name))?.name;
+  if (foreign !== undefined) throw new BackupError('BACKUP_UNSUITABLE', `this release has no table or sequence ${foreign}`);
+}
+
 /** Nothing of anybody's is there: what an earlier start has made counts, too. */
 async function refuseFull(tx: Queryable): Promise<void> {
   const { rows } = await tx.query<{ name: string }>(
@@ -165,10 +180,8 @@ async function refuseFull(tx: Queryable): Promise<void> {
     );
 }
 
-async function makePartitions(tx: Queryable, { partitions, tables }: Manifest): Promise<void> {
-  const ours = new Set(tables.map(({ name }) => name));
-  for (const { parent, name, bound } of partitions)
-    if (ours.has(parent)) await tx.query(`create table ${quoted(name)} partition of ${quoted(parent)} ${bound}`);
+async function makePartitions(tx: Queryable, { partitions }: Manifest): Promise<void> {
+  for (const { parent, name, bound } of partitions) await tx.query(`create table ${quoted(name)} partition of ${quoted(parent)} ${bound}`);
 }
 
 /** In the same transaction, after all that the log had: it goes on from there. */

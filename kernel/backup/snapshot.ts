@@ -1,6 +1,7 @@
 /** Making a backup: the whole database as of one moment, while everything goes on. */
-import { rename, rm, access } from 'node:fs/promises';
+import { access, link, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { randomUUID } from 'node:crypto';
+import path from 'node:path';
 import type pg from 'pg';
 import { type Queryable, releaseSchema, type Store } from '../store/index.ts';
 import { keySamples } from '../vault/index.ts';
@@ -41,12 +42,14 @@ export async function makeBackup(options: BackupOptions): Promise<BackupReport> 
   // before the snapshot: so the log tells of it in the backup, too
   await audit?.write({ action: 'data.backup', actor, resource: `backup:${backupId}` });
   const client = await store.connect('backup');
-  const draft = `${file}.part`;
-  // of one that was killed
-  await rm(draft, { force: true });
+  await removeLeftovers(file);
+  // another's than that of a process which writes to the same name just now
+  const draft = `${file}.${backupId.slice(0, 8)}.part`;
   try {
     const on = queryable(client);
+    await refuseOtherRelease(on);
     await client.query('begin isolation level repeatable read read only');
+    await keepTables(on);
     const manifest = await describe(on, backupId, new Date(store.now()));
     const counted = { rows: 0 };
     const bytes = await writeSealed(draft, content(client, manifest, counted, onProgress), options, {
@@ -54,7 +57,7 @@ export async function makeBackup(options: BackupOptions): Promise<BackupReport> 
       masterKey: options.master?.id ?? null,
     });
     await client.query('commit');
-    await rename(draft, file);
+    await publish(draft, file);
     return {
       backup_id: backupId,
       created_at: manifest.created_at,
@@ -69,6 +72,47 @@ export async function makeBackup(options: BackupOptions): Promise<BackupReport> 
   } finally {
     await client.end().catch(() => undefined);
   }
+}
+
+/**
+ * Before the snapshot: no partition goes, and none comes, until all is read. What deletes rows goes on; retention, which drops partitions, does not
+ * wait for this, and comes again.
+ */
+async function keepTables(on: Queryable): Promise<void> {
+  const { tables } = await releaseSchema();
+  await on.query(`lock table ${tables.map(quoted).join(', ')} in access share mode`);
+}
+
+/** Of backups to this name that were killed. One that is at work writes all the time; and if it should not, it fails when it would publish. */
+async function removeLeftovers(file: string): Promise<void> {
+  const folder = path.dirname(file);
+  const names = await readdir(folder).catch(() => []);
+  for (const name of names) {
+    if (!name.startsWith(`${path.basename(file)}.`) || !/\.[0-9a-f]{8}\.part$/.test(name)) continue;
+    const left = path.join(folder, name);
+    const { mtimeMs } = await stat(left).catch(() => ({ mtimeMs: Number.POSITIVE_INFINITY }));
+    if (Date.now() - mtimeMs > LEFTOVER_MS) await rm(left, { force: true });
+  }
+}
+
+const LEFTOVER_MS = 3_600_000;
+
+/** Under its name, which nobody has taken meanwhile; and so that it is there after a loss of power, too. */
+async function publish(draft: string, file: string): Promise<void> {
+  try {
+    // unlike `rename`, it replaces nothing
+    await link(draft, file);
+    await rm(draft);
+  } catch (error) {
+    const { code } = error as { readonly code?: string };
+    if (code === 'EEXIST') throw new BackupError('NOT_EMPTY', `${file} came to be there meanwhile: a backup overwrites nothing`);
+    if (code === 'ENOENT') throw error;
+    // a file system without links
+    await rename(draft, file);
+  }
+  const folder = await open(path.dirname(file), 'r');
+  await folder.sync().catch(() => undefined);
+  await folder.close();
 }
 
 async function* content(

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { test } from 'node:test';
-import { createTestThreads, type TestThreads } from '../../test/support/threads.ts';
+import { CANARY, type CarePlace, openCarePlace, say, seed, tablesWith } from '../../test/support/care.ts';
 import { eventually } from '../../test/support/wait.ts';
-import { sealPrivate, verifyLog } from '../audit/index.ts';
+import { verifyLog } from '../audit/index.ts';
 import type { RetentionPeriods } from '../config/index.ts';
-import { type Store, uuidv7 } from '../store/index.ts';
-import { addGrant, createLease, type Installation, localMasterKey, openInstallation, putSecret } from '../vault/index.ts';
+import { uuidv7 } from '../store/index.ts';
+import { addGrant, createLease, putSecret } from '../vault/index.ts';
 import {
   beginErasure,
   dueNow,
@@ -20,8 +20,6 @@ import {
   runErasures,
 } from './index.ts';
 
-const CANARY = 'canary-5f1c';
-
 const KEPT: RetentionPeriods = {
   runs: 3000,
   webhookDeliveries: 3000,
@@ -32,92 +30,15 @@ const KEPT: RetentionPeriods = {
   auditExport: 'none',
 };
 
-interface Place extends AsyncDisposable {
-  readonly t: TestThreads;
-  readonly store: Store;
-  readonly installation: Installation;
-}
-
-async function open(): Promise<Place> {
-  const t = await createTestThreads();
-  const installation = await openInstallation({ store: t.store, master: localMasterKey(randomBytes(32)) });
-  t.onTurn(async (owner, threads) => {
-    const turn = await threads.turns.begin(owner);
-    const heard = JSON.stringify(turn);
-    await threads.turns.append(owner, [{ kind: 'text', data: { type: 'text', text: `you said ${heard.slice(0, 4000)}` } }]);
-    await threads.turns.finish(owner, { status: 'completed', reason: 'completed', resultText: `answer to ${heard.slice(0, 4000)}` });
-  });
-  return {
-    t,
-    store: t.store,
-    installation,
-    async [Symbol.asyncDispose]() {
-      await installation.close();
-      await t[Symbol.asyncDispose]();
-    },
-  };
-}
-
-/** Every table of ours that has the text somewhere, bytes and all. */
-async function tablesWith(store: Store, text: string): Promise<string[]> {
-  const { rows } = await store.query<{ name: string }>(
-    `select c.oid::regclass::text as name from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind = 'r'`,
-  );
-  const found: string[] = [];
-  for (const { name } of rows) {
-    const { rows: hits } = await store.query(
-      `select 1 from ${name} t where position($1 in t::text) > 0 or position(encode($1::text::bytea, 'hex') in t::text) > 0 limit 1`,
-      [text],
-    );
-    if (hits.length > 0) found.push(name);
-  }
-  return found;
-}
-
-async function say(place: Place, thread: string, user: string, text: string): Promise<void> {
-  const id = await place.t.say(thread, text, { user_id: user });
-  await place.t.ended(id);
-  // the turn has told its end; the run that it is ends a moment later
-  await eventually(async () => {
-    const { rows } = await place.store.query(
-      'select 1 from workflow_runs r join agent_execution_requests e using (run_id) where e.execution_id = $1',
-      [id],
-    );
-    return rows.length === 0;
-  });
-}
-
-async function erase(place: Place, subject: string) {
+async function erase(place: CarePlace, subject: string) {
   const { store, installation } = place;
   const { erasure_id } = await beginErasure({ store, audit: installation.audit }, 'user:admin', subject);
   await runErasures({ store, audit: installation.audit });
   return getErasure(store, erasure_id);
 }
 
-async function seed(place: Place, thread: string, user: string, canary: string): Promise<void> {
-  const { store, installation, t } = place;
-  await say(place, thread, user, `remember ${canary}`);
-  await t.threads.attach(thread, { name: `${canary}.txt`, mimeType: 'text/plain', data: Buffer.from(`file of ${canary}`) });
-  await store.query(
-    `insert into session_snapshots (thread_key, harness, agent_thread_id, execution_id, data, sha256)
-     values ($1, 'demo', 'a', gen_random_uuid(), $2, '') on conflict do nothing`,
-    [thread, Buffer.from(`session with ${canary}`)],
-  );
-  await store.query(
-    `insert into tool_calls (principal, call_key, call_id, tool, method, digest, state, maker, result)
-     values ($1, $2, gen_random_uuid(), 'search', 'find', '', 'c', 1, $3)`,
-    [`thread:${thread} user:${user}`, `k-${canary}`, JSON.stringify({ found: canary })],
-  );
-  await installation.audit.write({
-    action: 'test.said',
-    actor: `user:${user}`,
-    threadKey: thread,
-    private: await store.transaction((tx) => sealPrivate(tx, installation.master, `user:${user}`, { said: canary })),
-  });
-}
-
 test('after the erasure of a thread its words are nowhere, and the log verifies', async () => {
-  await using place = await open();
+  await using place = await openCarePlace();
   const { store, installation } = place;
   await seed(place, 'gone', 'ann', CANARY);
   await seed(place, 'stays', 'bert', 'other-77aa');
@@ -142,7 +63,7 @@ test('after the erasure of a thread its words are nowhere, and the log verifies'
 });
 
 test('the erasure of a person empties what they said among others, and takes their own threads and accounts', async () => {
-  await using place = await open();
+  await using place = await openCarePlace();
   const { store, installation } = place;
   await seed(place, 'mine', 'ann', CANARY);
   await seed(place, 'ours', 'bert', 'other-77aa');
@@ -168,7 +89,7 @@ test('the erasure of a person empties what they said among others, and takes the
 });
 
 /** What other rooms keep of a thread and its person: questions, votes, grants, usage, calls. Answers the question's id. */
-async function seedRooms({ store, installation }: Place, thread: string, user: string, canary: string): Promise<string> {
+async function seedRooms({ store, installation }: CarePlace, thread: string, user: string, canary: string): Promise<string> {
   const audit = await installation.audit.write({ action: 'test.asked', actor: `user:${user}` });
   const { rows } = await store.query<{ id: string }>(
     `insert into approvals (approval_id, digest, gate, rule, principal, summary, state, expires_at, audit_id, decided_by, decided_at, use_by, reason,
@@ -216,7 +137,7 @@ const ROOMS = ['approval_grants', 'approval_votes', 'approvals', 'tool_call_leas
 const roomsOf = (tables: readonly string[]) => tables.map((table) => table.replace(/_\d{8}$/, '')).toSorted();
 
 test('questions, votes, grants, usage and leases of calls go with their thread; a question that is not over ends', async () => {
-  await using place = await open();
+  await using place = await openCarePlace();
   const { store } = place;
   await say(place, 'gone', 'ann', 'hello');
   const id = await seedRooms(place, 'gone', 'ann', CANARY);
@@ -241,7 +162,7 @@ test('questions, votes, grants, usage and leases of calls go with their thread; 
 });
 
 test('what a person said with votes elsewhere goes, their usage is nobody’s, and the export has it before', async () => {
-  await using place = await open();
+  await using place = await openCarePlace();
   const { store, installation } = place;
   await say(place, 'ours', 'bert', 'hello');
   await seedRooms(place, 'ours', 'ann', CANARY);
@@ -277,7 +198,7 @@ test('what a person said with votes elsewhere goes, their usage is nobody’s, a
 });
 
 test('an erasure does not go under a live turn, and goes on when it has ended', async () => {
-  await using place = await open();
+  await using place = await openCarePlace();
   const { store, installation, t } = place;
   const turn = Promise.withResolvers<void>();
   const began = Promise.withResolvers<void>();
@@ -308,7 +229,7 @@ test('an erasure does not go under a live turn, and goes on when it has ended', 
 });
 
 test('a hold keeps a thread, its runs and the log from retention and erasure, until it is released', async () => {
-  await using place = await open();
+  await using place = await openCarePlace();
   const { store, installation } = place;
   await seed(place, 'kept', 'ann', CANARY);
   await seed(place, 'old', 'bert', 'other-77aa');
@@ -349,7 +270,7 @@ test('a hold keeps a thread, its runs and the log from retention and erasure, un
 });
 
 test('retention spares a thread that came back to life after it was found to be old', async () => {
-  await using place = await open();
+  await using place = await openCarePlace();
   const { store, installation } = place;
   for (const thread of ['a', 'b']) await say(place, thread, 'ann', `remember ${thread}`);
   await store.query(`update sandbox_sessions set last_used_at = now() - interval '40 days'`);
@@ -378,7 +299,7 @@ test('retention spares a thread that came back to life after it was found to be 
 });
 
 test('what a hold on somebody keeps in a shared thread is not erased with another person; steers count, and children', async () => {
-  await using place = await open();
+  await using place = await openCarePlace();
   const { store, installation } = place;
   const parts = { store, audit: installation.audit };
   await say(place, 'ours', 'ann', `remember ${CANARY}`);
@@ -403,7 +324,7 @@ test('what a hold on somebody keeps in a shared thread is not erased with anothe
 });
 
 test('the last admin is not erased', async () => {
-  await using place = await open();
+  await using place = await openCarePlace();
   const { store, installation } = place;
   await store.query(
     `insert into users (user_id, name, display_name, role, created_at, updated_at) values (gen_random_uuid(), 'root', 'root', 'admin', now(), now())`,
@@ -418,7 +339,7 @@ test('the last admin is not erased', async () => {
 });
 
 test('leases and calls go in batches, with an entry in the log for each', async () => {
-  await using place = await open();
+  await using place = await openCarePlace();
   const { store, installation } = place;
   await putSecret(installation, 'key:1', 'STRIPE', { value: 'sk-live-123456', hosts: ['api.stripe.com'] });
   await addGrant(installation, 'key:1', 'workflow:w', 'STRIPE');
@@ -464,7 +385,7 @@ test('leases and calls go in batches, with an entry in the log for each', async 
 });
 
 test('an export has all of a thread, and proofs that lead to the log, and no secret', async () => {
-  await using place = await open();
+  await using place = await openCarePlace();
   const { store, installation } = place;
   await seed(place, 'exported', 'ann', CANARY);
   await putSecret(installation, 'key:1', 'STRIPE', { value: 'sk-live-123456', hosts: ['api.stripe.com'] });

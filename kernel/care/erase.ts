@@ -2,8 +2,8 @@
  * Deleting what is of a thread or of a person, a batch at a time.
  *
  * Each batch is a transaction that finds no hold and no live turn, under the lock of the thread's row: so nothing is deleted
- * under a turn, and nobody waits long. What tells which runs belong to a thread is deleted last, so that whoever goes on after
- * a crash finds the rest.
+ * under a turn, and nobody waits long. What tells whose a thread is, and which runs belong to it, is deleted last, and of runs
+ * those that others lead to before those: so whoever goes on after a crash finds the rest.
  *
  * Entries of the audit log stay, with names and keys in them, and verify; what is private in them goes with its key.
  */
@@ -32,25 +32,29 @@ const BATCH = 500;
 /** Rows that may be large. */
 const FEW = 20;
 
-/** Every run that a turn of the threads was, or that asked for one, or that one of these started. `$1` are their keys. */
+/** Every run that a turn of the threads was, or that asked for one, or that one of these started, or is a fork of. `$1` are their keys. */
 export const RUNS_OF_THREADS = `select run_id from runs_under(array(
     select run_id from agent_execution_requests where thread_key = any($1::text[]) and run_id is not null
     union select asked_by from agent_execution_requests where thread_key = any($1::text[]) and asked_by is not null))`;
 
+/** The same of turns. `$1` are the executions. */
+const RUNS_OF_TURNS = `select run_id from runs_under(array(
+    select run_id from agent_execution_requests where execution_id = any($1::uuid[]) and run_id is not null
+    union select asked_by from agent_execution_requests where execution_id = any($1::uuid[]) and asked_by is not null))`;
+
+/** All rows of a thread but one, by which it is found to be somebody's. */
+const butOne = (table: string): string =>
+  `delete from ${table} where ctid = any(array(select ctid from ${table} where thread_key = $1
+     and position <> (select position from ${table} where thread_key = $1 order by user_id is null, position limit 1) limit $2))`;
+
 /** In this order. `$1` is the thread's key, `$2` how many at a time. */
 const OF_THREAD: readonly { readonly what: string; readonly sql: string; readonly batch: number }[] = [
-  ...[
-    'agent_execution_events',
-    'agent_message_requests',
-    'agent_execution_signals',
-    'agent_requests',
-    'agent_runtime_assignments',
-    'agent_final_delivery_outbox',
-  ].map((table) => ({
+  ...['agent_execution_events', 'agent_requests', 'agent_runtime_assignments', 'agent_final_delivery_outbox'].map((table) => ({
     what: table,
     sql: `delete from ${table} where ctid = any(array(select ctid from ${table} where thread_key = $1 limit $2))`,
     batch: BATCH,
   })),
+  ...['agent_message_requests', 'agent_execution_signals'].map((table) => ({ what: table, sql: butOne(table), batch: BATCH })),
   ...['attachments', 'session_snapshots'].map((table) => ({
     what: table,
     sql: `delete from ${table} where ctid = any(array(select ctid from ${table} where thread_key = $1 limit $2))`,
@@ -162,24 +166,21 @@ export async function eraseThread(parts: EraseParts, subject: Extract<Subject, {
     await guarded({ store, check }, subject, key, async (tx) => eraseNotes(tx, count, key));
     const done = await guarded({ store, check }, subject, key, async (tx) => {
       const { rows } = await tx.query<{ left: boolean }>(
-        `select exists (select from agent_message_requests where thread_key = $1) or exists (select from agent_execution_events where thread_key = $1)
-           or exists (select from attachments where thread_key = $1) as left`,
-        [key],
+        `select exists (select from agent_message_requests where thread_key = $1 offset 1) or exists (select from agent_execution_events where thread_key = $1)
+           or exists (select from attachments where thread_key = $1)
+           or exists (select from workflow_runs where run_id in (${RUNS_OF_THREADS.replaceAll('$1', '$2')}))
+           or exists (select from workflow_runs_finished where run_id in (${RUNS_OF_THREADS.replaceAll('$1', '$2')})) as left`,
+        [key, [key]],
       );
       if (rows[0]?.left === true) return false;
-      await counted(
-        tx,
-        count,
-        'agent_execution_requests',
-        await tx.query('delete from agent_execution_requests where thread_key = $1', [key]),
-      );
-      // its sandbox is one that no thread knows: whoever keeps it ends it, with its workspace
-      await counted(tx, count, 'sandbox_sessions', await tx.query('delete from sandbox_sessions where thread_key = $1', [key]));
+      // of `sandbox_sessions`, too: its sandbox is one that no thread knows, whoever keeps it ends it, with its workspace
+      for (const table of ['agent_message_requests', 'agent_execution_signals', 'agent_execution_requests', 'sandbox_sessions'])
+        await counted(tx, count, table, await tx.query(`delete from ${table} where thread_key = $1`, [key]));
       return true;
     });
     if (done) break;
   }
-  await erasePrivate(store, parts.audit, parts.actor, subject.text);
+  await erasePrivate(store, parts.audit, parts.actor, subject.text, (tx) => refuseHeld(tx, subject));
 }
 
 /** Somebody else's hold, in one of the threads or on a run that it keeps through another one. @throws CareError HELD */
@@ -190,51 +191,93 @@ export async function refuseHeldIn(tx: Queryable, own: readonly string[], shared
 
 /** @throws CareError TURN_LIVE for a run that has not ended */
 async function eraseRuns(parts: EraseParts, subject: Extract<Subject, { kind: 'thread' }>): Promise<void> {
+  await eraseTree(parts, subject, subject.key, RUNS_OF_THREADS, [subject.key]);
+}
+
+/**
+ * The runs that a statement leads to. Nothing in it is live when some of it is deleted, so it does not grow; and what other runs of it
+ * are found by stays until those are gone.
+ */
+async function eraseTree(parts: EraseParts, subject: Subject, key: string, tree: string, of: readonly string[]): Promise<void> {
   const { store, check } = parts;
-  const { rows } = await store.query<{ run_id: string }>(RUNS_OF_THREADS, [[subject.key]]);
-  for (let at = 0; at < rows.length; at += BATCH) {
-    const ids = rows.slice(at, at + BATCH).map(({ run_id }) => run_id);
-    await afterRuns(() =>
-      guarded({ store, check }, subject, subject.key, async (tx) => {
-        const { rows: alive } = await tx.query<{ run_id: string }>(
-          'select run_id from workflow_runs where run_id = any($1::uuid[]) limit 10',
-          [ids],
-        );
+  await untilNone(() =>
+    afterRuns(() =>
+      guarded({ store, check }, subject, key, async (tx) => {
+        const leaves = async (among: readonly string[] | null): Promise<string[]> => {
+          const { rows } = await tx.query<{ run_id: string }>(
+            `with those as materialized (select f.run_id, f.parent_run_id, f.seed from workflow_runs_finished f where f.run_id in (${tree}))
+             select t.run_id from those t where not exists (select from those c where c.parent_run_id = t.run_id)
+               and not exists (select from those c where c.seed = t.run_id and c.run_id <> t.run_id)
+               and ($2::uuid[] is null or t.run_id = any($2)) limit $3`,
+            [of, among, BATCH],
+          );
+          return rows.map(({ run_id }) => run_id);
+        };
+        // whoever forks or retries one holds its row: what they made of it is seen below, and nothing more is made
+        const found = await leaves(null);
+        await tx.query('select 1 from workflow_runs_finished where run_id = any($1::uuid[]) for update', [found]);
+        const { rows: alive } = await tx.query<{ run_id: string }>(`select run_id from workflow_runs where run_id in (${tree}) limit 10`, [
+          of,
+        ]);
         if (alive.length > 0)
           throw live(
-            subject.key,
+            key,
             alive.map(({ run_id }) => run_id),
             'runs',
           );
-        await deleteRuns(tx, parts, subject, ids);
+        if (found.length === 0) return 0;
+        await deleteRuns(tx, parts, subject, await leaves(found));
+        return found.length;
       }),
+    ),
+  );
+  // of runs that retention has taken, something is left
+  await guarded({ store, check }, subject, key, async (tx) => {
+    const { rows } = await tx.query<{ run_id: string }>(tree, [of]);
+    await deleteBeside(
+      tx,
+      parts,
+      rows.map(({ run_id }) => run_id),
     );
-  }
+  });
 }
 
 /** @throws CareError HELD */
-async function deleteRuns(tx: Queryable, { audit, actor, count }: EraseParts, subject: Subject, ids: readonly string[]): Promise<void> {
+async function deleteRuns(tx: Queryable, parts: EraseParts, subject: Subject, ids: readonly string[]): Promise<void> {
+  const { audit, actor, count } = parts;
+  if (ids.length === 0) return;
   await refuseHeldParts(tx, { runs: ids });
+  // the sealer must not add a seal of what it has read just before; it passes over a cursor that is locked
+  if (await has(tx, 'journal_cursor')) await tx.query('select 1 from journal_cursor for share');
   // whoever verifies the journals is told why these are not there
-  for (let at = 0; at < ids.length; at += BATCH)
-    await audit.append(tx, {
-      action: 'data.erase_runs',
-      actor,
-      resource: subject.text,
-      details: { runs: ids.slice(at, at + BATCH) },
-    });
-  const statements: readonly (readonly [what: string, sql: string])[] = [
-    [
-      'workflow_triggers',
+  await audit.append(tx, { action: 'data.erase_runs', actor, resource: subject.text, details: { runs: ids } });
+  await counted(
+    tx,
+    count,
+    'workflow_triggers',
+    await tx.query(
       `delete from workflow_triggers t using workflow_runs_finished f where f.run_id = any($1::uuid[])
          and t.workflow_name = f.workflow_name and t.trigger_key = f.trigger_key and t.run_id = f.run_id`,
-    ],
+      [ids],
+    ),
+  );
+  await deleteBeside(tx, parts, ids);
+  await counted(
+    tx,
+    count,
+    'workflow_runs_finished',
+    await tx.query('delete from workflow_runs_finished where run_id = any($1::uuid[])', [ids]),
+  );
+}
+
+/** What there is of runs beside their rows. */
+async function deleteBeside(tx: Queryable, { count }: EraseParts, ids: readonly string[]): Promise<void> {
+  const statements: readonly (readonly [what: string, sql: string])[] = [
     ['workflow_steps', 'delete from workflow_steps where run_id = any($1::uuid[])'],
     ['workflow_attempts', 'delete from workflow_attempts where run_id = any($1::uuid[])'],
     ['workflow_events', 'delete from workflow_events where correlation_id = any($1::uuid[]::text[])'],
     ['webhook_deliveries', 'delete from webhook_deliveries where run_id = any($1::uuid[])'],
     ['leases', 'delete from leases where run_id = any($1::uuid[])'],
-    ['workflow_runs_finished', 'delete from workflow_runs_finished where run_id = any($1::uuid[])'],
   ];
   await more(tx, count, MORE_OF_RUNS, ids);
   for (const [what, sql] of statements) await counted(tx, count, what, await tx.query(sql, [ids]));
@@ -281,6 +324,11 @@ async function eraseNotes(tx: Queryable, count: EraseParts['count'], key: string
     await counted(tx, count, 'centaur_memory.notes', await tx.query('delete from centaur_memory.notes where thread_key = $1', [key]));
 }
 
+/** That somebody else than the person has a word in a thread. */
+const sharedWith = (key: string, name: string): string =>
+  `(exists (select from agent_message_requests m where m.thread_key = ${key} and m.role = 'user' and m.user_id is distinct from ${name})
+     or exists (select from agent_execution_signals s where s.thread_key = ${key} and s.user_id is distinct from ${name}))`;
+
 /** Threads in which nobody else has a word; and those in which somebody has. */
 export async function threadsOf(
   on: Queryable,
@@ -290,9 +338,7 @@ export async function threadsOf(
     `with mine as (
        select thread_key from agent_message_requests where user_id = $1 union select thread_key from agent_execution_requests where user_id = $1
        union select thread_key from agent_execution_signals where user_id = $1)
-     select t.thread_key, exists (select from agent_message_requests m where m.thread_key = t.thread_key and m.role = 'user' and m.user_id is distinct from $1)
-       or exists (select from agent_execution_signals s where s.thread_key = t.thread_key and s.user_id is distinct from $1) as shared
-     from mine t order by 1`,
+     select t.thread_key, ${sharedWith('t.thread_key', '$1')} as shared from mine t order by 1`,
     [name],
   );
   return {
@@ -311,15 +357,14 @@ const TURNS_OF_PERSON = `select e.execution_id from agent_execution_requests e w
  * messages and events of a thread are numbered without gaps. The agent's own memory of the conversation goes as a whole.
  */
 async function eraseWords(parts: EraseParts, subject: Subject, key: string, name: string): Promise<void> {
+  while (!(await emptyWords(parts, subject, key, name)));
+}
+
+/** @returns whether nothing came meanwhile */
+async function emptyWords(parts: EraseParts, subject: Subject, key: string, name: string): Promise<boolean> {
   const { store, count } = parts;
   const { rows: turns } = await store.query<{ execution_id: string }>(TURNS_OF_PERSON, [key, name]);
   const ids = turns.map(({ execution_id }) => execution_id);
-  const { rows: runs } = await store.query<{ run_id: string }>(
-    `select run_id from runs_under(array(
-       select run_id from agent_execution_requests where execution_id = any($1::uuid[]) and run_id is not null
-       union select asked_by from agent_execution_requests where execution_id = any($1::uuid[]) and asked_by is not null))`,
-    [ids],
-  );
   const emptied: readonly (readonly [what: string, sql: string, params: readonly unknown[]])[] = [
     [
       'agent_execution_events',
@@ -349,30 +394,23 @@ async function eraseWords(parts: EraseParts, subject: Subject, key: string, name
       [key, ids],
     ],
   ];
-  await afterRuns(() =>
-    guarded({ store }, subject, key, async (tx) => {
-      const ended = runs.map(({ run_id }) => run_id);
-      const { rows: alive } = await tx.query<{ run_id: string }>(
-        'select run_id from workflow_runs where run_id = any($1::uuid[]) limit 10',
-        [ended],
-      );
-      if (alive.length > 0)
-        throw live(
-          key,
-          alive.map(({ run_id }) => run_id),
-          'runs',
-        );
-      await deleteRuns(tx, parts, subject, ended);
-      await tx.query(
-        `update sandbox_sessions set state = 'idle', sandbox_id = null, host = null, agent_thread_id = null, log_offset = 0, title = null where thread_key = $1`,
-        [key],
-      );
-    }),
+  await eraseTree(parts, subject, key, RUNS_OF_TURNS, ids);
+  await guarded({ store }, subject, key, (tx) =>
+    tx.query(
+      `update sandbox_sessions set state = 'idle', sandbox_id = null, host = null, agent_thread_id = null, log_offset = 0, title = null where thread_key = $1`,
+      [key],
+    ),
   );
   for (const [what, sql, params] of emptied)
     await untilNone(() => guarded({ store }, subject, key, async (tx) => counted(tx, count, what, await tx.query(sql, params))));
   // last: they tell what is the person's
-  await guarded({ store }, subject, key, async (tx) => {
+  return guarded({ store }, subject, key, async (tx) => {
+    const { rows } = await tx.query<{ more: boolean }>(
+      `select exists (${TURNS_OF_PERSON} and e.execution_id <> all($3::uuid[]))
+         or exists (select from agent_execution_events where thread_key = $1 and event_json::text <> ${ERASED} and event_json ->> 'user_id' = $2) as more`,
+      [key, name, ids],
+    );
+    if (rows[0]?.more === true) return false;
     await counted(
       tx,
       count,
@@ -399,6 +437,7 @@ async function eraseWords(parts: EraseParts, subject: Subject, key: string, name
       'agent_execution_signals',
       await tx.query('delete from agent_execution_signals where thread_key = $1 and user_id = $2', [key, name]),
     );
+    return true;
   });
 }
 
@@ -425,7 +464,8 @@ export async function erasePerson(parts: EraseParts, subject: Extract<Subject, {
     if (user !== undefined) await disableUser(tx, audit, actor, user, new Date(store.now()));
   });
   const { own, shared } = await threadsOf(store, subject.name);
-  for (const key of own) await eraseThread(parts, { kind: 'thread', key, text: `thread:${key}` });
+  for (const key of own)
+    await eraseThread({ ...parts, check: (tx) => refuseShared(tx, key, subject.name) }, { kind: 'thread', key, text: `thread:${key}` });
   for (const key of shared) await eraseWords(parts, subject, key, subject.name);
   await store.transaction(async (tx) => {
     await refuseHeld(tx, subject);
@@ -438,7 +478,14 @@ export async function erasePerson(parts: EraseParts, subject: Extract<Subject, {
     await more(tx, count, MORE_OF_PERSON, subject.name);
   });
   await erasePrincipal(parts, subject, subject.text);
-  await erasePrivate(store, audit, actor, subject.text);
+  await erasePrivate(store, audit, actor, subject.text, (tx) => refuseHeld(tx, subject));
+}
+
+/** Whoever said something in it since it was found to be one person's keeps that: the job looks again. @throws CareError TURN_LIVE */
+async function refuseShared(tx: Queryable, key: string, name: string): Promise<void> {
+  const { rows } = await tx.query<{ shared: boolean }>(`select ${sharedWith('$1', '$2')} as shared`, [key, name]);
+  if (rows[0]?.shared === true)
+    throw new CareError('TURN_LIVE', `somebody else has said something in the thread ${JSON.stringify(key)} meanwhile`);
 }
 
 /** A transaction that holds the thread's row, and in which neither a hold nor a live turn is in the way. */
@@ -482,7 +529,7 @@ const RUN_TRIES = 10;
 const RUN_PAUSE_MS = 500;
 
 /** A turn tells its end a moment before the run that it is has ended. */
-async function afterRuns(work: () => Promise<void>): Promise<void> {
+async function afterRuns<T>(work: () => Promise<T>): Promise<T> {
   for (let tries = 1; ; tries++) {
     try {
       return await work();

@@ -137,6 +137,7 @@ export async function forkRun(
   const input = fork.input === undefined ? origin.input : toJson(fork.input, 'input');
   if (fork.input !== undefined) await workflowFor(core, origin.workflow_name, null)?.parseInput?.(fork.input);
   await core.store.transaction(async (tx) => {
+    await holdOrigin(tx, runId);
     await refuseApproved(tx, runId, step.ord);
     await copyHistory(tx, runId, newId, step.ord, step.seq);
     await tx.query(
@@ -159,6 +160,12 @@ export async function forkRun(
   });
   core.kick();
   return { run_id: newId, workflow_name: origin.workflow_name, status: 'queued', created: true, idempotent: false };
+}
+
+/** Whoever erases it waits for the copy, and takes that too; or has erased it, and there is nothing to copy. */
+async function holdOrigin(tx: Queryable, runId: RunId): Promise<void> {
+  const { rowCount: ended } = await tx.query('select 1 from workflow_runs_finished where run_id = $1 for key share', [runId]);
+  if (ended === 0) await mustRead(tx, runId);
 }
 
 /** What people approved, they approved for that run: a copy of it would be done a second time. What they refused stays refused. */

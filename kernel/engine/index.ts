@@ -13,7 +13,7 @@ export type { AgentRequest } from './agents.ts';
 export { type ApprovalEvent, type ApprovalQuestion, type Approvals, APPROVAL_EVENT, WaitsForApprovalError } from './approvals.ts';
 export type { Outside, OutsideCaller } from './outside.ts';
 export { describeCron, nextTicks, parseSchedule } from './cron.ts';
-export { type Difference, type ReplayOptions, type ReplayReport, replayRun } from './replay.ts';
+export { type Difference, type Journal, readJournal, replayOver, type ReplayOptions, type ReplayReport, replayRun } from './replay.ts';
 export { checkQueueName } from './queues.ts';
 export { applyRetention, type PruneLog } from './retention.ts';
 export { resolveRetry } from './retry.ts';

@@ -75,18 +75,36 @@ export async function replayRun(
   runId: string,
   options: ReplayOptions = {},
 ): Promise<ReplayReport> {
-  const before = performance.now();
+  return replayOver(registry, await readJournal(store, runId), options);
+}
+
+/** All that a replay needs of the database; it passes from process to process. */
+export interface Journal {
+  readonly run: RunRecord;
+  readonly steps: readonly StepRecord[];
+  /** SHA-256 of the input, by run. */
+  readonly children: ReadonlyMap<string, string>;
+}
+
+/** @throws EngineError RUN_NOT_FOUND, RUN_NOT_ENDED */
+export async function readJournal(store: Store, runId: string): Promise<Journal> {
   const id = parseRunId(runId);
   const run = await mustRead(store, id);
   if (run.ended_at === null)
     throw new EngineError('RUN_NOT_ENDED', `run ${id} is ${run.status}: it is replayed when it has ended; "runs show" tells how far it is`);
-  const workflow = codeOf(registry, run, options.code ?? 'present');
   const steps = await readSteps(store, id);
-  const journal: Journal = { run, steps, children: await childInputs(store, steps) };
+  return { run, steps, children: await childInputs(store, steps) };
+}
+
+/** @throws EngineError UNKNOWN_WORKFLOW, CODE_CHANGED, REPLAY_STOPPED */
+export async function replayOver(registry: WorkflowRegistry, journal: Journal, options: ReplayOptions = {}): Promise<ReplayReport> {
+  const before = performance.now();
+  const { run, steps } = journal;
+  const workflow = codeOf(registry, run, options.code ?? 'present');
   // cancelled while it was queued: there is nothing to hold the code against
   const outcome = run.started_at === null ? { difference: null, replayed: 0 } : await replayJournal(workflow, journal, options);
   return {
-    run_id: id,
+    run_id: run.run_id,
     workflow_name: run.workflow_name,
     status: run.status as RunStatus,
     attempt: run.attempt,
@@ -96,13 +114,6 @@ export async function replayRun(
     code: { recorded: run.workflow_version, present: workflow.version, same: run.workflow_version === workflow.version },
     ms: Math.round(performance.now() - before),
   };
-}
-
-interface Journal {
-  readonly run: RunRecord;
-  readonly steps: readonly StepRecord[];
-  /** SHA-256 of the input, by run. */
-  readonly children: ReadonlyMap<string, string>;
 }
 
 function codeOf(registry: WorkflowRegistry, run: RunRecord, code: 'present' | 'same'): RegisteredWorkflow {

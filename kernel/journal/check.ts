@@ -199,9 +199,11 @@ async function readErased(store: Store, macKey: Buffer | undefined): Promise<Rea
     `select audit_id, entry, mac, leaf from audit_log where action = 'data.erase_runs'`,
   );
   const own = rows.filter((row) => isOwnEntry(row, macKey));
-  return new Set(
-    own.flatMap(({ entry }) => (JSON.parse(entry) as { readonly details: { readonly runs: readonly string[] } }).details.runs),
+  // what the row says of its entry is not under the seal
+  const told = own.map(
+    ({ entry }) => JSON.parse(entry) as { readonly action: string; readonly details: { readonly runs: readonly string[] } },
   );
+  return new Set(told.flatMap(({ action, details }) => (action === 'data.erase_runs' ? details.runs : [])));
 }
 
 async function readFinished(store: Store, runIds: readonly string[]): Promise<Map<string, FinishedRow>> {

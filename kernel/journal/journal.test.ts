@@ -111,6 +111,10 @@ test('a run that is removed, slipped in, or sealed again is found', async () => 
   const { problems } = await checkJournals(store, s.installation.macKey, DAYS);
   assert.deepEqual(new Set(problems.map(({ run_id }) => run_id)), new Set([removed, changed, unsealed, fabricated]));
   assert.match(problems.find(({ run_id }) => run_id === removed)?.problem ?? '', /the run is missing/);
+  // an entry of ours about something else, passed off as one that says that it was erased
+  const entry = await s.installation.audit.write({ action: 'test.told', actor: 'system', details: { runs: [removed] } });
+  await s.tamper(`update audit_log set action = 'data.erase_runs' where audit_id = $1`, [entry]);
+  assert.ok((await checkJournals(store, s.installation.macKey, DAYS)).problems.some(({ run_id }) => run_id === removed));
 });
 
 test('a seal that somebody else wrote seals nothing', async () => {

@@ -25,7 +25,10 @@ export function partitionName(table: string, weekMs: number): string {
   return `${table}_${new Date(weekMs).toISOString().slice(0, 10).replaceAll('-', '')}`;
 }
 
-/** Makes the partitions from last week to `weeksAhead` weeks ahead, and a default one for ids from strange clocks. */
+/**
+ * Makes the partitions from last week to `weeksAhead` weeks ahead, and a default one for ids from strange clocks. Whoever reads a table for long, such as
+ * a backup, holds it up, and whoever writes waits behind it: so what is for later weeks waits a moment only, and is made another time.
+ */
 export async function ensurePartitions(
   store: Pick<Store, 'query' | 'transaction'>,
   tables: readonly string[],
@@ -34,8 +37,29 @@ export async function ensurePartitions(
 ): Promise<void> {
   const weeks = Array.from({ length: weeksAhead + 2 }, (_, i) => weekStart(nowMs) + (i - 1) * WEEK_MS);
   const wanted = tables.flatMap((table) => [`${table}_default`, ...weeks.map((week) => partitionName(table, week))]);
-  if ((await missing(store, wanted)).size === 0) return;
+  const absentNow = await missing(store, wanted);
+  if (absentNow.size === 0) return;
+  const soon = tables.flatMap((table) => [`${table}_default`, ...weeks.slice(0, SOON).map((week) => partitionName(table, week))]);
+  const isUrgent = soon.some((name) => absentNow.has(name));
+  await make(store, tables, weeks, wanted, isUrgent ? '0' : AHEAD_WAIT).catch((error: { readonly code?: string }) => {
+    if (isUrgent || error.code !== LOCK_NOT_AVAILABLE) throw error as Error;
+  });
+}
+
+/** Last week, this one and the next: without their partitions, rows would go to the default one and stay there. */
+const SOON = 3;
+const AHEAD_WAIT = '200ms';
+const LOCK_NOT_AVAILABLE = '55P03';
+
+async function make(
+  store: Pick<Store, 'transaction'>,
+  tables: readonly string[],
+  weeks: readonly number[],
+  wanted: readonly string[],
+  wait: string,
+): Promise<void> {
   await store.transaction(async (tx) => {
+    await tx.query(`select set_config('lock_timeout', $1, true)`, [wait]);
     await tx.query('select pg_advisory_xact_lock($1)', [PARTITION_LOCK]);
     const absent = await missing(tx, wanted);
     for (const table of tables) {

@@ -97,7 +97,7 @@ export function createUsers({ store, audit, now = () => store.now(), passwordCos
   /** The user and what the password is, for one who may try. Whoever is not there costs as much as whoever is. */
   async function check(name: string, password: string, source: Source): Promise<{ readonly user: UserRow; readonly rehash: boolean }> {
     const lower = name.trim().toLowerCase();
-    await tries.take(lower, source.address);
+    await tries.take(lower, source.address, await sessions.isFrom(lower, source.address));
     const { rows } = await store.query<UserRow>('select *, user_id::text from users where name = $1', [lower]);
     const user = rows[0];
     const isUsable = user !== undefined && user.disabled_at === null && (user.temporary_until === null || user.temporary_until > now());

@@ -4,6 +4,7 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { type Queryable, type Store, uuidv7 } from '../store/index.ts';
+import { networkOf } from './tries.ts';
 import type { SessionKind, SessionUser, SessionView, Source } from './types.ts';
 
 const HOUR = 3_600_000;
@@ -59,6 +60,8 @@ export interface Sessions {
   /** From the database, in the transaction that has just begun or changed it. */
   read(tx: Queryable, sessionId: string): Promise<SessionUser>;
   list(userId: string): Promise<readonly SessionView[]>;
+  /** Whether one was begun in the network of this address, as long as it is told what sessions there were. */
+  isFrom(name: string, address: string | null): Promise<'known' | 'elsewhere'>;
   /** All of a user, or one; those that end. @param but one that stays */
   end(tx: Queryable, of: { readonly userId: string; readonly sessionId?: string; readonly but?: string }): Promise<readonly string[]>;
   prove(tx: Queryable, sessionId: string): Promise<void>;
@@ -164,6 +167,15 @@ export function createSessions(store: Store, now: () => number): Sessions {
           seen_at: time(row.seen_at),
           expires_at: time(row.expires_at),
         }));
+    },
+    async isFrom(name, address) {
+      if (address === null) return 'elsewhere';
+      const { rows } = await store.query<{ address: string }>(
+        'select distinct s.address from user_sessions s join users u using (user_id) where u.name = $1 and s.address is not null limit 500',
+        [name],
+      );
+      const network = networkOf(address);
+      return rows.some((row) => networkOf(row.address) === network) ? 'known' : 'elsewhere';
     },
     async end(tx, { userId, sessionId, but }) {
       const { rows } = await tx.query<{ session_id: string }>(

@@ -4,7 +4,8 @@
  *
  * Three counters: for a name from one address, for an address, and for a name from anywhere. The first is the narrow one, so that whoever
  * guesses does not keep the owner out; the last is what remains against many addresses. A try that one counter refuses does not count for
- * the next, or a single machine could fill the one for everywhere.
+ * the next, or a single machine could fill the one for everywhere. Whoever has many addresses can, and does not keep the owner out where
+ * they have signed in before: from there the last one neither counts nor refuses.
  *
  * An address of IPv6 counts as its network of 64 bits: whoever has one of these has them all.
  */
@@ -16,8 +17,8 @@ import { UserError } from './errors.ts';
 export const TRIES = { window: 15 * 60_000, nameAndAddress: 10, address: 100, name: 50 } as const;
 
 export interface Tries {
-  /** @throws UserError TOO_MANY_TRIES */
-  take(name: string, address: string | null): Promise<void>;
+  /** @param from whether the name has signed in from there @throws UserError TOO_MANY_TRIES */
+  take(name: string, address: string | null, from: 'known' | 'elsewhere'): Promise<void>;
   /** Of anything that whoever has no account may ask for. @throws UserError TOO_MANY_TRIES */
   takeOne(what: string, address: string | null, most: number): Promise<void>;
   /** After the right password: what went before was its owner's mistyping. What an address did for other names stays. */
@@ -42,10 +43,10 @@ export function createTries(store: Store, now: () => number): Tries {
   }
 
   return {
-    async take(name, address) {
+    async take(name, address, from) {
       await count(pairOf(name, address), TRIES.nameAndAddress);
       await count(`address ${networkOf(address)}`, TRIES.address);
-      await count(`name ${name}`, TRIES.name);
+      if (from === 'elsewhere') await count(`name ${name}`, TRIES.name);
     },
     takeOne: (what, address, most) => count(`${what} from ${networkOf(address)}`, most),
     async forgive(name, address) {

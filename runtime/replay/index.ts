@@ -3,12 +3,12 @@
  *
  * It promises that a replay is over in time, takes a bounded part of the machine, and that no live run is in the process in
  * which it calls user code: that of a hosted workflow gets a host of its own without any rights, and that of one which runs in
- * the worker a child process that may neither write files nor start programs. What the platform brings itself is called here. It
- * writes nothing to the database.
+ * the worker a child process that may neither write files nor start programs, has no network, and knows of no database. What the
+ * platform brings itself is called here. It writes nothing to the database.
  */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { EngineError, type ReplayOptions, type ReplayReport, replayRun, type WorkflowRegistry } from '@centaur/kernel/engine';
+import { EngineError, readJournal, type ReplayOptions, type ReplayReport, replayRun, type WorkflowRegistry } from '@centaur/kernel/engine';
 import type { Store } from '@centaur/kernel/store';
 import type { ReplayAnswer, ReplayRequest } from './messages.ts';
 
@@ -62,13 +62,18 @@ export function createReplays(options: ReplaysOptions): Replays {
     }
   }
 
-  function inChild(runId: string, more: ReplayOptions): Promise<ReplayReport> {
+  async function inChild(runId: string, more: ReplayOptions): Promise<ReplayReport> {
+    const journal = await readJournal(options.store, runId);
     const { promise, resolve, reject } = Promise.withResolvers<ReplayReport>();
     if (closed) throw new EngineError('DRAINING', 'this process is shutting down; try another one');
     const stopped = (why: string) => new EngineError('REPLAY_STOPPED', `the replay's process ${why}: nothing is known of the run by it`);
     const flags = [`--max-old-space-size=${options.memoryMb ?? MEMORY_MB}`, '--no-warnings', '--permission', '--allow-fs-read=*'];
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !SECRET.test(name)));
-    const child = spawn(process.execPath, [...flags, CHILD], { env, stdio: ['ignore', 'ignore', 'ignore', 'ipc'] });
+    const child = spawn(process.execPath, [...flags, CHILD], {
+      env,
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+      serialization: 'advanced',
+    });
     children.add(child);
     const timeoutMs = more.timeoutMs ?? TIMEOUT_MS;
     const timer = setTimeout(() => {
@@ -87,7 +92,7 @@ export function createReplays(options: ReplaysOptions): Replays {
       children.delete(child);
       reject(stopped(`ended (${signal ?? code}); it may have run out of its ${options.memoryMb ?? MEMORY_MB} MiB`));
     });
-    const request: ReplayRequest = { url: options.store.url, dirs: options.dirs(), runId, options: more };
+    const request: ReplayRequest = { dirs: options.dirs(), journal, options: more };
     child.send(request, (error) => {
       if (error !== null) reject(stopped(`took no request: ${error.message}`));
     });

@@ -1,10 +1,10 @@
 /** Between a server and the process in which it replays. */
-import type { EngineErrorCode, ReplayOptions, ReplayReport } from '@centaur/kernel/engine';
+import type { EngineErrorCode, Journal, ReplayOptions, ReplayReport } from '@centaur/kernel/engine';
 
 export interface ReplayRequest {
-  readonly url: string;
   readonly dirs: readonly string[];
-  readonly runId: string;
+  /** Read for it: it knows of no database. */
+  readonly journal: Journal;
   readonly options: ReplayOptions;
 }
 

@@ -69,10 +69,21 @@ describe('guessing a password', () => {
   });
 
   test('from many addresses stops for the name, and many names stop for the address', async () => {
-    for (let n = 0; n < 50; n++) assert.equal((await guess('ann', 'wrong', `203.0.113.${n}`)).status, 401);
-    assert.equal((await guess('ann', 'wrong', '203.0.113.99')).status, 429);
+    for (let n = 0; n < 50; n++) assert.equal((await guess('ann', 'wrong', `192.0.2.${n}`)).status, 401);
+    assert.equal((await guess('ann', ann.password, '192.0.2.99')).status, 429);
     for (let n = 0; n < 100; n++) assert.equal((await guess(`nobody-${n}`, 'wrong', '198.51.100.2')).status, 401);
     assert.equal((await guess('nobody-x', 'wrong', '198.51.100.2')).status, 429);
+  });
+
+  test('from many addresses does not keep its owner out where they have signed in before, and lets nobody guess more there', async () => {
+    assert.equal((await guess('ann', ann.password, '2001:db8:0:7::1')).status, 200);
+    for (let n = 0; n < 51; n++) await guess('ann', 'wrong', `192.0.2.${n}`);
+    assert.equal((await guess('ann', ann.password, '192.0.2.99')).status, 429);
+    // of the same network
+    assert.equal((await guess('ann', ann.password, '2001:db8:0:7::2')).status, 200);
+    for (let n = 0; n < 10; n++) assert.equal((await guess('ann', 'wrong', '2001:db8:0:7::1')).status, 401);
+    assert.equal((await guess('ann', ann.password, '2001:db8:0:7::1')).status, 429);
+    assert.equal((await guess('bert', 'wrong', '2001:db8:0:7::1')).status, 401, 'somebody else has not signed in there');
   });
 
   test('many at once get no more tries than one after the other', async () => {

@@ -1,24 +1,27 @@
 /** A server that works while it is backed up, restored to another server, which goes on with what had been going on. */
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash, randomBytes } from 'node:crypto';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { createRegistry, type MemoryRegistry } from '../support/registry.ts';
 import { createTestDatabase } from '../support/database.ts';
 import { eventually } from '../support/wait.ts';
 import { verifyLog } from '../../kernel/audit/index.ts';
+import { checkJournal, checkJournals, createJournalSealer } from '../../kernel/journal/index.ts';
 import { createEngine } from '../../kernel/engine/index.ts';
 import { findBinaries } from '../../kernel/store/embedded/binaries.ts';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../kernel/store/embedded/index.ts';
-import { connectStore } from '../../kernel/store/index.ts';
+import { connectStore, releaseSchema } from '../../kernel/store/index.ts';
+import { ensurePartitions, partitionName, WEEK_MS, weekStart } from '../../kernel/store/partitions.ts';
 import { createLease, createValues, localMasterKey, openInstallation, putSecret, addGrant } from '../../kernel/vault/index.ts';
-import { readContent } from '../../kernel/backup/content.ts';
+import { jsonFrame, readContent } from '../../kernel/backup/content.ts';
 import { copyOut } from '../../kernel/backup/copy.ts';
 import { makeBackup, restoreBackup, verifyBackup } from '../../kernel/backup/index.ts';
-import { readSealed } from '../../kernel/backup/sealed-file.ts';
+import { readSealed, writeSealed } from '../../kernel/backup/sealed-file.ts';
 
 let folder: string;
 let server: EmbeddedPostgres;
@@ -180,6 +183,18 @@ test('a busy server is backed up, and another goes on from there', async () => {
     );
     const verified = await verifyLog(there, { macKey: again.macKey, rawPublicKey: again.signer.rawPublicKey });
     assert.equal(verified.problems, 0, JSON.stringify(verified.findings));
+    // what ended here is sealed here, behind what was sealed there
+    const sealing = createJournalSealer({ store: there, audit: again.audit, settleMs: 0 });
+    await eventually(async () => {
+      await sealing.seal();
+      return (await checkJournal(there, again.macKey, sleeper))?.state === 'intact';
+    });
+    await sealing.close();
+    for (let next: string | null | undefined; next !== null;) {
+      const report = await checkJournals(there, again.macKey, { after: next, retentionDays: 90 });
+      assert.deepEqual(report.problems, []);
+      next = report.next;
+    }
     const { rows } = await there.query<{ entry: string }>(`select entry from audit_log where action = 'data.restore'`);
     assert.equal(rows.length, 1);
   } finally {
@@ -225,5 +240,115 @@ test('a backup goes into an empty database and into no other, with the keys of i
   assert.equal(rows.length, 0, 'what failed left nothing');
   await restoreBackup({ ...to, passphrase, master });
   await assert.rejects(restoreBackup({ ...to, passphrase, master }), { code: 'NOT_EMPTY' });
-  assert.ok(!existsSync(`${file}.part`));
+});
+
+test('of two backups to one name at once one is made, and the name is that of a whole one', async () => {
+  await using source = await createTestDatabase();
+  const store = await connectStore({ url: source.url, poolSize: 4 });
+  const file = path.join(folder, 'twice.backup');
+  const old = `${file}.0123abcd.part`;
+  writeFileSync(old, 'of one that was killed yesterday');
+  utimesSync(old, new Date(Date.now() - 86_400_000), new Date(Date.now() - 86_400_000));
+  const make = () => makeBackup({ store, audit: undefined, master, actor: 'system:cli', file });
+  const made = await Promise.allSettled([make(), make(), make()]);
+  await store.close();
+  const whole = made.flatMap((each) => (each.status === 'fulfilled' ? [each.value.backup_id] : []));
+  assert.deepEqual([whole.length, (await verifyBackup(file, { master })).backup_id], [1, whole[0]]);
+  for (const each of made) if (each.status === 'rejected') assert.equal((each.reason as { code: string }).code, 'NOT_EMPTY');
+  assert.deepEqual(
+    readdirSync(folder).filter((name) => name.startsWith('twice')),
+    ['twice.backup'],
+  );
+});
+
+test('a partition that goes while a backup begins is in it with its rows, or not at all', async () => {
+  await using source = await createTestDatabase();
+  const store = await connectStore({ url: source.url, poolSize: 4 });
+  const file = path.join(folder, 'dropped.backup');
+  const week = weekStart(Date.now());
+  await ensurePartitions(store, ['workflow_runs_finished'], Date.now());
+  await store.query(
+    `insert into workflow_runs_finished (run_id, workflow_name, status, queue, priority, attempt, created_at)
+     select (substr(lpad(to_hex($1::bigint), 12, '0'), 1, 12) || '7000800000000000000' || n)::uuid, 'w', 'c', 'default', 0, 1, now() from generate_series(1, 9) n`,
+    [week + 1000],
+  );
+  const busy = await store.connect('test');
+  try {
+    await busy.query('begin');
+    // the first that a backup holds, and one that it reads before the runs
+    await busy.query('lock table workers in access exclusive mode');
+    const making = makeBackup({ store, audit: undefined, master, actor: 'system:cli', file });
+    await eventually(async () => {
+      const { rows } = await store.query(`select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`);
+      return rows.length > 0;
+    });
+    await busy.query(`drop table ${partitionName('workflow_runs_finished', week)}`);
+    await busy.query('commit');
+    await making;
+  } finally {
+    await busy.end();
+    await store.close();
+  }
+  const { manifest } = await readContent(readSealed(file, { master }));
+  const rows = (await tablesOfBackup(file)).get('workflow_runs_finished')?.length ?? 0;
+  const isThere = manifest.partitions.some(({ name }) => name === partitionName('workflow_runs_finished', week));
+  assert.deepEqual([isThere, rows], isThere ? [true, 9] : [false, 0]);
+});
+
+test('partitions for later weeks wait for no reader, and nobody waits behind them', async () => {
+  await using source = await createTestDatabase();
+  const store = await connectStore({ url: source.url, poolSize: 4 });
+  const now = Date.now();
+  await ensurePartitions(store, ['audit_log'], now);
+  const reader = await store.connect('test');
+  try {
+    await reader.query('begin');
+    await reader.query('select 1 from audit_log limit 1');
+    const waiting = ensurePartitions(store, ['audit_log'], now + WEEK_MS);
+    assert.equal(await Promise.race([waiting.then(() => 'done'), pause(10_000, 'waits')]), 'done');
+    await reader.query('commit');
+    await ensurePartitions(store, ['audit_log'], now + WEEK_MS);
+    const { rows } = await store.query('select 1 from pg_class where relname = $1', [
+      partitionName('audit_log', weekStart(now + 5 * WEEK_MS)),
+    ]);
+    assert.equal(rows.length, 1, 'they are made when nobody reads');
+  } finally {
+    await reader.end();
+    await store.close();
+  }
+});
+
+test('a backup that names other tables than those of the release is refused, whoever sealed it', async () => {
+  const migrations = (await releaseSchema()).migrations.map(({ id, name, checksum }) => ({ id, name, checksum }));
+  for (const [n, more] of [
+    { tables: [{ name: 'pg_description', columns: ['description'] }] },
+    { partitions: [{ parent: 'pg_class', name: 'p', bound: 'DEFAULT' }] },
+    { sequences: [{ name: 'elsewhere', last_value: '1', is_called: true }] },
+  ].entries()) {
+    await using target = await createTestDatabase({ empty: true });
+    const file = path.join(folder, `foreign-${n}.backup`);
+    const manifest = {
+      type: 'manifest',
+      backup_id: '0198c0de-0000-7000-8000-000000000000',
+      created_at: new Date().toISOString(),
+      postgres: '18',
+      migrations,
+      keys: [],
+      tables: [],
+      partitions: [],
+      sequences: [],
+      left_out: [],
+      ...more,
+    };
+    const frames = async function* () {
+      yield* jsonFrame(manifest);
+      for (const { name } of manifest.tables) {
+        yield* jsonFrame({ type: 'table', name });
+        yield* jsonFrame({ type: 'table_end', name, rows: 0, sha256: createHash('sha256').digest('hex') });
+      }
+      yield* jsonFrame({ type: 'end', tables: manifest.tables.length, rows: 0 });
+    };
+    await writeSealed(file, frames(), { master }, { createdAt: new Date(), masterKey: null });
+    await assert.rejects(restoreBackup({ url: target.url, master, actor: 'system:cli', file }), { code: 'BACKUP_UNSUITABLE' }, String(n));
+  }
 });
