@@ -183,9 +183,16 @@ export async function serve(
             shape,
           },
   });
-  // a price that somebody forgot reaches back
-  const late = await priceLate(store, settings?.prices ?? []);
-  if (late > 0) log({ level: 'info', message: 'priced turns whose model had no price before', turns: late });
+  // a price that somebody forgot reaches back; nothing waits for it
+  const pricing = new AbortController();
+  const late = priceLate(store, settings?.prices ?? [], { signal: pricing.signal }).then(
+    (turns) => turns > 0 && log({ level: 'info', message: 'priced turns whose model had no price before', turns }),
+    (error: Error) => log({ level: 'warn', message: 'pricing turns failed; the next start goes on with it', error: error.message }),
+  );
+  stack.defer(async () => {
+    pricing.abort();
+    await late;
+  });
   // after the engine has stopped: what a turn stores last goes through them
   stack.defer(() => agents.close());
   if (trust !== undefined) {
