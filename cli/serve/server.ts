@@ -6,7 +6,7 @@
  */
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { adminKeyFile, createApi, type Api, ensureAdminKey } from '@centaur/kernel/api';
+import { adminKeyFile, createApi, createMetrics, type Api, ensureAdminKey } from '@centaur/kernel/api';
 import { type Config, readConfigFile, retentionPeriods, type SignInSettings } from '@centaur/kernel/config';
 import { createEngine, type Engine } from '@centaur/kernel/engine';
 import type { Scrubber } from '@centaur/kernel/firewall/scrub';
@@ -29,6 +29,7 @@ import { caFileOf, type FirewallStarted, firewallUrl, followConfigFile, keepFire
 import { openLayers, rootsOf } from './overlays.ts';
 import { openSandboxes, threadShape } from './sandboxes.ts';
 import { untilStopped } from './signals.ts';
+import { createExportCounts, exportMetrics, type MetricExport, resourceOf } from './telemetry.ts';
 import { openTools, type ServedTools } from './tools.ts';
 import { findMasterKey, startMaintenance, openTrust } from './trust.ts';
 import { openWorkflows, type Workflows } from './workflows.ts';
@@ -153,6 +154,19 @@ export async function serve(
     ...(config.queues === undefined ? {} : { queues: config.queues }),
   });
   const workflowMetrics = createWorkflowMetrics();
+  const exported = createExportCounts();
+  // a worker has no page of them
+  const metrics =
+    role === 'worker' && config.otlp?.metrics === undefined
+      ? undefined
+      : createMetrics(VERSION, { entries: trust?.counts, audit: trust?.audit, workflows: workflowMetrics.read, more: exported.families });
+  stack.defer(() => metrics?.close());
+  // before the engine, so that it ends after it: the last figures have what was done while it stopped
+  const reporting: { metrics?: MetricExport | undefined; close?: () => void } = {};
+  stack.defer(async () => {
+    await reporting.metrics?.close();
+    reporting.close?.();
+  });
   const transactions = createWorkflowTransactions(store, log);
   stack.defer(() => transactions.close());
   host.serve({
@@ -263,7 +277,7 @@ export async function serve(
       ...(settings?.signIn.oidc === undefined ? {} : { oidc: oidcSettings(settings.signIn.oidc, config) }),
       ...(settings?.api.trusted_proxies === undefined ? {} : { trustedProxies: settings.api.trusted_proxies }),
       problems: () => [...overlays.problems(), ...host.problems()],
-      workflowMetrics: workflowMetrics.render,
+      ...(metrics === undefined ? {} : { metrics }),
       ...(trust === undefined
         ? {}
         : {
@@ -284,9 +298,16 @@ export async function serve(
   if (config.otlp?.traces !== undefined) {
     // nothing of it is loaded where it is off
     const { startTraceExport } = await import('@centaur/kernel/traces/export');
-    const { traces: receiver, ...otlp } = config.otlp;
-    const exporting = startTraceExport({ ...otlp, store, receiver, version: VERSION, log });
+    const { traces: receiver, ratio, delayMs } = config.otlp;
+    const resource = resourceOf(config.otlp, role);
+    const count = exported.of('traces');
+    const exporting = startTraceExport({ resource, ratio, delayMs, store, receiver, version: VERSION, count, log });
     stack.defer(() => exporting.close());
+  }
+  if (config.otlp?.metrics !== undefined && metrics !== undefined) {
+    const reader = metrics.reader(role === 'worker' ? 'process' : 'process and database');
+    reporting.close = () => reader.close();
+    reporting.metrics = await exportMetrics(config.otlp, role, exported, () => reader.read(engine, store), log);
   }
   onStarted({
     role,
