@@ -11,6 +11,7 @@ import type { Installation } from '@centaur/kernel/vault';
 import { HintedError } from '../exit.ts';
 import type { Log } from '../log.ts';
 import { openDatabase } from './database.ts';
+import { tellLastWords } from './last-words.ts';
 import { untilStopped } from './signals.ts';
 import { createExportCounts, exportMetrics } from './telemetry.ts';
 import { findMasterKey } from './trust.ts';
@@ -46,13 +47,7 @@ export async function serveFirewall(config: Config, log: Log, onStarted: (starte
       'CENTAUR_MASTER_KEY: the firewall needs the key that opens the secrets',
       'Give it the same one as "centaur api" has, or the file in CENTAUR_MASTER_KEY_FILE.',
     );
-  process.on('unhandledRejection', (reason) =>
-    log({
-      level: 'error',
-      message: 'a promise was rejected that nobody waits for',
-      error: reason instanceof Error ? reason.stack : String(reason),
-    }),
-  );
+  tellLastWords(log);
   // only here: whoever starts a firewall beside itself need not load one
   const { startFirewall } = await import('@centaur/kernel/firewall');
   await using database = await openDatabase(config, log);

@@ -26,6 +26,7 @@ import { priceLate } from '@centaur/kernel/usage';
 import { openDatabase } from './database.ts';
 import { DEMO_SECRET, startDemoModel } from './demo.ts';
 import { caFileOf, type FirewallStarted, firewallUrl, followConfigFile, keepFirewall, postgresPlace } from './firewall.ts';
+import { tellLastWords } from './last-words.ts';
 import { openLayers, rootsOf } from './overlays.ts';
 import { openSandboxes, threadShape } from './sandboxes.ts';
 import { untilStopped } from './signals.ts';
@@ -73,7 +74,7 @@ export async function serve(
   }
   // Before a Postgres is started for nothing
   if (role !== 'worker') await refuseTakenPort(config);
-  surviveRejections(log);
+  tellLastWords(log);
 
   await using stack = new AsyncDisposableStack();
   const database = stack.use(await openDatabase(config, log));
@@ -396,15 +397,4 @@ function listenProblem(error: unknown, { host, port }: Config): unknown {
       { cause: error },
     );
   return error;
-}
-
-/** A promise that a workflow forgot must not end the runs of all the others. */
-function surviveRejections(log: Log): void {
-  process.on('unhandledRejection', (reason) =>
-    log({
-      level: 'error',
-      message: 'a promise was rejected that nobody waits for',
-      error: reason instanceof Error ? reason.stack : String(reason),
-    }),
-  );
 }
