@@ -50,3 +50,13 @@ test('every line passes the barrier, whichever its form', () => {
     run_id: 'r',
   });
 });
+
+test('a secret with a tab or a carriage return in it is found before it is made printable', () => {
+  const secret = '-----BEGIN KEY-----\r\nab\tcd';
+  const scrub = (line: string) => line.replaceAll(secret, '******').replaceAll(JSON.stringify(secret).slice(1, -1), '******');
+  for (const pretty of [true, false]) {
+    const { written, log } = lines({ pretty, scrub });
+    log({ level: 'error', message: `it said ${secret}`, error: secret, details: [secret] });
+    assert.doesNotMatch(written.join(''), /BEGIN|ab.*cd/s);
+  }
+});

@@ -33,17 +33,23 @@ export function createLog(options: LogOptions): Log {
   const from = component === undefined ? {} : { component };
   return (entry) => {
     if (LEVELS.indexOf(entry.level) < least) return;
-    const line = pretty ? prettyLine(entry, now(), stream) : JSON.stringify({ time: now().toISOString(), ...from, ...entry });
+    const line = pretty ? prettyLine(entry, now(), stream, scrub) : JSON.stringify({ time: now().toISOString(), ...from, ...entry });
     stream.write(`${scrub(line)}\n`);
   };
 }
 
-function prettyLine({ level, message, ...fields }: LogEntry, at: Date, stream: NodeJS.WriteStream): string {
+function prettyLine(
+  { level, message, ...fields }: LogEntry,
+  at: Date,
+  stream: NodeJS.WriteStream,
+  scrub: (text: string) => string,
+): string {
+  // before it is made printable: a secret with a tab or a carriage return in it is not itself afterwards
   const shown = Object.entries(fields)
     .filter(([, value]) => value !== undefined)
-    .map(([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`);
+    .map(([key, value]) => `${key}=${scrub(typeof value === 'string' ? value : JSON.stringify(value))}`);
   const time = paint('dim', at.toTimeString().slice(0, 8), stream);
-  return [time, paint(COLOURS[level], level.padEnd(5), stream), printable(message), paint('dim', printable(shown.join(' ')), stream)]
+  return [time, paint(COLOURS[level], level.padEnd(5), stream), printable(scrub(message)), paint('dim', printable(shown.join(' ')), stream)]
     .join(' ')
     .trimEnd();
 }

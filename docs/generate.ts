@@ -6,7 +6,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { errorsByStatus, openApiDocument, ROUTES, scopesOf, type Route } from '@centaur/kernel/api';
-import { METRICS, type MetricSpec } from '@centaur/kernel/telemetry';
+import { type Convention, CONVENTIONS, METRICS, type MetricSpec } from '@centaur/kernel/telemetry';
 import { createProgram } from '../cli/program.ts';
 import { eventsPage } from './events.ts';
 
@@ -71,9 +71,24 @@ function metricsPage(): string {
     ([name, { type, help, labels, of }]) =>
       `| \`${name}\` | ${type} | ${of} | ${labels.map((label) => `\`${label}\``).join(', ')} | ${help} |`,
   );
+  const theirs = Object.entries<Convention>(CONVENTIONS).map(([name, { name: other, unit, labels, attributes }]) => {
+    const named = [...Object.values(labels ?? {}), ...Object.entries(attributes ?? {}).map(([key, value]) => `${key}=${value}`)];
+    return `| \`${name}\` | \`${other}\` | ${unit} | ${named.map((each) => `\`${each}\``).join(', ')} |`;
+  });
   const about = `What \`/metrics\` tells. Figures of the *database* are the same in every process: take their largest. Those of a *process* or a
 *firewall* are its own: add them up. [The guide](../guides/telemetry.md) has the rest.`;
-  return [GENERATED, '# Metrics', about, ['| name | type | of | labels | is |', '|---|---|---|---|---|', ...rows].join('\n')]
+  const exported = `To a receiver of OpenTelemetry goes the same. A counter is a monotonic sum, a summary a histogram without buckets; sums are cumulative since the
+process began, those of the database without a start. Names that end in \`_seconds\` have the unit \`s\`, in \`_bytes\` \`By\`; figures of workflows are doubles. These have the
+names of OpenTelemetry’s conventions there, and all others those above:`;
+  return [
+    GENERATED,
+    '# Metrics',
+    about,
+    ['| name | type | of | labels | is |', '|---|---|---|---|---|', ...rows].join('\n'),
+    '## OpenTelemetry',
+    exported,
+    ['| here | there | unit | attributes |', '|---|---|---|---|', ...theirs].join('\n'),
+  ]
     .join('\n\n')
     .concat('\n');
 }

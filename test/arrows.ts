@@ -35,7 +35,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   ],
   'kernel/webhooks': ['sdk', 'kernel/store', 'kernel/engine', 'kernel/vault'],
   'kernel/tools': ['sdk', 'kernel/store', 'kernel/audit', 'kernel/policy', 'kernel/usage', 'kernel/telemetry', 'kernel/vault'],
-  'kernel/traces': ['kernel/store'],
+  'kernel/traces': ['kernel/store', 'kernel/telemetry'],
   'kernel/backup': ['kernel/store', 'kernel/audit', 'kernel/vault'],
   // each room deletes its own: this calls on all of them
   'kernel/care': [

@@ -101,11 +101,20 @@ Environment:
   FIREWALL_HOST, FIREWALL_PORT  where it listens (default 127.0.0.1, 8081)
   FIREWALL_POSTGRES_PORT        where it speaks the protocol of Postgres (default the next one, 8082)
   FIREWALL_METRICS_PORT         where 127.0.0.1 may read /metrics (default none)
+  OTEL_EXPORTER_OTLP_ENDPOINT   a receiver of OpenTelemetry for metrics (default none)
 Sources of secrets read their own variables here: VAULT_ADDR, OP_CONNECT_HOST, AWS_ACCESS_KEY_ID and so on.`;
 
 /** Every line passes the scrubber. */
 function openLog({ logLevel: level, logFormat }: Config, component: string, { scrub }: Scrubber): Log {
   return createLog({ level, component, scrub, ...(logFormat === undefined ? {} : { pretty: logFormat === 'text' }) });
+}
+
+/** What a start that failed says goes to the terminal without a log. */
+function scrubbed(error: unknown, { scrub }: Scrubber): unknown {
+  if (!(error instanceof Error)) return error;
+  error.message = scrub(error.message);
+  if (error.stack !== undefined) error.stack = scrub(error.stack);
+  return error;
 }
 
 async function startFirewall(): Promise<void> {
@@ -115,11 +124,13 @@ async function startFirewall(): Promise<void> {
     import('@centaur/kernel/firewall/scrub'),
   ]);
   const config = loadConfig(process.env);
+  const scrubber = createScrubber(secretsOfEnvironment(process.env));
   try {
-    await serveFirewall(config, openLog(config, 'firewall', createScrubber(secretsOfEnvironment(process.env))), ({ url, caFile, ms }) =>
+    await serveFirewall(config, openLog(config, 'firewall', scrubber), ({ url, caFile, ms }) =>
       process.stdout.write(`Centaur firewall is up (${(ms / 1000).toFixed(1)} s)\n  Proxy  ${url}\n  CA     ${caFile}\n`),
     );
-  } catch (error) {
+  } catch (thrown) {
+    const error = scrubbed(thrown, scrubber);
     // whoever started it says so, once
     if (process.send === undefined) throw error;
     const { message, hint } = error as { message: string; hint?: string };
@@ -139,7 +150,10 @@ async function start(role: Role): Promise<void> {
   ]);
   const config = loadConfig(process.env);
   const scrubber = createScrubber(secretsOfEnvironment(process.env));
-  await serve(role, config, openLog(config, role, scrubber), scrubber, (started) => process.stdout.write(banner(started)));
+  const log = openLog(config, role, scrubber);
+  await serve(role, config, log, scrubber, (started) => process.stdout.write(banner(started))).catch((error: unknown) =>
+    Promise.reject(scrubbed(error, scrubber)),
+  );
   // A timer or a socket that a workflow left open must not keep the process
   process.exit(EXIT.ok);
 }

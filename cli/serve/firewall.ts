@@ -6,11 +6,14 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Config, type EgressSettings, readConfigFile } from '@centaur/kernel/config';
 import { storeEgressConfig } from '@centaur/kernel/firewall/config';
+import { describeFamily } from '@centaur/kernel/telemetry';
 import type { Installation } from '@centaur/kernel/vault';
 import { HintedError } from '../exit.ts';
 import type { Log } from '../log.ts';
 import { openDatabase } from './database.ts';
+import { tellLastWords } from './last-words.ts';
 import { untilStopped } from './signals.ts';
+import { createExportCounts, exportMetrics } from './telemetry.ts';
 import { findMasterKey } from './trust.ts';
 
 const COMMAND = fileURLToPath(new URL('../bin/centaur.js', import.meta.url));
@@ -44,16 +47,11 @@ export async function serveFirewall(config: Config, log: Log, onStarted: (starte
       'CENTAUR_MASTER_KEY: the firewall needs the key that opens the secrets',
       'Give it the same one as "centaur api" has, or the file in CENTAUR_MASTER_KEY_FILE.',
     );
-  process.on('unhandledRejection', (reason) =>
-    log({
-      level: 'error',
-      message: 'a promise was rejected that nobody waits for',
-      error: reason instanceof Error ? reason.stack : String(reason),
-    }),
-  );
+  tellLastWords(log);
   // only here: whoever starts a firewall beside itself need not load one
   const { startFirewall } = await import('@centaur/kernel/firewall');
   await using database = await openDatabase(config, log);
+  const exported = createExportCounts();
   const firewall = await startFirewall({
     store: database.store,
     master: found.master,
@@ -63,8 +61,11 @@ export async function serveFirewall(config: Config, log: Log, onStarted: (starte
     ...(config.auditAnchor === undefined ? {} : { anchor: (note: string) => appendFile(config.auditAnchor as string, `${note}\n`) }),
     environment: { ...process.env, CENTAUR_HOME: config.home },
     ...(config.firewall.metricsPort === undefined ? {} : { metricsPort: config.firewall.metricsPort }),
+    moreFigures: exported.families,
     log,
   }).catch((error: unknown) => Promise.reject(startProblem(error, config)));
+  const figures = async () => firewall.families().map(describeFamily);
+  const metrics = await exportMetrics(config.otlp, 'firewall', exported, figures, log);
   const caFile = writeCa(config, firewall.caPem);
   const started: FirewallStarted = {
     url: firewallUrl(config, firewall.port),
@@ -78,6 +79,8 @@ export async function serveFirewall(config: Config, log: Log, onStarted: (starte
   const orphaned = new Promise<void>((resolve) => process.once('disconnect', resolve));
   await Promise.race([untilStopped((signal) => log({ level: 'info', message: 'stopping', signal })), orphaned]);
   await firewall.close();
+  // what was answered while it closed is in its last figures
+  await metrics?.close();
 }
 
 function startProblem(error: unknown, { firewall: { host, port } }: Config): unknown {

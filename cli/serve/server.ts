@@ -6,7 +6,7 @@
  */
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { adminKeyFile, createApi, type Api, ensureAdminKey } from '@centaur/kernel/api';
+import { adminKeyFile, createApi, createMetrics, type Api, ensureAdminKey } from '@centaur/kernel/api';
 import { type Config, readConfigFile, retentionPeriods, type SignInSettings } from '@centaur/kernel/config';
 import { createEngine, type Engine } from '@centaur/kernel/engine';
 import type { Scrubber } from '@centaur/kernel/firewall/scrub';
@@ -26,9 +26,11 @@ import { priceLate } from '@centaur/kernel/usage';
 import { openDatabase } from './database.ts';
 import { DEMO_SECRET, startDemoModel } from './demo.ts';
 import { caFileOf, type FirewallStarted, firewallUrl, followConfigFile, keepFirewall, postgresPlace } from './firewall.ts';
+import { tellLastWords } from './last-words.ts';
 import { openLayers, rootsOf } from './overlays.ts';
 import { openSandboxes, threadShape } from './sandboxes.ts';
 import { untilStopped } from './signals.ts';
+import { createExportCounts, exportMetrics, type MetricExport, resourceOf } from './telemetry.ts';
 import { openTools, type ServedTools } from './tools.ts';
 import { findMasterKey, startMaintenance, openTrust } from './trust.ts';
 import { openWorkflows, type Workflows } from './workflows.ts';
@@ -72,7 +74,7 @@ export async function serve(
   }
   // Before a Postgres is started for nothing
   if (role !== 'worker') await refuseTakenPort(config);
-  surviveRejections(log);
+  tellLastWords(log);
 
   await using stack = new AsyncDisposableStack();
   const database = stack.use(await openDatabase(config, log));
@@ -153,6 +155,19 @@ export async function serve(
     ...(config.queues === undefined ? {} : { queues: config.queues }),
   });
   const workflowMetrics = createWorkflowMetrics();
+  const exported = createExportCounts();
+  // a worker has no page of them
+  const metrics =
+    role === 'worker' && config.otlp?.metrics === undefined
+      ? undefined
+      : createMetrics(VERSION, { entries: trust?.counts, audit: trust?.audit, workflows: workflowMetrics.read, more: exported.families });
+  stack.defer(() => metrics?.close());
+  // before the engine, so that it ends after it: the last figures have what was done while it stopped
+  const reporting: { metrics?: MetricExport | undefined; close?: () => void } = {};
+  stack.defer(async () => {
+    await reporting.metrics?.close();
+    reporting.close?.();
+  });
   const transactions = createWorkflowTransactions(store, log);
   stack.defer(() => transactions.close());
   host.serve({
@@ -183,9 +198,16 @@ export async function serve(
             shape,
           },
   });
-  // a price that somebody forgot reaches back
-  const late = await priceLate(store, settings?.prices ?? []);
-  if (late > 0) log({ level: 'info', message: 'priced turns whose model had no price before', turns: late });
+  // a price that somebody forgot reaches back; nothing waits for it
+  const pricing = new AbortController();
+  const late = priceLate(store, settings?.prices ?? [], { signal: pricing.signal }).then(
+    (turns) => turns > 0 && log({ level: 'info', message: 'priced turns whose model had no price before', turns }),
+    (error: Error) => log({ level: 'warn', message: 'pricing turns failed; the next start goes on with it', error: error.message }),
+  );
+  stack.defer(async () => {
+    pricing.abort();
+    await late;
+  });
   // after the engine has stopped: what a turn stores last goes through them
   stack.defer(() => agents.close());
   if (trust !== undefined) {
@@ -256,7 +278,7 @@ export async function serve(
       ...(settings?.signIn.oidc === undefined ? {} : { oidc: oidcSettings(settings.signIn.oidc, config) }),
       ...(settings?.api.trusted_proxies === undefined ? {} : { trustedProxies: settings.api.trusted_proxies }),
       problems: () => [...overlays.problems(), ...host.problems()],
-      workflowMetrics: workflowMetrics.render,
+      ...(metrics === undefined ? {} : { metrics }),
       ...(trust === undefined
         ? {}
         : {
@@ -277,9 +299,16 @@ export async function serve(
   if (config.otlp?.traces !== undefined) {
     // nothing of it is loaded where it is off
     const { startTraceExport } = await import('@centaur/kernel/traces/export');
-    const { traces: receiver, ...otlp } = config.otlp;
-    const exporting = startTraceExport({ ...otlp, store, receiver, version: VERSION, log });
+    const { traces: receiver, ratio, delayMs } = config.otlp;
+    const resource = resourceOf(config.otlp, role);
+    const count = exported.of('traces');
+    const exporting = startTraceExport({ resource, ratio, delayMs, store, receiver, version: VERSION, count, log });
     stack.defer(() => exporting.close());
+  }
+  if (config.otlp?.metrics !== undefined && metrics !== undefined) {
+    const reader = metrics.reader(role === 'worker' ? 'process' : 'process and database');
+    reporting.close = () => reader.close();
+    reporting.metrics = await exportMetrics(config.otlp, role, exported, () => reader.read(engine, store), log);
   }
   onStarted({
     role,
@@ -368,15 +397,4 @@ function listenProblem(error: unknown, { host, port }: Config): unknown {
       { cause: error },
     );
   return error;
-}
-
-/** A promise that a workflow forgot must not end the runs of all the others. */
-function surviveRejections(log: Log): void {
-  process.on('unhandledRejection', (reason) =>
-    log({
-      level: 'error',
-      message: 'a promise was rejected that nobody waits for',
-      error: reason instanceof Error ? reason.stack : String(reason),
-    }),
-  );
 }

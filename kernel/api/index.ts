@@ -12,6 +12,7 @@
 export { type AdminKey, adminKeyFile, ensureAdminKey, readAdminKey } from './admin-key.ts';
 export { migrationState, type MigrationState } from './health.ts';
 export type { KeyView } from './keys.ts';
+export { createMetrics, type MetricReader, type Metrics } from './metrics.ts';
 export { errorsByStatus, openApiDocument, scopesOf } from './openapi.ts';
 export type { Route } from './route.ts';
 export { ROUTES } from './routes/index.ts';

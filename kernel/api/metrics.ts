@@ -1,8 +1,17 @@
-/** Figures of a process that serves the API, for Prometheus. */
+/** Figures of a process that serves the API or works on runs. */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Engine, EngineStats } from '../engine/index.ts';
 import type { Queryable } from '../store/index.ts';
-import { createCounter, type EntryCounts, type Family, family, renderFamilies, type Sample } from '../telemetry/index.ts';
+import {
+  createCounter,
+  type Described,
+  describeFamily,
+  type EntryCounts,
+  type Family,
+  family,
+  renderDescribed,
+  type Sample,
+} from '../telemetry/index.ts';
 import { readDatabase } from './database-metrics.ts';
 
 export interface Metrics {
@@ -12,7 +21,18 @@ export interface Metrics {
   webhook(slug: string, outcome: string): void;
   /** Event streams that opened (1) or ended (-1). */
   streams(change: 1 | -1): void;
+  /** In Prometheus' text format. */
   render(engine: Engine, store: Queryable): Promise<string>;
+  /** For whoever reads besides Prometheus: what is measured since the last look is since its own last look. */
+  reader(of: MetricScope): MetricReader;
+  close(): void;
+}
+
+/** Whether the figures of the database, which are the same in every process, are among them. */
+export type MetricScope = 'process' | 'process and database';
+
+export interface MetricReader {
+  read(engine: Engine, store: Queryable): Promise<readonly Described[]>;
   close(): void;
 }
 
@@ -29,15 +49,15 @@ const COUNTS_SHARE = 20;
 export interface MetricSources {
   readonly entries?: EntryCounts | undefined;
   readonly audit?: { readonly queued: number } | undefined;
-  /** In Prometheus' text format. */
-  readonly more?: (() => string) | undefined;
+  /** Of workflows. */
+  readonly workflows?: (() => readonly Described[]) | undefined;
+  /** What else this process counts. */
+  readonly more?: (() => readonly Family[]) | undefined;
 }
 
 export function createMetrics(version: string, sources: MetricSources = {}): Metrics {
   const requests = new Map<string, { labels: Sample[0]; count: number; seconds: number }>();
   const webhooks = createCounter('centaur_webhooks_total');
-  const lag = monitorEventLoopDelay({ resolution: LAG_RESOLUTION_MS });
-  lag.enable();
   let open = 0;
   let tookMs = 0;
   let counted: { until: number; readonly families: Promise<readonly Family[]> } | undefined;
@@ -57,6 +77,55 @@ export function createMetrics(version: string, sources: MetricSources = {}): Met
     return fresh.families;
   }
 
+  function reader(of: MetricScope): MetricReader {
+    const lag = monitorEventLoopDelay({ resolution: LAG_RESOLUTION_MS });
+    lag.enable();
+    return {
+      async read(engine, store) {
+        // What this process knows is told even while Postgres is away
+        const database = of === 'process' ? undefined : await databaseFamilies(store);
+        const families = [family('centaur_info', [[{ version }, 1]]), ...(database ?? []), ...processFamilies(engine, lag)];
+        lag.reset();
+        return [...families.map(describeFamily), ...(sources.workflows?.() ?? [])];
+      },
+      close: () => void lag.disable(),
+    };
+  }
+
+  async function databaseFamilies(store: Queryable): Promise<readonly Family[]> {
+    const database = await counts(store).catch(() => undefined);
+    return [
+      family('centaur_database_up', database === undefined ? 0 : 1),
+      family('centaur_counting_seconds', tookMs / 1000),
+      ...(database ?? []),
+    ];
+  }
+
+  function processFamilies(engine: Engine, lag: ReturnType<typeof monitorEventLoopDelay>): readonly Family[] {
+    const served = [...requests.values()];
+    return [
+      ...engineFamilies(engine.stats()),
+      family(
+        'centaur_http_requests_total',
+        served.map(({ labels, count }) => [labels, count]),
+      ),
+      family(
+        'centaur_http_request_seconds',
+        served.flatMap(({ labels, count, seconds }): Sample[] => [
+          [labels, seconds, '_sum'],
+          [labels, count, '_count'],
+        ]),
+      ),
+      webhooks.family(),
+      family('centaur_http_streams', open),
+      ...(sources.entries?.families() ?? []).filter(({ name }) => name !== 'centaur_egress_total'),
+      family('centaur_audit_queued', sources.audit === undefined ? [] : sources.audit.queued),
+      ...(sources.more?.() ?? []),
+      ...nodeFamilies(lag.percentile(50), lag.percentile(99), lag.max),
+    ];
+  }
+
+  const scraped = reader('process and database');
   return {
     request(route, method, status, seconds) {
       const key = `${method} ${route} ${status}`;
@@ -71,37 +140,9 @@ export function createMetrics(version: string, sources: MetricSources = {}): Met
     streams(change) {
       open += change;
     },
-    async render(engine, store) {
-      // What this process knows is told even while Postgres is away
-      const database = await counts(store).catch(() => undefined);
-      const served = [...requests.values()];
-      const text = renderFamilies([
-        family('centaur_info', [[{ version }, 1]]),
-        family('centaur_database_up', database === undefined ? 0 : 1),
-        family('centaur_counting_seconds', tookMs / 1000),
-        ...(database ?? []),
-        ...engineFamilies(engine.stats()),
-        family(
-          'centaur_http_requests_total',
-          served.map(({ labels, count }) => [labels, count]),
-        ),
-        family(
-          'centaur_http_request_seconds',
-          served.flatMap(({ labels, count, seconds }): Sample[] => [
-            [labels, seconds, '_sum'],
-            [labels, count, '_count'],
-          ]),
-        ),
-        webhooks.family(),
-        family('centaur_http_streams', open),
-        ...(sources.entries?.families() ?? []).filter(({ name }) => name !== 'centaur_egress_total'),
-        family('centaur_audit_queued', sources.audit === undefined ? [] : sources.audit.queued),
-        ...processFamilies(lag.percentile(50), lag.percentile(99), lag.max),
-      ]);
-      lag.reset();
-      return text + (sources.more?.() ?? '');
-    },
-    close: () => void lag.disable(),
+    render: async (engine, store) => renderDescribed(await scraped.read(engine, store)),
+    reader,
+    close: () => scraped.close(),
   };
 }
 
@@ -126,7 +167,7 @@ function engineFamilies(stats: EngineStats): readonly Family[] {
 }
 
 /** Names that Prometheus' own client libraries use, so that common dashboards work. */
-function processFamilies(lagP50: number, lagP99: number, lagMax: number): readonly Family[] {
+function nodeFamilies(lagP50: number, lagP99: number, lagMax: number): readonly Family[] {
   const cpu = process.cpuUsage();
   const memory = process.memoryUsage();
   const seconds = (nanoseconds: number) => Math.max(0, nanoseconds / 1e9 - LAG_RESOLUTION_MS / 1000);

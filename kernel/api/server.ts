@@ -10,7 +10,7 @@ import { type BodyLimits, readJson } from './body.ts';
 import { ApiError, refusal } from './errors.ts';
 import { authenticate, createSourceOf } from './credentials.ts';
 import { createKeys } from './keys.ts';
-import { createMetrics } from './metrics.ts';
+import { createMetrics, type Metrics } from './metrics.ts';
 import { openApiDocument } from './openapi.ts';
 import { send } from './reply.ts';
 import { actorOf, type Answer, type Attribution, type Call, type Route } from './route.ts';
@@ -55,8 +55,8 @@ export interface ApiOptions {
   readonly people?: Pick<UsersOptions, 'now' | 'passwordCost'>;
   /** What is wrong with the workflow files, as their host reports it. */
   readonly problems?: () => readonly FileProblem[];
-  /** What workflows report about themselves, in Prometheus' text format. */
-  readonly workflowMetrics?: () => string;
+  /** Where requests are counted, and what /metrics tells. Default: its own, closed with it. */
+  readonly metrics?: Metrics;
   /** Most bytes of a request's body. Default 1 MiB. */
   readonly maxBodyBytes?: number;
   /** Most bytes of a body that is an array of starts. Default 16 MiB. */
@@ -113,11 +113,7 @@ export function createApi(options: ApiOptions): Api {
       audit: installation?.audit,
       ...(users && { isSessionActive: users.isActive }),
     }),
-    metrics: createMetrics(version, {
-      entries: options.trust?.installation.counts,
-      audit: options.trust?.installation.audit,
-      more: options.workflowMetrics,
-    }),
+    metrics: options.metrics ?? createMetrics(version, { entries: installation?.counts, audit: installation?.audit }),
     version,
     log,
     trust: options.trust,
@@ -268,7 +264,7 @@ export function createApi(options: ApiOptions): Api {
     async close(graceMs = 5000) {
       draining = true;
       closing.abort();
-      services.metrics.close();
+      if (options.metrics === undefined) services.metrics.close();
       clearInterval(forgetting);
       if (!server.listening) return;
       const limit = setTimeout(() => server.closeAllConnections(), graceMs);

@@ -40,7 +40,10 @@ test('the variables of OpenTelemetry say where, as whom and how much', () => {
     resource: { 'service.name': 'mine', 'deployment.environment': 'prod' },
     ratio: 0.25,
     delayMs: 5000,
+    intervalMs: 60_000,
   });
+  const often = read({ OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: 'http://c:4318/x', OTEL_METRIC_EXPORT_INTERVAL: '1500' });
+  assert.deepEqual([often?.traces, often?.metrics?.url, often?.intervalMs], [undefined, 'http://c:4318/x', 1500]);
 });
 
 test('what is not usable is named, and a key in it is not shown', () => {
@@ -49,7 +52,15 @@ test('what is not usable is named, and a key in it is not shown', () => {
   assert.match(refusal({ OTEL_TRACES_SAMPLER: 'jaeger_remote' }), /OTEL_TRACES_SAMPLER: /);
   assert.match(refusal({ OTEL_TRACES_SAMPLER: 'traceidratio', OTEL_TRACES_SAMPLER_ARG: '1.5' }), /OTEL_TRACES_SAMPLER_ARG: /);
   assert.match(refusal({ OTEL_EXPORTER_OTLP_TIMEOUT: 'soon' }), /OTEL_EXPORTER_OTLP_TIMEOUT: /);
-  for (const headers of ['canary', '=canary', 'a=%zzcanary', 'a=x%0d%0acanary', 'a b=canary']) {
+  assert.match(refusal({ OTEL_METRIC_EXPORT_INTERVAL: '0' }), /OTEL_METRIC_EXPORT_INTERVAL: expected milliseconds/);
+  assert.match(
+    refusal({ OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE: 'delta' }),
+    /OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE: expected cumulative/,
+  );
+  const withPassword = refusal({ OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: 'https://me:canary@c/v1/metrics' });
+  assert.match(withPassword, /OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: expected an address without a name and a password/);
+  assert.doesNotMatch(withPassword, /canary/);
+  for (const headers of ['canary', '=canary', 'a=%zzcanary', 'a=x%0d%0acanary', 'a b=canary', 'a=canary%01', 'a=canary%E2%82%AC']) {
     const said = refusal({ OTEL_EXPORTER_OTLP_HEADERS: headers });
     assert.match(said, /OTEL_EXPORTER_OTLP_HEADERS: expected/);
     assert.doesNotMatch(said, /canary/);

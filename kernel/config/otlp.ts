@@ -19,6 +19,8 @@ export interface OtlpSettings {
   readonly ratio: number;
   /** Between two looks for what is to be exported. */
   readonly delayMs: number;
+  /** Between two sets of figures. */
+  readonly intervalMs: number;
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -29,6 +31,9 @@ export function readOtlp(given: Environment, problems: string[]): OtlpSettings |
   if (given['OTEL_SDK_DISABLED']?.toLowerCase() === 'true') return undefined;
   const [traces, metrics] = [targetOf('traces', given, problems), targetOf('metrics', given, problems)];
   if (traces === undefined && metrics === undefined) return undefined;
+  const temporality = given['OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE']?.toLowerCase() ?? 'cumulative';
+  if (temporality !== 'cumulative')
+    problems.push('OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE: expected cumulative: a collector makes differences of it');
   const resource = pairsOf(given, 'OTEL_RESOURCE_ATTRIBUTES', problems);
   const name = given['OTEL_SERVICE_NAME'] ?? resource['service.name'] ?? 'centaur';
   return {
@@ -37,6 +42,7 @@ export function readOtlp(given: Environment, problems: string[]): OtlpSettings |
     resource: { ...resource, 'service.name': name },
     ratio: ratioOf(given, problems),
     delayMs: numberOf(given, 'OTEL_BSP_SCHEDULE_DELAY', 5000, problems),
+    intervalMs: numberOf(given, 'OTEL_METRIC_EXPORT_INTERVAL', 60_000, problems),
   };
 }
 
@@ -51,6 +57,12 @@ function targetOf(signal: Signal, given: Environment, problems: string[]): OtlpT
   if (given[exporter] !== undefined && given[exporter] !== 'otlp') problems.push(`${exporter}: expected otlp or none`);
   if (!URL.canParse(endpoint) || !/^https?:$/.test(new URL(endpoint).protocol)) {
     problems.push(`${variable}: expected an address such as http://127.0.0.1:4318`);
+    return undefined;
+  }
+  if (new URL(endpoint).username !== '' || new URL(endpoint).password !== '') {
+    problems.push(
+      `${variable}: expected an address without a name and a password: those go into ${own('HEADERS')}, as authorization=Basic%20…`,
+    );
     return undefined;
   }
   const protocol = given[either('PROTOCOL')];
@@ -75,7 +87,9 @@ function pairsOf(given: Environment, variable: string, problems: string[]): Reco
     const cut = part.indexOf('=');
     const name = part.slice(0, Math.max(0, cut)).trim();
     const value = decoded(part.slice(cut + 1).trim());
-    if (!/^[\w.!#$%&'*+^`|~-]{1,256}$/.test(name) || value === undefined || /[\r\n\0]/.test(value)) {
+    // of a header, what HTTP can send; of an attribute, what a text can hold
+    const isBad = variable.endsWith('HEADERS') ? /[^\t\x20-\x7e\x80-\xff]/ : /[\r\n\0]/;
+    if (!/^[\w.!#$%&'*+^`|~-]{1,256}$/.test(name) || value === undefined || isBad.test(value)) {
       problems.push(`${variable}: expected name=value, separated by commas, with special characters percent-encoded`);
       return {};
     }

@@ -13,6 +13,7 @@ import http from 'node:http';
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { activePolicy, type ActivePolicy, takeLimit } from '../policy/index.ts';
+import { type Family, renderFamilies } from '../telemetry/index.ts';
 import { readSpend } from '../usage/index.ts';
 import type { Store, StoreLogEntry } from '../store/index.ts';
 import { createValues, matchesHost, type MasterKey, openInstallation, type Target } from '../vault/index.ts';
@@ -48,6 +49,8 @@ export interface FirewallOptions {
   readonly postgresPort?: number | undefined;
   /** For Prometheus, on 127.0.0.1 alone. Undefined: none. */
   readonly metricsPort?: number | undefined;
+  /** What this process tells besides. */
+  readonly moreFigures?: (() => readonly Family[]) | undefined;
   readonly log: (entry: StoreLogEntry) => void;
   /** Where checkpoints of the audit log go besides the database. */
   readonly anchor?: ((note: string) => Promise<void>) | undefined;
@@ -62,6 +65,8 @@ export interface Firewall {
   readonly metricsPort: number | undefined;
   readonly postgresPort: number | undefined;
   readonly caPem: string;
+  /** Its figures as they are now; also after it was closed. */
+  families(): readonly Family[];
   close(): Promise<void>;
 }
 
@@ -294,26 +299,24 @@ export async function startFirewall(options: FirewallOptions): Promise<Firewall>
   reloadSoon();
   const listener = options.postgresPort === undefined ? undefined : createPostgresListener(parts, values, store);
   const postgres = await listener?.listen({ host: options.host, port: options.postgresPort ?? 0 });
-  const page =
-    options.metricsPort === undefined
-      ? undefined
-      : await servePage(options.metricsPort, () =>
-          metrics.text(
-            {
-              centaur_egress_tunnels_open: server.tunnels,
-              centaur_egress_leases_in_use: leases.size,
-              centaur_audit_queued: audit.queued,
-              centaur_scanner_patterns: currentScanner().patterns,
-            },
-            installation.counts.families(),
-          ),
-        );
+  const families = () =>
+    metrics.families(
+      {
+        centaur_egress_tunnels_open: server.tunnels,
+        centaur_egress_leases_in_use: leases.size,
+        centaur_audit_queued: audit.queued,
+        centaur_scanner_patterns: currentScanner().patterns,
+      },
+      [...installation.counts.families(), ...(options.moreFigures?.() ?? [])],
+    );
+  const page = options.metricsPort === undefined ? undefined : await servePage(options.metricsPort, () => renderFamilies(families()));
 
   return {
     port,
     metricsPort: page?.port,
     postgresPort: postgres?.port,
     caPem: authority.caPem,
+    families,
     async close() {
       // what providers were asked for comes to its end, whoever it was for
       const refreshed = refreshes.close();

@@ -1,5 +1,5 @@
-/** Counters and latencies, in the text format of Prometheus. */
-import { createCounter, createHistogram, type Family, family, type MetricName, renderFamilies } from '../telemetry/index.ts';
+/** Counters and latencies of a firewall. */
+import { createCounter, createHistogram, type Family, family, type MetricName } from '../telemetry/index.ts';
 
 export interface FirewallMetrics {
   count(what: 'refused' | 'leaks' | 'tunnels', label: string): void;
@@ -7,7 +7,7 @@ export interface FirewallMetrics {
   /** Refusals are recorded one by one until a client makes too many of them; those beyond are counted. */
   mayRecord(peer: string): boolean;
   /** @param gauges of what is counted elsewhere @param more figures of others */
-  text(gauges: Readonly<Partial<Record<MetricName, number>>>, more?: readonly Family[]): string;
+  families(gauges: Readonly<Partial<Record<MetricName, number>>>, more?: readonly Family[]): readonly Family[];
 }
 
 /** Recorded refusals of one client, per second. */
@@ -44,16 +44,15 @@ export function createFirewallMetrics(): FirewallMetrics {
       if (used > RECORDED) unrecorded += 1;
       return used <= RECORDED;
     },
-    text: (gauges, more = []) =>
-      renderFamilies([
-        refused.family(),
-        family('centaur_egress_refused_unrecorded_total', unrecorded),
-        leaks.family(),
-        tunnels.family(),
-        family('centaur_egress_answer_bytes_total', bytesOut),
-        seconds.family(),
-        ...Object.entries(gauges).map(([name, value]) => family(name as MetricName, value)),
-        ...more,
-      ]),
+    families: (gauges, more = []) => [
+      refused.family(),
+      family('centaur_egress_refused_unrecorded_total', unrecorded),
+      leaks.family(),
+      tunnels.family(),
+      family('centaur_egress_answer_bytes_total', bytesOut),
+      seconds.family(),
+      ...Object.entries(gauges).map(([name, value]) => family(name as MetricName, value)),
+      ...more,
+    ],
   };
 }

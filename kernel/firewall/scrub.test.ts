@@ -31,6 +31,13 @@ test('what is secret in the environment leaves in no form', () => {
       new RegExp(form.replaceAll(/[+/=]/g, '\\$&').slice(0, 12)),
       form,
     );
+  const headers = createScrubber(
+    secretsOfEnvironment({
+      OTEL_EXPORTER_OTLP_HEADERS: 'x-org=7, authorization=Bearer%20otlp-token-4711',
+      OTEL_EXPORTER_OTLP_METRICS_HEADERS: 'api-key=metrics-key-4711',
+    }),
+  );
+  assert.equal(headers.scrub('a otlp-token-4711 b metrics-key-4711 c'), `a ${'*'.repeat(15)} b ${'*'.repeat(16)} c`);
   assert.equal(scrub('/usr/local/bin is short'), '/usr/local/bin is short');
 });
 

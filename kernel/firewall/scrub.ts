@@ -51,15 +51,23 @@ export function createScrubber(given: readonly { readonly name: string; readonly
 /** Names of variables whose values are secrets, whoever reads them. */
 const SECRET_VARIABLE = /(?:TOKEN|SECRET|SECRET_ACCESS_KEY|PASSWORD|API_KEY|MASTER_KEY|PRIVATE_KEY)$/;
 
-/** What is secret in an environment: such variables, and the passwords in addresses. */
+/** What is secret in an environment: such variables, headers for receivers of telemetry, and the passwords in addresses. */
 export function secretsOfEnvironment(environment: Readonly<Record<string, string | undefined>>): { name: string; value: string }[] {
   return Object.entries(environment).flatMap(([name, text]) => {
     const value = text?.trim() ?? '';
     if (SECRET_VARIABLE.test(name)) return [{ name, value }];
+    if (/^OTEL_EXPORTER_OTLP_(?:[A-Z]+_)?HEADERS$/.test(name)) return headersOf(value).map((each) => ({ name, value: each }));
     const { password } = /^[a-z]+:\/\/\S+@/.test(value) && URL.canParse(value) ? new URL(value) : { password: '' };
     if (password === '') return [];
     return [...new Set([password, decoded(password)])].map((each) => ({ name, value: each }));
   });
+}
+
+/** Values of `name=value,name=value`, percent-encoded; of `Bearer …`, also what follows. */
+function headersOf(text: string): string[] {
+  const values = text.split(',').map((pair) => pair.slice(pair.indexOf('=') + 1).trim());
+  const all = values.flatMap((value) => [value, decoded(value), decoded(value).replace(/^[A-Za-z]+ +/, '')]);
+  return [...new Set(all)].filter((value) => value !== '');
 }
 
 function decoded(text: string): string {

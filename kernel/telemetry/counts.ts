@@ -47,6 +47,8 @@ export function createHistogram(name: MetricName): Histogram {
   let sum = 0;
   return {
     add(seconds) {
+      // one that is no time would be in the sum for good
+      if (!Number.isFinite(seconds) || seconds < 0) return;
       count += 1;
       sum += seconds;
       const at = BUCKETS.findIndex((most) => seconds <= most);

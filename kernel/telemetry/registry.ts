@@ -1,5 +1,5 @@
 /**
- * Every figure that the processes tell Prometheus, with its help and its labels: what is not here cannot be told, and the
+ * Every figure that the processes tell, with its help and its labels: what is not here cannot be told, and the
  * reference, the dashboard and the alert rules are held against it.
  *
  * `of` says whose figure it is. `process`: each process tells its own, so they are added up. `database`: every process that is
@@ -66,6 +66,14 @@ export const METRICS = {
   centaur_tokens_total: spec('counter', 'database', 'Tokens of turns that ended, by model.', 'model', 'kind'),
   centaur_cost_micros_total: spec('counter', 'database', 'What they cost, in millionths of the currency of the prices.', 'model'),
   centaur_unpriced_tokens_total: spec('counter', 'database', 'Tokens of models without a price.', 'model'),
+
+  centaur_otlp_requests_total: spec(
+    'counter',
+    'process and firewall',
+    'Requests to the receiver of OpenTelemetry, by what became of them.',
+    'signal',
+    'outcome',
+  ),
 
   centaur_egress_total: spec(
     'counter',

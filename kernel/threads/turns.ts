@@ -115,14 +115,20 @@ export async function beginTurn(store: Store, accounts: Accounts, workerId: numb
     let { status } = row;
     if (status === 'queued') {
       const { budgets } = (await activePolicy(tx)).policy;
-      const model = row.model ?? accounts.modelOf(row.harness);
+      const model = modelAsked(row, accounts) ?? undefined;
       const over =
         budgets.length === 0
           ? undefined
           : await exhaustedBudget(
               tx,
               budgets,
-              { thread: owner.threadKey, workflow: await workflowOf(tx, row.asked_by), user: row.user_id ?? undefined, model },
+              {
+                thread: owner.threadKey,
+                workflow: await workflowOf(tx, row.asked_by),
+                user: row.user_id ?? undefined,
+                harness: row.harness,
+                model,
+              },
               store.now(),
             );
       if (over !== undefined) {
@@ -251,12 +257,15 @@ async function finishIn(tx: Queryable, accounts: Accounts, owner: TurnOwner, end
     delivery: string;
     harness: string;
     model: string | null;
+    persona: string | null;
     user_id: string | null;
     asked_by: string | null;
   }>(
     `update agent_execution_requests set status = $3, terminal_reason = $4, result_text = $5, result_json = $6, error_text = $7, usage = $8,
          completed_at = now(), updated_at = now()
-       where thread_key = $1 and execution_id = $2 and completed_at is null returning platform, delivery, harness, model, user_id, asked_by`,
+       where thread_key = $1 and execution_id = $2 and completed_at is null returning platform, delivery, harness, model, user_id, asked_by,
+         (select persona from agent_runtime_assignments a where a.thread_key = agent_execution_requests.thread_key
+            and a.assignment_generation = agent_execution_requests.assignment_generation) as persona`,
     [
       owner.threadKey,
       owner.executionId,
@@ -270,10 +279,6 @@ async function finishIn(tx: Queryable, accounts: Accounts, owner: TurnOwner, end
   );
   const [execution] = rows;
   if (execution === undefined) return;
-  const { harness, model, user_id: userId, asked_by: askedBy } = execution;
-  const { executionId, threadKey } = owner;
-  const used = { executionId, threadKey, harness, model: model ?? accounts.modelOf(harness) ?? null, userId, askedBy };
-  await recordUsage(tx, accounts.prices, used, nowMs);
   await tx.query(
     `update sandbox_sessions set log_offset = coalesce($2, log_offset), agent_thread_id = coalesce($3, agent_thread_id), last_used_at = now()
        where thread_key = $1`,
@@ -300,6 +305,23 @@ async function finishIn(tx: Queryable, accounts: Accounts, owner: TurnOwner, end
       error_text: errorText ?? undefined,
     }),
   ]);
+  const { harness, user_id: userId, asked_by: askedBy } = execution;
+  const { executionId, threadKey } = owner;
+  // last: turns of other threads that end wait for it until the commit
+  await recordUsage(
+    tx,
+    accounts.prices,
+    { executionId, threadKey, harness, model: modelAsked(execution, accounts), userId, askedBy },
+    nowMs,
+  );
+}
+
+/** What the turn is to use: as it was asked for, as its persona says, or as its harness is set. As `runtime/turns` starts it. */
+function modelAsked(
+  { model, persona, harness }: { readonly model: string | null; readonly persona: string | null; readonly harness: string },
+  accounts: Accounts,
+): string | null {
+  return model ?? parsePersona(persona)?.model ?? accounts.modelOf(harness) ?? null;
 }
 
 /** Whether the turn has told of something of this kind; of this approval, where one is named. */

@@ -8,7 +8,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Store, StoreLogEntry } from '../store/index.ts';
 import { type TracedSpan, tracesRequest } from './otlp.ts';
 import { type Cursor, endedRuns, newEntries } from './pending.ts';
-import { type OtlpReceiver, postOtlp } from './post.ts';
+import { type OtlpReceiver, type PostOutcome, postOtlp } from '../telemetry/post.ts';
 
 export interface TraceExportOptions {
   readonly store: Store;
@@ -21,6 +21,8 @@ export interface TraceExportOptions {
   readonly ratio: number;
   /** Between two looks, ms. */
   readonly delayMs: number;
+  /** Told of what became of each request. */
+  readonly count?: (outcome: PostOutcome) => void;
   readonly log: (entry: StoreLogEntry) => void;
 }
 
@@ -43,6 +45,7 @@ export function startTraceExport(options: TraceExportOptions): TraceExport {
   const closing = new AbortController();
   const stats = { exported: 0, dropped: 0, failures: 0 };
   let told = Number.NEGATIVE_INFINITY;
+  const count = (outcome: PostOutcome) => options.count?.(outcome);
   const take = (trace: string) => isSampled(trace, options.ratio);
   const done = run();
 
@@ -99,16 +102,19 @@ export function startTraceExport(options: TraceExportOptions): TraceExport {
         if (posted.outcome === 'taken') {
           stats.exported += some.length - posted.rejected;
           stats.dropped += posted.rejected;
+          count(posted.rejected > 0 ? 'taken_in_part' : 'taken');
           if (posted.rejected > 0)
             complain('the receiver of traces rejected spans', posted.message ?? `${posted.rejected} of ${some.length}`);
           break;
         }
         if (posted.outcome === 'refused') {
           stats.dropped += some.length;
+          count('refused');
           complain(`the receiver of traces refused ${some.length} spans, which are lost`, posted.message);
           break;
         }
         stats.failures += 1;
+        count('again');
         complain('the receiver of traces takes nothing; trying again', posted.message);
         await sleep(Math.min(AGAIN_MOST_MS, posted.afterMs ?? waitMs));
       }

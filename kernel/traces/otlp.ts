@@ -1,9 +1,10 @@
 /** Spans as OTLP's JSON (https://github.com/open-telemetry/opentelemetry-proto, `trace/v1`): ids in hex, times as texts of nanoseconds, kinds as numbers. */
 import { traceHexOf } from '../store/index.ts';
+import { nanoseconds, otlpAttributes, type OtlpValue } from '../telemetry/otlp-json.ts';
 import { NAMES, OPERATION, OPERATIONS, OURS } from './conventions.ts';
 import type { Span, SpanKind } from './types.ts';
 
-export { type OtlpReceiver, type Posted, postOtlp } from './post.ts';
+export { type OtlpReceiver, type Posted, postOtlp } from '../telemetry/post.ts';
 
 const INTERNAL = 1;
 const SERVER = 2;
@@ -31,7 +32,7 @@ export function tracesRequest(spans: readonly TracedSpan[], resource: Readonly<R
   return {
     resourceSpans: [
       {
-        resource: { attributes: attributes(resource) },
+        resource: { attributes: otlpAttributes(resource) },
         scopeSpans: [{ scope: { name: 'centaur', version }, spans: spans.map(toOtlp) }],
       },
     ],
@@ -48,7 +49,7 @@ function toOtlp({ trace, span }: TracedSpan): object {
     kind: KINDS[span.kind] ?? INTERNAL,
     startTimeUnixNano: nanoseconds(span.start),
     endTimeUnixNano: nanoseconds(end),
-    attributes: attributes(attributesOf(span)),
+    attributes: otlpAttributes(attributesOf(span)),
     status: statusOf(span),
   };
 }
@@ -66,11 +67,9 @@ function statusOf({ status, error }: Span): object {
   return status === 'open' ? {} : { code: ERROR, message: error ?? status };
 }
 
-type Value = string | number | boolean;
-
-function attributesOf(span: Span): Record<string, Value> {
+function attributesOf(span: Span): Record<string, OtlpValue> {
   const { kind, name, attributes: own, error, attempt, runId, threadKey, actor, auditIds } = span;
-  const found: Record<string, Value> = { [`${OURS}kind`]: kind };
+  const found: Record<string, OtlpValue> = { [`${OURS}kind`]: kind };
   if (kind === 'run') Object.assign(found, { [OPERATION]: OPERATIONS.workflow, [NAMES.workflow]: name });
   if (kind === 'agent.turn') {
     Object.assign(found, { [OPERATION]: OPERATIONS.agent, [NAMES.agent]: name });
@@ -102,20 +101,4 @@ function attributesOf(span: Span): Record<string, Value> {
   if (auditIds.length > 0) found[`${OURS}audit_ids`] = auditIds.join(' ');
   if (span.atMost) found[`${OURS}at_most`] = true;
   return found;
-}
-
-function attributes(of: Readonly<Record<string, Value>>): object[] {
-  return Object.entries(of).map(([key, value]) => ({ key, value: toValue(value) }));
-}
-
-function toValue(value: Value): object {
-  if (typeof value === 'boolean') return { boolValue: value };
-  if (typeof value === 'string') return { stringValue: value.toWellFormed() };
-  // a 64-bit number is a text in JSON
-  return Number.isSafeInteger(value) ? { intValue: String(value) } : { doubleValue: value };
-}
-
-function nanoseconds(ms: number): string {
-  const whole = Math.floor(ms);
-  return String(BigInt(whole) * 1_000_000n + BigInt(Math.round((ms - whole) * 1_000_000)));
 }

@@ -1,14 +1,15 @@
 /** Whether a turn may begin, as far as money and tokens go. */
 import { type Budget, matchesName } from '../policy/index.ts';
 import type { Queryable } from '../store/index.ts';
-import { readWindows } from './reads.ts';
-import type { Dimension } from './types.ts';
+import { type DimensionKey, namesOf, readWindows, windowId } from './reads.ts';
 
 /** Who a turn is of. */
 export interface BudgetScope {
   readonly thread: string;
   readonly workflow?: string | undefined;
   readonly user?: string | undefined;
+  readonly harness: string;
+  /** What is asked for, where anybody says so. */
   readonly model?: string | undefined;
 }
 
@@ -30,19 +31,22 @@ export async function exhaustedBudget(
   scope: BudgetScope,
   nowMs: number,
 ): Promise<Exhausted | undefined> {
-  const applying = budgets.flatMap((budget) => {
+  const names = budgets.some(({ of }) => of === 'model') ? await namesOf(store, scope.harness, scope.model) : [];
+  const applying = budgets.flatMap((budget): { readonly budget: Budget; readonly key: DimensionKey }[] => {
     const { of, match } = budget;
-    const key = of === 'all' ? '' : scope[of];
-    return key === undefined || (of !== 'all' && !matchesName(match, key)) ? [] : [{ budget, of, key }];
+    if (of === 'all') return [{ budget, key: ['all', ''] }];
+    if (of === 'model') return names.filter((name) => matchesName(match, name)).map((name) => ({ budget, key: ['model_name', name] }));
+    const key = scope[of];
+    return key === undefined || !matchesName(match, key) ? [] : [{ budget, key: [of, key] }];
   });
   if (applying.length === 0) return undefined;
-  const keys = new Map<Dimension, string>(applying.map(({ of, key }) => [of, key]));
-  const windows = await readWindows(store, [...keys], nowMs);
-  for (const { budget, of, key } of applying) {
-    const spent = windows.get(of)?.[budget.per] ?? { tokens: 0, micros: 0, unpriced: 0 };
+  const keys = new Map(applying.map(({ key }) => [windowId(key), key]));
+  const windows = await readWindows(store, [...keys.values()], nowMs);
+  for (const { budget, key } of applying) {
+    const spent = windows.get(windowId(key))?.[budget.per] ?? { tokens: 0, micros: 0, unpriced: 0 };
     const why = reason(budget, spent);
     if (why === undefined) continue;
-    const whose = of === 'all' ? '' : ` of ${of} ${key}`;
+    const whose = budget.of === 'all' ? '' : ` of ${budget.of} ${key[1]}`;
     return { budget: budget.id, message: `the budget ${budget.id}${whose} ${why}; ${renewal(budget, nowMs)}` };
   }
   return undefined;

@@ -8,4 +8,5 @@
 export { exhaustedBudget, money } from './budgets.ts';
 export { costOf, type Price, type Prices } from './prices.ts';
 export { listUsage, readSpend, usageByModel, type UsageRow } from './reads.ts';
-export { priceLate, pruneUsage, recordUsage, workflowOf } from './record.ts';
+export { priceLate } from './late.ts';
+export { pruneUsage, recordUsage, workflowOf } from './record.ts';

@@ -19,7 +19,7 @@ export function priceOf(prices: Prices, model: string): Price | undefined {
 
 /**
  * In millionths, for one turn with one model: the exact sum of its tokens, rounded once, half up. So a day of n turns is off by
- * n/2 millionths at most.
+ * n/2 millionths at most. What is beyond 2^53 costs that.
  */
 export function costOf(tokens: Tokens, price: Price): number {
   const { input, output, cacheRead, cacheWrite } = price;
@@ -28,5 +28,5 @@ export function costOf(tokens: Tokens, price: Price): number {
     BigInt(tokens.output) * BigInt(output) +
     BigInt(tokens.cache_read) * BigInt(cacheRead) +
     BigInt(tokens.cache_write) * BigInt(cacheWrite);
-  return Number((exact + 500_000n) / 1_000_000n);
+  return Math.min(Number.MAX_SAFE_INTEGER, Number((exact + 500_000n) / 1_000_000n));
 }

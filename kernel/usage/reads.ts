@@ -1,7 +1,7 @@
 /** Reading usage: sums for people, and what a caller has spent for the policy. */
 import type { Spend, Spent } from '../policy/index.ts';
 import type { Queryable } from '../store/index.ts';
-import { dayOf, type Dimension, monthOf } from './types.ts';
+import { dayOf, type Dimension, modelName, monthOf } from './types.ts';
 
 export interface UsageRow {
   /** Of the thread, workflow, user or model; the day. Null: of none. */
@@ -18,16 +18,19 @@ export interface UsageRow {
   readonly unpriced_tokens: number;
 }
 
-const SUMS = `sum(turns)::bigint as turns, sum(input)::bigint as input_tokens, sum(output)::bigint as output_tokens,
-  sum(cache_read)::bigint as cache_read_tokens, sum(cache_write)::bigint as cache_write_tokens, sum(reasoning)::bigint as reasoning_tokens,
-  sum(cost_micros)::bigint as cost_micros, sum(unpriced)::bigint as unpriced_tokens`;
+/** Sums end where JavaScript tells numbers apart. */
+const sum = (of: string) => `least(sum(${of}), ${Number.MAX_SAFE_INTEGER})::bigint`;
+
+const SUMS = `${sum('turns')} as turns, ${sum('input')} as input_tokens, ${sum('output')} as output_tokens,
+  ${sum('cache_read')} as cache_read_tokens, ${sum('cache_write')} as cache_write_tokens, ${sum('reasoning')} as reasoning_tokens,
+  ${sum('cost_micros')} as cost_micros, ${sum('unpriced')} as unpriced_tokens`;
 
 const TOTAL = 'input + output + cache_read + cache_write';
 
 /** The largest first; days newest first. @param since in Unix milliseconds: from the day that it is in, in UTC */
 export async function listUsage(
   store: Queryable,
-  query: { readonly by: Exclude<Dimension, 'all'> | 'day'; readonly since: number; readonly limit: number },
+  query: { readonly by: Exclude<Dimension, 'all' | 'model_name'> | 'day'; readonly since: number; readonly limit: number },
 ): Promise<{ readonly items: readonly UsageRow[]; readonly total: UsageRow }> {
   const since = dayOf(query.since);
   const { rows } =
@@ -74,17 +77,17 @@ export interface Spender {
 
 /** What was spent when this was read: an input of the decision, which is recorded with it. One statement, some dozens of rows at most. */
 export async function readSpend(store: Queryable, { thread, workflow, user }: Spender, nowMs: number): Promise<Spend> {
-  const own: readonly [Dimension, string] | undefined =
+  const own: DimensionKey | undefined =
     thread !== undefined ? ['thread', thread] : workflow !== undefined ? ['workflow', workflow] : undefined;
-  const keys: (readonly [Dimension, string])[] = [['all', ''], ...(own === undefined ? [] : [own])];
+  const keys: DimensionKey[] = [['all', ''], ...(own === undefined ? [] : [own])];
   if (user !== undefined) keys.push(['user', user]);
   const windows = await readWindows(store, keys, nowMs);
   const spent = ({ tokens, micros }: Spent): Spent => ({ tokens, micros });
-  const of = (dimension: Dimension) => {
-    const { day, month } = windows.get(dimension) ?? NOTHING;
+  const of = (key: DimensionKey | undefined) => {
+    const { day, month } = (key === undefined ? undefined : windows.get(windowId(key))) ?? NOTHING;
     return { day: spent(day), month: spent(month) };
   };
-  return { ...(own === undefined ? NOTHING : of(own[0])), user: of('user'), all: of('all') };
+  return { ...of(own), user: of(user === undefined ? undefined : ['user', user]), all: of(['all', '']) };
 }
 
 const NONE: Spent = { tokens: 0, micros: 0 };
@@ -95,14 +98,15 @@ interface Window {
   readonly month: Spent & { readonly unpriced: number };
 }
 
-/** Of each dimension at most one key. */
-export async function readWindows(
-  store: Queryable,
-  keys: readonly (readonly [Dimension, string])[],
-  nowMs: number,
-): Promise<Map<Dimension, Window>> {
+export type DimensionKey = readonly [Dimension, string];
+
+/** By which `readWindows` answers. */
+export const windowId = ([dimension, key]: DimensionKey): string => `${dimension} ${key}`;
+
+export async function readWindows(store: Queryable, keys: readonly DimensionKey[], nowMs: number): Promise<ReadonlyMap<string, Window>> {
   const { rows } = await store.query<{
     dimension: Dimension;
+    key: string;
     day_tokens: number;
     day_micros: number;
     day_unpriced: number;
@@ -110,24 +114,38 @@ export async function readWindows(
     micros: number;
     unpriced: number;
   }>(
-    `select d.dimension, sum(${TOTAL})::bigint as tokens, sum(cost_micros)::bigint as micros, sum(unpriced)::bigint as unpriced,
+    `select d.dimension, d.key, ${sum(TOTAL)} as tokens, ${sum('cost_micros')} as micros, ${sum('unpriced')} as unpriced,
        coalesce(sum(${TOTAL}) filter (where day = $3::date), 0)::bigint as day_tokens,
        coalesce(sum(cost_micros) filter (where day = $3::date), 0)::bigint as day_micros,
        coalesce(sum(unpriced) filter (where day = $3::date), 0)::bigint as day_unpriced
      from unnest($1::text[], $2::text[]) as k (dimension, key)
      join usage_days d on d.dimension = k.dimension and d.key = k.key and d.day between $4::date and $3::date
-     group by d.dimension`,
+     group by d.dimension, d.key`,
     [keys.map(([dimension]) => dimension), keys.map(([, key]) => key), dayOf(nowMs), monthOf(nowMs)],
   );
   return new Map(
     rows.map((row) => [
-      row.dimension,
+      windowId([row.dimension, row.key]),
       {
         day: { tokens: row.day_tokens, micros: row.day_micros, unpriced: row.day_unpriced },
         month: { tokens: row.tokens, micros: row.micros, unpriced: row.unpriced },
       },
     ]),
   );
+}
+
+/** How many of the last turns are looked at for what a name means. */
+const LATELY = 20;
+
+/** The names by which a turn is known that begins: what is asked for, and what the harness said of late that this is. */
+export async function namesOf(store: Queryable, harness: string, asked: string | undefined): Promise<readonly string[]> {
+  const name = asked === undefined ? '' : modelName(asked);
+  const { rows } = await store.query<{ model: string }>(
+    `select distinct model from (
+       select model from usage where harness = $1 and asked_model = $2 order by at desc limit ${LATELY}) lately order by model`,
+    [harness, name],
+  );
+  return [...new Set([...(name === '' ? [] : [name]), ...rows.map(({ model }) => model)])];
 }
 
 /** Tokens and cost since ever, by model, for /metrics: as many rows as models were used on days. */

@@ -1,13 +1,14 @@
 /** Writing usage: with the end of a turn, in its transaction. */
 import type { Queryable } from '../store/index.ts';
+import { addToDays, type Addition } from './days.ts';
 import { costOf, priceOf, type Prices } from './prices.ts';
-import { dayOf, type Dimension, type Tokens } from './types.ts';
+import { dayOf, modelName, type Tokens, totalOf } from './types.ts';
 
 export interface TurnUsage {
   readonly executionId: string;
   readonly threadKey: string;
   readonly harness: string;
-  /** What the turn was asked to use, or what its harness is set to. */
+  /** What the turn was asked to use, or what its persona or harness is set to: often an alias. */
   readonly model: string | null;
   readonly userId: string | null;
   /** The run that asked for the turn. */
@@ -19,26 +20,29 @@ export const UNKNOWN_MODEL = 'unknown';
 
 /**
  * Sums what the stream of the turn says, which has each of its events once: also those of attempts that died, and of workers
- * before this one. The caller's transaction ends the turn, and does so once; so this is written once.
+ * before this one. The caller's transaction ends the turn, and does so once; so this is written once. All turns that end on one day
+ * wait for each other here until their commit, so it is best done last.
  */
 export async function recordUsage(tx: Queryable, prices: Prices, turn: TurnUsage, nowMs: number): Promise<void> {
   const said = await readSaid(tx, turn);
   if (said.size === 0) return;
-  const workflow = await workflowOf(tx, turn.askedBy);
-  let turns = 1;
-  for (const [model, { tokens, estimate }] of [...said].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
+  const workflow = (await workflowOf(tx, turn.askedBy)) ?? '';
+  const asked = turn.model === null ? '' : modelName(turn.model);
+  const day = dayOf(nowMs);
+  const additions: Addition[] = [];
+  for (const [model, { tokens, estimate }] of said) {
     const price = priceOf(prices, model);
     const cost = price === undefined ? null : costOf(tokens, price);
     const { rowCount } = await tx.query(
       `insert into usage (execution_id, model, thread_key, harness, workflow, user_id, input, output, cache_read, cache_write, reasoning,
-         cost_micros, estimate_micros, at)
-       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, to_timestamp($14::float8 / 1000)) on conflict do nothing`,
+         cost_micros, estimate_micros, at, asked_model)
+       values ($1, $2, $3, $4, nullif($5, ''), $6, $7, $8, $9, $10, $11, $12, $13, to_timestamp($14::float8 / 1000), $15) on conflict do nothing`,
       [
         turn.executionId,
         model,
         turn.threadKey,
         turn.harness,
-        workflow ?? null,
+        workflow,
         turn.userId,
         tokens.input,
         tokens.output,
@@ -48,57 +52,22 @@ export async function recordUsage(tx: Queryable, prices: Prices, turn: TurnUsage
         cost,
         estimate ?? null,
         nowMs,
+        asked,
       ],
     );
     if (rowCount === 0) continue;
-    const keys: readonly [Dimension, string][] = [
-      ['all', ''],
-      ['model', model],
-      ['thread', turn.threadKey],
-      ['user', turn.userId ?? ''],
-      ['workflow', workflow ?? ''],
-    ];
-    await addToDays(tx, dayOf(nowMs), keys, tokens, { turns, model, cost });
     // a turn with two models is one turn, and one of each
-    turns = 0;
+    const amount = { turns: 1, ...tokens, cost_micros: cost ?? 0, unpriced: cost === null ? totalOf(tokens) : 0 };
+    additions.push(
+      { dimension: 'all', key: '', ...amount },
+      { dimension: 'model', key: model, ...amount },
+      { dimension: 'thread', key: turn.threadKey, ...amount },
+      { dimension: 'user', key: turn.userId ?? '', ...amount },
+      { dimension: 'workflow', key: workflow, ...amount },
+      ...[...new Set([model, asked])].flatMap((key) => (key === '' ? [] : [{ dimension: 'model_name', key, ...amount } as const])),
+    );
   }
-}
-
-/** @param keys in their order, so that of two turns that end at once neither waits for the other for ever */
-async function addToDays(
-  tx: Queryable,
-  day: string,
-  keys: readonly (readonly [Dimension, string])[],
-  tokens: Tokens,
-  { turns, cost }: { readonly turns: number; readonly model: string; readonly cost: number | null },
-): Promise<void> {
-  await tx.query(
-    `insert into usage_days as d (dimension, key, day, turns, input, output, cache_read, cache_write, reasoning, cost_micros, unpriced)
-     select k.dimension, k.key, $3::date, case when k.dimension = 'model' then 1 else $4::int end, $5::bigint, $6::bigint, $7::bigint,
-       $8::bigint, $9::bigint, $10::bigint, $11::bigint
-     from unnest($1::text[], $2::text[]) with ordinality as k (dimension, key, at) order by k.at
-     on conflict (dimension, key, day) do update set turns = d.turns + excluded.turns, input = d.input + excluded.input,
-       output = d.output + excluded.output, cache_read = d.cache_read + excluded.cache_read,
-       cache_write = d.cache_write + excluded.cache_write, reasoning = d.reasoning + excluded.reasoning,
-       cost_micros = d.cost_micros + excluded.cost_micros, unpriced = d.unpriced + excluded.unpriced`,
-    [
-      keys.map(([dimension]) => dimension),
-      keys.map(([, key]) => key),
-      day,
-      turns,
-      tokens.input,
-      tokens.output,
-      tokens.cache_read,
-      tokens.cache_write,
-      tokens.reasoning,
-      cost ?? 0,
-      cost === null ? totalOf(tokens) : 0,
-    ],
-  );
-}
-
-export function totalOf({ input, output, cache_read, cache_write }: Tokens): number {
-  return input + output + cache_read + cache_write;
+  await addToDays(tx, day, additions);
 }
 
 /** The name of the workflow whose run it is. */
@@ -117,21 +86,30 @@ interface Said {
   readonly estimate: number | undefined;
 }
 
+/** Models of one turn with a name of their own. A harness is not to be believed in how many there are, either. */
+const MODELS_MOST = 20;
+const OTHER_MODELS = 'other';
+
 async function readSaid(tx: Queryable, { threadKey, executionId, model }: TurnUsage): Promise<Map<string, Said>> {
-  const { rows } = await tx.query<{ event_json: string; session: string | null }>(
-    `select event_json, (select s.event_json ->> 'model' from agent_execution_events s where s.thread_key = e.thread_key
-         and s.event_kind = 'session' and s.event_id < e.event_id and s.event_json ->> 'model' is not null order by s.event_id desc limit 1) as session
-     from agent_execution_events e where thread_key = $1 and event_kind = 'usage' and execution_id = $2 order by event_id`,
+  const { rows } = await tx.query<{ id: number; event_json: string }>(
+    `select event_id as id, event_json from agent_execution_events where thread_key = $1 and event_kind = 'usage' and execution_id = $2 order by event_id`,
     [threadKey, executionId],
   );
+  const events = rows.map(({ id, event_json }) => ({
+    id,
+    ...(JSON.parse(event_json) as { readonly usage?: unknown; readonly model?: unknown }),
+  }));
+  const [first, last] = [events[0]?.id ?? 0, events.at(-1)?.id ?? 0];
+  const sessions = events.every((event) => typeof event.model === 'string') ? [] : await modelsOfSessions(tx, threadKey, first, last);
   const sums = new Map<string, Said>();
-  for (const { event_json, session } of rows) {
-    const event = JSON.parse(event_json) as { readonly usage?: Readonly<Record<string, unknown>>; readonly model?: unknown };
-    const usage = event.usage ?? {};
-    const name = (typeof event.model === 'string' ? event.model : (session ?? model ?? UNKNOWN_MODEL)).slice(0, 200);
+  for (const event of events) {
+    const usage = (event.usage ?? {}) as Readonly<Record<string, unknown>>;
+    const session = sessions.find(({ id }) => id < event.id)?.model;
+    const said = modelName(typeof event.model === 'string' ? event.model : (session ?? model ?? UNKNOWN_MODEL)) || UNKNOWN_MODEL;
+    const name = sums.has(said) || sums.size < MODELS_MOST ? said : OTHER_MODELS;
     const before = sums.get(name);
-    const sum = (of: keyof Tokens) => (before?.tokens[of] ?? 0) + whole(usage[of]);
-    const estimate = typeof usage['cost_usd'] === 'number' ? whole(Math.round(usage['cost_usd'] * 1e6)) : undefined;
+    const sum = (of: keyof Tokens) => Math.min((before?.tokens[of] ?? 0) + whole(usage[of]), TOKENS_MOST);
+    const estimate = typeof usage['cost_usd'] === 'number' ? whole(usage['cost_usd'] * 1e6) : undefined;
     sums.set(name, {
       tokens: {
         input: sum('input'),
@@ -140,61 +118,46 @@ async function readSaid(tx: Queryable, { threadKey, executionId, model }: TurnUs
         cache_write: sum('cache_write'),
         reasoning: sum('reasoning'),
       },
-      estimate: estimate === undefined ? before?.estimate : estimate + (before?.estimate ?? 0),
+      estimate: estimate === undefined ? before?.estimate : Math.min(estimate + (before?.estimate ?? 0), TOKENS_MOST),
     });
   }
   return sums;
 }
 
-/** What a harness says is not to be believed to be a number. */
-function whole(value: unknown): number {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value > 0 ? Math.min(value, 1e12) : 0;
-}
-
-/** How far back a price that was given later reaches. */
-const REPRICED_DAYS = 32;
+/** Sessions that name one, looked at before there was one that does. */
+const SESSIONS_MOST = 20;
 
 /**
- * Prices turns whose model had no price when they ended and has one now, of the last 32 days. Answers how many.
- *
- * Any number of processes may do it: each row is priced by one of them.
+ * What the thread's sessions said that they use, the latest first: those before the turn's first word of usage, and those up to its last.
+ * Read here rather than by Postgres, to which a zero byte in a JSON text is an error, so that the turn would never end.
  */
-export async function priceLate(
-  store: { transaction<T>(work: (tx: Queryable) => Promise<T>): Promise<T> },
-  prices: Prices,
-): Promise<number> {
-  if (prices.length === 0) return 0;
-  return store.transaction(async (tx) => {
-    // one after the other: they change the same sums
-    await tx.query(`select pg_advisory_xact_lock(7226019, 1)`);
-    const { rows } = await tx.query<
-      Tokens & { execution_id: string; model: string; thread_key: string; workflow: string | null; user_id: string | null; day: string }
-    >(
-      `select execution_id, model, thread_key, workflow, user_id, input, output, cache_read, cache_write, reasoning,
-         (at at time zone 'UTC')::date::text as day
-       from usage where cost_micros is null and at > now() - make_interval(days => ${REPRICED_DAYS}) order by at limit 10000`,
-    );
-    let priced = 0;
-    for (const row of rows) {
-      const price = priceOf(prices, row.model);
-      if (price === undefined) continue;
-      const cost = costOf(row, price);
-      await tx.query('update usage set cost_micros = $3 where execution_id = $1 and model = $2', [row.execution_id, row.model, cost]);
-      await tx.query(
-        `update usage_days set cost_micros = cost_micros + $3, unpriced = greatest(0, unpriced - $4)
-         where day = $5::date and (dimension, key) in (select * from unnest($1::text[], $2::text[]))`,
-        [
-          ['all', 'model', 'thread', 'user', 'workflow'],
-          ['', row.model, row.thread_key, row.user_id ?? '', row.workflow ?? ''],
-          cost,
-          totalOf(row),
-          row.day,
-        ],
-      );
-      priced += 1;
-    }
-    return priced;
+async function modelsOfSessions(
+  tx: Queryable,
+  threadKey: string,
+  first: number,
+  last: number,
+): Promise<readonly { readonly id: number; readonly model: string }[]> {
+  const { rows } = await tx.query<{ id: number; event_json: string }>(
+    `select event_id as id, event_json from (
+       (select event_id, event_json from agent_execution_events
+        where thread_key = $1 and event_kind = 'session' and event_id < $2 order by event_id desc limit $4)
+       union all
+       select event_id, event_json from agent_execution_events
+       where thread_key = $1 and event_kind = 'session' and event_id > $2 and event_id < $3) sessions order by 1 desc`,
+    [threadKey, first, last, SESSIONS_MOST],
+  );
+  return rows.flatMap(({ id, event_json }) => {
+    const { model } = JSON.parse(event_json) as { readonly model?: unknown };
+    return typeof model === 'string' ? [{ id, model }] : [];
   });
+}
+
+/** Of one turn. No model says so much, and what is added up stays exact. */
+const TOKENS_MOST = 1e12;
+
+/** What a harness says is not to be believed to be a number: what is none, or below zero, is nothing; what is too much is the most. */
+function whole(value: unknown): number {
+  return typeof value === 'number' && value > 0 ? Math.min(Math.round(value), TOKENS_MOST) : 0;
 }
 
 /** How long the usage of single turns, threads and users is kept. Sums by model and of everything stay. */

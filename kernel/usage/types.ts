@@ -7,8 +7,22 @@ export interface Tokens {
   readonly reasoning: number;
 }
 
-/** What usage is summed by. */
-export type Dimension = 'all' | 'thread' | 'workflow' | 'user' | 'model';
+export function totalOf({ input, output, cache_read, cache_write }: Tokens): number {
+  return input + output + cache_read + cache_write;
+}
+
+/**
+ * What usage is summed by. `model` is what the harness says that it used, so that each token is there once; `model_name` is that and what
+ * was asked for, which budgets are held to: a token is there under both names where they differ.
+ */
+export type Dimension = 'all' | 'thread' | 'workflow' | 'user' | 'model' | 'model_name';
+
+const NAME_MOST = 200;
+
+/** A model's name as it is kept: nobody has checked what a harness says, and Postgres keeps no zero byte. */
+export function modelName(text: string): string {
+  return text.slice(0, NAME_MOST).toWellFormed().replaceAll('\0', '\ufffd');
+}
 
 /** The day in UTC: `2026-01-31`. */
 export function dayOf(ms: number): string {

@@ -18,6 +18,9 @@ export type Posted =
   | { readonly outcome: 'again'; readonly message: string; readonly afterMs: number | undefined }
   | { readonly outcome: 'refused'; readonly message: string };
 
+/** What became of one request, for the figure of it. `again`: it is sent again; `given_up`: what comes next has what was in it. */
+export type PostOutcome = 'taken' | 'taken_in_part' | 'again' | 'given_up' | 'refused';
+
 /** As the protocol has it. */
 const AGAIN = new Set([429, 502, 503, 504]);
 const ANSWER_MOST = 64 * 1024;
@@ -46,8 +49,9 @@ export async function postOtlp(receiver: OtlpReceiver, body: object, signal?: Ab
     if (AGAIN.has(response.status)) return { outcome: 'again', message, afterMs: retryAfter(response.headers.get('retry-after')) };
     return { outcome: 'refused', message };
   } catch (error) {
-    const { cause, message } = error as Error;
-    const why = cause instanceof Error ? ((cause as NodeJS.ErrnoException).code ?? cause.name) : message;
+    const { cause, name } = error as Error;
+    // never the message: `fetch` puts addresses and headers that it cannot use into it, and with them a password or a key
+    const why = cause instanceof Error ? ((cause as NodeJS.ErrnoException).code ?? cause.name) : name;
     return { outcome: 'again', message: `the receiver cannot be reached: ${why}`, afterMs: undefined };
   }
 }
@@ -71,7 +75,7 @@ function taken(text: string): Posted {
     const message = partialSuccess?.['errorMessage'];
     return {
       outcome: 'taken',
-      rejected: count ?? 0,
+      rejected: Number.isSafeInteger(count) ? (count as number) : 0,
       message: typeof message === 'string' && message !== '' ? message.slice(0, 200) : undefined,
     };
   } catch {

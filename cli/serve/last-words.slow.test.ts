@@ -1,0 +1,22 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createPlace } from '../../test/support/cli.ts';
+import { createTestDatabase } from '../../test/support/database.ts';
+import { eventually } from '../../test/support/wait.ts';
+
+test('an error that nobody catches ends the process, and what it says has no secret in it', { timeout: 100_000 }, async () => {
+  await using database = await createTestDatabase();
+  const secret = 'canary-91c4e07b-key';
+  await using place = createPlace({ DATABASE_URL: database.url, SOME_API_KEY: secret });
+  place.write(
+    'throws.ts',
+    `export const WORKFLOW_NAME = 'throws';\nexport async function handler() { setTimeout(() => { throw new Error('it had ' + process.env.SOME_API_KEY); }, 10); return 1; }`,
+  );
+  const up = await place.serve('up');
+  await place.run(['run', 'throws']);
+  await eventually(() => up.child.exitCode !== null, { timeoutMs: 30_000, what: 'its end' });
+  const { stderr } = up.output;
+  assert.equal(up.child.exitCode, 1);
+  assert.match(stderr, /"message":"an error was caught by nobody; the process ends".*it had \*{19}/);
+  assert.doesNotMatch(stderr, /canary/);
+});
