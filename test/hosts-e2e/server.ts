@@ -27,7 +27,11 @@ export interface Server extends AsyncDisposable {
   secret(name: string, value: string, ...args: readonly string[]): Promise<Finished>;
   /** Runs a line as a shell does, with the variables of the original's documents, and reads the JSON it prints. */
   shell(line: string): Promise<Answer>;
-  /** Kills it, as a machine that loses its power does, and starts it again at the same address. */
+  /** Kills it, as a machine that loses its power does. */
+  kill(): Promise<void>;
+  /** Starts it again at the same address, after `kill`. */
+  again(): Promise<void>;
+  /** Both, one after the other. */
   killed(): Promise<void>;
   /** Of each workflow that is loaded, by name, the version. */
   versions(): Promise<Readonly<Record<string, string>>>;
@@ -72,15 +76,24 @@ export async function startServer({ env = {}, config, samples, files = {} }: Ser
     return stdout;
   };
 
+  const kill = async () => {
+    running.child.kill('SIGKILL');
+    await running.finished;
+  };
+  const again = async () => {
+    before += running.output.stdout + running.output.stderr;
+    running = await place.serve('up');
+  };
+
   return {
     place,
     url,
     log: () => before + running.output.stdout + running.output.stderr,
+    kill,
+    again,
     async killed() {
-      running.child.kill('SIGKILL');
-      await running.finished;
-      before += running.output.stdout + running.output.stderr;
-      running = await place.serve('up');
+      await kill();
+      await again();
     },
     serve,
     centaur,
@@ -112,7 +125,7 @@ export async function startServer({ env = {}, config, samples, files = {} }: Ser
   };
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
