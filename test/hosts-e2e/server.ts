@@ -27,12 +27,8 @@ export interface Server extends AsyncDisposable {
   secret(name: string, value: string, ...args: readonly string[]): Promise<Finished>;
   /** Runs a line as a shell does, with the variables of the original's documents, and reads the JSON it prints. */
   shell(line: string): Promise<Answer>;
-  /** Kills it, as a machine that loses its power does. */
-  kill(): Promise<void>;
-  /** Starts it again at the same address, after `kill`. */
-  again(): Promise<void>;
-  /** Both, one after the other. */
-  killed(): Promise<void>;
+  /** Kills it, as a machine that loses its power does, and starts it again at the same address, when what is done meanwhile is done. */
+  killed(meanwhile?: () => Promise<void>): Promise<void>;
   /** Of each workflow that is loaded, by name, the version. */
   versions(): Promise<Readonly<Record<string, string>>>;
   /** The run, once it has ended. */
@@ -76,24 +72,19 @@ export async function startServer({ env = {}, config, samples, files = {} }: Ser
     return stdout;
   };
 
-  const kill = async () => {
-    running.child.kill('SIGKILL');
-    await running.finished;
-  };
-  const again = async () => {
-    before += running.output.stdout + running.output.stderr;
-    running = await place.serve('up');
-  };
-
   return {
     place,
     url,
     log: () => before + running.output.stdout + running.output.stderr,
-    kill,
-    again,
-    async killed() {
-      await kill();
-      await again();
+    async killed(meanwhile) {
+      running.child.kill('SIGKILL');
+      await running.finished;
+      try {
+        await meanwhile?.();
+      } finally {
+        before += running.output.stdout + running.output.stderr;
+        running = await place.serve('up');
+      }
     },
     serve,
     centaur,

@@ -276,9 +276,8 @@ test('Stateless per task; persistent state lives in the store.', async () => {
   const run = await start('order', { id });
   await eventually(() => waiting.length === 1, PATIENCE);
   // what the process has in its hands dies with it, and none of its files is where the next one is
-  await t.server.kill();
-  held.clear();
-  {
+  await t.server.killed(async () => {
+    held.clear();
     await using machine = await t.elsewhere();
     const process = await machine.serve('up');
     const { code, stdout, stderr } = await machine.run(['runs', 'tail', run, '--json']);
@@ -294,8 +293,7 @@ test('Stateless per task; persistent state lives in the store.', async () => {
     // an agent goes on, too: its conversation is no file of the machine on which it was
     const turn = JSON.parse((await machine.run(['threads', 'send', 'kept', 'recall', '--wait', '--json'])).stdout);
     assert.match(turn.result_text, /blue 4711/, JSON.stringify(turn) + process.output.stderr);
-  }
-  await t.server.again();
+  });
   assert.equal((await read(`/workflows/runs/${run}`)).status, 'completed', 'and the first machine knows of it');
   for (const answer of waiting.splice(0)) answer();
 });
@@ -318,34 +316,34 @@ test('Task state, agent decisions, approvals, audit.', async () => {
   // outcomes are written behind the answers
   await settled('i.thread_key = $1', thread);
   const before = await tell();
-  await t.server.kill();
-  // nothing of the platform runs: this is the store alone
-  const one = async (text: string, value: string) => (await t.sql(text, [value]))[0];
-  assert.deepEqual(
-    await one(
-      `select status, (select count(*)::int from workflow_steps s where s.run_id = r.run_id) as steps from workflow_runs_finished r where run_id = $1`,
-      run,
-    ),
-    { status: 'c', steps: before.task.steps.length },
-  );
-  const decided = await t.sql(
-    `select event_json ->> 'name' as name, event_json ->> 'input' as input from agent_execution_events where thread_key = $1 and event_kind = 'tool_use'`,
-    [thread],
-  );
-  assert.deepEqual([decided.length, decided[0]?.input.includes(note)], [1, true], 'what the agent decided to do');
-  assert.deepEqual(
-    await one(
-      'select a.state, v.voter, v.verdict, v.reason from approvals a join approval_votes v using (approval_id) where approval_id = $1',
-      approval.approval_id,
-    ),
-    { state: 'consumed', voter: 'ann', verdict: 'approve', reason: 'ticket 4711' },
-  );
-  const actions = (await t.sql('select action from audit_log where thread_key = $1 order by audit_id', [thread])).map(
-    ({ action }) => action,
-  );
-  for (const action of ['thread.execute', 'approval.request', 'tool.call', 'tool.outcome'])
-    assert.ok(actions.includes(action), `${action} in ${actions}`);
-  await t.server.again();
+  await t.server.killed(async () => {
+    // nothing of the platform runs: this is the store alone
+    const one = async (text: string, value: string) => (await t.sql(text, [value]))[0];
+    assert.deepEqual(
+      await one(
+        `select status, (select count(*)::int from workflow_steps s where s.run_id = r.run_id) as steps from workflow_runs_finished r where run_id = $1`,
+        run,
+      ),
+      { status: 'c', steps: before.task.steps.length },
+    );
+    const decided = await t.sql(
+      `select event_json ->> 'name' as name, event_json ->> 'input' as input from agent_execution_events where thread_key = $1 and event_kind = 'tool_use'`,
+      [thread],
+    );
+    assert.deepEqual([decided.length, decided[0]?.input.includes(note)], [1, true], 'what the agent decided to do');
+    assert.deepEqual(
+      await one(
+        'select a.state, v.voter, v.verdict, v.reason from approvals a join approval_votes v using (approval_id) where approval_id = $1',
+        approval.approval_id,
+      ),
+      { state: 'consumed', voter: 'ann', verdict: 'approve', reason: 'ticket 4711' },
+    );
+    const actions = (await t.sql('select action from audit_log where thread_key = $1 order by audit_id', [thread])).map(
+      ({ action }) => action,
+    );
+    for (const action of ['lease.create', 'approval.request', 'tool.call', 'tool.outcome'])
+      assert.ok(actions.includes(action), `${action} in ${actions}`);
+  });
   assert.deepEqual(await tell(), before, 'and whoever starts anew tells the same of it');
   assert.equal(arrived('/pay').filter(({ body }) => body === note).length, 1);
 });
