@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { BUILTIN_POLICY } from '../../kernel/policy/index.ts';
+import { METRICS, type MetricSpec } from '../../kernel/telemetry/index.ts';
 import { freePort } from '../hosts-e2e/server.ts';
 import { type Service, startService } from '../support/firewall.ts';
 import { type OtlpServer, startOtlpServer } from '../support/otlp.ts';
@@ -189,6 +190,8 @@ before(async () => {
     options: { generate: { prefix: 'sk_turning_', length: 32 } },
   });
   assert.equal(turning.status, 200, JSON.stringify(turning.body));
+  // an hour passes
+  await t.sql(`update secret_versions set created_at = created_at - interval '1 hour 1 minute' where name = 'A_KEY'`);
   for (const [workflow, secret] of [
     ['order', 'ORDER_KEY'],
     ['ticks', 'ORDER_KEY'],
@@ -358,7 +361,7 @@ test('Outbox pattern guarantees every emitted event is durably recorded before i
     {
       at: `/workflows/runs/${run}/events`,
       seen: [] as { id: string; data: string }[],
-      stored: `select attempt || '-' || ord as id from workflow_steps where run_id::text = $1 and ord is not null order by attempt, ord`,
+      stored: `select attempt || '-' || ord as id from workflow_steps where run_id = $1 and ord is not null order by attempt, ord`,
       of: run,
     },
     {
@@ -385,16 +388,16 @@ test('Outbox pattern guarantees every emitted event is durably recorded before i
   // it answers readers, and runs nothing
   await using front = await t.elsewhere({ PORT: port });
   const url = `http://127.0.0.1:${port}`;
-  for (let kill = 0; kill < 4; kill++) {
+  for (let kill = 0; kill < 3; kill++) {
     const { child, finished } = await front.serve('api');
     const line = new AbortController();
     const reading = streams.map((stream) => readOn(stream, url, line.signal).catch(() => undefined));
     const before = streams.map(({ seen }) => seen.length);
-    await turn(kill + 1);
     await eventually(() => streams.every(({ seen }, n) => seen.length > (before[n] ?? 0) + 2), PATIENCE);
     // between the commit of an event and its delivery: it is not let run until there are some that it has not told
     child.kill('SIGSTOP');
     const told = await Promise.all(streams.map(storedOf));
+    await turn(kill + 1);
     await eventually(
       async () => (await Promise.all(streams.map(storedOf))).every((ids, n) => ids.length > (told[n]?.length ?? 0)),
       PATIENCE,
@@ -411,6 +414,7 @@ test('Outbox pattern guarantees every emitted event is durably recorded before i
   const reading = streams.map((stream) => readOn(stream, url, line.signal).catch(() => undefined));
   ticking = 'stop';
   assert.equal((await t.server.ended(run)).status, 'completed');
+
   const ended = async () =>
     (await t.sql(`select 1 from agent_execution_requests where thread_key = 'talks' and completed_at is null`)).length === 0;
   await eventually(ended, PATIENCE);
@@ -465,8 +469,16 @@ async function snapshot(at: string, last: string): Promise<{ readonly id: string
 }
 
 test('Credentials scoped to one integration and one workflow.', async () => {
-  const call = async (tool: string, args: object) => (await t.ask('POST', `/tools/${tool}`, args)).body.result;
-  const run = async (workflow: string, input: object) => (await t.run(workflow, input)).result;
+  const call = async (tool: string, args: object) => {
+    const { status, body } = await t.ask('POST', `/tools/${tool}`, args);
+    assert.equal(status, 200, JSON.stringify(body));
+    return body.result;
+  };
+  const run = async (workflow: string, input: object) => {
+    const { status, result, error } = await t.run(workflow, input);
+    assert.equal(status, 'completed', JSON.stringify(error));
+    return result;
+  };
   const url = `${t.url}/look`;
   const [look, letter, b] = [await call('bank/look', {}), await call('post/send', {}), await run('b', { url })];
   assert.deepEqual([look.status, letter.status, b.status], [200, 200, 200]);
@@ -481,8 +493,18 @@ test('Credentials scoped to one integration and one workflow.', async () => {
   for (const { status, said } of stolen) assert.deepEqual([status, /PLACEHOLDER_OF_ANOTHER_LEASE/.test(said)], [403, true], said);
   // nor anywhere else than where it is for
   const elsewhere = `https://localhost:${other.port}/`;
-  for (const { status, said } of [await call('bank/look', { url: elsewhere }), await run('b', { url: elsewhere })])
-    assert.deepEqual([status, JSON.parse(said).code], [403, 'PLACEHOLDER_NOT_BOUND'], said);
+  const undeclared = await t.ask('POST', '/tools/bank/look', { url: elsewhere });
+  assert.deepEqual([undeclared.status, undeclared.body.code], [422, 'TOOL_REFUSED']);
+  // the way there is refused before anything is said on it
+  assert.equal((await t.run('b', { url: elsewhere })).status, 'failed');
+  const denied = (await t.entries('egress.deny')).filter(({ resource }) => resource.includes(new URL(elsewhere).host));
+  assert.deepEqual(
+    denied.map(({ actor, details }) => [actor, details.code]),
+    [
+      ['tool:bank', 'HOST_NOT_DECLARED'],
+      ['workflow:b', 'HOST_DENIED'],
+    ],
+  );
   assert.deepEqual([t.service.seen.length - before, other.seen.length], [0, 0], 'nothing of it was sent');
   // and nobody is given another's, also who may ask for all of them
   for (const [principal, secret] of [
@@ -495,9 +517,6 @@ test('Credentials scoped to one integration and one workflow.', async () => {
 
 test('Rotated on schedule, never logged, never crossed between tenants.', { timeout: 240_000 }, async () => {
   const url = `${t.url}/echo`;
-  // an hour passes
-  await t.sql(`update secret_versions set created_at = created_at - interval '1 hour 1 minute' where name = 'A_KEY'`);
-  await t.server.killed();
   await eventually(async () => (await read('/api/secrets/A_KEY')).version === 2, { timeoutMs: 120_000 });
   const [rotated] = (await t.entries('secret.rotate')).filter(({ resource }) => resource === 'secret:A_KEY');
   assert.doesNotMatch(rotated.actor, /^(user|key):/, 'nobody asked for it');
@@ -520,6 +539,7 @@ test('Rotated on schedule, never logged, never crossed between tenants.', { time
   const [[theirs], [own]] = [await t.sql(sealed, ['A_KEY']), await t.sql(sealed, ['B_KEY'])];
   const columns = (row: Answer) => [row.ciphertext, row.wrapped_key, row.kek_id];
   await t.sql(put, columns(theirs));
+  // with nothing in memory
   await t.server.killed();
   const shown = arrived('/echo').length;
   const crossed = (await t.run('b', { url })).result;
@@ -555,11 +575,11 @@ test('Structured events for every step.', async () => {
   await t.ask('POST', '/workflows/events', { event_type: 'go', correlation_id: id, payload: { by: 'ann' } });
   const told = (await events).filter(({ event }) => event.startsWith('step.'));
   assert.equal((await t.server.ended(run)).result, 'done');
-  const steps = await t.sql('select seq, name, kind, status from workflow_steps where run_id = $1 order by ord', [run]);
+  const { steps } = await read(`/workflows/runs/${run}`);
   assert.deepEqual(
-    told.map(({ data }) => [data.seq, data.name]),
-    steps.map(({ seq, name }) => [seq, name]),
-    'one for each row, in the order of their ends',
+    told.map(({ data }) => data).toSorted((one, two) => one.seq - two.seq),
+    steps,
+    'one for each step, which says all that is known of it',
   );
   const of = (name: string) => told.find(({ data }) => data.name === name) ?? assert.fail(`no event of ${name}`);
   assert.deepEqual(
@@ -610,7 +630,7 @@ test('Streams to your dashboards (Grafana / Datadog / native) and to the operato
     if (event === 'step.completed') seen.push(JSON.parse(data).name);
     if (seen.length === 6) break;
   }
-  assert.deepEqual(seen.slice(0, 3), ['tick', 'pause', 'tick']);
+  assert.deepEqual(seen.slice(0, 3), ['tick', 'pause', 'tick#2']);
   assert.equal((await read(`/workflows/runs/${run}`)).status, 'running', 'it was told while it ran');
   assert.equal((await t.ask('POST', `/workflows/runs/${run}/cancel`, {}, viewer)).status, 403);
   // native: the same in a terminal
@@ -627,12 +647,18 @@ test('Streams to your dashboards (Grafana / Datadog / native) and to the operato
   const dashboard = readFileSync(new URL('../../deploy/grafana/dashboards/centaur.json', import.meta.url), 'utf8');
   const asksFor = new Set([...dashboard.matchAll(/\b(?:centaur|process|nodejs)_\w+/g)].map(([name]) => name));
   assert.ok(asksFor.size > 20);
-  const described = await descriptions();
-  for (const name of asksFor)
-    assert.ok(
-      described.some((each) => name === each || name.replace(/_(bucket|sum|count)$/, '') === each),
-      `${name} is told by nobody`,
-    );
+  const told = await familiesTold();
+  // one with labels is told once there is something to tell
+  const always = [...asksFor].filter((name) => (METRICS as Readonly<Record<string, MetricSpec>>)[name]?.labels.length === 0);
+  assert.ok(always.length > 5);
+  for (const name of [
+    ...always,
+    'centaur_policy_decisions_total',
+    'centaur_egress_total',
+    'centaur_audit_entries_total',
+    'centaur_leases_total',
+  ])
+    assert.ok(asksFor.has(name) && told.has(name), `${name} is told by nobody`);
   // OTLP over HTTP, as Datadog and Grafana's own collectors take it, with the key that they ask for
   await eventually(() => ofTrace(run).some(({ name }) => name === 'invoke_workflow ticks'), PATIENCE);
   assert.ok(
@@ -776,6 +802,102 @@ test('Failed runs resume from the last durable step, not from zero.', async () =
   assert.equal(arrived(`/ship/${id}`).at(-1)?.url, `/ship/${id}/${charged}`);
 });
 
+// the last one: it looks at what all of the others did
+test('Six components, each replaceable, each observable, each owned by you.', { timeout: 240_000 }, async () => {
+  const url = `${t.url}/six`;
+  const known = await t.run('b', { url });
+  const [backup, metrics] = [path.join(t.server.place.folder, 'six.backup'), await freePort()];
+  await t.server.centaur('backup', '--out', backup);
+  await using receiver = await startOtlpServer();
+  await using mine = await t.elsewhere({
+    DATABASE_URL: '',
+    CENTAUR_DEMO: '0',
+    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: receiver.url,
+    FIREWALL_METRICS_PORT: String(metrics),
+  });
+  const inside = watchConnections([mine.folder]);
+  const centaur = async (...args: string[]) => {
+    const { code, stdout, stderr } = await mine.run(args);
+    assert.equal(code, 0, `centaur ${args.join(' ')}\n${stdout}${stderr}`);
+    return stdout;
+  };
+
+  // state store: the Postgres that comes along, in place of another server; orchestrator: this process, in place of that one
+  await centaur('restore', backup);
+  const up = await mine.serve('up');
+  const at = async (method: string, where: string, body?: object) => {
+    const headers = { 'x-api-key': t.key, 'content-type': 'application/json' };
+    const response = await fetch(up.url + where, { method, headers, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
+    const answer = await response.json();
+    assert.ok(response.ok, JSON.stringify(answer));
+    return answer as Answer;
+  };
+  assert.deepEqual(await at('GET', `/workflows/runs/${known.run_id}`), await read(`/workflows/runs/${known.run_id}`));
+  const run = async (): Promise<Answer> => {
+    const { run_id } = await at('POST', '/workflows/runs', { workflow_name: 'b', input: { url } });
+    return eventually(async () => {
+      const seen = await at('GET', `/workflows/runs/${run_id}`);
+      return seen.ended_at === null ? undefined : seen;
+    }, PATIENCE);
+  };
+
+  // secrets vault: the value from a file, in place of the sealed one
+  const [file, value] = [path.join(mine.folder, 'key-of-b'), 'sk-b-From0A1File2With3Enough4Letters'];
+  writeFileSync(file, value);
+  await at('PUT', '/api/secrets/B_KEY', { hosts: [new URL(t.url).host], source: { type: 'file', path: file } });
+  const task = await eventually(async () => {
+    const ended = await run();
+    return arrived('/six').at(-1)?.headers['x-api-key'] === value ? ended : undefined;
+  }, PATIENCE);
+  assert.equal(task.result.status, 200);
+
+  // telemetry bus: another receiver
+  await eventually(() => ofTrace(task.run_id, receiver).some(({ name }) => name === 'invoke_workflow b'), PATIENCE);
+  assert.deepEqual(ofTrace(task.run_id), []);
+
+  // policy engine: another version
+  await at('POST', '/api/policy/publish', {
+    text: 'version: 1\ndefault: deny\nrules:\n  - {id: closed, host: "*", effect: deny, message: We are closed.}\n',
+  });
+  const closed = await eventually(async () => {
+    const { result } = await run();
+    return result.status === 403 ? result.said : undefined;
+  }, PATIENCE);
+  assert.match(closed, /We are closed/);
+
+  // replay engine: of a run that another one ran; and any program that reads the export
+  const report = JSON.parse(await centaur('replay', known.run_id, '--json'));
+  assert.deepEqual([report.verdict, report.journal.state], ['same', 'intact']);
+
+  // each is to be seen
+  const figures = await scrape(up.url, metrics, t.key);
+  const told = new Set([...figures.keys()].map((name) => name.split('{', 1)[0]));
+  for (const name of [
+    'centaur_worker',
+    'centaur_database_up',
+    'centaur_scanner_patterns',
+    'centaur_http_streams',
+    'centaur_policy_decisions_total',
+    'centaur_steps_replayed_total',
+    'centaur_audit_seal_lag_seconds',
+  ])
+    assert.ok(told.has(name), `${name} among ${[...told].join(' ')}`);
+  assert.deepEqual([figures.get('centaur_worker'), figures.get('centaur_database_up')], [1, 1]);
+  assert.equal((await fetch(`${up.url}/readyz`)).status, 200);
+  const checks: Answer[] = JSON.parse((await mine.run(['doctor', '--json'])).stdout);
+  for (const name of ['API', 'Postgres', 'Tables', 'Master', 'Firewall', 'Workflows'])
+    assert.ok(
+      checks.some((each) => each.name === name && each.status === 'ok'),
+      `${name}: ${JSON.stringify(checks)}`,
+    );
+
+  // and each is here: nothing listens for others, or is connected to anything else than this machine
+  const [there, here] = [watch.stop(), inside.stop()];
+  assert.deepEqual([there.beyond, here.beyond], [[], []]);
+  for (const program of ['centaur up', 'centaur firewall', 'postgres']) assert.ok(here.programs.has(program), [...here.programs].join());
+  assert.ok(there.sockets > 20 && here.sockets > 10, `${there.sockets} and ${here.sockets} sockets`);
+});
+
 /** Name with labels to value, of the API and of the firewall. */
 async function scrape(url = t.server.url, firewall = firewallMetrics, token?: string): Promise<ReadonlyMap<string, number>> {
   const ofApi = await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${token ?? (await metricsKey())}` } });
@@ -803,14 +925,9 @@ async function metricsKey(): Promise<string> {
   return ofMetrics;
 }
 
-/** Names of all figures that are told. */
-async function descriptions(): Promise<string[]> {
-  const texts = [
-    await (await fetch(`${t.server.url}/metrics`, { headers: { authorization: `Bearer ${await metricsKey()}` } })).text(),
-    await (await fetch(`http://127.0.0.1:${firewallMetrics}/metrics`)).text(),
-  ];
-  return [...texts.join('').matchAll(/^# TYPE (\w+)/gm)].map(([, name]) => name as string);
-}
+/** Names of all figures that are told, without labels. */
+const familiesTold = async (): Promise<ReadonlySet<string>> =>
+  new Set([...(await scrape()).keys()].map((name) => name.split('{', 1)[0] as string));
 
 /** Outcomes are written behind the answers: until there is one for each intent. */
 const settled = (which: string, value: string) =>
