@@ -432,6 +432,68 @@ test('a tail that reconnects with the last id it saw gets exactly what followed'
   }
 });
 
+test('a tail tells of each sleep once, also of those whose end nobody wrote down', async () => {
+  await using t = await createTestEngine();
+  let failing = true;
+  t.registry.define(
+    'sleeps',
+    async (_: unknown, ctx) => {
+      await ctx.sleep('first', 5);
+      await ctx.step('between', () => 1);
+      await ctx.sleep('second', 5);
+      await ctx.sleep('third', 5);
+      void ctx.sleep('never', '1h');
+      await Promise.race([ctx.sleep('written', 5), ctx.waitForEvent('nothing', { eventType: 'nothing' })]);
+      await ctx.step('fails once', () => {
+        if (failing) throw new Error('not yet');
+      });
+      await ctx.sleep('after', 5);
+      return ctx.step('ends', () => 1);
+    },
+    { retry: { maxAttempts: 2, delay: 300 } },
+  );
+  const { run_id } = await t.engine.start({ workflow_name: 'sleeps' });
+  const live: string[] = [];
+  for await (const { id, event, data } of t.engine.tailRun(run_id)) {
+    if (event === 'run.retrying') failing = false;
+    if (id !== null) live.push(`${id} ${'name' in data ? data.name : event}`);
+  }
+  const names = live.map((each) => each.split(' ').slice(1).join(' '));
+  assert.deepEqual(names, [
+    ...['first', 'between', 'second', 'third', 'written', 'fails once', 'run.retrying', 'fails once', 'after', 'ends'],
+    'run.completed',
+  ]);
+  for (let i = -1; i < live.length - 1; i++) {
+    const rest: string[] = [];
+    const afterId = live[i]?.split(' ')[0];
+    for await (const { id, event, data } of t.engine.tailRun(run_id, afterId === undefined ? {} : { afterId }))
+      if (id !== null) rest.push(`${id} ${'name' in data ? data.name : event}`);
+    // what failed and was done again is not in the history any more
+    const stays = live.filter((each, n) => n > i && !(each.endsWith('fails once') && each.startsWith('1-')));
+    assert.deepEqual(rest, stays, `after ${afterId}`);
+  }
+});
+
+test('a tail tells of a sleep with which the run ended, and of none that a cancelled run did not sleep', async () => {
+  await using t = await createTestEngine();
+  t.registry.define('rests', async (input: { ms: number }, ctx) => {
+    await ctx.step('one', () => 1);
+    await ctx.sleep('last', input.ms);
+  });
+  const told = async (run: string) => {
+    const names: string[] = [];
+    for await (const { id, event, data } of t.engine.tailRun(run as never))
+      if (id !== null) names.push('name' in data ? String(data.name) : event);
+    return names;
+  };
+  const { run_id } = await t.run('rests', { ms: 5 });
+  assert.deepEqual(await told(run_id), ['one', 'last', 'run.completed']);
+  const { run_id: long } = await t.engine.start({ workflow_name: 'rests', input: { ms: 3_600_000 } });
+  await eventually(async () => (await t.engine.getRun(long)).status === 'sleeping');
+  await t.engine.cancelRun(long);
+  assert.deepEqual(await told(long), ['one', 'run.cancelled']);
+});
+
 test('a drained worker hands its runs back at once', async () => {
   await using t = await createTestEngine();
   const other = await t.another();

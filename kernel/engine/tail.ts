@@ -115,6 +115,7 @@ async function newEvents(core: Core, run: RunRecord, cursor: Cursor): Promise<Ru
      where run_id = $1 and ord is not null and (attempt, ord) > ($2::int, $3::int) order by attempt, ord`,
     [run.run_id, cursor.attempt, cursor.ord],
   );
+  const steps = await withSleeps(core, run, cursor, rows);
   const events: RunEvent[] = [];
   const { rows: attempts } =
     run.attempt > Math.max(1, cursor.attempt)
@@ -126,7 +127,7 @@ async function newEvents(core: Core, run: RunRecord, cursor: Cursor): Promise<Ru
   const retries = attempts
     .map((row) => ({ ...row, next: row.attempt + 1 }))
     .filter((row) => row.next > cursor.attempt && row.next <= run.attempt);
-  for (const step of rows) {
+  for (const step of steps) {
     while (retries[0] !== undefined && retries[0].next <= step.attempt)
       events.push(retryEvent(retries.shift() as (typeof retries)[number], cursor));
     cursor.attempt = step.attempt;
@@ -137,6 +138,42 @@ async function newEvents(core: Core, run: RunRecord, cursor: Cursor): Promise<Ru
   for (const retry of retries) events.push(retryEvent(retry, cursor));
   return events;
 }
+
+/**
+ * The end of a lone sleep takes an ord and writes nothing: see `frame.ts`. Such sleeps end in the order in which they were called, so the
+ * first ord that no row has is that of the first of them. Where rows follow each other without a gap there is none to look for.
+ */
+async function withSleeps(core: Core, run: RunRecord, cursor: Cursor, rows: readonly StepRecord[]): Promise<readonly StepRecord[]> {
+  const hasGap = rows.some((step, i) => step.ord !== ((i === 0 ? cursor.ord : rows[i - 1]?.ord) as number) + 1);
+  if (!hasGap && run.ended_at === null) return rows;
+  const { rows: sleeps } = await core.store.query<StepRecord & Free>(SLEPT, [run.run_id]);
+  // of a run that goes on, no further than the rows that were read: there may be others since
+  const isOver = ({ ord, trails, wake_at }: Free) =>
+    run.ended_at === null ? ord <= (rows.at(-1)?.ord ?? -1) : !trails || wake_at <= run.ended_at;
+  const isNew = ({ attempt, ord }: Free) => attempt > cursor.attempt || (attempt === cursor.attempt && ord > cursor.ord);
+  const ended = sleeps.filter((step) => isOver(step) && isNew(step)).map((step) => ({ ...step, status: 'o', ended_at: step.wake_at }));
+  return [...rows, ...ended].sort((a, b) => a.attempt - b.attempt || (a.ord as number) - (b.ord as number));
+}
+
+interface Free {
+  readonly ord: number;
+  readonly attempt: number;
+  readonly wake_at: number;
+  /** No row has a higher ord: nothing but the time says that it has ended. */
+  readonly trails: boolean;
+}
+
+/** Each with the ord that its end took, or would take, and with the attempt in which that was. */
+const SLEPT = `with steps as (select * from workflow_steps where run_id = $1),
+  free as (select ord, row_number() over (order by ord) as n from (
+    select generate_series(0, (select coalesce(max(ord), -1) + count(*) filter (where ord is null) from steps)) as ord
+    except select ord from steps) missing),
+  sleeps as (select *, row_number() over (order by seq) as n from steps where kind = 'z' and ord is null)
+  select s.run_id, s.seq, f.ord::int as ord,
+    greatest(s.attempt, coalesce((select b.attempt from steps b where b.ord < f.ord order by b.ord desc limit 1), 1))::int as attempt,
+    s.attempts, s.kind::text, s.status::text, s.name, s.outcome, s.detail, s.wake_at, s.started_at, s.ended_at,
+    f.ord > (select coalesce(max(ord), -1) from steps) as trails
+  from sleeps s join free f using (n) where s.status = 'p' and s.wake_at is not null`;
 
 /** The first event of an attempt; steps of that attempt follow it, since their ords are never 0 again. */
 function retryEvent(retry: { next: number; error: string | null }, cursor: Cursor): RunEvent {

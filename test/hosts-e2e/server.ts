@@ -27,8 +27,8 @@ export interface Server extends AsyncDisposable {
   secret(name: string, value: string, ...args: readonly string[]): Promise<Finished>;
   /** Runs a line as a shell does, with the variables of the original's documents, and reads the JSON it prints. */
   shell(line: string): Promise<Answer>;
-  /** Kills it, as a machine that loses its power does, and starts it again at the same address. */
-  killed(): Promise<void>;
+  /** Kills it, as a machine that loses its power does, and starts it again at the same address, when what is done meanwhile is done. */
+  killed(meanwhile?: () => Promise<void>): Promise<void>;
   /** Of each workflow that is loaded, by name, the version. */
   versions(): Promise<Readonly<Record<string, string>>>;
   /** The run, once it has ended. */
@@ -76,11 +76,15 @@ export async function startServer({ env = {}, config, samples, files = {} }: Ser
     place,
     url,
     log: () => before + running.output.stdout + running.output.stderr,
-    async killed() {
+    async killed(meanwhile) {
       running.child.kill('SIGKILL');
       await running.finished;
-      before += running.output.stdout + running.output.stderr;
-      running = await place.serve('up');
+      try {
+        await meanwhile?.();
+      } finally {
+        before += running.output.stdout + running.output.stderr;
+        running = await place.serve('up');
+      }
     },
     serve,
     centaur,
@@ -112,7 +116,7 @@ export async function startServer({ env = {}, config, samples, files = {} }: Ser
   };
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;

@@ -256,12 +256,7 @@ test('Agents never see raw credentials.', async () => {
   for (const key of [BANK_KEY, OTHER_KEY]) {
     assert.ok(!shown.includes(key) && !JSON.stringify(answer.body).includes(key));
     // nor does anything that is kept, or written
-    const tables = await t.sql(`select format('%I.%I', schemaname, tablename) as name from pg_tables where schemaname = 'public'`);
-    for (const { name } of tables) {
-      const hits = await t.sql(`select 1 from ${name} each where position($1 in each::text) > 0 limit 1`, [key]);
-      assert.deepEqual(hits, [], `the key is in ${name}`);
-    }
-    assert.ok(!t.server.log().includes(key), 'the key is in the log');
+    assert.deepEqual(await t.findText(key), []);
   }
 });
 
