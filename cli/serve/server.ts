@@ -14,9 +14,12 @@ import { createOAuth, type OAuth } from '@centaur/kernel/oauth';
 import type { OidcSettings } from '@centaur/kernel/oidc';
 import { createWebhooks, type Webhooks } from '@centaur/kernel/webhooks';
 import { createWorkflowMetrics, createWorkflowTransactions } from '@centaur/runtime/hosts/hosted';
+import { createRotations } from '@centaur/kernel/rotation';
 import { createJournalSealer } from '@centaur/kernel/journal';
 import { createApprovals, createOutside } from '@centaur/runtime/outside';
 import { createReplays } from '@centaur/runtime/replay';
+import { rotateWorkflow } from '@centaur/runtime/rotation';
+import { withBuiltIn } from '@centaur/runtime/turns';
 import { HintedError } from '../exit.ts';
 import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';
@@ -28,6 +31,7 @@ import { DEMO_SECRET, startDemoModel } from './demo.ts';
 import { caFileOf, type FirewallStarted, firewallUrl, followConfigFile, keepFirewall, postgresPlace } from './firewall.ts';
 import { openLayers, rootsOf } from './overlays.ts';
 import { openSandboxes, threadShape } from './sandboxes.ts';
+import { startRotations } from './rotations.ts';
 import { untilStopped } from './signals.ts';
 import { openTools, type ServedTools } from './tools.ts';
 import { findMasterKey, startMaintenance, openTrust } from './trust.ts';
@@ -127,6 +131,8 @@ export async function serve(
   });
   stack.defer(() => host.close());
   const agents = prepareAgents(config, host.registry, log);
+  const rotating = trust === undefined ? [] : [rotateWorkflow(createRotations({ ...trust, log }))];
+  const registry = withBuiltIn(agents.registry, () => rotating);
   const opened: { tools?: ServedTools } = {};
   const outside =
     trust === undefined
@@ -141,7 +147,7 @@ export async function serve(
   if (outside !== undefined) stack.defer(() => outside.close());
   const engine = await createEngine({
     store,
-    registry: agents.registry,
+    registry,
     startAgent: agents.startAgent,
     ...(outside === undefined ? {} : { outside }),
     ...(trust === undefined ? {} : { approvals: createApprovals(trust) }),
@@ -221,6 +227,7 @@ export async function serve(
   // after the API, too: it answers those who come back from a provider until then
   stack.defer(async () => draining.accounts?.close());
   stack.defer(() => stop(engine, draining.api, agents));
+  if (trust !== undefined && role !== 'worker') stack.defer(startRotations(trust, engine, log));
 
   let url: string | undefined;
   let adminKey: Started['adminKey'];
@@ -239,7 +246,7 @@ export async function serve(
     draining.webhooks = webhooks;
     const accounts = trust === undefined ? undefined : await createOAuth({ installation: trust, publicUrl: () => config.publicUrl, log });
     if (accounts !== undefined) draining.accounts = accounts;
-    const replays = createReplays({ store, registry: agents.registry, dirs: () => overlays.roots('workflows') });
+    const replays = createReplays({ store, registry, dirs: () => overlays.roots('workflows') });
     const api = createApi({
       engine,
       replays,
