@@ -104,7 +104,7 @@ export function createRotations(options: RotationsOptions): Rotations {
       if (!(error instanceof RotationError)) throw error;
       // another value is in use: nothing of this one is needed
       if (error.code === 'SUPERSEDED' || error.code === 'ROTATION_OVER') return 'destroy';
-      log({ level: 'error', message: error.message, run_id: runId, reason: error.code });
+      log({ level: 'error', message: new RotationError('UNDO_FAILED').message, run_id: runId, reason: error.code });
       return 'keep';
     }
   }
