@@ -8,7 +8,7 @@ import { clock, duration, fields, note, paint, print, printable, printJson, rela
 import { readValue, refuseValueArgument, type ValueOptions, withValue } from '../secret-value.ts';
 
 const TYPES: readonly SecretType[] = ['http', 'oauth_token', 'gcp_auth', 'brokered_token', 'pg_dsn', 'aws_sigv4', 'hmac', 'webhook'];
-const DRIVERS: readonly RotationDriver[] = ['generate', 'postgres_role', 'manual'];
+const DRIVERS: readonly RotationDriver[] = ['generate', 'postgres_role', 'http', 'manual'];
 
 interface SetOptions extends ValueOptions {
   readonly keepValue?: true;
@@ -27,6 +27,7 @@ interface SetOptions extends ValueOptions {
   readonly rotateEvery?: number;
   readonly rotateDriver?: RotationDriver;
   readonly rotateWith?: string;
+  readonly rotateHttp?: string;
   readonly grace?: number;
   readonly grant?: readonly string[];
   readonly json?: true;
@@ -66,7 +67,8 @@ export function addSecrets(program: Command): void {
         'what makes it (default generate with that option, else manual: a person, whom the log tells)',
       ).choices(DRIVERS),
     )
-    .option('--rotate-with <secret>', 'of postgres_role: another DSN, whose role sets the password')
+    .option('--rotate-with <secret>', 'another secret, whose rights are used for it: of postgres_role, a DSN; of http, {{admin}}')
+    .option('--rotate-http <json>', 'of http: the requests that make, try and revoke a value; @file reads it from a file')
     .option('--grace <duration>', 'how long an old value is still recognised (default 1h)', seconds)
     .option('--grant <principal>', 'let this principal use it; give it again for more', collect)
     .option('--for <tool>', 'where it may go, as this tool declares it; what is given besides counts more')
@@ -138,7 +140,7 @@ async function setSecret(name: string, options: SetOptions, command: Command): P
   const value = asks ? await readValue(name, options) : undefined;
   if (asks && (value === undefined || value === ''))
     throw new UsageError('no value: give --value-stdin, --value-file or --source; or --keep-value to change only what is said about it');
-  const rotation = rotationOf(options);
+  const rotation = await rotationOf(options);
   const api = connect();
   const declared = options.for === undefined ? {} : await declaredBy(api, options.for, name);
   const secret = await api.putSecret(name, {
@@ -168,17 +170,23 @@ async function setSecret(name: string, options: SetOptions, command: Command): P
   }
 }
 
-function rotationOf({ rotateEvery, grace, rotateDriver, rotateWith }: SetOptions): SecretRequest['rotation'] {
-  const lonely = Object.entries({ '--grace': grace, '--rotate-driver': rotateDriver, '--rotate-with': rotateWith }).find(
-    ([, given]) => given !== undefined,
-  );
+async function rotationOf(options: SetOptions): Promise<SecretRequest['rotation']> {
+  const { rotateEvery, grace, rotateDriver, rotateWith, rotateHttp } = options;
+  const lonely = Object.entries({
+    '--grace': grace,
+    '--rotate-driver': rotateDriver,
+    '--rotate-with': rotateWith,
+    '--rotate-http': rotateHttp,
+  }).find(([, given]) => given !== undefined);
   if (rotateEvery === undefined && lonely !== undefined) throw new UsageError(`${lonely[0]}: goes with --rotate-every`);
   if (rotateEvery === undefined) return undefined;
+  const http = (await readJson(rotateHttp, '--rotate-http')) as NonNullable<SecretRequest['rotation']>['http'];
   return {
     every_seconds: rotateEvery,
     ...(grace === undefined ? {} : { grace_seconds: grace }),
     ...(rotateDriver === undefined ? {} : { driver: rotateDriver }),
     ...(rotateWith === undefined ? {} : { admin_secret: rotateWith }),
+    ...(http === undefined ? {} : { http }),
   };
 }
 

@@ -35,6 +35,29 @@ export const SecretPath = z.strictObject({ name: text(1, 200) });
 const names = (most: number) =>
   z.union([z.array(text(1, 200)).min(1).max(most), z.literal(true)], { error: 'expected a list of names, or true for any' }).optional();
 
+const templated = {
+  method: text(1, 10),
+  url: text(1, 2000).describe(
+    'https, to a host of the secret’s own, or of the admin secret where `{{admin}}` stands in it; `{{id}}` may stand behind the host',
+  ),
+  headers: z.record(text(1, 100), text(0, 2000)).optional(),
+  json: z.unknown().optional().describe('Sent as JSON; templates count in its strings'),
+  form: z.record(text(1, 200), text(0, 2000)).optional(),
+};
+const HttpRotationSchema = z
+  .strictObject({
+    mint: z
+      .strictObject({
+        ...templated,
+        value: text(1, 200).describe('JSON pointer to the new value in the answer, such as /data/key'),
+        id: text(1, 200).optional().describe('JSON pointer to what the service calls it'),
+      })
+      .describe('Makes a value. `{{current}}` stands for the present one'),
+    probe: z.strictObject(templated).optional().describe('Tries it: `{{new}}`, `{{id}}`. Any 2xx is good'),
+    revoke: z.strictObject(templated).optional().describe('Takes back `{{revoked}}`, or `{{id}}`; `{{current}}` is the one in use then'),
+  })
+  .describe('Requests of the driver http');
+
 /** Never answered, logged or put into an error. */
 const value = z.string().meta({ writeOnly: true }).describe('12 characters to 32 KiB. It is sealed, and answered by no route');
 
@@ -97,7 +120,10 @@ export const PutSecretBody = named(
           .describe('What makes a new value. Default: generate with the option `generate`, else manual: a person, whom the log tells'),
         admin_secret: text(1, 128)
           .optional()
-          .describe('Of postgres_role: another DSN, whose role sets the password. It names this secret in its option `rotates`'),
+          .describe(
+            'Another secret, whose rights are used for it: of postgres_role a DSN, of http what stands as `{{admin}}`. It names this one in its option `rotates`',
+          ),
+        http: HttpRotationSchema.optional(),
       })
       .optional()
       .describe('When a new value is due, how long the old one is still recognised (default 3600), and what makes the new one'),
@@ -137,6 +163,7 @@ export const SecretSchema = named(
         grace_seconds: z.number(),
         driver: z.enum(ROTATION_DRIVERS),
         admin_secret: z.string().optional(),
+        http: HttpRotationSchema.optional(),
       })
       .nullable(),
     version: z.number().nullable().describe('Of the sealed value; null when it comes from a source'),

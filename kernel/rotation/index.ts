@@ -14,6 +14,7 @@ import {
   isRotationError,
   makePlaceholder,
   noteOutward,
+  openMinted,
   openRotation,
   parseGenerate,
   preparePending,
@@ -25,6 +26,7 @@ import {
   type RotationParts,
   type RotationState,
 } from '../vault/index.ts';
+import { mintByRequest, probeByRequest, revokePending, revokeReplaced } from './http-steps.ts';
 import { probePassword, setNewPassword, undoPassword, withNewPassword } from './postgres-role.ts';
 
 export interface RotationsOptions extends RotationParts {
@@ -38,7 +40,10 @@ export interface Rotations {
   mint(driver: RotationDriver, runId: string): Promise<{ readonly version: number }>;
   probe(driver: RotationDriver, runId: string): Promise<void>;
   activate(runId: string): Promise<{ readonly version: number; readonly grace_until: number }>;
-  revoke(runId: string): Promise<{ readonly state: RotationState }>;
+  /** @throws RotationError also when the service does not take it back: the step is tried again */
+  revoke(driver: RotationDriver, runId: string): Promise<{ readonly state: RotationState }>;
+  /** It was tried long enough. @param code what it failed with */
+  leaveUnrevoked(runId: string, code: string): Promise<{ readonly state: RotationState }>;
   /** @param code what it failed with */
   giveUp(driver: RotationDriver, runId: string, code: string): Promise<{ readonly state: RotationState; readonly reason: string | null }>;
 }
@@ -55,6 +60,7 @@ export function createRotations(options: RotationsOptions): Rotations {
     },
 
     async mint(driver, runId) {
+      if (driver === 'http') return mintByRequest(options, runId);
       const { secret } = await openRotation(options, runId);
       if (driver === 'generate') {
         const shape = parseGenerate(secret.options);
@@ -69,17 +75,34 @@ export function createRotations(options: RotationsOptions): Rotations {
     },
 
     async probe(driver, runId) {
+      if (driver === 'http') await probeByRequest(options, runId);
       if (driver !== 'postgres_role') return;
       await probePassword(store, await openRotation(options, runId));
       await noteOutward(options, runId, 'secret.rotation_probed', {});
     },
 
     activate: (runId) => activateRotation(options, runId),
-    revoke: (runId) => retireReplaced(options, runId),
+
+    async revoke(driver, runId) {
+      if (driver === 'http') await revokeReplaced(options, runId);
+      return retireReplaced(options, runId);
+    },
+
+    async leaveUnrevoked(runId, code) {
+      const reason = toReason(code);
+      log({
+        level: 'error',
+        message: 'a value that was replaced may still be good at its service: revoke it there',
+        run_id: runId,
+        reason,
+      });
+      return retireReplaced(options, runId, reason);
+    },
 
     async giveUp(driver, runId, code) {
-      const reason: RotationErrorCode | 'PLATFORM' = isRotationError(code) ? code : 'PLATFORM';
+      const reason = toReason(code);
       const pending = driver === 'postgres_role' ? await undo(runId) : 'destroy';
+      if (driver === 'http') await takeBack(runId, reason);
       const ended = await failRotation(options, runId, reason, pending);
       if (ended.state === 'failed')
         log({
@@ -108,4 +131,24 @@ export function createRotations(options: RotationsOptions): Rotations {
       return 'keep';
     }
   }
+
+  /** What the service has made for it, where it is known. */
+  async function takeBack(runId: string, reason: string): Promise<void> {
+    const tell = (why: string, id?: string) =>
+      log({ level: 'error', message: 'a service may have made a value that nobody uses: revoke it there', run_id: runId, reason: why, id });
+    if (reason === 'MINT_UNKNOWN') tell(reason);
+    const opened = await openMinted(options, runId);
+    if (opened?.pending === undefined) return;
+    try {
+      await revokePending(options, runId, opened);
+    } catch (error) {
+      if (!(error instanceof RotationError)) throw error;
+      tell(error.code, opened.pendingId);
+      await noteOutward(options, runId, 'secret.rotation_unrevoked', { made: opened.pendingId ?? null, reason: error.code });
+    }
+  }
+}
+
+function toReason(code: string): RotationErrorCode | 'PLATFORM' {
+  return isRotationError(code) ? code : 'PLATFORM';
 }

@@ -95,8 +95,16 @@ export {
   failRotation,
   FOR_GOOD,
   isRotationError,
+  type HttpRequest,
+  type HttpRotation,
   listOpenRotations,
+  namesIn,
+  noteMinting,
+  noteNotMinted,
   noteOutward,
+  openMinted,
+  type OpenedReplaced,
+  openReplaced,
   openRotation,
   type OpenedRotation,
   type OpenedSecret,
@@ -114,6 +122,7 @@ export {
   type RotationState,
   type RotationView,
   runOfRotation,
+  TEMPLATE,
 } from './rotation/index.ts';
 export { makePlaceholder } from './placeholders.ts';
 export {

@@ -301,11 +301,12 @@ export async function removeSecretIn(tx: Queryable, audit: AuditLog, actor: stri
   await tellFirewalls(tx);
 }
 
-/** Destroys versions whose grace is over. Answers how many. */
+/** Destroys versions whose grace is over, but for those that a rotation has to revoke with them yet. Answers how many. */
 export async function retireVersions(store: Store, now: Date | null = null): Promise<number> {
   const { rowCount } = await store.query(
-    `update secret_versions set state = 'retired', ciphertext = null, wrapped_key = null
-     where state = 'grace' and grace_until <= coalesce($1::timestamptz, now())`,
+    `update secret_versions v set state = 'retired', ciphertext = null, wrapped_key = null
+     where state = 'grace' and grace_until <= coalesce($1::timestamptz, now())
+       and not exists (select 1 from secret_rotations r where r.name = v.name and r.from_version = v.version and r.state = 'active')`,
     [now],
   );
   return rowCount;

@@ -4,9 +4,11 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { FIRST, startKeys } from '../../test/support/key-service.ts';
 import { createTestRotations, type TestRotations } from '../../test/support/rotations.ts';
 import { asRole, createTestRole } from '../../test/support/roles.ts';
 import { eventually } from '../../test/support/wait.ts';
+import type { RunDetail } from '@centaur/kernel/engine';
 
 const WORKER = fileURLToPath(new URL('../../test/support/rotation-worker.ts', import.meta.url));
 const STEPS = ['begin', 'mint', 'probe', 'activate', 'revoke'];
@@ -18,8 +20,13 @@ function worker(r: TestRotations, killAt: string): ChildProcess {
   });
 }
 
-/** One is killed there, and the next one goes on; answers whether it was so. */
+/** One is killed there, and the next one goes on. */
 async function rotateWithKill(r: TestRotations, name: string, killAt: string): Promise<void> {
+  const run = await endedWithKill(r, name, killAt);
+  assert.deepEqual([run.status, (run.result as { outcome: string } | null)?.outcome], ['completed', 'done'], killAt);
+}
+
+async function endedWithKill(r: TestRotations, name: string, killAt: string): Promise<RunDetail> {
   const runId = await r.ask(name);
   const victim = worker(r, killAt);
   const [, signal] = (await once(victim, 'exit')) as [number | null, string | null];
@@ -34,8 +41,7 @@ async function rotateWithKill(r: TestRotations, name: string, killAt: string): P
     next.kill('SIGKILL');
     await once(next, 'exit');
   }
-  const run = await r.t.engine.getRun(runId);
-  assert.deepEqual([run.status, (run.result as { outcome: string }).outcome], ['completed', 'done'], killAt);
+  return r.t.engine.getRun(runId);
 }
 
 async function versions(r: TestRotations, name: string) {

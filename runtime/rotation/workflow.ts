@@ -17,11 +17,14 @@ export interface RotateResult {
 
 /** At a service: some minutes. */
 const TRIES: RetryPolicy = { maxAttempts: 6, delay: 2000, maxDelay: 60_000, nonRetryable: [...FOR_GOOD] };
-/** Of what needs the database alone, or the service to be there again: some days. */
+/** Of what needs the database, or a key service: some days. */
 const PATIENT: RetryPolicy = { maxAttempts: 1000, delay: 1000, maxDelay: 300_000, nonRetryable: [...FOR_GOOD] };
 
+/** Half a day: the value before is destroyed here when it is over, and may be good there. */
+const REVOKE_TRIES: RetryPolicy = { ...TRIES, maxAttempts: 24, maxDelay: 3_600_000 };
+
 /** @param tries how often, and with what in between, a service is asked */
-export function rotateWorkflow(rotations: Rotations, tries: RetryPolicy = TRIES): RegisteredWorkflow {
+export function rotateWorkflow(rotations: Rotations, tries: RetryPolicy = {}): RegisteredWorkflow {
   const atService = { retry: { ...TRIES, ...tries } };
   const patient = { retry: PATIENT };
   return {
@@ -51,7 +54,14 @@ export function rotateWorkflow(rotations: Rotations, tries: RetryPolicy = TRIES)
         throw error;
       }
       await ctx.sleepUntil('grace', new Date(active.grace_until));
-      await ctx.step('revoke', () => rotations.revoke(runId), patient);
+      try {
+        await ctx.step('revoke', () => rotations.revoke(driver, runId), { retry: { ...REVOKE_TRIES, ...tries } });
+      } catch (error) {
+        if (!(error instanceof StepError)) throw error;
+        const { code } = error;
+        await ctx.step('leave unrevoked', () => rotations.leaveUnrevoked(runId, code), patient);
+        throw error;
+      }
       return { secret, outcome: 'done', version: active.version };
     },
   };

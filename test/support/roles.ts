@@ -15,15 +15,11 @@ export interface TestRole extends AsyncDisposable {
 }
 
 /** The server may be dialled from then on. */
-export async function createTestRole({ t, installation }: TestRotations): Promise<TestRole> {
+export async function createTestRole({ t, configure }: TestRotations): Promise<TestRole> {
   const name = `role_${randomBytes(6).toString('hex')}`;
   const password = `first-${randomBytes(12).toString('hex')}`;
   await t.store.query(`create role ${name} login password '${password}'`);
-  await t.store.transaction(async (tx) => {
-    const auditId = await installation.audit.append(tx, { action: 'firewall.configure', actor: 'test' });
-    const config = JSON.stringify({ allow_cidrs: ['127.0.0.1'] });
-    await tx.query('insert into firewall_configs (digest, config, audit_id) values ($1, $2, $3)', ['digest', config, auditId]);
-  });
+  await configure({ allow_cidrs: ['127.0.0.1'] });
   const url = new URL(t.database.url);
   const { host } = url;
   url.username = name;

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { createTestEngine, type TestEngine } from './engine.ts';
 import type { RunDetail } from '../../kernel/engine/index.ts';
+import type { EgressConfig } from '../../kernel/firewall/index.ts';
 import { createRotations } from '../../kernel/rotation/index.ts';
 import {
   askRotation,
@@ -25,6 +26,8 @@ export interface TestRotations extends AsyncDisposable {
   readonly masterKey: Buffer;
   put(name: string, request: SecretRequest): Promise<SecretView>;
   secret(name: string): Promise<SecretView>;
+  /** What may be dialled, from then on. */
+  configure(config: EgressConfig): Promise<void>;
   /** Asks for one and starts its run. */
   ask(name: string, actor?: string): Promise<string>;
   /** The same, and waits for the end of the run. */
@@ -52,6 +55,15 @@ export async function createTestRotations(idle?: 'idle'): Promise<TestRotations>
     masterKey,
     put: (secret, request) => putSecret(installation, 'user:admin', secret, request),
     secret: (secret) => getSecret(t.store, secret),
+    configure: (config) =>
+      t.store.transaction(async (tx) => {
+        const auditId = await installation.audit.append(tx, { action: 'egress.configure', actor: 'test' });
+        await tx.query('insert into firewall_configs (digest, config, audit_id) values ($1, $2, $3)', [
+          Buffer.alloc(32),
+          JSON.stringify(config),
+          auditId,
+        ]);
+      }),
     ask,
     rotate: async (secret) => t.ended(await ask(secret)),
     async values(secret) {

@@ -1,12 +1,14 @@
 /** How a secret is rotated, as its description declares it. */
+import { canonicalJson } from '../../store/index.ts';
 import { VaultError } from '../errors.ts';
 import type { Shape } from '../placeholders.ts';
+import { type HttpRotation, parseHttpRotation } from './requests.ts';
 
 /**
  * `generate`: a random value, for what the other side reads from here. `postgres_role`: a new password for the role of a DSN.
- * `manual`: somebody does it, and the log says when.
+ * `http`: requests by which a service makes a value and takes one back. `manual`: somebody does it, and the log says when.
  */
-export const ROTATION_DRIVERS = ['generate', 'postgres_role', 'manual'] as const;
+export const ROTATION_DRIVERS = ['generate', 'postgres_role', 'http', 'manual'] as const;
 export type RotationDriver = (typeof ROTATION_DRIVERS)[number];
 
 export interface RotationRequest {
@@ -14,8 +16,12 @@ export interface RotationRequest {
   readonly grace_seconds?: number | undefined;
   /** Default: `generate` where the option `generate` says what values are made of, else `manual`. */
   readonly driver?: RotationDriver | undefined;
-  /** Of `postgres_role`: another DSN, whose role may give this one a password. It names this secret in its option `rotates`. */
+  /**
+   * Another secret, whose rights are used for it: of `postgres_role`, a DSN whose role may give this one a password; of `http`, what
+   * stands as `{{admin}}` in requests to its hosts. It names this secret in its option `rotates`.
+   */
   readonly admin_secret?: string | undefined;
+  readonly http?: HttpRotation | undefined;
 }
 
 /** As it is stored. */
@@ -24,6 +30,7 @@ export interface Rotation {
   readonly grace_seconds: number;
   readonly driver?: RotationDriver;
   readonly admin_secret?: string;
+  readonly http?: HttpRotation;
 }
 
 interface Described {
@@ -34,7 +41,7 @@ interface Described {
 
 /** @throws VaultError INVALID_SECRET naming the field */
 export function parseRotation(request: RotationRequest, graceSeconds: number, described: Described): Rotation {
-  const { every_seconds, grace_seconds = graceSeconds, driver, admin_secret } = request;
+  const { every_seconds, grace_seconds = graceSeconds, driver, admin_secret, http } = request;
   if (driver !== undefined && !ROTATION_DRIVERS.includes(driver))
     throw invalid('driver', `expected ${ROTATION_DRIVERS.join(', ')}, got ${JSON.stringify(driver)}`);
   if (driver === 'generate' && described.options['generate'] === undefined)
@@ -43,12 +50,17 @@ export function parseRotation(request: RotationRequest, graceSeconds: number, de
     throw invalid('driver', 'a secret that comes from a source is rotated there: only manual goes with a source');
   if (driver === 'postgres_role' && described.type !== 'pg_dsn')
     throw invalid('driver', `postgres_role goes with secrets of type pg_dsn, and this one is of type ${described.type}`);
-  if (admin_secret !== undefined && driver !== 'postgres_role') throw invalid('admin_secret', 'goes with the driver postgres_role');
+  if (driver === 'http' && described.type !== 'http')
+    throw invalid('driver', `http goes with secrets of type http, and this one is of type ${described.type}`);
+  if ((driver === 'http') !== (http !== undefined)) throw invalid('http', 'the requests go with the driver http, and it with them');
+  if (admin_secret !== undefined && driver !== 'postgres_role' && driver !== 'http')
+    throw invalid('admin_secret', 'goes with the drivers postgres_role and http');
   return {
     every_seconds,
     grace_seconds,
     ...(driver === undefined ? {} : { driver }),
     ...(admin_secret === undefined ? {} : { admin_secret }),
+    ...(http === undefined ? {} : { http: parseHttpRotation(http, admin_secret !== undefined) }),
   };
 }
 
@@ -83,10 +95,11 @@ export function coveredRotation(rotation: string | null): { readonly rotation: R
  * @returns the field that asks for the value again
  */
 export function newUse(before: string | null, next: Rotation | null): string | undefined {
-  if (next?.driver !== 'postgres_role') return undefined;
+  if (next?.driver !== 'postgres_role' && next?.driver !== 'http') return undefined;
   const known = before === null ? undefined : (JSON.parse(before) as Rotation);
-  if (known?.driver !== next.driver) return 'rotation.driver';
-  return known.admin_secret === next.admin_secret ? undefined : 'rotation.admin_secret';
+  return (['driver', 'admin_secret', 'http'] as const)
+    .filter((field) => canonicalJson(known?.[field] ?? null) !== canonicalJson(next[field] ?? null))
+    .map((field) => `rotation.${field}`)[0];
 }
 
 function invalid(field: string, problem: string): VaultError {

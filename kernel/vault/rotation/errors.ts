@@ -4,7 +4,7 @@ export const ROTATION_ERRORS = {
   ROTATION_OVER: 'this rotation has ended; ask for another one: centaur secrets rotate NAME',
   SUPERSEDED: 'the secret was given another value, or taken away, meanwhile: that stays',
   DESCRIBED_ANEW: 'the secret was described anew meanwhile, and is rotated otherwise now, or not at all',
-  NOT_BOUND: 'the host of its address is none that the secret is bound to',
+  NOT_BOUND: 'the host that it would go to is none that the secret is bound to',
   ADDRESS_DENIED: 'its host has an address, or a port, that may not be dialled: see egress in centaur.yaml',
   NOT_A_DSN: 'its value is no postgres:// address with a user and a password',
   UNREACHABLE: 'the database cannot be reached',
@@ -13,7 +13,15 @@ export const ROTATION_ERRORS = {
   ALTER_REFUSED: 'the database refuses to give the role another password',
   PROBE_FAILED: 'the new value was tried, and the service refuses it',
   UNDO_FAILED: 'nobody knows which of the two values the database takes: both are kept, and the next rotation finds out',
-  ADMIN_REFUSED: 'the admin secret is not there, is no DSN on the same server, or does not name this secret in its option "rotates"',
+  ADMIN_REFUSED: 'the admin secret is not there, does not name this secret in its option "rotates", or is for another server, host or path',
+  SERVICE_UNREACHABLE: 'the service cannot be reached; nothing was sent',
+  MINT_REFUSED: 'the service refuses to make a new value',
+  MINT_UNKNOWN:
+    'the service was asked for a new value, and nobody knows whether it made one: look there for a key that is used by nobody, and revoke it',
+  REVOKE_FAILED: 'the new value is in use, and the service did not take back the one before: revoke it there',
+  NO_ID: 'nobody knows what the service calls the value that is to be revoked: it was not made by a rotation. Revoke it there',
+  NOT_SENDABLE: 'a value has a line break in it, so no header can carry it',
+  REQUEST_FAILED: 'the service did not answer, or not as it was asked to',
   RUN_ENDED: 'its run was ended by somebody, or could not go on',
 } as const;
 
@@ -29,6 +37,9 @@ export const FOR_GOOD: readonly RotationErrorCode[] = [
   'NOT_A_DSN',
   'NO_PASSWORD_ASKED',
   'ADMIN_REFUSED',
+  'MINT_UNKNOWN',
+  'NO_ID',
+  'NOT_SENDABLE',
 ];
 
 /** Without a cause: what a driver of a database or a parser says is stored by nothing. */

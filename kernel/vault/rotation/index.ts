@@ -17,16 +17,19 @@ export {
 } from './ask.ts';
 export { parseGenerate, ROTATION_DRIVERS, type RotationDriver } from './declared.ts';
 export { FOR_GOOD, isRotationError, RotationError, type RotationErrorCode } from './errors.ts';
-export { openRotation, type OpenedRotation, type OpenedSecret } from './opened.ts';
+export { openMinted, type OpenedReplaced, openReplaced, openRotation, type OpenedRotation, type OpenedSecret } from './opened.ts';
 export {
   abandonRotation,
   activateRotation,
   type Begun,
   beginRotation,
   failRotation,
+  noteMinting,
+  noteNotMinted,
   noteOutward,
   preparePending,
   remindRotation,
   retireReplaced,
 } from './progress.ts';
+export { type HttpRequest, type HttpRotation, namesIn, TEMPLATE } from './requests.ts';
 export { type RotationState, type RotationView } from './view.ts';

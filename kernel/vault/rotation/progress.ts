@@ -81,6 +81,7 @@ export async function preparePending(
   runId: string,
   make: () => string,
   leftover: 'adopt' | 'destroy',
+  upstreamId?: string,
 ): Promise<{ readonly version: number }> {
   return parts.store.transaction(async (tx) => {
     const { row, secret } = await lockOpen(tx, runId);
@@ -109,8 +110,9 @@ export async function preparePending(
     const version = numbers[0]?.version as number;
     const sealed = await seal(parts.master, Buffer.from(checkValue(make()), 'utf8'), aboutVersion(row.name, version));
     await tx.query(
-      `insert into secret_versions (name, version, state, ciphertext, wrapped_key, kek_id, rotation_id) values ($1, $2, 'pending', $3, $4, $5, $6::uuid)`,
-      [row.name, version, sealed.ciphertext, sealed.wrappedKey, sealed.kekId, row.rotation_id],
+      `insert into secret_versions (name, version, state, ciphertext, wrapped_key, kek_id, rotation_id, upstream_id)
+       values ($1, $2, 'pending', $3, $4, $5, $6::uuid, $7)`,
+      [row.name, version, sealed.ciphertext, sealed.wrappedKey, sealed.kekId, row.rotation_id, upstreamId ?? null],
     );
     await note(tx, parts.audit, row, 'secret.rotation_minted', { version });
     await tellFirewalls(tx);
@@ -118,7 +120,41 @@ export async function preparePending(
   });
 }
 
-/** Before something is changed at a service: no entry, no change. */
+/**
+ * Before a service is asked to make a value: so that whoever comes later knows that it may have.
+ *
+ * @returns the version, when it was made and stored already
+ * @throws RotationError MINT_UNKNOWN when it was asked before, and no value is stored
+ */
+export async function noteMinting(parts: RotationParts, runId: string, details: object): Promise<{ readonly version: number } | undefined> {
+  return parts.store.transaction(async (tx) => {
+    const { row, secret } = await lockOpen(tx, runId);
+    if (isSuperseded(row, secret)) throw new RotationError('SUPERSEDED');
+    const { rows } = await tx.query<{ version: number | null; minting: boolean }>(
+      `select v.version, r.minting_at is not null as minting
+       from secret_rotations r left join secret_versions v on v.name = r.name and v.rotation_id = r.rotation_id and v.state = 'pending'
+       where r.rotation_id = $1::uuid`,
+      [row.rotation_id],
+    );
+    const { version, minting } = rows[0] as { version: number | null; minting: boolean };
+    if (version !== null) return { version };
+    if (minting) throw new RotationError('MINT_UNKNOWN');
+    await tx.query('update secret_rotations set minting_at = now() where rotation_id = $1::uuid', [row.rotation_id]);
+    await note(tx, parts.audit, row, 'secret.rotation_request', details);
+    return undefined;
+  });
+}
+
+/** It has surely made none. */
+export async function noteNotMinted(parts: RotationParts, runId: string, details: object): Promise<void> {
+  await parts.store.transaction(async (tx) => {
+    const { row } = await lock(tx, 'run_id', runId);
+    await tx.query('update secret_rotations set minting_at = null where rotation_id = $1::uuid', [row.rotation_id]);
+    await note(tx, parts.audit, row, 'secret.rotation_answer', details);
+  });
+}
+
+/** Before something is changed at a service: no entry, no change. And what came of it. */
 export async function noteOutward(parts: RotationParts, runId: string, action: string, details: object): Promise<void> {
   await parts.store.transaction(async (tx) => {
     const { row } = await lock(tx, 'run_id', runId);
@@ -170,12 +206,24 @@ export async function activateRotation(
   });
 }
 
-/** Its grace is over: the value before is destroyed. */
-export async function retireReplaced(parts: RotationParts, runId: string): Promise<{ readonly state: RotationState }> {
+/**
+ * Its grace is over: the value before is destroyed.
+ *
+ * @param problem why the service may take it all the same
+ */
+export async function retireReplaced(
+  parts: RotationParts,
+  runId: string,
+  problem?: RotationErrorCode | 'PLATFORM',
+): Promise<{ readonly state: RotationState }> {
   return parts.store.transaction(async (tx) => {
     const { row } = await lock(tx, 'run_id', runId);
     if (row.state !== 'active') return { state: row.state };
     await retire(tx, row);
+    if (problem !== undefined) {
+      await note(tx, parts.audit, row, 'secret.rotation_unrevoked', { version: row.from_version, reason: problem });
+      return finish(tx, row, 'unrevoked', problem);
+    }
     await note(tx, parts.audit, row, 'secret.rotation_revoked', { version: row.from_version });
     return finish(tx, row, 'done', null);
   });
@@ -241,8 +289,10 @@ export async function abandonRotation(parts: RotationParts, rotationId: string):
       await fail(tx, parts, locked, 'RUN_ENDED', row.driver === 'postgres_role' ? 'keep' : 'destroy');
       return;
     }
-    await note(tx, parts.audit, row, 'secret.rotation_ended', { reason: 'RUN_ENDED' });
-    await finish(tx, row, 'done', 'RUN_ENDED');
+    // nobody has asked the service to take the value before back
+    const isLeft = row.driver === 'http';
+    await note(tx, parts.audit, row, isLeft ? 'secret.rotation_unrevoked' : 'secret.rotation_ended', { reason: 'RUN_ENDED' });
+    await finish(tx, row, isLeft ? 'unrevoked' : 'done', 'RUN_ENDED');
   });
 }
 

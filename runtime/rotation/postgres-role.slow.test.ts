@@ -100,7 +100,7 @@ test('a password goes to the host of its own binding alone, by the rules of the 
   await r.put('DB', { type: 'pg_dsn', value: role.dsn, hosts: ['db.example.com:5432'], rotation: ROTATION });
   assert.equal((await r.rotate('DB')).error?.code, 'NOT_BOUND');
   await r.put('DB', { type: 'pg_dsn', value: role.dsn, hosts: [role.host], rotation: ROTATION });
-  await r.t.store.query(`update firewall_configs set config = '{}'`);
+  await r.configure({});
   assert.equal((await r.rotate('DB')).error?.code, 'ADDRESS_DENIED');
   assert.equal(await asRole(role.dsn), role.name);
 });
