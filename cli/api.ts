@@ -200,7 +200,8 @@ export interface Api extends Client {
   listSecrets(): Promise<Page<SecretView>>;
   getSecret(name: string): Promise<SecretView>;
   putSecret(name: string, secret: SecretRequest): Promise<SecretView>;
-  rotateSecret(name: string, value: string, graceSeconds?: number): Promise<SecretView>;
+  /** @param value undefined: its driver makes one */
+  rotateSecret(name: string, value: string | undefined, graceSeconds?: number): Promise<SecretView>;
   removeSecret(name: string): Promise<{ readonly name: string; readonly removed: true }>;
   rewrapKeys(): Promise<RewrapReport>;
   listGrants(filter: Filter): Promise<Page<GrantView>>;

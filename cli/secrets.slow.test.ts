@@ -3,6 +3,9 @@ import { EventEmitter } from 'node:events';
 import { spawnSync } from 'node:child_process';
 import { after, before, test } from 'node:test';
 import { type CommandPlace, startCommandPlace } from '../test/support/cli-api.ts';
+import { createRotations } from '@centaur/kernel/rotation';
+import { rotateWorkflow } from '@centaur/runtime/rotation';
+import { eventually } from '../test/support/wait.ts';
 import { readHidden } from './secret-value.ts';
 
 const CANARY = 'sk_live_CANARYcanaryCANARY0123456789';
@@ -39,7 +42,7 @@ test('a secret is set from stdin with all that is said about it, and granted', a
     ],
   );
   assert.deepEqual(secret.options, { token_url: 'https://a.b/c=d', regions: ['eu', 'us'], generate: { length: 40 } });
-  assert.deepEqual(secret.rotation, { every_seconds: 2_592_000, grace_seconds: 600 });
+  assert.deepEqual(secret.rotation, { every_seconds: 2_592_000, grace_seconds: 600, driver: 'generate' });
   assert.deepEqual(
     (await t.read('grants', 'ls', '--secret', 'STRIPE')).items.map((each: { principal: string }) => each.principal),
     ['user:ann', 'workflow:bill'],
@@ -72,6 +75,40 @@ test('a value from a file is taken, rotated and kept; without one nothing is', a
   assert.match((await t.centaur(['secrets', 'show', 'FETCHED'])).stdout, /^ {2}value +env, variable KEY$/m);
   assert.equal((await t.centaur(['secrets', 'rm', 'FETCHED'])).stdout, 'removed FETCHED\n');
   assert.equal((await t.centaur(['secrets', 'show', 'FETCHED'])).code, 5);
+});
+
+test('a secret with a driver is rotated without a value, and what became of it is shown', async () => {
+  const { name, handler } = rotateWorkflow(createRotations({ ...t.api.installation, log: () => {} }));
+  t.api.t.registry.define(name, handler);
+  await t.api.t.engine.work();
+  const args = ['--value-stdin', '--rotate-every', '30d', '--grace', '0s', '--option', 'generate={"length": 40}'];
+  const made = await t.centaur(['secrets', 'set', 'SIGNING', '--type', 'webhook', ...args], { stdin: CANARY });
+  assert.equal(made.code, 0, made.stderr);
+  const { code, stdout, stderr } = await t.centaur(['secrets', 'rotate', 'SIGNING']);
+  assert.deepEqual(
+    [code, stdout, stderr],
+    [0, 'SIGNING is being rotated by generate\n', 'see how far it is: centaur secrets show SIGNING\n'],
+  );
+  await eventually(async () => (await t.read('secrets', 'show', 'SIGNING')).last_rotation.state === 'done', { timeoutMs: 30_000 });
+  const shown = (await t.centaur(['secrets', 'show', 'SIGNING'])).stdout;
+  assert.match(shown, /^ {2}rotation +every 30 d, due in .*, by generate$/m);
+  assert.match(shown, /^ {2}rotated +.* ago, for key:ck_\w+: done, run [0-9a-f-]{36}$/m);
+  assert.match(shown, /^ {2}value +sealed, version 2$/m);
+
+  const file = t.place.write(
+    'rotate.json',
+    JSON.stringify({ mint: { method: 'POST', url: 'https://a.com/keys', headers: { 'x-key': '{{current}}' }, value: '/key' } }),
+  );
+  const put = (...more: string[]) =>
+    t.centaur(['secrets', 'set', 'MADE', '--host', 'a.com', '--value-stdin', '--rotate-every', '1d', ...more], { stdin: CANARY });
+  assert.equal((await put('--rotate-driver', 'http', '--rotate-http', `@${file}`)).code, 0);
+  assert.equal((await t.read('secrets', 'show', 'MADE')).rotation.http.mint.url, 'https://a.com/keys');
+  assert.match((await put('--rotate-driver', 'http')).stderr, /rotation\.http: the requests go with the driver http/);
+  assert.match((await put('--rotate-driver', 'postgres_role')).stderr, /postgres_role goes with secrets of type pg_dsn/);
+  const lonely = await t.centaur(['secrets', 'set', 'MADE', '--host', 'a.com', '--keep-value', '--rotate-driver', 'manual']);
+  assert.match(lonely.stderr, /--rotate-driver: goes with --rotate-every/);
+  assert.match((await t.centaur(['secrets', 'rotate', 'SIGNING', '--grace', '1h'])).stderr, /--grace: goes with a value/);
+  assert.match((await t.centaur(['secrets', 'rotate', 'FILED'])).stderr, /no value: give --value-stdin or --value-file/);
 });
 
 test('a value is not taken from an argument, and not repeated either', async () => {

@@ -50,6 +50,8 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   ],
   // it asks providers by the firewall's way out, and under its rules
   'kernel/oauth': ['kernel/store', 'kernel/audit', 'kernel/vault', 'kernel/firewall'],
+  // what makes a new value at a service, under the same rules
+  'kernel/rotation': ['kernel/store', 'kernel/audit', 'kernel/vault', 'kernel/firewall'],
   'kernel/users': ['kernel/store', 'kernel/audit'],
   'kernel/oidc': ['kernel/store', 'kernel/users', 'kernel/vault', 'kernel/firewall'],
   'kernel/api': [

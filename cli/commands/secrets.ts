@@ -1,6 +1,6 @@
 /** Secrets: what they are for. Their values go in here and are shown by nothing. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { SecretRequest, SecretType, SecretView } from '@centaur/kernel/vault';
+import type { RotationDriver, SecretRequest, SecretType, SecretView } from '@centaur/kernel/vault';
 import { type Api, connect } from '../api.ts';
 import { collect, examples, readJson, seconds, withJson } from '../arguments.ts';
 import { EXIT, UsageError } from '../exit.ts';
@@ -8,6 +8,7 @@ import { clock, duration, fields, note, paint, print, printable, printJson, rela
 import { readValue, refuseValueArgument, type ValueOptions, withValue } from '../secret-value.ts';
 
 const TYPES: readonly SecretType[] = ['http', 'oauth_token', 'gcp_auth', 'brokered_token', 'pg_dsn', 'aws_sigv4', 'hmac', 'webhook'];
+const DRIVERS: readonly RotationDriver[] = ['generate', 'postgres_role', 'http', 'manual'];
 
 interface SetOptions extends ValueOptions {
   readonly keepValue?: true;
@@ -24,6 +25,9 @@ interface SetOptions extends ValueOptions {
   readonly option?: Readonly<Record<string, unknown>>;
   readonly source?: string;
   readonly rotateEvery?: number;
+  readonly rotateDriver?: RotationDriver;
+  readonly rotateWith?: string;
+  readonly rotateHttp?: string;
   readonly grace?: number;
   readonly grant?: readonly string[];
   readonly json?: true;
@@ -57,6 +61,14 @@ export function addSecrets(program: Command): void {
     .option('--option <name=value>', 'what the type needs, such as token_url=https://…; give it again for more', option)
     .option('--source <json>', `fetch it from elsewhere, such as '{"type": "env", "variable": "STRIPE_KEY"}'`)
     .option('--rotate-every <duration>', 'when a new value is due, such as 30d', seconds)
+    .addOption(
+      new Option(
+        '--rotate-driver <driver>',
+        'what makes it (default generate with that option, else manual: a person, whom the log tells)',
+      ).choices(DRIVERS),
+    )
+    .option('--rotate-with <secret>', 'another secret, whose rights are used for it: of postgres_role, a DSN; of http, {{admin}}')
+    .option('--rotate-http <json>', 'of http: the requests that make, try and revoke a value; @file reads it from a file')
     .option('--grace <duration>', 'how long an old value is still recognised (default 1h)', seconds)
     .option('--grant <principal>', 'let this principal use it; give it again for more', collect)
     .option('--for <tool>', 'where it may go, as this tool declares it; what is given besides counts more')
@@ -68,6 +80,7 @@ export function addSecrets(program: Command): void {
     'centaur secrets set GITHUB_TOKEN --for github',
     'pass stripe/key | centaur secrets set STRIPE_API_KEY --host api.stripe.com --value-stdin --rotate-every 30d',
     'centaur secrets set GITHUB_WEBHOOK_SECRET --type webhook',
+    'centaur secrets set REPORTING --type pg_dsn --host db.internal:5432 --option role=reporting --rotate-every 30d --rotate-driver postgres_role',
   );
 
   const ls = secrets.command('ls').description('List the secrets.').action(list);
@@ -82,11 +95,18 @@ export function addSecrets(program: Command): void {
 
   const rotate = secrets
     .command('rotate')
-    .description('Give a secret a new value. Leases and placeholders stay; the old value is recognised for a while.')
+    .summary('Give a secret a new value.')
+    .description(
+      'Give a secret a new value. Leases and placeholders stay; the old value is recognised for a while. Without a value, the driver of its rotation makes one, in a run; of a secret that is rotated by hand, the value is asked for.',
+    )
     .argument('<name>', 'name of the secret')
     .option('--grace <duration>', 'how long the old value is still recognised', seconds)
     .action(rotateSecret);
-  examples(withJson(withValue(rotate)), 'pass stripe/key | centaur secrets rotate STRIPE_API_KEY --value-stdin --grace 10m');
+  examples(
+    withJson(withValue(rotate)),
+    'pass stripe/key | centaur secrets rotate STRIPE_API_KEY --value-stdin --grace 10m',
+    'centaur secrets rotate REPORTING',
+  );
 
   const rm = secrets
     .command('rm')
@@ -120,8 +140,7 @@ async function setSecret(name: string, options: SetOptions, command: Command): P
   const value = asks ? await readValue(name, options) : undefined;
   if (asks && (value === undefined || value === ''))
     throw new UsageError('no value: give --value-stdin, --value-file or --source; or --keep-value to change only what is said about it');
-  const { rotateEvery, grace } = options;
-  if (grace !== undefined && rotateEvery === undefined) throw new UsageError('--grace: goes with --rotate-every');
+  const rotation = await rotationOf(options);
   const api = connect();
   const declared = options.for === undefined ? {} : await declaredBy(api, options.for, name);
   const secret = await api.putSecret(name, {
@@ -138,9 +157,7 @@ async function setSecret(name: string, options: SetOptions, command: Command): P
     ...(options.inject === undefined ? {} : { inject: options.inject }),
     ...(options.type === undefined ? {} : { type: options.type }),
     ...(options.option === undefined ? {} : { options: options.option }),
-    ...(rotateEvery === undefined
-      ? {}
-      : { rotation: { every_seconds: rotateEvery, ...(grace === undefined ? {} : { grace_seconds: grace }) } }),
+    ...(rotation === undefined ? {} : { rotation }),
   });
   for (const principal of options.grant ?? []) await api.addGrant(principal, name);
   if (options.json) return printJson(secret);
@@ -151,6 +168,26 @@ async function setSecret(name: string, options: SetOptions, command: Command): P
     const { items } = await api.listGrants({ secret: name });
     if (items.length === 0) note(`nobody may use it yet: centaur grants add workflow:<name> ${name}`);
   }
+}
+
+async function rotationOf(options: SetOptions): Promise<SecretRequest['rotation']> {
+  const { rotateEvery, grace, rotateDriver, rotateWith, rotateHttp } = options;
+  const lonely = Object.entries({
+    '--grace': grace,
+    '--rotate-driver': rotateDriver,
+    '--rotate-with': rotateWith,
+    '--rotate-http': rotateHttp,
+  }).find(([, given]) => given !== undefined);
+  if (rotateEvery === undefined && lonely !== undefined) throw new UsageError(`${lonely[0]}: goes with --rotate-every`);
+  if (rotateEvery === undefined) return undefined;
+  const http = (await readJson(rotateHttp, '--rotate-http')) as NonNullable<SecretRequest['rotation']>['http'];
+  return {
+    every_seconds: rotateEvery,
+    ...(grace === undefined ? {} : { grace_seconds: grace }),
+    ...(rotateDriver === undefined ? {} : { driver: rotateDriver }),
+    ...(rotateWith === undefined ? {} : { admin_secret: rotateWith }),
+    ...(http === undefined ? {} : { http }),
+  };
 }
 
 /** @throws UsageError when the tool does not ask for it */
@@ -180,11 +217,18 @@ async function rotateSecret(
   command: Command,
 ): Promise<void> {
   refuseValueArgument(name, options, command);
-  const value = await readValue(name, options);
-  if (value === undefined || value === '') throw new UsageError('no value: give --value-stdin or --value-file');
-  const secret = await connect().rotateSecret(name, value, options.grace);
-  if (options.json) printJson(secret);
-  else print(`${name} has version ${secret.version}`);
+  const api = connect();
+  const isGiven = options.valueStdin === true || options.valueFile !== undefined;
+  const driver = isGiven ? 'manual' : ((await api.getSecret(name)).rotation?.driver ?? 'manual');
+  const value = driver === 'manual' ? await readValue(name, options) : undefined;
+  if (driver === 'manual' && (value === undefined || value === '')) throw new UsageError('no value: give --value-stdin or --value-file');
+  if (value === undefined && options.grace !== undefined)
+    throw new UsageError('--grace: goes with a value; else it is as the secret’s rotation declares');
+  const secret = await api.rotateSecret(name, value, options.grace);
+  if (options.json) return printJson(secret);
+  if (value !== undefined) return print(`${name} has version ${secret.version}`);
+  print(`${name} is being rotated by ${driver}`);
+  note(`see how far it is: centaur secrets show ${name}`);
 }
 
 async function rewrapKeys(options: { readonly json?: true }): Promise<void> {
@@ -226,7 +270,11 @@ async function showSecret(name: string, options: { readonly json?: true }): Prom
       inject: !secret.inject ? '' : `${secret.inject.header}: ${secret.inject.format}`,
       value: secret.source.type === 'sealed' ? `sealed, version ${secret.version}` : source.join(', '),
       options: Object.keys(secret.options).length === 0 ? '' : JSON.stringify(secret.options),
-      rotation: secret.rotation === null ? '' : `every ${duration(secret.rotation.every_seconds * 1000)}, ${dueText(secret)}`,
+      rotation:
+        secret.rotation === null
+          ? ''
+          : `every ${duration(secret.rotation.every_seconds * 1000)}, ${dueText(secret)}, by ${secret.rotation.driver}${secret.rotation.admin_secret === undefined ? '' : ` with ${secret.rotation.admin_secret}`}`,
+      rotated: secret.last_rotation === null ? '' : lastText(secret.last_rotation),
       granted: grants.length === 0 ? 'to nobody' : `to ${grants.map((grant) => grant.principal).join(', ')}`,
       created: `${clock(secret.created_at)} (${relative(secret.created_at)})`,
       changed: `${clock(secret.updated_at)} (${relative(secret.updated_at)})`,
@@ -238,6 +286,24 @@ function dueText({ rotation_due_at }: SecretView): string {
   if (rotation_due_at === null) return '-';
   const when = relative(rotation_due_at);
   return when.endsWith('ago') ? `overdue, ${when}` : `due ${when}`;
+}
+
+const STATES: Readonly<Record<NonNullable<SecretView['last_rotation']>['state'], string>> = {
+  asked: 'waits for a worker',
+  begun: 'under way',
+  active: 'the new value is in use, the one before in its grace',
+  done: 'done',
+  failed: 'failed; the value before stays in use',
+  unrevoked: 'the new value is in use, and the one before may still be good at the service',
+  ended: 'ended',
+};
+
+function lastText({ state, reason, asked_at, run_id, asked_by, retry_at }: NonNullable<SecretView['last_rotation']>): string {
+  return [
+    `${relative(asked_at)}, for ${printable(asked_by)}: ${STATES[state]}${reason === null ? '' : ` (${reason})`}`,
+    ...(retry_at === null ? [] : [`next try ${relative(retry_at)}`]),
+    ...(run_id === null ? [] : [`run ${run_id}`]),
+  ].join(', ');
 }
 
 function placesText({ headers, query, path, body }: SecretView['places']): string {

@@ -14,9 +14,12 @@ import { createOAuth, type OAuth } from '@centaur/kernel/oauth';
 import type { OidcSettings } from '@centaur/kernel/oidc';
 import { createWebhooks, type Webhooks } from '@centaur/kernel/webhooks';
 import { createWorkflowMetrics, createWorkflowTransactions } from '@centaur/runtime/hosts/hosted';
+import { createRotations } from '@centaur/kernel/rotation';
 import { createJournalSealer } from '@centaur/kernel/journal';
 import { createApprovals, createOutside } from '@centaur/runtime/outside';
 import { createReplays } from '@centaur/runtime/replay';
+import { rotateWorkflow } from '@centaur/runtime/rotation';
+import { withBuiltIn } from '@centaur/runtime/turns';
 import { HintedError } from '../exit.ts';
 import type { Log } from '../log.ts';
 import { VERSION } from '../version.ts';
@@ -29,6 +32,7 @@ import { caFileOf, type FirewallStarted, firewallUrl, followConfigFile, keepFire
 import { tellLastWords } from './last-words.ts';
 import { openLayers, rootsOf } from './overlays.ts';
 import { openSandboxes, threadShape } from './sandboxes.ts';
+import { startRotations } from './rotations.ts';
 import { untilStopped } from './signals.ts';
 import { createExportCounts, exportMetrics, type MetricExport, resourceOf } from './telemetry.ts';
 import { openTools, type ServedTools } from './tools.ts';
@@ -129,6 +133,8 @@ export async function serve(
   });
   stack.defer(() => host.close());
   const agents = prepareAgents(config, host.registry, log);
+  const rotating = trust === undefined ? [] : [rotateWorkflow(createRotations({ ...trust, log }))];
+  const registry = withBuiltIn(agents.registry, () => rotating);
   const opened: { tools?: ServedTools } = {};
   const outside =
     trust === undefined
@@ -143,7 +149,7 @@ export async function serve(
   if (outside !== undefined) stack.defer(() => outside.close());
   const engine = await createEngine({
     store,
-    registry: agents.registry,
+    registry,
     startAgent: agents.startAgent,
     ...(outside === undefined ? {} : { outside }),
     ...(trust === undefined ? {} : { approvals: createApprovals(trust) }),
@@ -243,6 +249,7 @@ export async function serve(
   // after the API, too: it answers those who come back from a provider until then
   stack.defer(async () => draining.accounts?.close());
   stack.defer(() => stop(engine, draining.api, agents));
+  if (trust !== undefined && role !== 'worker') stack.defer(startRotations(trust, engine, log));
 
   let url: string | undefined;
   let adminKey: Started['adminKey'];
@@ -261,7 +268,7 @@ export async function serve(
     draining.webhooks = webhooks;
     const accounts = trust === undefined ? undefined : await createOAuth({ installation: trust, publicUrl: () => config.publicUrl, log });
     if (accounts !== undefined) draining.accounts = accounts;
-    const replays = createReplays({ store, registry: agents.registry, dirs: () => overlays.roots('workflows') });
+    const replays = createReplays({ store, registry, dirs: () => overlays.roots('workflows') });
     const api = createApi({
       engine,
       replays,

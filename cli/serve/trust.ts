@@ -6,15 +6,7 @@ import type { Store } from '@centaur/kernel/store';
 import { pruneDue, runErasures } from '@centaur/kernel/care';
 import { pruneLimits } from '@centaur/kernel/policy';
 import { pruneUsage } from '@centaur/kernel/usage';
-import {
-  ensureMasterKeyFile,
-  type Installation,
-  type MasterKey,
-  openInstallation,
-  readMasterKey,
-  rotateDue,
-  VaultError,
-} from '@centaur/kernel/vault';
+import { ensureMasterKeyFile, type Installation, type MasterKey, openInstallation, readMasterKey, VaultError } from '@centaur/kernel/vault';
 import { HintedError } from '../exit.ts';
 import type { Log } from '../log.ts';
 
@@ -71,17 +63,11 @@ export async function openTrust(
 const MINUTE_MS = 60_000;
 const HOUR_MS = 3_600_000;
 
-/** Rotation that is due, and forgetting. Any number of processes may do it. */
+/** Forgetting what is over. Any number of processes may do it. */
 export function startMaintenance(trust: Installation, periods: RetentionPeriods, log: Log): () => void {
   const { store, audit } = trust;
   const quietly = (what: string, work: () => Promise<unknown>) =>
     void work().catch((error: Error) => log({ level: 'warn', message: `${what} failed; trying again later`, error: error.message }));
-  const rotate = async () => {
-    const { rotated, reminded, failed } = await rotateDue(trust, new Date(store.now()));
-    if (rotated.length > 0) log({ level: 'info', message: 'rotated secrets', secrets: rotated });
-    if (reminded.length > 0) log({ level: 'warn', message: 'secrets are due to be rotated by hand', secrets: reminded });
-    for (const { name, error } of failed) log({ level: 'error', message: 'a secret could not be rotated', secret: name, error });
-  };
   const forget = async () => {
     await pruneLimits(store);
     await pruneUsage(store, store.now());
@@ -89,11 +75,9 @@ export function startMaintenance(trust: Installation, periods: RetentionPeriods,
     if (Object.keys(pruned).length > 0) log({ level: 'info', message: 'deleted what was over its time', ...pruned });
   };
   const timers = [
-    setInterval(() => quietly('rotating secrets', rotate), MINUTE_MS),
     setInterval(() => quietly('forgetting', forget), HOUR_MS),
     setInterval(() => quietly('erasing', () => runErasures({ store, audit, log })), MINUTE_MS),
   ];
-  quietly('rotating secrets', rotate);
   quietly('forgetting', forget);
   // of a process that died meanwhile
   quietly('erasing', () => runErasures({ store, audit, log }));

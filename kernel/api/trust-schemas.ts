@@ -1,7 +1,7 @@
 /** The shapes of secrets, grants, leases and the audit log on the wire; those of policy and approvals are in files of their own. */
 import { isIP } from 'node:net';
 import { z } from 'zod';
-import { LEASE_SECONDS_MOST, SECRET_TYPES, SOURCE_TYPES } from '../vault/index.ts';
+import { LEASE_SECONDS_MOST, ROTATION_DRIVERS, SECRET_TYPES, SOURCE_TYPES } from '../vault/index.ts';
 import { named, time } from './schemas.ts';
 
 /** Postgres keeps no zero bytes in a text. */
@@ -34,6 +34,29 @@ export const SecretPath = z.strictObject({ name: text(1, 200) });
 
 const names = (most: number) =>
   z.union([z.array(text(1, 200)).min(1).max(most), z.literal(true)], { error: 'expected a list of names, or true for any' }).optional();
+
+const templated = {
+  method: text(1, 10),
+  url: text(1, 2000).describe(
+    'https, to a host of the secret’s own, or of the admin secret where `{{admin}}` stands in it; `{{id}}` may stand behind the host',
+  ),
+  headers: z.record(text(1, 100), text(0, 2000)).optional(),
+  json: z.unknown().optional().describe('Sent as JSON; templates count in its strings'),
+  form: z.record(text(1, 200), text(0, 2000)).optional(),
+};
+const HttpRotationSchema = z
+  .strictObject({
+    mint: z
+      .strictObject({
+        ...templated,
+        value: text(1, 200).describe('JSON pointer to the new value in the answer, such as /data/key'),
+        id: text(1, 200).optional().describe('JSON pointer to what the service calls it'),
+      })
+      .describe('Makes a value. `{{current}}` stands for the present one'),
+    probe: z.strictObject(templated).optional().describe('Tries it: `{{new}}`, `{{id}}`. Any 2xx is good'),
+    revoke: z.strictObject(templated).optional().describe('Takes back `{{revoked}}`, or `{{id}}`; `{{current}}` is the one in use then'),
+  })
+  .describe('Requests of the driver http');
 
 /** Never answered, logged or put into an error. */
 const value = z.string().meta({ writeOnly: true }).describe('12 characters to 32 KiB. It is sealed, and answered by no route');
@@ -91,22 +114,32 @@ export const PutSecretBody = named(
           .min(0)
           .max(30 * 86_400)
           .optional(),
+        driver: z
+          .enum(ROTATION_DRIVERS)
+          .optional()
+          .describe('What makes a new value. Default: generate with the option `generate`, else manual: a person, whom the log tells'),
+        admin_secret: text(1, 128)
+          .optional()
+          .describe(
+            'Another secret, whose rights are used for it: of postgres_role a DSN, of http what stands as `{{admin}}`. It names this one in its option `rotates`',
+          ),
+        http: HttpRotationSchema.optional(),
       })
       .optional()
-      .describe('When a new value is due, and how long the old one is still recognised (default 3600)'),
+      .describe('When a new value is due, how long the old one is still recognised (default 3600), and what makes the new one'),
   }),
 );
 
 export const RotateSecretBody = named(
   'RotateSecret',
   z.strictObject({
-    value,
+    value: value.optional().describe('Without it, the driver of its rotation makes one, in a run'),
     grace_seconds: z
       .int()
       .min(0)
       .max(30 * 86_400)
       .optional()
-      .describe('How long the old value is still recognised and blanked in answers'),
+      .describe('How long the old value is still recognised and blanked in answers. With a value; default: as it is declared'),
   }),
 );
 
@@ -124,9 +157,34 @@ export const SecretSchema = named(
     places: z.strictObject({ headers: places, query: places, path: z.boolean(), body: z.boolean() }),
     inject: z.strictObject({ header: z.string(), format: z.string() }).nullable(),
     options: z.record(z.string(), z.unknown()),
-    rotation: z.strictObject({ every_seconds: z.number(), grace_seconds: z.number() }).nullable(),
+    rotation: z
+      .strictObject({
+        every_seconds: z.number(),
+        grace_seconds: z.number(),
+        driver: z.enum(ROTATION_DRIVERS),
+        admin_secret: z.string().optional(),
+        http: HttpRotationSchema.optional(),
+      })
+      .nullable(),
     version: z.number().nullable().describe('Of the sealed value; null when it comes from a source'),
     rotation_due_at: time.nullable(),
+    last_rotation: z
+      .strictObject({
+        rotation_id: z.string(),
+        run_id: z.string().nullable().describe('Null until a run has begun it'),
+        driver: z.enum(ROTATION_DRIVERS),
+        state: z
+          .enum(['asked', 'begun', 'active', 'done', 'failed', 'unrevoked', 'ended'])
+          .describe('active: the new value is in use, and the one before in its time of grace; failed: the one before stays in use'),
+        reason: z.string().nullable().describe('A code, where it did not come to its end'),
+        asked_by: z.string().describe('`system`, when its time had come'),
+        from_version: z.number().nullable(),
+        to_version: z.number().nullable(),
+        asked_at: time,
+        ended_at: time.nullable(),
+        retry_at: time.nullable().describe('Of one that failed: when it is tried again by the clock'),
+      })
+      .nullable(),
     created_at: time,
     updated_at: time,
   }),

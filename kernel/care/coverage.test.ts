@@ -14,6 +14,7 @@ const LEFT: Readonly<Record<string, string>> = {
   policy_versions: 'texts of the installation, each as its entry in the log has it, with who published it',
   policy_counters: 'counts of limits, under keys that a rule names: gone when their time is up',
   grant_refusals: 'what a principal must not have stays refused',
+  secret_rotations: 'who asked for one, as its entries in the log have it',
   agent_requests: 'ids of requests with their answers, which repeat the rows: erased, and not exported',
 };
 

@@ -12,7 +12,7 @@ import { RefusedError } from './target.ts';
 
 const SSL_MODES = new Set(['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full']);
 
-interface Dsn {
+export interface Dsn {
   readonly target: Target;
   readonly user: string;
   readonly password: string;
@@ -76,7 +76,7 @@ async function admit(parts: Parts, channel: Door['channel'], secret: HeldSecret,
 }
 
 /** To the address that was checked; the name stays what TLS verifies. */
-function clientSettings(dsn: Dsn, address: string): pg.ClientConfig {
+export function clientSettings(dsn: Dsn, address: string): pg.ClientConfig {
   return {
     host: address,
     port: dsn.target.port,
@@ -88,7 +88,7 @@ function clientSettings(dsn: Dsn, address: string): pg.ClientConfig {
 }
 
 /** @throws RefusedError for what is no address of a database */
-function readDsn(secret: HeldSecret, caPems: readonly string[]): Dsn {
+export function readDsn(secret: Pick<HeldSecret, 'name' | 'value'>, caPems: readonly string[]): Dsn {
   const url = URL.canParse(secret.value) ? new URL(secret.value) : undefined;
   const host = canonicalHost(decodeURIComponent(url?.hostname ?? ''));
   if (url === undefined || !/^postgres(ql)?:$/.test(url.protocol) || host === undefined)

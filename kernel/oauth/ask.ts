@@ -1,5 +1,5 @@
 /** What providers are asked from here: under the rules of the way out, as they are now, and read without believing more than is needed. */
-import { type EgressConfig, readRules } from '../firewall/rules.ts';
+import { presentRules } from '../firewall/present-rules.ts';
 import { RefusedError } from '../firewall/target.ts';
 import { askEndpoint, type EndpointAnswer } from '../firewall/token-endpoint.ts';
 import { createUpstreams } from '../firewall/upstream.ts';
@@ -31,8 +31,7 @@ const ASK_MS = 20_000;
 /** @returns a way of asking that throws ConnectFailure where there is no answer to read */
 export function createAsk({ store, resolver, signal }: AskParts): Ask {
   return async (url, form) => {
-    const { rows } = await store.query<{ config: string }>('select config from firewall_configs order by version desc limit 1');
-    const rules = readRules(rows[0] === undefined ? {} : (JSON.parse(rows[0].config) as EgressConfig));
+    const rules = await presentRules(store);
     const { port, protocol } = new URL(url);
     const target = {
       scheme: protocol === 'http:' ? 'http' : 'https',

@@ -189,7 +189,7 @@ export async function openConnected(
   connectionId: string,
 ): Promise<OpenedTokens | undefined> {
   const { rows } = await on.query<DescriptionRow & { version: number; ciphertext: Buffer; wrapped_key: Buffer; kek_id: string }>(
-    `select s.name, s.type, s.source, s.binding, s.options, s.mac, v.version, v.ciphertext, v.wrapped_key, v.kek_id
+    `select s.name, s.type, s.source, s.binding, s.options, s.rotation, s.mac, v.version, v.ciphertext, v.wrapped_key, v.kek_id
      from secrets s join secret_versions v on v.name = s.name and v.state = 'active' and v.ciphertext is not null
      where s.name = $1 and s.removed_at is null`,
     [name],

@@ -1,5 +1,5 @@
 /**
- * What a secret is for (its type, source, binding and options), authenticated. The value is sealed, but where it may go
+ * What a secret is for (its type, source, binding, options and how it is rotated), authenticated. The value is sealed, but where it may go
  * stands in plain columns: whoever may write to the database could send it to a host of their own. So each row has a MAC,
  * under a key derived from the audit log's MAC key, which the master key seals. A row that does not verify is refused.
  *
@@ -18,6 +18,7 @@ import { type Binding, parseHostPattern } from './binding.ts';
 import { type MasterKey } from './envelope.ts';
 import { VaultError } from './errors.ts';
 import { type InstallKey, openInstallKey, relabelInstallKey } from './install-keys.ts';
+import { coveredRotation, type Rotation } from './rotation/declared.ts';
 import type { SecretType } from './secrets.ts';
 import type { Source } from './sources.ts';
 
@@ -27,6 +28,8 @@ export interface Description {
   readonly source: Source;
   readonly binding: Binding;
   readonly options: Readonly<Record<string, unknown>>;
+  /** Where it names a driver. */
+  readonly rotation?: Rotation;
 }
 
 /** The columns of `secrets` that a description is read from. */
@@ -36,6 +39,7 @@ export interface DescriptionRow {
   readonly source: string;
   readonly binding: string;
   readonly options: string;
+  readonly rotation: string | null;
   readonly mac: Buffer | null;
 }
 
@@ -48,17 +52,20 @@ export async function descriptionKey(store: Queryable, master: MasterKey): Promi
   return key === undefined ? undefined : derive(key.secret);
 }
 
-export function macOfDescription(key: Buffer, { name, type, source, binding, options }: Description): Buffer {
-  return createHmac('sha256', key).update(canonicalJson({ name, type, source, binding, options })).digest();
+export function macOfDescription(key: Buffer, { name, type, source, binding, options, rotation }: Description): Buffer {
+  return createHmac('sha256', key)
+    .update(canonicalJson({ name, type, source, binding, options, ...(rotation && { rotation }) }))
+    .digest();
 }
 
-export function readDescription({ name, type, source, binding, options }: Omit<DescriptionRow, 'mac'>): Description {
+export function readDescription({ name, type, source, binding, options, rotation }: Omit<DescriptionRow, 'mac'>): Description {
   return {
     name,
     type,
     source: JSON.parse(source) as Source,
     binding: JSON.parse(binding) as Binding,
     options: JSON.parse(options) as Record<string, unknown>,
+    ...coveredRotation(rotation),
   };
 }
 
@@ -76,7 +83,7 @@ export function descriptionProblem(key: Buffer | undefined, row: DescriptionRow)
 export async function changedSecrets(store: Store, master: MasterKey): Promise<readonly string[]> {
   const key = await descriptionKey(store, master);
   const { rows } = await store.query<DescriptionRow>(
-    'select name, type, source, binding, options, mac from secrets where removed_at is null order by name',
+    'select name, type, source, binding, options, rotation, mac from secrets where removed_at is null order by name',
   );
   return rows.filter((row) => descriptionProblem(key, row) !== undefined).map(({ name }) => name);
 }
@@ -97,7 +104,7 @@ export async function adoptDescriptions({ store, audit, master, log }: Parts, ma
     // of processes that open at once, one does it; the others wait for its commit here
     if (!(await relabel(tx))) return;
     const { rows } = await tx.query<DescriptionRow & { readonly entry: string; readonly entry_mac: Buffer }>(
-      `select s.name, s.type, s.source, s.binding, s.options, s.mac, a.entry, a.mac as entry_mac
+      `select s.name, s.type, s.source, s.binding, s.options, s.rotation, s.mac, a.entry, a.mac as entry_mac
        from secrets s join audit_log a on a.audit_id = s.audit_id where s.removed_at is null order by s.name for update of s`,
     );
     if (rows.length === 0) return;

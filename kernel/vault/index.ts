@@ -3,7 +3,8 @@
  *
  * It promises that a value goes in through `putSecret` and comes out only through `createValues`, which the firewall
  * alone calls, through `openWebhookSecret`, by which the API verifies webhooks with secrets that are sent nowhere, and through
- * `openConnected`, by which the API takes back the tokens of an account that it had connected itself; that
+ * `openConnected`, by which the API takes back the tokens of an account that it had connected itself, and through `openRotation`, by
+ * which the driver of a rotation has the value that it replaces; that
  * nothing is given to a principal without a grant; and that every change has its audit entry in the same transaction. A lease
  * hands out placeholders. It never talks to the services that secrets are for.
  */
@@ -82,7 +83,48 @@ export { mentions, type Opening, type OpeningRequest, opens, readOpenings, type 
 export { PLACEHOLDER_PREFIX } from './placeholders.ts';
 export { ensureMasterKeyFile, readMasterKey } from './master.ts';
 export { keySamples, rewrapAll, type RewrapReport, wrappedElsewhere } from './rewrap.ts';
-export { rotateDue, type RotationReport } from './rotation.ts';
+export {
+  abandonRotation,
+  activateRotation,
+  askDueRotation,
+  type AskedRotation,
+  askRotation,
+  type Begun,
+  beginRotation,
+  dueRotations,
+  failRotation,
+  FOR_GOOD,
+  isRotationError,
+  type HttpRequest,
+  type HttpRotation,
+  listOpenRotations,
+  namesIn,
+  noteMinting,
+  noteNotMinted,
+  noteOutward,
+  openMinted,
+  type OpenedReplaced,
+  openReplaced,
+  openRotation,
+  type OpenedRotation,
+  type OpenedSecret,
+  type OpenRotation,
+  parseGenerate,
+  preparePending,
+  remindRotation,
+  retireReplaced,
+  ROTATE_WORKFLOW,
+  ROTATION_DRIVERS,
+  type RotationDriver,
+  RotationError,
+  type RotationErrorCode,
+  type RotationParts,
+  type RotationState,
+  type RotationView,
+  runOfRotation,
+  TEMPLATE,
+} from './rotation/index.ts';
+export { makePlaceholder } from './placeholders.ts';
 export {
   checkName,
   getSecret,
@@ -95,6 +137,7 @@ export {
   rotateSecret,
   rotateSecretIn,
   SECRET_TYPES,
+  tellFirewalls,
   type SecretRequest,
   type SecretType,
   type SecretView,

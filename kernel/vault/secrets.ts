@@ -2,10 +2,20 @@
 import { type AuditLog } from '../audit/index.ts';
 import type { Queryable, Store } from '../store/index.ts';
 import { type Binding, type BindingRequest, formatHostPattern, parseBinding } from './binding.ts';
-import { descriptionKey, descriptionProblem, type DescriptionRow, macOfDescription } from './description.ts';
+import { type Description, descriptionKey, descriptionProblem, type DescriptionRow, macOfDescription } from './description.ts';
 import { type MasterKey, seal } from './envelope.ts';
 import { VaultError } from './errors.ts';
-import { PLAIN_SHAPE, shapeOf, type Shape } from './placeholders.ts';
+import { PLAIN_SHAPE, shapeOf } from './placeholders.ts';
+import {
+  driverOf,
+  newUse,
+  parseGenerate,
+  parseRotation,
+  type Rotation,
+  type RotationDriver,
+  type RotationRequest,
+} from './rotation/declared.ts';
+import { LAST_ROTATION, type RotationView, type RotationViewRow, toRotationView } from './rotation/view.ts';
 import { parseSource, type Source } from './sources.ts';
 
 /**
@@ -23,7 +33,7 @@ export interface SecretRequest extends Omit<BindingRequest, 'hosts'> {
   readonly type?: SecretType | undefined;
   /** What the type needs besides: the token endpoint, the region. */
   readonly options?: Readonly<Record<string, unknown>> | undefined;
-  readonly rotation?: { readonly every_seconds: number; readonly grace_seconds?: number | undefined } | undefined;
+  readonly rotation?: RotationRequest | undefined;
 }
 
 export interface SecretView {
@@ -36,9 +46,10 @@ export interface SecretView {
   readonly places: Binding['places'];
   readonly inject: Binding['inject'] | null;
   readonly options: Readonly<Record<string, unknown>>;
-  readonly rotation: { readonly every_seconds: number; readonly grace_seconds: number } | null;
+  readonly rotation: (Rotation & { readonly driver: RotationDriver }) | null;
   readonly version: number | null;
   readonly rotation_due_at: string | null;
+  readonly last_rotation: RotationView | null;
   readonly created_at: string;
   readonly updated_at: string;
 }
@@ -78,18 +89,17 @@ export async function prepareSecret(
   if (request.value !== undefined && source.type !== 'sealed')
     throw new VaultError('INVALID_SECRET', 'value: a secret has a value or a source, not both');
   const value = request.value === undefined ? undefined : checkValue(request.value);
-  parseGenerate(request.options ?? {});
-  const rotation =
-    request.rotation === undefined
-      ? null
-      : { every_seconds: request.rotation.every_seconds, grace_seconds: request.rotation.grace_seconds ?? GRACE_SECONDS };
   const options = request.options ?? {};
+  parseGenerate(options);
+  parseRotates(options);
+  const described = { type, isSealed: source.type === 'sealed', options };
+  const rotation = request.rotation === undefined ? null : parseRotation(request.rotation, GRACE_SECONDS, described);
   const key = await descriptionKey(store, master);
   if (key === undefined) throw new VaultError('SEAL_BROKEN', 'the installation has no keys: open it first');
-  const mac = macOfDescription(key, { name, type, source, binding, options });
+  const mac = macOfDescription(key, { name, type, source, binding, options, ...(rotation?.driver === undefined ? {} : { rotation }) });
   return async (tx, actor) => {
     const { rows } = await tx.query<DescriptionRow & { removed: boolean; versions: number; sealed: boolean }>(
-      `select s.name, s.removed_at is not null as removed, s.source ->> 'type' = 'sealed' as sealed, s.type, s.source, s.binding, s.options, s.mac,
+      `select s.name, s.removed_at is not null as removed, s.source ->> 'type' = 'sealed' as sealed, s.type, s.source, s.binding, s.options, s.rotation, s.mac,
          (select count(*)::int from secret_versions v where v.name = s.name) as versions
        from secrets s where s.name = $1 for update of s`,
       [name],
@@ -102,7 +112,7 @@ export async function prepareSecret(
       // else a place that was written into the row would count as one that the value was given for
       const changed = descriptionProblem(key, known);
       if (changed !== undefined) throw changed;
-      refuseNewPlaces(known, { type, binding, options });
+      refuseNewPlaces(known, { type, binding, options, rotation });
     }
     const shape = value === undefined ? PLAIN_SHAPE : shapeOf(value);
     const auditId = await audit.append(tx, {
@@ -150,8 +160,8 @@ function bindingOfWebhook(request: SecretRequest): Binding {
  * for the value again.
  */
 function refuseNewPlaces(
-  known: { readonly type: string; readonly binding: string; readonly options: string },
-  next: { readonly type: string; readonly binding: Binding; readonly options: Readonly<Record<string, unknown>> },
+  known: Pick<DescriptionRow, 'type' | 'binding' | 'options' | 'rotation'>,
+  next: Pick<Description, 'type' | 'binding' | 'options'> & { readonly rotation: Rotation | null },
 ): void {
   const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
   const before = (JSON.parse(known.binding) as Binding).hosts;
@@ -159,12 +169,21 @@ function refuseNewPlaces(
   if (added !== undefined)
     throw new VaultError('INVALID_SECRET', `value: ${added.host} is a new place for this secret; give its value again`);
   const options = JSON.parse(known.options) as Record<string, unknown>;
-  const moved = ['token_url', 'revoke_url', 'connection'].find((option) => !same(options[option], next.options[option]));
+  const moved = ['token_url', 'revoke_url', 'connection', 'rotates'].find((option) => !same(options[option], next.options[option]));
   if (known.type !== next.type || moved !== undefined)
     throw new VaultError(
       'INVALID_SECRET',
       `value: its ${moved === undefined ? 'type' : `option ${moved}`} is another one; give its value again`,
     );
+  const use = newUse(known.rotation, next.rotation);
+  if (use !== undefined) throw new VaultError('INVALID_SECRET', `value: ${use} is another one; give its value again`);
+}
+
+/** Of a secret whose rights give others their values: names of those. Default: none. */
+function parseRotates({ rotates }: Readonly<Record<string, unknown>>): void {
+  if (rotates === undefined) return;
+  if (!Array.isArray(rotates) || rotates.length > 100 || rotates.some((name) => typeof name !== 'string'))
+    throw new VaultError('INVALID_SECRET', 'options.rotates: expected a list of up to 100 names of secrets');
 }
 
 /** A new value; the one before is still recognised, and still blanked in answers, for the time of grace. */
@@ -282,18 +301,20 @@ export async function removeSecretIn(tx: Queryable, audit: AuditLog, actor: stri
   await tellFirewalls(tx);
 }
 
-/** Destroys versions whose grace is over. Answers how many. */
+/** Destroys versions whose grace is over, but for those that a rotation has to revoke with them yet. Answers how many. */
 export async function retireVersions(store: Store, now: Date | null = null): Promise<number> {
   const { rowCount } = await store.query(
-    `update secret_versions set state = 'retired', ciphertext = null, wrapped_key = null
-     where state = 'grace' and grace_until <= coalesce($1::timestamptz, now())`,
+    `update secret_versions v set state = 'retired', ciphertext = null, wrapped_key = null
+     where state = 'grace' and grace_until <= coalesce($1::timestamptz, now())
+       and not exists (select 1 from secret_rotations r where r.name = v.name and r.from_version = v.version and r.state = 'active')`,
     [now],
   );
   return rowCount;
 }
 
-const VIEW = `select s.name, s.type, s.source, s.binding, s.options, s.rotation, v.version, s.created_at, s.updated_at, v.created_at as version_at
-  from secrets s left join secret_versions v on v.name = s.name and v.state = 'active'`;
+const VIEW = `select s.name, s.type, s.source, s.binding, s.options, s.rotation, v.version, s.created_at, s.updated_at, v.created_at as version_at,
+    row_to_json(r) as last_rotation
+  from secrets s left join secret_versions v on v.name = s.name and v.state = 'active' left join lateral (${LAST_ROTATION}) r on true`;
 
 interface ViewRow {
   readonly name: string;
@@ -306,6 +327,7 @@ interface ViewRow {
   readonly version_at: number | null;
   readonly created_at: number;
   readonly updated_at: number;
+  readonly last_rotation: string | null;
 }
 
 export async function getSecret(store: Store, name: string): Promise<SecretView> {
@@ -321,21 +343,25 @@ export async function listSecrets(store: Store): Promise<readonly SecretView[]> 
 
 function toView(row: ViewRow): SecretView {
   const binding = JSON.parse(row.binding) as Binding;
-  const rotation = row.rotation === null ? null : (JSON.parse(row.rotation) as { every_seconds: number; grace_seconds: number });
+  const source = JSON.parse(row.source) as Source;
+  const options = JSON.parse(row.options) as Record<string, unknown>;
+  const rotation = row.rotation === null ? null : (JSON.parse(row.rotation) as Rotation);
+  const isSealed = source.type === 'sealed';
   return {
     name: row.name,
     type: row.type,
-    source: JSON.parse(row.source) as Source,
+    source,
     hosts: binding.hosts.map(formatHostPattern),
     methods: binding.methods,
     paths: binding.paths,
     places: binding.places,
     inject: binding.inject ?? null,
-    options: JSON.parse(row.options) as Record<string, unknown>,
-    rotation,
+    options,
+    rotation: rotation && { ...rotation, driver: driverOf(rotation, { isSealed, options }) },
     version: row.version,
     rotation_due_at:
       rotation === null || row.version_at === null ? null : new Date(row.version_at + rotation.every_seconds * 1000).toISOString(),
+    last_rotation: row.last_rotation === null ? null : toRotationView(JSON.parse(row.last_rotation) as RotationViewRow),
     created_at: new Date(row.created_at).toISOString(),
     updated_at: new Date(row.updated_at).toISOString(),
   };
@@ -356,18 +382,6 @@ export function checkValue(value: string): string {
   if (value.includes('\0') || (!isDocument && /[\r\n]/.test(value)))
     throw new VaultError('INVALID_SECRET', 'value: it has a line break or a zero byte in it, which no header may carry');
   return value;
-}
-
-/** What new values are made of, for secrets that are rotated without anybody: `options.generate`. */
-export function parseGenerate(options: Readonly<Record<string, unknown>>): Shape | undefined {
-  const { generate } = options;
-  if (generate === undefined) return undefined;
-  const { prefix = '', length } = (typeof generate === 'object' ? (generate ?? {}) : {}) as { prefix?: unknown; length?: unknown };
-  if (typeof prefix !== 'string' || !/^[\x21-\x7e]{0,40}$/.test(prefix))
-    throw new VaultError('INVALID_SECRET', 'options.generate.prefix: expected up to 40 visible characters');
-  if (typeof length !== 'number' || !Number.isInteger(length) || length < 24 || length > 200)
-    throw new VaultError('INVALID_SECRET', 'options.generate.length: expected 24 to 200: random letters after the prefix');
-  return { prefix, length };
 }
 
 export function checkName(name: string): void {

@@ -29,7 +29,7 @@ export interface Values {
   describe(name: string): Described;
   /** @throws VaultError SECRET_NOT_FOUND, SOURCE_FAILED, SEAL_BROKEN when the row is not as the vault wrote it */
   get(name: string): HeldSecret;
-  /** Every value that an answer might echo: present ones, and those in their time of grace. */
+  /** Every value that an answer might echo: present ones, those in their time of grace, and those that a rotation is about to put in place. */
   known(): readonly { readonly name: string; readonly value: string }[];
   /** Grows whenever `known` changes. */
   readonly revision: number;
@@ -59,7 +59,7 @@ interface Entry {
   problem: VaultError | undefined;
   /** What it is for was changed by somebody else: nothing is told of it and nothing fetched, but its values are still looked for. */
   refused: VaultError | undefined;
-  /** Earlier values, while they may still be echoed; `until` as `performance.now` counts. */
+  /** Earlier values, while they may still be echoed, and one that is to be the next; `until` as `performance.now` counts. */
   earlier: Earlier[];
   fetching: Promise<void> | undefined;
 }
@@ -108,8 +108,8 @@ export async function createValues(options: ValuesOptions): Promise<Values> {
   async function read(): Promise<void> {
     key ??= await descriptionKey(store, master);
     const { rows } = await store.query<Row>(
-      `select s.name, s.type, s.source, s.binding, s.options, s.mac, v.version, v.state, v.grace_until, v.ciphertext, v.wrapped_key, v.kek_id
-       from secrets s left join secret_versions v on v.name = s.name and v.state in ('active', 'grace') and v.ciphertext is not null
+      `select s.name, s.type, s.source, s.binding, s.options, s.rotation, s.mac, v.version, v.state, v.grace_until, v.ciphertext, v.wrapped_key, v.kek_id
+       from secrets s left join secret_versions v on v.name = s.name and v.state in ('pending', 'active', 'grace') and v.ciphertext is not null
        where s.removed_at is null order by s.name, v.version desc`,
     );
     const names = new Set(rows.map((row) => row.name));
@@ -163,7 +163,14 @@ export async function createValues(options: ValuesOptions): Promise<Values> {
       // looked for in answers from now on, however long the others take
       revision += 1;
       if (version.state === 'active') entry.value = { text, version: `v${version.version}`, at: Number.POSITIVE_INFINITY };
-      else entry.earlier.push({ text, until: performance.now() + (version.grace_until ?? 0) - store.now() });
+      else {
+        // of a rotation that has put it nowhere yet: it is looked for, and given to nobody
+        const isPending = version.state === 'pending';
+        entry.earlier.push({
+          text,
+          until: isPending ? Number.POSITIVE_INFINITY : performance.now() + (version.grace_until ?? 0) - store.now(),
+        });
+      }
     }
   }
 

@@ -28,7 +28,6 @@ import {
   renewLease,
   retireVersions,
   revokeLease,
-  rotateDue,
   rotateSecret,
   type SecretRequest,
   setRoles,
@@ -603,66 +602,8 @@ test('of two processes that make a key of the installation at once, both have th
   await assert.rejects(openInstallation({ store: vault.store, master: localMasterKey(randomBytes(32)) }), { code: 'MASTER_KEY_UNKNOWN' });
 });
 
-const DAY = 86_400_000;
-
-test('a secret that says what it is made of is rotated when it is due, once however many try', async () => {
+test('what values are made of is checked when it is said', async () => {
   await using vault = await openVault();
-  const rotation = { every_seconds: 86_400, grace_seconds: 600 };
-  await vault.put('SIGNING', { rotation, options: { generate: { prefix: 'whsec_', length: 40 } } });
-  await vault.put('FRESH', { rotation: { every_seconds: 864_000 }, options: { generate: { length: 24 } } });
-  await vault.put('NEVER');
-  assert.deepEqual(await rotateDue(vault.parts, new Date()), { rotated: [], reminded: [], retired: 0, failed: [] });
-
-  const later = new Date(Date.now() + DAY + 1000);
-  const reports = await Promise.all(Array.from({ length: 6 }, () => rotateDue(vault.parts, later)));
-  assert.deepEqual(
-    reports.flatMap(({ rotated }) => rotated),
-    ['SIGNING'],
-  );
-  assert.deepEqual(
-    reports.flatMap(({ reminded, failed }) => [...reminded, ...failed]),
-    [],
-  );
-  assert.deepEqual((await vault.actions()).slice(-1), ['secret.rotate']);
-  const values = await createValues({ store: vault.store, master: vault.master, log: () => {} });
-  assert.match(values.get('SIGNING').value, /^whsec_[A-Za-z0-9]{40}$/);
-  assert.ok(values.known().some(({ value }) => value === KEY));
-  assert.equal((await getSecret(vault.store, 'SIGNING')).rotation_due_at, new Date(later.getTime() + DAY).toISOString());
-
-  assert.equal((await rotateDue(vault.parts, new Date(later.getTime() + 599_000))).retired, 0);
-  assert.equal((await rotateDue(vault.parts, new Date(later.getTime() + 601_000))).retired, 1);
-  assert.deepEqual((await rotateDue(vault.parts, new Date(later.getTime() + DAY + 1000))).rotated, ['SIGNING']);
-  values.close();
-});
-
-test('for other secrets the log says once per period that they are due', async () => {
-  await using vault = await openVault();
-  const rotation = { every_seconds: 86_400 };
-  await vault.put('SEALED', { rotation });
-  await vault.put('SOURCED', { value: undefined, source: { type: 'env', variable: 'X' }, rotation, options: { generate: { length: 30 } } });
-  const at = (days: number) => new Date(Date.now() + days * DAY + 1000);
-  const reports = await Promise.all(Array.from({ length: 5 }, () => rotateDue(vault.parts, at(1))));
-  assert.deepEqual(reports.flatMap(({ reminded }) => reminded).sort(), ['SEALED', 'SOURCED']);
-  assert.deepEqual((await rotateDue(vault.parts, at(1.5))).reminded, []);
-  assert.deepEqual((await rotateDue(vault.parts, at(2.1))).reminded, ['SEALED', 'SOURCED']);
-  await rotateSecret(vault.parts, 'user:admin', 'SEALED', 'sk_live_the-second-value');
-  const due = (await vault.actions()).filter((action) => action === 'secret.rotation_due');
-  assert.equal(due.length, 4);
-});
-
-test('a rotation commits with its entry or not at all, and one that fails holds up none of the others', async () => {
-  await using vault = await openVault();
-  const request = { rotation: { every_seconds: 60 }, options: { generate: { length: 24 } } };
-  await vault.put('A', request);
-  await vault.put('B', request);
-  const { append } = vault.parts.audit;
-  const audit: typeof vault.parts.audit = {
-    ...vault.parts.audit,
-    append: (tx, entry) => (entry.resource === 'secret:A' ? Promise.reject(new Error('no log')) : append(tx, entry)),
-  };
-  const report = await rotateDue({ ...vault.parts, audit }, new Date(Date.now() + 61_000));
-  assert.deepEqual([report.rotated, report.failed], [['B'], [{ name: 'A', error: 'no log' }]]);
-  assert.deepEqual([(await getSecret(vault.store, 'A')).version, (await getSecret(vault.store, 'B')).version], [1, 2]);
   for (const generate of [{}, { length: 10 }, { length: 24.5 }, { length: 500 }, { length: 30, prefix: 'a b' }, 'yes', null])
     await assert.rejects(vault.put('C', { options: { generate } }), { code: 'INVALID_SECRET', message: /^options\.generate/ });
 });

@@ -3,6 +3,7 @@ import { isUuid } from '../../store/index.ts';
 import {
   addGrant,
   allowGrant,
+  askRotation,
   getSecret,
   listGrants,
   listRefusals,
@@ -13,6 +14,7 @@ import {
   removeSecret,
   rewrapAll,
   rotateSecret,
+  runOfRotation,
   VaultError,
 } from '../../vault/index.ts';
 import { giveRoles } from '../principal-roles.ts';
@@ -86,14 +88,25 @@ export const secretRoutes = [
     path: '/secrets/{name}/rotate',
     group: 'Secrets',
     summary: 'Give a secret a new value; leases and placeholders stay',
+    description:
+      'Without a value, a run of the built-in workflow makes one as the secret’s rotation declares; `last_rotation` tells of it. ' +
+      'One that is under way already is answered with.',
     access: { scope: 'secrets.write' },
     params: SecretPath,
     body: RotateSecretBody,
     example: { value: 'sk_live_52Hxxxxxxxxxxxxxxxx', grace_seconds: 600 },
     responses: { 200: { description: 'The secret, without its value', schema: SecretSchema } },
-    errors: ['SECRET_NOT_FOUND', 'INVALID_SECRET', 'VAULT_UNAVAILABLE'],
-    handle: async ({ params, body, caller }, services) =>
-      ok(await rotateSecret(installationOf(services), actorOf(caller), params.name, body.value, body.grace_seconds)),
+    errors: ['SECRET_NOT_FOUND', 'INVALID_SECRET', 'VAULT_UNAVAILABLE', 'DRAINING'],
+    async handle({ params: { name }, body: { value, grace_seconds }, caller }, services) {
+      const installation = installationOf(services);
+      const actor = actorOf(caller);
+      if (value !== undefined) return ok(await rotateSecret(installation, actor, name, value, grace_seconds));
+      if (grace_seconds !== undefined)
+        throw new VaultError('INVALID_SECRET', 'grace_seconds: goes with a value; else as its rotation declares');
+      // should this process die in between, whoever looks after rotations starts the run
+      await services.engine.start(runOfRotation(await askRotation(installation, name, actor)), undefined, actor);
+      return ok(await getSecret(installation.store, name));
+    },
   }),
   route({
     id: 'removeSecret',

@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createTestRotations } from '../../test/support/rotations.ts';
+import { asRole, createTestRole } from '../../test/support/roles.ts';
+
+const ROTATION = { every_seconds: 86_400, grace_seconds: 0, driver: 'postgres_role' as const };
+
+test('a role gets a new password by the present one: it is tried, put in place, and the one before is good for nothing', async () => {
+  await using r = await createTestRotations();
+  await using role = await createTestRole(r);
+  await r.put('DB', { type: 'pg_dsn', value: role.dsn, hosts: [role.host], rotation: ROTATION });
+  const run = await r.rotate('DB');
+  assert.deepEqual([run.status, run.result], ['completed', { secret: 'DB', outcome: 'done', version: 2 }]);
+  const { present, known } = await r.values('DB');
+  assert.deepEqual(known, [present]);
+  assert.equal(await asRole(present), role.name);
+  await assert.rejects(asRole(role.dsn), { code: '28P01' });
+  assert.deepEqual((await r.actions('DB')).slice(1), [
+    'secret.rotation_asked',
+    'secret.rotation_started',
+    'secret.rotation_minted',
+    'secret.rotation_request',
+    'secret.rotation_probed',
+    'secret.rotate',
+    'secret.rotation_revoked',
+  ]);
+  const { password } = new URL(present);
+  assert.equal(password.length, 40);
+  const written = `${await r.dump()}\n${JSON.stringify([r.t.logs, run])}`;
+  for (const value of [password, new URL(role.dsn).password]) assert.ok(!written.includes(value), 'a password is in what is written down');
+});
+
+test('another secret’s role sets it where that one says so; and only on the same server', async () => {
+  await using r = await createTestRotations();
+  await using role = await createTestRole(r);
+  const described = { type: 'pg_dsn' as const, value: role.dsn, hosts: [role.host], rotation: { ...ROTATION, admin_secret: 'ADMIN' } };
+  const admin = { type: 'pg_dsn' as const, value: r.t.database.url, hosts: [role.host] };
+  const outcomes: unknown[] = [];
+  const rotate = async () => outcomes.push((await r.rotate('DB')).error?.code);
+  await r.put('DB', described);
+  await rotate();
+  await r.put('ADMIN', admin);
+  await rotate();
+  await r.put('ADMIN', {
+    ...admin,
+    hosts: [role.host, 'localhost:1'],
+    value: 'postgres://a:a-password@localhost:1/x',
+    options: { rotates: ['DB'] },
+  });
+  await rotate();
+  assert.deepEqual(outcomes, ['ADMIN_REFUSED', 'ADMIN_REFUSED', 'ADMIN_REFUSED']);
+  // whoever may describe it need not know it, and cannot lend its rights
+  await r.put('ADMIN', admin);
+  const { value: _, ...without } = admin;
+  await assert.rejects(r.put('ADMIN', { ...without, options: { rotates: ['DB'] } }), /option rotates is another one; give its value again/);
+  assert.equal(await asRole(role.dsn), role.name);
+  await r.put('ADMIN', { ...admin, options: { rotates: ['DB'] } });
+  // the present password is of no use for it
+  await r.put('DB', { ...described, value: role.dsn.replace(/:[^:@]+@/, ':not-the-password@') });
+  assert.equal((await r.rotate('DB')).status, 'completed');
+  assert.equal(await asRole((await r.values('DB')).present), role.name);
+});
+
+test('a new value that the database refuses is taken back, and the one before stays in use', async () => {
+  await using r = await createTestRotations();
+  await using role = await createTestRole(r);
+  await r.put('ADMIN', { type: 'pg_dsn', value: r.t.database.url, hosts: [role.host], options: { rotates: ['DB'] } });
+  await r.put('DB', { type: 'pg_dsn', value: role.dsn, hosts: [role.host], rotation: { ...ROTATION, admin_secret: 'ADMIN' } });
+  await r.t.store.query(`alter role ${role.name} nologin`);
+  const run = await r.rotate('DB');
+  assert.deepEqual([run.status, run.error?.code], ['failed', 'PROBE_FAILED']);
+  await r.t.store.query(`alter role ${role.name} login`);
+  assert.equal(await asRole(role.dsn), role.name);
+  assert.deepEqual(await r.values('DB'), { present: role.dsn, known: [role.dsn] });
+  const secret = await r.secret('DB');
+  assert.deepEqual([secret.version, secret.last_rotation?.state, secret.last_rotation?.reason], [1, 'failed', 'PROBE_FAILED']);
+  assert.ok(Date.parse(secret.last_rotation?.retry_at as string) > Date.now() + 10 * 60_000);
+  assert.deepEqual((await r.actions('DB')).slice(-1), ['secret.rotation_failed']);
+});
+
+test('where nobody knows which value the database takes, both are kept, and the next rotation goes on with the new one', async () => {
+  await using r = await createTestRotations();
+  await using role = await createTestRole(r);
+  await r.put('DB', { type: 'pg_dsn', value: role.dsn, hosts: [role.host], rotation: ROTATION });
+  await role.lockOut();
+  assert.equal((await r.rotate('DB')).status, 'failed');
+  const kept = (await r.values('DB')).known.find((value) => value !== role.dsn) as string;
+  assert.ok(kept, 'the new value is kept, and looked for');
+  // as a try that died behind its change would have left it
+  await role.set(new URL(kept).password);
+  await role.letIn();
+  assert.equal((await r.rotate('DB')).status, 'completed');
+  assert.equal((await r.values('DB')).present, kept);
+  assert.equal((await r.secret('DB')).version, 2);
+});
+
+test('a password goes to the host of its own binding alone, by the rules of the way out', async () => {
+  await using r = await createTestRotations();
+  await using role = await createTestRole(r);
+  await r.put('DB', { type: 'pg_dsn', value: role.dsn, hosts: ['db.example.com:5432'], rotation: ROTATION });
+  assert.equal((await r.rotate('DB')).error?.code, 'NOT_BOUND');
+  await r.put('DB', { type: 'pg_dsn', value: role.dsn, hosts: [role.host], rotation: ROTATION });
+  await r.configure({});
+  assert.equal((await r.rotate('DB')).error?.code, 'ADDRESS_DENIED');
+  assert.equal(await asRole(role.dsn), role.name);
+});
+
+test('who can only describe a secret, or only write to the database, gives it no driver', async () => {
+  await using r = await createTestRotations();
+  await using role = await createTestRole(r);
+  const described = { type: 'pg_dsn' as const, hosts: [role.host] };
+  await r.put('DB', { ...described, value: role.dsn, rotation: { every_seconds: 86_400 } });
+  await assert.rejects(r.put('DB', { ...described, rotation: ROTATION }), /rotation\.driver is another one; give its value again/);
+  await r.t.store.query(`update secrets set rotation = $1 where name = 'DB'`, [JSON.stringify(ROTATION)]);
+  await assert.rejects(r.ask('DB'), { code: 'SEAL_BROKEN' });
+  await r.put('DB', { ...described, value: role.dsn, rotation: ROTATION });
+  // without a value, what is declared stays as it is
+  await r.put('DB', { ...described, rotation: { ...ROTATION, every_seconds: 60 } });
+  await assert.rejects(
+    r.put('DB', { ...described, rotation: { ...ROTATION, admin_secret: 'ADMIN' } }),
+    /rotation\.admin_secret is another one/,
+  );
+  await r.t.store.query(`update secrets set rotation = '{"every_seconds": 60, "grace_seconds": 1}' where name = 'DB'`);
+  await assert.rejects(r.ask('DB'), { code: 'INVALID_SECRET' });
+  await assert.rejects(r.values('DB'), { code: 'SEAL_BROKEN' });
+  for (const [request, problem] of [
+    [{ type: 'http' as const, value: 'a-value-of-the-kind' }, /rotation\.driver: postgres_role goes with secrets of type pg_dsn/],
+    [{ source: { type: 'env', variable: 'X' } }, /rotation\.driver: a secret that comes from a source/],
+    [{ value: role.dsn, rotation: { every_seconds: 60, admin_secret: 'X' } }, /rotation\.admin_secret: goes with/],
+    [{ value: role.dsn, rotation: { every_seconds: 60, driver: 'generate' as const } }, /rotation\.driver: generate needs the option/],
+    [{ value: role.dsn, options: { rotates: 'DB' } }, /options\.rotates: expected a list/],
+  ] as const)
+    await assert.rejects(r.put('OTHER', { ...described, rotation: ROTATION, ...request }), problem);
+});
