@@ -33,7 +33,12 @@ export async function startTestApp(slack: Slack): Promise<TestApp> {
     let text = '';
     for await (const part of request.setEncoding('utf8')) text += part;
     const { headers } = request;
-    const one: Received = { headers, body: parse(headers['content-type'] ?? '', text), isSigned: isSigned(headers, text, slack.signingSecret), at: Date.now() };
+    const one: Received = {
+      headers,
+      body: parse(headers['content-type'] ?? '', text),
+      isSigned: isSigned(headers, text, slack.signingSecret),
+      at: Date.now(),
+    };
     received.push(one);
     const { status = 200, body = '' } = one.body.type === 'url_verification' ? { body: one.body.challenge } : await app.answer(one);
     response.writeHead(status).end(typeof body === 'string' ? body : JSON.stringify(body));

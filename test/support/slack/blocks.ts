@@ -12,10 +12,7 @@ const words = (max: number): Check =>
 const BLOCK_ID = { block_id: text(255) };
 const ACTION_ID = { action_id: text(255) };
 
-const confirm = object(
-  { title: plain(100), text: words(300), confirm: plain(30), deny: plain(30) },
-  { style: oneOf('primary', 'danger') },
-);
+const confirm = object({ title: plain(100), text: words(300), confirm: plain(30), deny: plain(30) }, { style: oneOf('primary', 'danger') });
 const option = object({ text: words(75), value: text(150) }, { description: words(75), url: text(3000) });
 const groups = list(object({ label: plain(75), options: list(option, 100) }), 100);
 const menu = { ...ACTION_ID, placeholder: plain(150), confirm, focus_on_load: flag };
@@ -49,10 +46,7 @@ const INPUTS = {
   ...ACTIONS,
   multi_static_select: multiple,
   plain_text_input: object({}, { ...input, initial_value: text(3000, 0), multiline: flag, min_length: count, max_length: count }),
-  number_input: object(
-    { is_decimal_allowed: flag },
-    { ...input, initial_value: text(3000), min_value: text(255), max_value: text(255) },
-  ),
+  number_input: object({ is_decimal_allowed: flag }, { ...input, initial_value: text(3000), min_value: text(255), max_value: text(255) }),
   email_text_input: object({}, { ...input, initial_value: text(3000) }),
   url_text_input: object({}, { ...input, initial_value: text(3000) }),
 };
@@ -81,13 +75,20 @@ const taskCard = object(
 );
 
 const EVERYWHERE = {
-  section: object({}, { ...BLOCK_ID, text: words(3000), fields: list(words(2000), 10), accessory: typed({ ...INPUTS, image }), expand: flag }),
+  section: object(
+    {},
+    { ...BLOCK_ID, text: words(3000), fields: list(words(2000), 10), accessory: typed({ ...INPUTS, image }), expand: flag },
+  ),
   header: object({ text: plain(150) }, BLOCK_ID),
   divider: object({}, BLOCK_ID),
   context: object(
     {
       elements: list(
-        typed({ image, plain_text: object({ text: text(3000) }, { emoji: flag }), mrkdwn: object({ text: text(3000) }, { verbatim: flag }) }),
+        typed({
+          image,
+          plain_text: object({ text: text(3000) }, { emoji: flag }),
+          mrkdwn: object({ text: text(3000) }, { verbatim: flag }),
+        }),
         10,
       ),
     },
@@ -130,7 +131,10 @@ const IN_MESSAGES = {
       elements: list(
         typed({
           feedback_buttons: object({ positive_button: feedback, negative_button: feedback }, ACTION_ID),
-          icon_button: object({ icon: oneOf('trash'), text: plain(75) }, { ...ACTION_ID, value: text(2000), confirm, accessibility_label: text(75) }),
+          icon_button: object(
+            { icon: oneOf('trash'), text: plain(75) },
+            { ...ACTION_ID, value: text(2000), confirm, accessibility_label: text(75) },
+          ),
         }),
         5,
       ),
@@ -144,7 +148,9 @@ const IN_MESSAGES = {
 /** @returns what Slack says of the blocks of a message; none when they are right */
 export function checkMessageBlocks(blocks: unknown): string[] {
   const problems = list(typed(IN_MESSAGES), 50, 0)(blocks, '/blocks');
-  return problems.length > 0 ? problems : [...checkTogether(blocks as readonly Json[], '/blocks'), ...checkMarkdown(blocks as readonly Json[])];
+  return problems.length > 0
+    ? problems
+    : [...checkTogether(blocks as readonly Json[], '/blocks'), ...checkMarkdown(blocks as readonly Json[])];
 }
 
 /** More than one table is another error (invalid_attachments), so it is asked apart. */

@@ -50,6 +50,8 @@ export interface Delivery {
   /** Keeps events back until they are released. */
   hold(): void;
   release(order?: 'as they happened' | 'last first'): void;
+  /** When every event of `all` from this one on was sent once, acknowledged or not. */
+  sentOnce(from: number): Promise<void>;
   /** When nothing is under way. */
   settled(): Promise<void>;
   close(): void;
@@ -64,6 +66,7 @@ export interface DeliveryOptions {
 
 export function createDelivery({ clock, transport, ackMs, retryMs }: DeliveryOptions): Delivery {
   const all: Delivered[] = [];
+  const firsts: Promise<void>[] = [];
   const underWay = new Set<Promise<unknown>>();
   const closing = new AbortController();
   let held: Json[] | undefined;
@@ -86,6 +89,9 @@ export function createDelivery({ clock, transport, ackMs, retryMs }: DeliveryOpt
     },
     async settled() {
       while (underWay.size > 0) await Promise.allSettled(underWay);
+    },
+    async sentOnce(from) {
+      await Promise.all(firsts.slice(from));
     },
     close: () => closing.abort(),
   };
@@ -113,10 +119,13 @@ export function createDelivery({ clock, transport, ackMs, retryMs }: DeliveryOpt
   async function sendUntilAcknowledged(body: Json): Promise<void> {
     const attempts: Delivered['attempts'][number][] = [];
     const entry: { -readonly [K in keyof Delivered]: Delivered[K] } = { kind: 'event', body, attempts, state: 'under way' };
+    const first = Promise.withResolvers<void>();
     all.push(entry);
+    firsts.push(first.promise);
     let retry: Retry | undefined;
     for (let num = 0; ; num += 1) {
       const outcome = await attempt({ kind: 'event', body }, retry, attempts);
+      first.resolve();
       if (outcome.acknowledged) entry.state = 'acknowledged';
       const wait = retryMs[num];
       if (outcome.acknowledged || wait === undefined || outcome.noRetry === true || !(await pause(wait))) break;
@@ -129,6 +138,7 @@ export function createDelivery({ clock, transport, ackMs, retryMs }: DeliveryOpt
     const attempts: Delivered['attempts'][number][] = [];
     const entry: { -readonly [K in keyof Delivered]: Delivered[K] } = { ...parcel, attempts, state: 'under way' };
     all.push(entry);
+    firsts.push(Promise.resolve());
     const outcome = await attempt(parcel, undefined, attempts);
     entry.state = outcome.acknowledged ? 'acknowledged' : 'given up';
     return outcome;

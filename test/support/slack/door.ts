@@ -1,7 +1,7 @@
 /** The HTTP side: every call is authenticated, counted, made to fail when a test wants it, answered as Slack answers, and kept. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { type Methods, readArgs, SlackError } from './api.ts';
+import { type Methods, needed, readArgs, SlackError } from './api.ts';
 import type { Delivery } from './delivery.ts';
 import type { EmulatedSlack } from './emulate.ts';
 import type { Fault, Faults } from './faults.ts';
@@ -45,6 +45,13 @@ interface Answer {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
+interface Bot {
+  readonly bot_id: string;
+  readonly app_id: string;
+  readonly user_id: string;
+  readonly name: string;
+}
+
 const BODY_MAX = 128 * 1024 ** 2;
 
 export function createDoor(options: DoorOptions): (request: IncomingMessage, response: ServerResponse) => Promise<void> {
@@ -81,13 +88,13 @@ export function createDoor(options: DoorOptions): (request: IncomingMessage, res
 
   async function serveMethod(request: IncomingMessage, response: ServerResponse, at: URL, body: string): Promise<void> {
     const method = at.pathname.slice('/api/'.length);
-    const begun = { at: world.clock.now(), started: performance.now() };
+    const begun = { at: world.clock.now(), started: performance.now(), events: delivery.all.length };
     const args = argsOf(request, at, body);
     const fault = 'refused' in args ? undefined : faults.next(method, args.read);
     const answer = 'refused' in args ? args.refused : await answerTo(method, args.read, request, fault);
 
     if (fault?.kind === 'slow') await sleep(fault.ms);
-    if (options.eventsFirst.has(method)) await delivery.settled();
+    if (options.eventsFirst.has(method)) await delivery.sentOnce(begun.events);
     const isCut = fault?.kind === 'answer lost' || fault?.kind === 'call lost';
     const { token: _token, ...kept } = 'refused' in args ? ({} as Json) : args.read;
     const { at: when, started } = begun;
@@ -164,8 +171,8 @@ export function createDoor(options: DoorOptions): (request: IncomingMessage, res
   }
 }
 
-/** auth.test is the same for all who know a token. */
-export function authMethods(world: World): Methods {
+/** Who the caller is, and what a bot is: of it emulate leaves out the user and the app. */
+export function identityMethods(world: World): Methods {
   return {
     'auth.test': ({ token }) =>
       token.token_type === 'app'
@@ -179,6 +186,11 @@ export function authMethods(world: World): Methods {
             bot_id: token.bot_id,
             is_enterprise_install: false,
           },
+    'bots.info': ({ args }) => {
+      const bot = world.tables.collection<Bot>('slack.bots').findOneBy('bot_id', needed(args, 'bot', 'bot_not_found'));
+      if (bot === undefined) throw new SlackError('bot_not_found');
+      return { bot: { id: bot.bot_id, deleted: false, name: bot.name, updated: 0, app_id: bot.app_id, user_id: bot.user_id, icons: {} } };
+    },
   };
 }
 

@@ -4,7 +4,8 @@ import { startTestApp, type Received } from './app.ts';
 import { startSlack } from './index.ts';
 import { client } from './sdk.ts';
 
-const kinds = (received: readonly Received[]) => received.map(({ body }) => [body.event.type, body.event.subtype].filter(Boolean).join('/'));
+const kinds = (received: readonly Received[]) =>
+  received.map(({ body }) => [body.event.type, body.event.subtype].filter(Boolean).join('/'));
 
 test('a mention is two events with one ts, signed, in the envelope that Slack has', async () => {
   await using slack = await startSlack();
@@ -108,7 +109,10 @@ test('an event comes again until it is acknowledged in time, and says why', asyn
     ],
   );
   assert.equal(new Set(app.received.map(({ body }) => body.event_id)).size, 1);
-  assert.deepEqual(slack.delivery.all.map(({ state, attempts }) => [state, attempts.length]), [['acknowledged', 3]]);
+  assert.deepEqual(
+    slack.delivery.all.map(({ state, attempts }) => [state, attempts.length]),
+    [['acknowledged', 3]],
+  );
 
   app.answer = () => ({ status: 503 });
   slack.person('ada').post('general', 'again');
@@ -125,7 +129,7 @@ test('on demand events come twice, in another order, and before the answer of wh
   ada.post('general', 'twice');
   ada.post('general', 'once');
   await slack.delivery.settled();
-  assert.deepEqual(app.received.map(({ body }) => body.event.text).sort(), ['once', 'twice', 'twice']);
+  assert.deepEqual(app.received.map(({ body }) => String(body.event.text)).toSorted(), ['once', 'twice', 'twice']);
 
   slack.delivery.hold();
   for (const text of ['a', 'b', 'c']) ada.post('general', text);
@@ -133,7 +137,10 @@ test('on demand events come twice, in another order, and before the answer of wh
   assert.equal(app.received.length, 3);
   slack.delivery.release('last first');
   await slack.delivery.settled();
-  assert.deepEqual(app.received.slice(3).map(({ body }) => body.event.text), ['c', 'b', 'a']);
+  assert.deepEqual(
+    app.received.slice(3).map(({ body }) => body.event.text),
+    ['c', 'b', 'a'],
+  );
 
   slack.eventsFirst('chat.postMessage');
   let isAnswered = false;

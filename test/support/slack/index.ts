@@ -8,7 +8,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createAssistant } from './assistant.ts';
 import { createDelivery, createHttpTransport, type Delivery, type Endpoints, signature } from './delivery.ts';
-import { type ApiCall, authMethods, createDoor } from './door.ts';
+import { type ApiCall, identityMethods, createDoor } from './door.ts';
 import { type EmulatedSlack, mountEmulate } from './emulate.ts';
 import { createEvents, SUBSCRIPTIONS } from './events.ts';
 import { createFaults, type Faults } from './faults.ts';
@@ -22,12 +22,21 @@ import { createSeen, type Seen } from './seen.ts';
 import { createSocketMode, type SocketMode } from './socket-mode.ts';
 import { streamMethods } from './streams.ts';
 import { createViews } from './views.ts';
-import { addChannel, addUser, APP, type Channel, type Clock, createWorld, findMessage, idOf, type Json, type Message, TEAM } from './world.ts';
+import {
+  addChannel,
+  addUser,
+  APP,
+  type Channel,
+  type Clock,
+  createWorld,
+  findMessage,
+  idOf,
+  type Json,
+  type Message,
+  TEAM,
+} from './world.ts';
 
 export type { ApiCall } from './door.ts';
-export type { Interaction } from './interactions.ts';
-export type { Person, Posted } from './people.ts';
-export type { SeenMessage } from './seen.ts';
 export type { Clock } from './world.ts';
 
 export interface SlackOptions {
@@ -69,7 +78,10 @@ export interface Slack extends AsyncDisposable {
   addBot(name: string): OtherBot;
   /** The channel's id. */
   channel(name: string): string;
-  addChannel(name: string, options?: { readonly isPrivate?: boolean; readonly isShared?: boolean; readonly members?: readonly string[] }): string;
+  addChannel(
+    name: string,
+    options?: { readonly isPrivate?: boolean; readonly isShared?: boolean; readonly members?: readonly string[] },
+  ): string;
   archive(channel: string): void;
   /** A link in the message unfolds: it changes, and nobody edited it. */
   unfurl(channel: string, ts: string): void;
@@ -100,7 +112,11 @@ export async function startSlack(options: SlackOptions = {}): Promise<Slack> {
   const endpoints: Endpoints = { events: '', interactivity: '', commands: '' };
   const calls: ApiCall[] = [];
   const eventsFirst = new Set<string>();
-  const state = { enforcement: options.rateLimits ?? ('enforced' as Enforcement), isRevoked: false, url: '' };
+  const state: { enforcement: Enforcement; isRevoked: boolean; url: string } = {
+    enforcement: options.rateLimits ?? 'enforced',
+    isRevoked: false,
+    url: '',
+  };
 
   addUser(world, APP.name, { isBot: true });
   const everybody = people.map((name) => addUser(world, name).user_id);
@@ -144,14 +160,14 @@ export async function startSlack(options: SlackOptions = {}): Promise<Slack> {
     world,
     url: state.url,
     methods: {
-      ...authMethods(world),
+      ...identityMethods(world),
       ...messageMethods(world, events),
       ...streamMethods(world, events),
       ...assistant.methods,
       ...views.methods,
       ...sockets.methods,
     },
-    emulate: () => emulated as EmulatedSlack,
+    emulate: () => emulated,
     limits,
     faults,
     delivery,
@@ -191,7 +207,9 @@ export async function startSlack(options: SlackOptions = {}): Promise<Slack> {
     addBot(name) {
       const user = addUser(world, name, { isBot: true });
       const botId = idOf('B', name);
-      world.tables.collection('slack.bots').insert({ bot_id: botId, app_id: idOf('A', name), user_id: user.user_id, name, deleted: false, icons: {} });
+      world.tables
+        .collection('slack.bots')
+        .insert({ bot_id: botId, app_id: idOf('A', name), user_id: user.user_id, name, deleted: false, icons: {} });
       invite(user.user_id, channels);
       return createOtherBot(world, events, user, botId);
     },

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { ModalView } from '@slack/web-api';
 import { startTestApp } from './app.ts';
 import { type Slack, startSlack } from './index.ts';
 import { client, refused } from './sdk.ts';
@@ -21,7 +22,7 @@ const BUTTONS = [
     ],
   },
 ] as never;
-const MODAL = {
+const MODAL: ModalView = {
   type: 'modal',
   callback_id: 'deny',
   private_metadata: '{"approval":42}',
@@ -43,7 +44,7 @@ const MODAL = {
       element: { type: 'users_select', action_id: 'user' },
     },
   ],
-} as const;
+};
 
 async function withButtons(slack: Slack) {
   const asked = slack.person('ada').mention('general', 'deploy');
@@ -88,11 +89,12 @@ test('a click is the payload that Slack sends', async () => {
 
 test('a trigger opens one modal, within three seconds', async () => {
   await using slack = await startSlack({ clock: STOPPED });
-  await using _app = await startTestApp(slack);
+  await using app = await startTestApp(slack);
   const { ts } = await withButtons(slack);
   const ada = slack.person('ada');
   const web = client(slack);
   const { triggerId } = await ada.click('general', ts, 'approve');
+  assert.ok(app.received.some(({ body }) => body.type === 'block_actions'));
   time.now += 3000;
   const opened = await web.views.open({ trigger_id: triggerId, view: MODAL });
   assert.equal(slack.see.modals(ada.id)[0]?.id, opened.view?.id);
@@ -104,16 +106,29 @@ test('a trigger opens one modal, within three seconds', async () => {
 });
 
 for (const { what, change, says } of [
-  { what: 'a long title', change: { title: { type: 'plain_text', text: 'x'.repeat(25) } }, says: 'must be less than 25 characters [json-pointer:/view/title/text]' },
-  { what: 'private metadata', change: { private_metadata: 'x'.repeat(3001) }, says: 'must be less than 3001 characters [json-pointer:/view/private_metadata]' },
+  {
+    what: 'a long title',
+    change: { title: { type: 'plain_text', text: 'x'.repeat(25) } },
+    says: 'must be less than 25 characters [json-pointer:/view/title/text]',
+  },
+  {
+    what: 'private metadata',
+    change: { private_metadata: 'x'.repeat(3001) },
+    says: 'must be less than 3001 characters [json-pointer:/view/private_metadata]',
+  },
   { what: 'inputs without submit', change: { submit: undefined }, says: 'missing required field: submit [json-pointer:/view]' },
-  { what: 'a table', change: { blocks: [{ type: 'table', rows: [] }] }, says: 'unsupported type: table [json-pointer:/view/blocks/0/type]' },
+  {
+    what: 'a table',
+    change: { blocks: [{ type: 'table', rows: [] }] },
+    says: 'unsupported type: table [json-pointer:/view/blocks/0/type]',
+  },
 ]) {
   test(`a view is refused: ${what}`, async () => {
     await using slack = await startSlack();
-    await using _app = await startTestApp(slack);
+    await using app = await startTestApp(slack);
     const { ts } = await withButtons(slack);
     const { triggerId } = await slack.person('ada').click('general', ts, 'approve');
+    assert.ok(app.received.some(({ body }) => body.type === 'block_actions'));
     const answer = await refused(client(slack).views.open({ trigger_id: triggerId, view: { ...MODAL, ...change } as never }));
     assert.deepEqual(answer, { error: 'invalid_arguments', messages: [`[ERROR] ${says}`] });
   });
@@ -170,7 +185,7 @@ test('a modal is submitted, and does what the answer says', async () => {
 
 test('a response_url takes five answers within thirty minutes', async () => {
   await using slack = await startSlack({ clock: STOPPED });
-  await using _app = await startTestApp(slack);
+  await using app = await startTestApp(slack);
   const { channel, ts } = await withButtons(slack);
   const ada = slack.person('ada');
   const answer = async (url: string | undefined, body: object) => {
@@ -178,10 +193,14 @@ test('a response_url takes five answers within thirty minutes', async () => {
     return [response.status, await response.text()] as const;
   };
   const { responseUrl } = await ada.click('general', ts, 'approve');
+  assert.ok(app.received.some(({ body }) => body.type === 'block_actions'));
   await answer(responseUrl, { text: 'Only for you.' });
   await answer(responseUrl, { text: 'For all.', response_type: 'in_channel' });
   await answer(responseUrl, { text: 'Approved.', replace_original: true });
-  assert.deepEqual(slack.see.ephemerals(ada.id).map(({ text }) => text), ['Only for you.']);
+  assert.deepEqual(
+    slack.see.ephemerals(ada.id).map(({ text }) => text),
+    ['Only for you.'],
+  );
   assert.equal(slack.see.message(channel, ts)?.text, 'Approved.');
   assert.equal((await answer(responseUrl, { blocks: [{ type: 'marquee' }] }))[0], 400);
   assert.equal((await answer(responseUrl, { text: 'Four.' }))[0], 200);
@@ -206,7 +225,10 @@ test('an ephemeral message is clicked, and replaced by its response_url only', a
   assert.deepEqual([body.container.is_ephemeral, body.message], [true, undefined]);
   assert.equal((await refused(client(slack).chat.update({ channel: slack.channel('general'), ts, text: 'x' }))).error, 'message_not_found');
   await fetch(responseUrl ?? '', { method: 'POST', body: JSON.stringify({ text: 'Thanks.', replace_original: true }) });
-  assert.deepEqual(slack.see.ephemerals(ada.id).map(({ text }) => text), ['Thanks.']);
+  assert.deepEqual(
+    slack.see.ephemerals(ada.id).map(({ text }) => text),
+    ['Thanks.'],
+  );
 });
 
 test('a command is a form, and its answer is for the one who gave it', async () => {
@@ -224,10 +246,16 @@ test('a command is a form, and its answer is for the one who gave it', async () 
     response_url: given.responseUrl,
     trigger_id: given.triggerId,
   });
-  assert.deepEqual(slack.see.ephemerals(ada.id).map(({ text }) => text), ['Three workflows.']);
+  assert.deepEqual(
+    slack.see.ephemerals(ada.id).map(({ text }) => text),
+    ['Three workflows.'],
+  );
   app.answer = () => ({ body: { response_type: 'in_channel', text: 'Started.' } });
   await ada.command('general', '/centaur', 'run digest');
-  assert.deepEqual(slack.see.channel(slack.channel('general')).map(({ text }) => text), ['Started.']);
+  assert.deepEqual(
+    slack.see.channel(slack.channel('general')).map(({ text }) => text),
+    ['Started.'],
+  );
   await assert.rejects(ada.command('general', '/unknown'), /not a valid command/);
 });
 

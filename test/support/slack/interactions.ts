@@ -108,7 +108,7 @@ export function createInteractions({ world, url, delivery, views, responseUrls, 
       const seen = noticed(outcome);
       const said = typeof seen.answer === 'string' ? { text: seen.answer } : (seen.answer as Json | undefined);
       const result = { ...seen, triggerId, responseUrl };
-      if (!outcome.acknowledged || said === undefined || (said.text ?? '') === '' && said.blocks === undefined) return result;
+      if (!outcome.acknowledged || said === undefined || ((said.text ?? '') === '' && said.blocks === undefined)) return result;
       try {
         responseUrls.say(place, said);
         return result;
@@ -196,12 +196,15 @@ function noticed({ acknowledged, status, answer = '' }: Outcome): Omit<Interacti
 /** The elements of a block that can be acted on. */
 function elementsOf(block: Json): readonly Json[] {
   const { elements, accessory, element } = block as { elements?: unknown; accessory?: Json; element?: Json };
-  return [...(Array.isArray(elements) ? (elements as Json[]) : []), ...(accessory === undefined ? [] : [accessory]), ...(element === undefined ? [] : [element])];
+  return [
+    ...(Array.isArray(elements) ? (elements as Json[]) : []),
+    ...(accessory === undefined ? [] : [accessory]),
+    ...(element === undefined ? [] : [element]),
+  ];
 }
 
 function findElement(blocks: readonly Json[], actionId: string): { readonly block: Json; readonly element: Json } {
-  for (const block of blocks)
-    for (const element of elementsOf(block)) if (element.action_id === actionId) return { block, element };
+  for (const block of blocks) for (const element of elementsOf(block)) if (element.action_id === actionId) return { block, element };
   const known = blocks.flatMap((block) => elementsOf(block).map((element) => element.action_id));
   throw new Error(`Nobody can click ${actionId}: there are ${known.join(', ') || 'no elements'}.`);
 }
@@ -227,7 +230,9 @@ function valueOf(element: Json, entered: Entered | undefined): Json {
     case 'multi_static_select':
     case 'checkboxes': {
       const many = typeof entered === 'string' ? [entered] : entered;
-      return { selected_options: many === undefined ? (element.initial_options ?? []) : many.map((each) => chosen(element, option(each), each)) };
+      return {
+        selected_options: many === undefined ? (element.initial_options ?? []) : many.map((each) => chosen(element, option(each), each)),
+      };
     }
     case 'users_select':
       return { selected_user: one ?? element.initial_user ?? null };
@@ -257,7 +262,10 @@ function optionsOf(element: Json): readonly Json[] {
 function stateIn(blocks: readonly Json[]): Json {
   const stateful = blocks.flatMap((block) =>
     elementsOf(block)
-      .filter(({ type, action_id: id }) => id !== undefined && type !== 'button' && type !== 'overflow' && type !== 'feedback_buttons' && type !== 'icon_button')
+      .filter(
+        ({ type, action_id: id }) =>
+          id !== undefined && type !== 'button' && type !== 'overflow' && type !== 'feedback_buttons' && type !== 'icon_button',
+      )
       .map((element) => [block.block_id, element.action_id, { type: element.type, ...valueOf(element, undefined) }] as const),
   );
   return Object.fromEntries(stateful.map(([block, action, value]) => [block, { [String(action)]: value }]));
@@ -267,7 +275,8 @@ function stateIn(blocks: readonly Json[]): Json {
 function stateOf(view: View, entered: Readonly<Record<string, Entered>>): Json {
   const inputs = view.blocks.filter(({ type }) => type === 'input');
   const unknown = Object.keys(entered).find((id) => !inputs.some((block) => block.block_id === id));
-  if (unknown !== undefined) throw new Error(`The modal has no input ${unknown}: there are ${inputs.map((block) => block.block_id).join(', ')}.`);
+  if (unknown !== undefined)
+    throw new Error(`The modal has no input ${unknown}: there are ${inputs.map((block) => block.block_id).join(', ')}.`);
   return Object.fromEntries(
     inputs.map((block) => {
       const element = block.element as Json;
@@ -276,9 +285,13 @@ function stateOf(view: View, entered: Readonly<Record<string, Entered>>): Json {
       const isEmpty = content === null || content === '' || (Array.isArray(content) && content.length === 0);
       if (isEmpty && block.optional !== true) throw new Error(`Slack does not let ${String(block.block_id)} be empty.`);
       const length = typeof content === 'string' ? content.length : 0;
-      if (length > Number(element.max_length ?? 3000)) throw new Error(`Slack does not take ${length} characters for ${String(block.block_id)}.`);
+      if (length > Number(element.max_length ?? 3000))
+        throw new Error(`Slack does not take ${length} characters for ${String(block.block_id)}.`);
       if (!isEmpty && length < Number(element.min_length ?? 0)) throw new Error(`${String(block.block_id)} is too short for Slack.`);
-      return [String(block.block_id), { [String(element.action_id ?? 'action')]: { type: element.type, ...value } }];
+      return [
+        String(block.block_id),
+        { [typeof element.action_id === 'string' ? element.action_id : 'action']: { type: element.type, ...value } },
+      ];
     }),
   );
 }

@@ -29,7 +29,10 @@ for (const { method, most, args } of [
       assert.deepEqual(await call(slack, method, args(slack)), { status: 200, wait: null, ok: true });
     }
     assert.deepEqual(await call(slack, method, args(slack)), { status: 429, wait: '50', ok: false });
-    assert.deepEqual(slack.violations.map(({ kind, limit }) => [kind, limit]), [['over the limit', method]]);
+    assert.deepEqual(
+      slack.violations.map(({ kind, limit }) => [kind, limit]),
+      [['over the limit', method]],
+    );
     // too early
     time.now += 49_999;
     assert.equal((await call(slack, method, args(slack))).wait, '1');
@@ -58,7 +61,8 @@ test('a channel takes one message a second, after a short burst; others are not 
 
 test('counted, calls over the limit pass and are told', async () => {
   await using slack = await startSlack({ clock: STOPPED, rateLimits: 'counted' });
-  for (let i = 0; i < 5; i += 1) assert.equal((await call(slack, 'chat.postMessage', { channel: slack.channel('general'), text: 'x' })).ok, true);
+  for (let i = 0; i < 5; i += 1)
+    assert.equal((await call(slack, 'chat.postMessage', { channel: slack.channel('general'), text: 'x' })).ok, true);
   assert.equal(slack.violations.length, 2);
 });
 
@@ -67,14 +71,20 @@ test("Slack's own client waits as long as it is told, and then posts once", asyn
   slack.faults.plan('chat.postMessage', { kind: 'ratelimited', retryAfter: 1 });
   const patient = client(slack, slack.botToken, { rejectRateLimitedCalls: false, retryConfig: retryPolicies.rapidRetryPolicy });
   await patient.chat.postMessage({ channel: slack.channel('general'), text: 'x' });
-  assert.deepEqual(slack.calls.map(({ status }) => status), [429, 200]);
+  assert.deepEqual(
+    slack.calls.map(({ status }) => status),
+    [429, 200],
+  );
   assert.ok((slack.calls[1]?.at ?? 0) - (slack.calls[0]?.at ?? 0) >= 1000);
   assert.deepEqual(slack.violations, []);
   // an impatient one is found out
   slack.faults.plan('chat.postMessage', { kind: 'ratelimited', retryAfter: 30 });
   await call(slack, 'chat.postMessage', { channel: slack.channel('general'), text: 'y' });
   assert.equal((await call(slack, 'chat.postMessage', { channel: slack.channel('general'), text: 'y' })).status, 429);
-  assert.deepEqual(slack.violations.map(({ kind }) => kind), ['during Retry-After']);
+  assert.deepEqual(
+    slack.violations.map(({ kind }) => kind),
+    ['during Retry-After'],
+  );
 });
 
 test('what goes wrong on demand: with its effect, or without', async () => {

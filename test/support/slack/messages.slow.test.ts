@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { startSlack } from './index.ts';
+import { METHODS } from './methods.ts';
 import { client, refused } from './sdk.ts';
 
 test('the SDK finds out who it is and what it may', async () => {
@@ -38,7 +39,7 @@ test('messages are posted, changed, read back with their metadata, and deleted',
     ],
   );
   const whole = await web.conversations.replies({ channel, ts: asked.ts, include_all_metadata: true });
-  assert.deepEqual((whole.messages?.[1] as { metadata?: unknown }).metadata, metadata);
+  assert.deepEqual((whole.messages?.[1] as { metadata?: unknown } | undefined)?.metadata, metadata);
   const [, seen] = slack.see.thread(channel, asked.ts);
   assert.deepEqual([seen?.text, seen?.edits, seen?.isMarkedEdited, seen?.by], ['second', 1, true, slack.app.userId]);
 
@@ -63,9 +64,15 @@ test('threads are read page by page', async () => {
     pages += 1;
   }
   assert.equal(pages, 3);
-  assert.deepEqual(texts, [1, 2, 3, 4, 5, 6, 7].map((i) => `reply ${i}`));
+  assert.deepEqual(
+    texts,
+    [1, 2, 3, 4, 5, 6, 7].map((i) => `reply ${i}`),
+  );
   const history = await client(slack).conversations.history({ channel: root.channel });
-  assert.deepEqual(history.messages?.map(({ text, reply_count: replies }) => [text, replies]), [['root', 7]]);
+  assert.deepEqual(
+    history.messages?.map(({ text, reply_count: replies }) => [text, replies]),
+    [['root', 7]],
+  );
 });
 
 const LONG = 'x'.repeat(3001);
@@ -77,7 +84,7 @@ const cells = (rows: number, columns: number, text = 'c') =>
   Array.from({ length: rows }, () => Array.from({ length: columns }, () => ({ type: 'raw_text', text })));
 
 for (const { what, blocks, says } of [
-  { what: '51 blocks', blocks: Array(51).fill(SECTION), says: 'no more than 50 items allowed [json-pointer:/blocks]' },
+  { what: '51 blocks', blocks: Array.from({ length: 51 }, () => SECTION), says: 'no more than 50 items allowed [json-pointer:/blocks]' },
   {
     what: '3001 characters in a section',
     blocks: [SECTION, { type: 'section', text: { type: 'mrkdwn', text: LONG } }],
@@ -131,8 +138,16 @@ for (const { what, blocks, says } of [
     ],
     says: 'must be less than 12001 characters [json-pointer:/blocks]',
   },
-  { what: '101 rows', blocks: [{ type: 'table', rows: cells(101, 1) }], says: 'no more than 100 items allowed [json-pointer:/blocks/0/rows]' },
-  { what: '21 columns', blocks: [{ type: 'table', rows: cells(1, 21) }], says: 'no more than 20 items allowed [json-pointer:/blocks/0/rows/0]' },
+  {
+    what: '101 rows',
+    blocks: [{ type: 'table', rows: cells(101, 1) }],
+    says: 'no more than 100 items allowed [json-pointer:/blocks/0/rows]',
+  },
+  {
+    what: '21 columns',
+    blocks: [{ type: 'table', rows: cells(1, 21) }],
+    says: 'no more than 20 items allowed [json-pointer:/blocks/0/rows/0]',
+  },
   {
     what: 'an empty cell',
     blocks: [{ type: 'table', rows: cells(1, 1, '') }],
@@ -168,7 +183,7 @@ test('limits of text: what is cut off, what is refused, one table', async () => 
     { type: 'table', rows: cells(2, 2) },
     { type: 'table', rows: cells(2, 2) },
   ];
-  const two = await refused(web.chat.postMessage({ channel, text: 'two', blocks: tables as never }));
+  const two = await refused(web.chat.postMessage({ channel, text: 'two', blocks: tables }));
   assert.deepEqual(two, { error: 'invalid_attachments', messages: ['[ERROR] only_one_table_allowed'] });
 });
 
@@ -187,7 +202,13 @@ test('what emulate answers works on the same workspace: people, reactions, files
 
   await web.reactions.add({ channel, timestamp: asked.ts, name: 'eyes' });
   assert.deepEqual(slack.see.message(channel, asked.ts)?.reactions, { eyes: [slack.app.userId] });
-  await web.filesUploadV2({ channel_id: channel, thread_ts: asked.ts, filename: 'out.csv', file: Buffer.from('a,b'), initial_comment: 'here' });
+  await web.filesUploadV2({
+    channel_id: channel,
+    thread_ts: asked.ts,
+    filename: 'out.csv',
+    file: Buffer.from('a,b'),
+    initial_comment: 'here',
+  });
   const [, shared] = slack.see.thread(channel, asked.ts);
   assert.deepEqual([shared?.text, shared?.files[0]?.name, shared?.files[0]?.content.toString()], ['here', 'out.csv', 'a,b']);
   assert.equal(await refused(web.apiCall('emoji.list')).then(({ error }) => error), 'unknown_method');
@@ -197,7 +218,10 @@ test('an ephemeral message is seen by one person only', async () => {
   await using slack = await startSlack();
   const [ada, grace] = [slack.person('ada'), slack.person('grace')];
   await client(slack).chat.postEphemeral({ channel: slack.channel('general'), user: ada.id, text: 'psst' });
-  assert.deepEqual(slack.see.ephemerals(ada.id).map(({ text }) => text), ['psst']);
+  assert.deepEqual(
+    slack.see.ephemerals(ada.id).map(({ text }) => text),
+    ['psst'],
+  );
   assert.deepEqual(slack.see.ephemerals(grace.id), []);
   assert.deepEqual(slack.see.channel(slack.channel('general')), []);
 });
@@ -207,9 +231,34 @@ test('calls are kept without tokens', async () => {
   await client(slack).chat.postMessage({ channel: slack.channel('general'), text: 'hi' });
   const body = new URLSearchParams({ token: slack.botToken, channel: slack.channel('general'), text: 'by form' });
   await fetch(`${slack.apiUrl}chat.postMessage`, { method: 'POST', body });
-  assert.deepEqual(slack.calls.map(({ method, status, answer }) => [method, status, answer.ok]), [
-    ['chat.postMessage', 200, true],
-    ['chat.postMessage', 200, true],
-  ]);
+  assert.deepEqual(
+    slack.calls.map(({ method, status, answer }) => [method, status, answer.ok]),
+    [
+      ['chat.postMessage', 200, true],
+      ['chat.postMessage', 200, true],
+    ],
+  );
   assert.ok(!JSON.stringify(slack.calls).includes(slack.botToken));
+});
+
+test("every method that is served is there, ours or emulate's, and says what it lacks", async () => {
+  await using slack = await startSlack();
+  const web = client(slack);
+  const channel = slack.channel('general');
+  const ada = slack.person('ada').id;
+  for (const method of Object.keys(METHODS)) {
+    const answer = await web.apiCall(method, {}).catch((error: { data: { error: string } }) => error.data);
+    assert.notEqual((answer as { error?: string }).error, 'unknown_method', method);
+  }
+  assert.equal((await web.conversations.info({ channel })).channel?.name, 'general');
+  assert.deepEqual((await web.conversations.members({ channel })).members?.length, 3);
+  assert.deepEqual(
+    (await web.conversations.list({ types: 'public_channel' })).channels?.map(({ id }) => id),
+    [channel],
+  );
+  const opened = await web.conversations.open({ users: ada });
+  assert.equal(slack.person('ada').openDirectMessages(), opened.channel?.id);
+  assert.equal((await web.users.lookupByEmail({ email: 'grace@home.example' })).user?.id, slack.person('grace').id);
+  assert.equal((await web.bots.info({ bot: slack.app.botId })).bot?.user_id, slack.app.userId);
+  assert.equal((await web.team.info()).team?.id, slack.team.id);
 });

@@ -230,7 +230,10 @@ function readable(world: World, { args, token }: Call) {
 }
 
 /** docs: cursor pagination; `limit` up to 1000, by default 100 (replies: 1000). */
-function paged(rows: readonly Message[], args: Json): { readonly page: readonly Message[]; readonly more: boolean; readonly cursor: string } {
+function paged(
+  rows: readonly Message[],
+  args: Json,
+): { readonly page: readonly Message[]; readonly more: boolean; readonly cursor: string } {
   const limit = args.limit === undefined ? (args.ts === undefined ? 100 : 1000) : Number(args.limit);
   if (!Number.isInteger(limit) || limit < 1 || limit > 1000) throw new SlackError('invalid_limit');
   const cursor = textOf(args, 'cursor');

@@ -1,6 +1,7 @@
 /** What people do in Slack. Each act is there at once, and the app hears of it. */
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import type { Events } from './events.ts';
+import { type NewFile, storeFile } from './files.ts';
 import type { Entered, Interaction, Interactions } from './interactions.ts';
 import { remove } from './messages.ts';
 import {
@@ -11,7 +12,6 @@ import {
   findMessage,
   type Json,
   type Message,
-  type StoredFile,
   TEAM,
   type User,
   type World,
@@ -27,7 +27,7 @@ export interface Posted {
 export interface PostOptions {
   readonly threadTs?: string;
   readonly blocks?: readonly Json[];
-  readonly files?: readonly { readonly name: string; readonly mimetype: string; readonly content: string | Uint8Array }[];
+  readonly files?: readonly NewFile[];
   /** A reply that is also sent to the channel. */
   readonly alsoToChannel?: 'also to channel';
 }
@@ -134,11 +134,17 @@ export function createPerson(world: World, events: Events, interactions: Interac
       events.emit({ type: 'member_joined_channel', user: id, channel: after.channel_id, channel_type: 'C', team, event_ts }, after);
     },
     openDirectMessages: () => directMessage(world, id).channel_id,
-    openHome: () => events.emit({ type: 'app_home_opened', user: id, channel: person.openDirectMessages(), tab: 'home', event_ts: world.nextTs() }),
+    openHome: () =>
+      events.emit({ type: 'app_home_opened', user: id, channel: person.openDirectMessages(), tab: 'home', event_ts: world.nextTs() }),
     openAssistant(from) {
       const channel = directMessage(world, id);
       const bot = { user: APP.userId, bot_id: APP.botId, app_id: APP.appId };
-      const root = addMessage(world, { channel_id: channel.channel_id, ...bot, subtype: 'assistant_app_thread', text: 'New Assistant Thread' });
+      const root = addMessage(world, {
+        channel_id: channel.channel_id,
+        ...bot,
+        subtype: 'assistant_app_thread',
+        text: 'New Assistant Thread',
+      });
       const thread = { channel: channel.channel_id, ts: root.ts, threadTs: root.ts };
       events.emit(container('assistant_thread_started', thread, from), channel);
       return thread;
@@ -174,7 +180,11 @@ export function createPerson(world: World, events: Events, interactions: Interac
 
   function container(type: string, thread: Posted, from: string | undefined): Json {
     const context = from === undefined ? {} : { channel_id: channelNamed(world, from).channel_id, team_id: TEAM.id, enterprise_id: null };
-    return { type, assistant_thread: { user_id: id, context, channel_id: thread.channel, thread_ts: thread.threadTs }, event_ts: world.nextTs() };
+    return {
+      type,
+      assistant_thread: { user_id: id, context, channel_id: thread.channel, thread_ts: thread.threadTs },
+      event_ts: world.nextTs(),
+    };
   }
 }
 
@@ -207,34 +217,12 @@ function memberOf(world: World, name: string, user: string): Channel {
 
 /** A text as Slack's own client sends it: beside the text, the same as rich text. */
 function asWritten(text: string): readonly Json[] {
-  const elements = text.split(/(<@U[A-Z0-9]+>)/).filter((part) => part !== '').map((part) => {
-    const [, user] = /^<@(U[A-Z0-9]+)>$/.exec(part) ?? [];
-    return user === undefined ? { type: 'text', text: part } : { type: 'user', user_id: user };
-  });
+  const elements = text
+    .split(/(<@U[A-Z0-9]+>)/)
+    .filter((part) => part !== '')
+    .map((part) => {
+      const [, user] = /^<@(U[A-Z0-9]+)>$/.exec(part) ?? [];
+      return user === undefined ? { type: 'text', text: part } : { type: 'user', user_id: user };
+    });
   return [{ type: 'rich_text', block_id: 'w0', elements: [{ type: 'rich_text_section', elements }] }];
-}
-
-function storeFile(world: World, user: string, channel: Channel, { name, mimetype, content }: NonNullable<PostOptions['files']>[number]): StoredFile {
-  const bytes = Buffer.from(content);
-  const id = `F0${randomBytes(5).toString('hex').slice(0, 9).toUpperCase()}`;
-  const url = `${String(world.tables.getData('url'))}/files-pri/${id}/${encodeURIComponent(name)}`;
-  const created = Math.floor(world.clock.now() / 1000);
-  const kind = name.split('.').at(-1) ?? '';
-  return world.files.insert({
-    file_id: id,
-    name,
-    mimetype,
-    size: bytes.length,
-    content_base64: bytes.toString('base64'),
-    ...{ team_id: TEAM.id, user, title: name, filetype: kind, pretty_type: kind.toUpperCase(), mode: 'hosted', created, timestamp: created },
-    ...{ url_private: url, url_private_download: `${url}?download=1`, permalink: `https://home.slack.com/files/${user}/${id}/${encodeURIComponent(name)}` },
-    ...{ is_external: false, is_public: true, editable: false, deleted: false, shares: {}, ...sharedIn(channel) },
-  });
-}
-
-/** Who may read a file are those who may read where it is. */
-function sharedIn({ channel_id: id, is_im: isIm, is_private: isPrivate }: Channel): Json {
-  const none = { channels: [], groups: [], ims: [] };
-  if (isIm === true) return { ...none, ims: [id] };
-  return isPrivate ? { ...none, groups: [id] } : { ...none, channels: [id] };
 }

@@ -72,8 +72,7 @@ export function createRateLimits(clock: Clock, enforcement: () => Enforcement): 
         blockedUntil.set(limit.key, now + seconds * 1000);
         return seconds;
       }
-      for (const { key, withinMs } of limits)
-        passed.set(key, [...(passed.get(key) ?? []).filter((at) => at > now - withinMs), now]);
+      for (const { key, withinMs } of limits) passed.set(key, [...(passed.get(key) ?? []).filter((at) => at > now - withinMs), now]);
       return undefined;
     },
   };

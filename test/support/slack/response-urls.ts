@@ -69,7 +69,8 @@ export function createResponseUrls(world: World, events: Events): ResponseUrls {
     if (body.response_type === 'in_channel') {
       const at = { channel_id: place.channel, ...author(), thread_ts: threadTs };
       events.posted(addMessage(world, { ...at, text: written, blocks }), 'message only');
-    } else world.ephemerals.push({ ts: world.nextTs(), channel: place.channel, user: place.user, text: written, blocks, thread_ts: threadTs });
+    } else
+      world.ephemerals.push({ ts: world.nextTs(), channel: place.channel, user: place.user, text: written, blocks, thread_ts: threadTs });
   }
 
   function dropOriginal({ original, channel }: Place): void {

@@ -24,8 +24,10 @@ export function client(slack: Slack, token = slack.botToken, options: WebClientO
 export async function refused(call: Promise<unknown>): Promise<{ readonly error: string; readonly messages: readonly string[] }> {
   const error = await call.then(
     () => assert.fail('it was not refused'),
-    (reason: { readonly code: string; readonly data: { readonly error: string; readonly response_metadata?: { readonly messages?: string[] } } }) =>
-      reason,
+    (reason: {
+      readonly code: string;
+      readonly data: { readonly error: string; readonly response_metadata?: { readonly messages?: string[] } };
+    }) => reason,
   );
   assert.equal(error.code, ErrorCode.PlatformError);
   return { error: error.data.error, messages: error.data.response_metadata?.messages ?? [] };

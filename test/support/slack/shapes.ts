@@ -62,5 +62,7 @@ export const typed =
     const { type } = value as { readonly type?: unknown };
     if (type === undefined) return [problem('missing required field: type', at)];
     const check = typeof type === 'string' && Object.hasOwn(kinds, type) ? kinds[type] : undefined;
-    return check === undefined ? [problem(`unsupported type: ${String(type)}`, `${at}/type`)] : check(value, at);
+    return check === undefined
+      ? [problem(`unsupported type: ${JSON.stringify(type).replaceAll('"', '')}`, `${at}/type`)]
+      : check(value, at);
   };

@@ -24,7 +24,11 @@ async function connect(slack: Slack, hear: (envelope: Envelope) => void | Promis
   });
   socket.on('slack_event', hear);
   await socket.start();
-  return { [Symbol.asyncDispose]: async () => void (await socket.disconnect()) };
+  return {
+    async [Symbol.asyncDispose]() {
+      await socket.disconnect();
+    },
+  };
 }
 
 async function until(holds: () => boolean): Promise<void> {
@@ -36,45 +40,68 @@ test("Slack's own client gets events, interactions and commands, and answers the
   await using slack = await startSlack({ delivery: 'socket' });
   assert.equal((await refused(client(slack).apps.connections.open({}))).error, 'not_allowed_token_type');
   const got: string[] = [];
-  await using _socket = await connect(slack, async ({ ack, type, body }) => {
-    got.push(`${type} ${body.event?.type ?? body.type ?? body.command}`);
-    await (type === 'slash_commands' ? ack({ text: `you said ${String(body.text)}` }) : ack());
-  });
+  await using sockets = new AsyncDisposableStack();
+  sockets.use(
+    await connect(slack, async ({ ack, type, body }) => {
+      got.push(`${type} ${body.event?.type ?? body.type ?? body.command}`);
+      await (type === 'slash_commands' ? ack({ text: `you said ${String(body.text)}` }) : ack());
+    }),
+  );
   const ada = slack.person('ada');
   ada.mention('general', 'hello');
   await slack.delivery.settled();
   const blocks = [{ type: 'actions', elements: [{ type: 'button', text: { type: 'plain_text', text: 'Stop' }, action_id: 'stop' }] }];
-  const { ts } = (await client(slack).chat.postMessage({ channel: slack.channel('general'), text: 'x', blocks: blocks as never })) as { ts: string };
+  const { ts } = (await client(slack).chat.postMessage({ channel: slack.channel('general'), text: 'x', blocks })) as {
+    ts: string;
+  };
   await slack.delivery.settled();
   const clicked = await ada.click('general', ts, 'stop');
   assert.equal(clicked.acknowledged, true);
   await ada.command('general', '/centaur', 'list');
-  assert.deepEqual(got.toSorted(), ['events_api app_mention', 'events_api message', 'events_api message', 'interactive block_actions', 'slash_commands /centaur']);
-  assert.deepEqual(slack.see.ephemerals(ada.id).map(({ text }) => text), ['you said list']);
+  assert.deepEqual(got.toSorted(), [
+    'events_api app_mention',
+    'events_api message',
+    'events_api message',
+    'interactive block_actions',
+    'slash_commands /centaur',
+  ]);
+  assert.deepEqual(
+    slack.see.ephemerals(ada.id).map(({ text }) => text),
+    ['you said list'],
+  );
 });
 
 test('what is not acknowledged comes again, over another connection too', async () => {
   await using slack = await startSlack({ delivery: 'socket', ackMs: 300, retryMs: [0, 50, 50] });
   const got: (number | undefined)[] = [];
-  await using _deaf = await connect(slack, ({ retry_num: num }) => void got.push(num));
-  await using _other = await connect(slack, async ({ ack, retry_num: num }) => {
-    got.push(num);
-    await ack();
-  });
+  await using sockets = new AsyncDisposableStack();
+  sockets.use(await connect(slack, ({ retry_num: num }) => void got.push(num)));
+  sockets.use(
+    await connect(slack, async ({ ack, retry_num: num }) => {
+      got.push(num);
+      await ack();
+    }),
+  );
   assert.equal(slack.socketMode.connections, 2);
   for (const text of ['a', 'b']) slack.person('ada').post('general', text);
   await slack.delivery.settled();
   assert.ok(slack.delivery.all.every(({ state }) => state === 'acknowledged'));
-  assert.deepEqual(got.toSorted(), [0, 0, 1]);
+  assert.deepEqual(
+    got.toSorted((one = 0, other = 0) => one - other),
+    [0, 0, 1],
+  );
 });
 
 test('the client connects anew when Slack says so, and misses nothing', async () => {
   await using slack = await startSlack({ delivery: 'socket', ackMs: 5000 });
   const texts: string[] = [];
-  await using _socket = await connect(slack, async ({ ack, body }) => {
-    texts.push(body.event.text);
-    await ack();
-  });
+  await using sockets = new AsyncDisposableStack();
+  sockets.use(
+    await connect(slack, async ({ ack, body }) => {
+      texts.push(body.event.text);
+      await ack();
+    }),
+  );
   slack.socketMode.disconnect('refresh_requested', { afterMs: 100 });
   assert.equal(slack.socketMode.connections, 0);
   slack.person('ada').post('general', 'meanwhile');

@@ -17,7 +17,10 @@ export interface SocketMode {
   readonly connections: number;
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   /** As Slack does from time to time: it says so, and closes a while later. @param which 0 is the oldest */
-  disconnect(reason: 'warning' | 'refresh_requested' | 'link_disabled', options?: { readonly which?: number; readonly afterMs?: number }): void;
+  disconnect(
+    reason: 'warning' | 'refresh_requested' | 'link_disabled',
+    options?: { readonly which?: number; readonly afterMs?: number },
+  ): void;
   close(): void;
 }
 
@@ -56,7 +59,10 @@ export function createSocketMode(url: () => string): SocketMode {
       const type = { event: 'events_api', interactive: 'interactive', slash: 'slash_commands' }[kind];
       const again = kind === 'event' ? { retry_attempt: retry?.num ?? 0, retry_reason: retry?.reason ?? '' } : {};
       const outcome = new Promise<Outcome>((done) => {
-        const timer = setTimeout(() => done({ acknowledged: false, reason: 'timeout' }), Math.max(1, ackMs - (performance.now() - started)));
+        const timer = setTimeout(
+          () => done({ acknowledged: false, reason: 'timeout' }),
+          Math.max(1, ackMs - (performance.now() - started)),
+        );
         waiting.set(id, {
           over,
           done(answer) {

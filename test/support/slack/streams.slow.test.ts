@@ -31,7 +31,9 @@ test('tasks and a plan are kept by their id; text comes between', async () => {
   await using slack = await startSlack();
   const at = asked(slack);
   const web = client(slack);
-  const { ts } = (await web.chat.startStream({ ...at, task_display_mode: 'plan', chunks: [{ type: 'plan_update', title: 'Plan' }] })) as { ts: string };
+  const { ts } = (await web.chat.startStream({ ...at, task_display_mode: 'plan', chunks: [{ type: 'plan_update', title: 'Plan' }] })) as {
+    ts: string;
+  };
   const append = (...chunks: object[]) => web.chat.appendStream({ channel: at.channel, ts, chunks: chunks as never });
   await append({ type: 'task_update', id: '1', title: 'Read', status: 'in_progress' }, { type: 'markdown_text', text: 'Hm. ' });
   await append({ type: 'task_update', id: '1', title: 'Read', status: 'complete', output: 'done' });

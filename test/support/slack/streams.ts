@@ -21,7 +21,12 @@ const CHUNKS = list(
     markdown_text: object({ text: text(MARKDOWN_MAX) }),
     task_update: object(
       { id: short, title: short },
-      { status: oneOf('pending', 'in_progress', 'complete', 'error'), details: short, output: short, sources: list(typed({ url: source }), 50, 0) },
+      {
+        status: oneOf('pending', 'in_progress', 'complete', 'error'),
+        details: short,
+        output: short,
+        sources: list(typed({ url: source }), 50, 0),
+      },
     ),
     plan_update: object({ title: short }),
   }),
@@ -58,7 +63,8 @@ export function streamMethods(world: World, events: Events): Methods {
     },
     'chat.appendStream': ({ args, token }) => {
       const before = streaming(args, token.user_id);
-      if (args.markdown_text === undefined && (args.chunks === undefined || isEmpty(args.chunks))) throw new SlackError('markdown_text_or_chunks_required');
+      if (args.markdown_text === undefined && (args.chunks === undefined || isEmpty(args.chunks)))
+        throw new SlackError('markdown_text_or_chunks_required');
       world.messages.update(before.id, grown(before, args));
       return { channel: before.channel_id, ts: before.ts };
     },
@@ -112,7 +118,13 @@ function grown(
       tasks.set(fields.id, { ...old, ...fields, status: fields.status ?? old?.status ?? 'pending' });
     }
   }
-  const after: Stream = { ...stream, mode, appends: stream.appends + 1, tasks: [...tasks.values()], ...(plan === undefined ? {} : { plan }) };
+  const after: Stream = {
+    ...stream,
+    mode,
+    appends: stream.appends + 1,
+    tasks: [...tasks.values()],
+    ...(plan === undefined ? {} : { plan }),
+  };
   if (whole.length > MARKDOWN_MAX) throw new SlackError('msg_too_long');
   if (after.tasks.length > CARDS_MAX) throw new SlackError('msg_blocks_too_many');
   if (whole !== '' && after.tasks.length > 0 && weight(whole, after) > WEIGHT_MAX) throw new SlackError('msg_too_long');

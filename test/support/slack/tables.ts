@@ -41,25 +41,55 @@ export function createTables(): Tables {
 }
 
 function createTable(change: (row: object) => object): Table<object> {
-  const rows = new Map<number, Record<string, unknown> & Stored>();
+  type Row = Record<string, unknown> & Stored;
+  const rows = new Map<number, Row>();
+  /** By field, then by value: made when a field is first asked for, so that a busy workspace stays quick. */
+  const indexes = new Map<string, Map<unknown, Set<number>>>();
   let last = 0;
+
+  const index = (row: Row) => {
+    for (const [field, values] of indexes) {
+      const ids = values.get(row[field]) ?? new Set();
+      values.set(row[field], ids.add(row.id));
+    }
+  };
+  const forget = (row: Row) => {
+    for (const [field, values] of indexes) values.get(row[field])?.delete(row.id);
+  };
+  const found = (field: string, value: unknown): Row[] => {
+    if (!indexes.has(field)) {
+      const values = new Map<unknown, Set<number>>();
+      for (const row of rows.values()) values.set(row[field], (values.get(row[field]) ?? new Set()).add(row.id));
+      indexes.set(field, values);
+    }
+    const ids = [...(indexes.get(field)?.get(value) ?? [])];
+    return ids.sort((one, other) => one - other).map((id) => rows.get(id) as Row);
+  };
+
   return {
     insert(row) {
       const id = (last += 1);
       const made = { ...change(row), id, created_at: new Date().toISOString() };
       rows.set(id, made);
+      index(made);
       return made;
     },
-    findOneBy: (field, value) => [...rows.values()].find((row) => row[field] === value),
-    findBy: (field, value) => [...rows.values()].filter((row) => row[field] === value),
+    findOneBy: (field, value) => found(field, value)[0],
+    findBy: found,
     all: () => [...rows.values()],
     update(id, updates) {
       const before = rows.get(id);
       if (before === undefined) return undefined;
+      forget(before);
       const after = { ...before, ...updates, id };
       rows.set(id, after);
+      index(after);
       return after;
     },
-    delete: (id) => rows.delete(id),
+    delete(id) {
+      const row = rows.get(id);
+      if (row !== undefined) forget(row);
+      return rows.delete(id);
+    },
   };
 }

@@ -163,7 +163,8 @@ export function createViews(world: World): Views {
     if ((view as Json).type !== type) throw new SlackError('invalid_arguments');
     const external = (view as Json).external_id;
     const others = [...stacks.values()].flat().filter((one) => one.id !== own);
-    if (typeof external === 'string' && external !== '' && others.some((one) => one.external_id === external)) throw new SlackError('duplicate_external_id');
+    if (typeof external === 'string' && external !== '' && others.some((one) => one.external_id === external))
+      throw new SlackError('duplicate_external_id');
     return view as Json;
   }
 
@@ -208,5 +209,14 @@ export function createViews(world: World): Views {
 /** A view as it is in payloads and answers. */
 export function wireView(view: View): Json {
   const { clear_on_close: clear = false, close = null, submit = null } = view as View & Json;
-  return { ...view, team_id: TEAM.id, app_id: APP.appId, app_installed_team_id: TEAM.id, bot_id: APP.botId, clear_on_close: clear, close, submit };
+  return {
+    ...view,
+    team_id: TEAM.id,
+    app_id: APP.appId,
+    app_installed_team_id: TEAM.id,
+    bot_id: APP.botId,
+    clear_on_close: clear,
+    close,
+    submit,
+  };
 }

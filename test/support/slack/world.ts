@@ -162,14 +162,15 @@ export function idOf(letter: string, name: string): string {
   return `${letter}0${word.padEnd(9, '0')}`;
 }
 
-export function addUser(world: World, name: string, { team = TEAM.id as string, isBot = false } = {}): User {
+export function addUser(world: World, name: string, options: { readonly team?: string; readonly isBot?: boolean } = {}): User {
+  const { team = TEAM.id, isBot = false } = options;
   const id = isBot && name === APP.name ? APP.userId : idOf('U', name);
   if (world.users.findOneBy('user_id', id) !== undefined) throw new Error(`The test's Slack has a ${name} already.`);
   const display = name.charAt(0).toUpperCase() + name.slice(1);
   const email = `${name}@${team === TEAM.id ? 'home' : 'elsewhere'}.example`;
   const profile = { display_name: name, real_name: display, email, image_48: '', status_text: '', status_emoji: '', team };
-  const row = { user_id: id, team_id: team, name, real_name: display, email, is_bot: isBot, is_admin: false, deleted: false };
-  return world.users.insert({ ...row, ...{ profile, presence: 'active' } });
+  const row = { user_id: id, team_id: team, name, real_name: display, email, is_bot: isBot, profile, is_admin: false, deleted: false };
+  return world.users.insert(row);
 }
 
 export interface ChannelSeed {
@@ -180,7 +181,7 @@ export interface ChannelSeed {
 }
 
 export function addChannel(world: World, { name, members, isPrivate = false, isShared = false }: ChannelSeed): Channel & Stored {
-  return world.channels.insert({
+  const row = {
     channel_id: idOf('C', name),
     team_id: TEAM.id,
     name,
@@ -188,8 +189,13 @@ export function addChannel(world: World, { name, members, isPrivate = false, isS
     is_archived: false,
     is_ext_shared: isShared,
     members,
-    ...{ is_channel: !isPrivate, topic: { value: '' }, purpose: { value: '' }, creator: members[0], num_members: members.length },
-  });
+    is_channel: !isPrivate,
+    topic: { value: '' },
+    purpose: { value: '' },
+    creator: members[0],
+    num_members: members.length,
+  };
+  return world.channels.insert(row);
 }
 
 /** The direct messages between a person and the app. */
@@ -197,7 +203,7 @@ export function directMessage(world: World, user: string): Channel & Stored {
   const found = world.channels.all().find((channel) => channel.is_im === true && channel.members.includes(user));
   if (found !== undefined) return found;
   const members = [APP.userId, user].sort();
-  return world.channels.insert({
+  const row = {
     channel_id: `D0${user.slice(2)}`,
     team_id: TEAM.id,
     name: world.users.findOneBy('user_id', user)?.name ?? user,
@@ -206,12 +212,18 @@ export function directMessage(world: World, user: string): Channel & Stored {
     is_archived: false,
     members,
     user,
-    ...{ is_channel: false, topic: { value: '' }, purpose: { value: '' }, creator: user, num_members: 2, last_read: {} },
-  });
+    is_channel: false,
+    topic: { value: '' },
+    purpose: { value: '' },
+    creator: user,
+    num_members: 2,
+    last_read: {},
+  };
+  return world.channels.insert(row);
 }
 
 export function findMessage(world: World, channel: string, ts: string): (Message & Stored) | undefined {
-  return world.messages.all().find((message) => message.ts === ts && message.channel_id === channel);
+  return world.messages.findBy('ts', ts).find((message) => message.channel_id === channel);
 }
 
 /** Stores it and counts it in its thread. */
@@ -248,7 +260,11 @@ export function isVisible(world: World, message: Message): boolean {
 }
 
 /** A message as it goes over the wire, in events and answers. */
-export function wireMessage(world: World, message: Message, { metadata = 'left out' as 'left out' | 'included' } = {}): Json {
+export function wireMessage(
+  world: World,
+  message: Message,
+  { metadata = 'left out' }: { readonly metadata?: 'left out' | 'included' } = {},
+): Json {
   const parent =
     message.thread_ts === undefined || message.thread_ts === message.ts
       ? undefined
@@ -260,8 +276,7 @@ export function wireMessage(world: World, message: Message, { metadata = 'left o
     user,
     bot_id: botId,
     app_id: message.app_id,
-    bot_profile:
-      botId === APP.botId ? { id: APP.botId, app_id: APP.appId, name: APP.name, deleted: false, team_id: TEAM.id } : undefined,
+    bot_profile: botId === APP.botId ? { id: APP.botId, app_id: APP.appId, name: APP.name, deleted: false, team_id: TEAM.id } : undefined,
     username: message.username,
     client_msg_id: message.client_msg_id,
     text: message.text,
