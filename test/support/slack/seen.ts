@@ -1,6 +1,7 @@
 /** What a person sees in Slack. */
 import type { Assistant, AssistantThread } from './assistant.ts';
 import { isStreaming } from './messages.ts';
+import { transcribe } from './transcript.ts';
 import type { View, Views } from './views.ts';
 import { type Ephemeral, findMessage, isVisible, type Json, type Message, type Task, type World } from './world.ts';
 
@@ -36,6 +37,8 @@ export interface Seen {
   message(channel: string, ts: string): SeenMessage | undefined;
   /** The parent and its replies, oldest first. */
   thread(channel: string, ts: string): readonly SeenMessage[];
+  /** The same as text. */
+  transcript(channel: string, ts: string): string;
   /** All messages of a channel, threads among them, oldest first. */
   channel(channel: string): readonly SeenMessage[];
   /** Only visible to them. */
@@ -85,12 +88,16 @@ export function createSeen(world: World, views: Views, assistant: Assistant): Se
       .sort((one, other) => (one.ts < other.ts ? -1 : 1))
       .map(see);
 
+  const thread = (channel: string, ts: string) => of(channel, (row) => row.ts === ts || row.thread_ts === ts);
+  const nameOf = (id: string) => world.users.findOneBy('user_id', id)?.name ?? id;
+
   return {
     message(channel, ts) {
       const found = findMessage(world, channel, ts);
       return found === undefined || !isVisible(world, found) ? undefined : see(found);
     },
-    thread: (channel, ts) => of(channel, (row) => row.ts === ts || row.thread_ts === ts),
+    thread,
+    transcript: (channel, ts) => transcribe(thread(channel, ts), nameOf),
     channel: (channel) => of(channel, () => true),
     ephemerals: (user) => world.ephemerals.filter((one) => one.user === user),
     modals: (user) => views.modals(user),

@@ -110,6 +110,34 @@ test('a stream dies 300 seconds after its start, however busy it is', async () =
   assert.equal(slack.see.message(at.channel, ts)?.text, 'whole');
 });
 
+test('a thread is read as text', async () => {
+  await using slack = await startSlack();
+  const at = asked(slack);
+  const web = client(slack);
+  const chunks = [
+    { type: 'plan_update', title: 'Look it up' },
+    { type: 'task_update', id: '1', title: 'Read', status: 'complete', details: 'a.md' },
+    { type: 'markdown_text', text: 'Here it is.' },
+  ];
+  const { ts } = (await web.apiCall('chat.startStream', { ...at, chunks })) as unknown as { ts: string };
+  const blocks = [
+    { type: 'section', text: { type: 'mrkdwn', text: '*Good?*' } },
+    { type: 'actions', elements: [{ type: 'button', text: { type: 'plain_text', text: 'Yes' }, action_id: 'yes' }] },
+  ];
+  await web.apiCall('chat.stopStream', { channel: at.channel, ts, blocks });
+  slack.person('ada').react('general', ts, 'tada');
+  assert.equal(
+    slack.see.transcript(at.channel, at.thread_ts),
+    `ada: @centaur tell me
+  centaur: Here it is.
+      # Look it up
+      [complete] Read · a.md
+      | *Good?*
+      | [Yes]
+      :tada: ada`,
+  );
+});
+
 test("the assistant's status goes after two minutes or with an answer; titles and prompts belong to its threads", async () => {
   time.now = 1_800_000_000_000;
   await using slack = await startSlack({ clock: STOPPED });
