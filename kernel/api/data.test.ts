@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { ADMIN, startTestApi, type TestApi } from '../../test/support/api.ts';
 import { eventually } from '../../test/support/wait.ts';
+import { sealPrivate } from '../audit/index.ts';
 import { dueNow, pruneDue } from '../care/index.ts';
 import { ensurePartitions, uuidAt } from '../store/partitions.ts';
 
@@ -45,6 +46,12 @@ test('holding, releasing and erasing, with who did it in the log', async () => {
   const hold = (await api.call('POST', '/data/holds', { subject: 'thread:t2', reason: 'case 3' })).body;
   const held = await api.call('POST', '/data/erasures', { subject: 'thread:t2', confirm: 'thread:t2' });
   assert.deepEqual([held.status, held.body.code], [409, 'HELD']);
+  await api.installation.audit.write({
+    action: 'test.said',
+    actor: 'system',
+    private: await api.t.store.transaction((tx) => sealPrivate(tx, api.installation.master, 'thread:t2', { said: 'x' })),
+  });
+  assert.deepEqual((await api.call('POST', '/audit/erase', { subject: 'thread:t2' })).body.code, 'HELD', 'nor does a key go by itself');
   await api.call('DELETE', `/data/holds/${hold.hold_id}`);
   assert.deepEqual((await api.call('GET', '/data/holds')).body.items, []);
   assert.equal((await api.call('GET', '/data/holds?all=true')).body.items.length, 1);

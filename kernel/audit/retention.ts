@@ -194,28 +194,15 @@ export async function openPrivate(
   return JSON.parse(Buffer.concat([decipher.update(bytes.subarray(12, -16)), decipher.final()]).toString('utf8')) as unknown;
 }
 
-/**
- * Destroys the key: what was private of the subject can be read by nobody any more. The entries stay, and verify.
- *
- * @param check called in the transaction, before anything is destroyed: throws when it is not to be
- */
-export async function erasePrivate(
-  store: Store,
-  audit: AuditLog,
-  actor: string,
-  subject: string,
-  check?: (tx: Queryable) => Promise<void>,
-): Promise<boolean> {
-  return store.transaction(async (tx) => {
-    await check?.(tx);
-    const { rowCount } = await tx.query(
-      'update audit_subjects set wrapped_key = null, erased_at = now() where subject = $1 and erased_at is null',
-      [subject],
-    );
-    if (rowCount === 0) return false;
-    await audit.append(tx, { action: 'audit.erase', actor, resource: `subject:${subject}` });
-    return true;
-  });
+/** Destroys the key: what was private of the subject can be read by nobody any more. The entries stay, and verify. */
+export async function erasePrivate(tx: Queryable, audit: AuditLog, actor: string, subject: string): Promise<boolean> {
+  const { rowCount } = await tx.query(
+    'update audit_subjects set wrapped_key = null, erased_at = now() where subject = $1 and erased_at is null',
+    [subject],
+  );
+  if (rowCount === 0) return false;
+  await audit.append(tx, { action: 'audit.erase', actor, resource: `subject:${subject}` });
+  return true;
 }
 
 async function subjectKey(on: Queryable, keys: KeyWrap, subject: string): Promise<Buffer | 'none' | 'erased'> {

@@ -176,11 +176,12 @@ export async function eraseThread(parts: EraseParts, subject: Extract<Subject, {
       // of `sandbox_sessions`, too: its sandbox is one that no thread knows, whoever keeps it ends it, with its workspace
       for (const table of ['agent_message_requests', 'agent_execution_signals', 'agent_execution_requests', 'sandbox_sessions'])
         await counted(tx, count, table, await tx.query(`delete from ${table} where thread_key = $1`, [key]));
+      // of a person's own thread nobody would know any more that its key is to go
+      await erasePrivate(tx, parts.audit, parts.actor, subject.text);
       return true;
     });
-    if (done) break;
+    if (done) return;
   }
-  await erasePrivate(store, parts.audit, parts.actor, subject.text, (tx) => refuseHeld(tx, subject));
 }
 
 /** Somebody else's hold, in one of the threads or on a run that it keeps through another one. @throws CareError HELD */
@@ -234,11 +235,9 @@ async function eraseTree(parts: EraseParts, subject: Subject, key: string, tree:
   // of runs that retention has taken, something is left
   await guarded({ store, check }, subject, key, async (tx) => {
     const { rows } = await tx.query<{ run_id: string }>(tree, [of]);
-    await deleteBeside(
-      tx,
-      parts,
-      rows.map(({ run_id }) => run_id),
-    );
+    const runs = rows.map(({ run_id }) => run_id);
+    await refuseHeldParts(tx, { runs });
+    await deleteBeside(tx, parts, runs);
   });
 }
 
@@ -478,7 +477,10 @@ export async function erasePerson(parts: EraseParts, subject: Extract<Subject, {
     await more(tx, count, MORE_OF_PERSON, subject.name);
   });
   await erasePrincipal(parts, subject, subject.text);
-  await erasePrivate(store, audit, actor, subject.text, (tx) => refuseHeld(tx, subject));
+  await store.transaction(async (tx) => {
+    await refuseHeld(tx, subject);
+    await erasePrivate(tx, audit, actor, subject.text);
+  });
 }
 
 /** Whoever said something in it since it was found to be one person's keeps that: the job looks again. @throws CareError TURN_LIVE */

@@ -3,7 +3,7 @@
  * on; a turn that is live, or a hold that was placed meanwhile, makes it wait and say so.
  */
 import { randomUUID } from 'node:crypto';
-import type { AuditLog } from '../audit/index.ts';
+import { type AuditLog, erasePrivate } from '../audit/index.ts';
 import { isUuid, type Queryable, type Store, type StoreLogEntry } from '../store/index.ts';
 import { CareError } from './errors.ts';
 import { eraseThread, erasePerson, refuseHeldIn, refuseLastAdminOf, RUNS_OF_THREADS, threadsOf } from './erase.ts';
@@ -196,6 +196,18 @@ async function runErasure({ store, audit, log }: CareParts, erasureId: string): 
   } finally {
     await client.end();
   }
+}
+
+/**
+ * The key of what is private of a subject, and nothing else. Entries may be about other subjects than threads and people.
+ *
+ * @throws CareError HELD
+ */
+export async function eraseKey({ store, audit }: CareParts, actor: string, subject: string): Promise<boolean> {
+  return store.transaction(async (tx) => {
+    if (/^(?:thread|user):[^]/.test(subject)) await refuseHeld(tx, parseSubject(subject));
+    return erasePrivate(tx, audit, actor, subject);
+  });
 }
 
 /** @throws CareError ERASURE_NOT_FOUND */

@@ -8,7 +8,16 @@
  */
 export { type ArchiveEnd, type ArchiveFile, exportSubject } from './archive.ts';
 export { CARE_ERRORS, CareError } from './errors.ts';
-export { beginErasure, type ErasurePlan, type ErasureView, getErasure, listErasures, planErasure, runErasures } from './erasures.ts';
+export {
+  beginErasure,
+  eraseKey,
+  type ErasurePlan,
+  type ErasureView,
+  getErasure,
+  listErasures,
+  planErasure,
+  runErasures,
+} from './erasures.ts';
 export { type HoldView, listHolds, placeHold, releaseHold } from './holds.ts';
 export { type Due, dueNow, pruneDue } from './retention.ts';
 export { parseSubject } from './subject.ts';

@@ -1,5 +1,6 @@
 /** The audit log: reading it, proving it, taking it elsewhere. */
-import { type AuditView, erasePrivate, exportLog, listEntries, noteExport, proveInclusion, verifyLog } from '../../audit/index.ts';
+import { type AuditView, exportLog, listEntries, noteExport, proveInclusion, verifyLog } from '../../audit/index.ts';
+import { eraseKey } from '../../care/index.ts';
 import { isUuid, type Store } from '../../store/index.ts';
 import { ApiError } from '../errors.ts';
 import { lineStream } from '../line-stream.ts';
@@ -121,7 +122,7 @@ export const auditRoutes = [
     path: '/audit/erase',
     group: 'Audit',
     summary: 'Make what is private of a subject unreadable, for ever',
-    description: 'Its key is destroyed. The entries stay, and still verify.',
+    description: 'Its key is destroyed, unless a legal hold keeps it. The entries stay, and still verify.',
     access: { scope: 'admin' },
     body: EraseBody,
     example: { subject: 'user:ann' },
@@ -131,10 +132,10 @@ export const auditRoutes = [
         schema: z.strictObject({ subject: z.string(), erased: z.boolean() }),
       },
     },
-    errors: ['VAULT_UNAVAILABLE'],
+    errors: ['INVALID_SUBJECT', 'HELD', 'VAULT_UNAVAILABLE'],
     async handle({ body: { subject }, caller }, services) {
       const { store, audit } = installationOf(services);
-      return ok({ subject, erased: await erasePrivate(store, audit, actorOf(caller), subject) });
+      return ok({ subject, erased: await eraseKey({ store, audit }, actorOf(caller), subject) });
     },
   }),
   route({
