@@ -114,6 +114,19 @@ test('an event comes again until it is acknowledged in time, and says why', asyn
     [['acknowledged', 3]],
   );
 
+  // an app that is gone
+  slack.pointAt('http://127.0.0.1:9/');
+  slack.person('ada').post('general', 'nobody hears');
+  await slack.delivery.settled();
+  assert.deepEqual(
+    slack.delivery.all.at(-1)?.attempts.map(({ reason }) => reason),
+    Array.from({ length: 4 }, () => 'connection_failed'),
+  );
+});
+
+test('an event that is never acknowledged is given up', async () => {
+  await using slack = await startSlack({ retryMs: [0, 50, 50] });
+  await using app = await startTestApp(slack);
   app.answer = () => ({ status: 503 });
   slack.person('ada').post('general', 'again');
   await slack.delivery.settled();
