@@ -52,7 +52,8 @@ export interface Delivery {
   duplicateNext(events: number): void;
   /** Keeps events back until they are released. */
   hold(): void;
-  release(order?: 'as they happened' | 'last first'): void;
+  /** One after the other: each when the one before was sent, acknowledged or not. */
+  release(order?: 'as they happened' | 'last first'): Promise<void>;
   /** When every event of `all` from this one on was sent once, acknowledged or not. */
   sentOnce(from: number): Promise<void>;
   /** When nothing is under way. */
@@ -88,14 +89,12 @@ export function createDelivery({ clock, transport, ackMs, retryMs }: DeliveryOpt
     release(order = 'as they happened') {
       const waiting = held ?? [];
       held = undefined;
-      for (const body of order === 'last first' ? waiting.toReversed() : waiting) dispatch(body);
+      return track(dispatchInTurn(order === 'last first' ? waiting.toReversed() : waiting));
     },
     async settled() {
       while (underWay.size > 0) await Promise.allSettled(underWay);
     },
-    async sentOnce(from) {
-      await Promise.all(firsts.slice(from));
-    },
+    sentOnce,
     close: () => closing.abort(),
   };
 
@@ -104,6 +103,18 @@ export function createDelivery({ clock, transport, ackMs, retryMs }: DeliveryOpt
     if (duplicates === 0) return;
     duplicates -= 1;
     void send(body);
+  }
+
+  async function dispatchInTurn(bodies: readonly Json[]): Promise<void> {
+    for (const body of bodies) {
+      const from = all.length;
+      dispatch(body);
+      await sentOnce(from);
+    }
+  }
+
+  async function sentOnce(from: number): Promise<void> {
+    await Promise.all(firsts.slice(from));
   }
 
   async function send(body: Json): Promise<void> {
