@@ -3,6 +3,9 @@
  * (docs.slack.dev: Events API, "Retries": nearly at once, after 1 minute, after 5 minutes), and on demand twice, late or in another order.
  */
 import { createHmac, randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import http from 'node:http';
+import https from 'node:https';
 import type { Clock, Json } from './world.ts';
 
 export interface Parcel {
@@ -49,7 +52,8 @@ export interface Delivery {
   duplicateNext(events: number): void;
   /** Keeps events back until they are released. */
   hold(): void;
-  release(order?: 'as they happened' | 'last first'): void;
+  /** One after the other: each when the one before was sent, acknowledged or not. */
+  release(order?: 'as they happened' | 'last first'): Promise<void>;
   /** When every event of `all` from this one on was sent once, acknowledged or not. */
   sentOnce(from: number): Promise<void>;
   /** When nothing is under way. */
@@ -85,14 +89,12 @@ export function createDelivery({ clock, transport, ackMs, retryMs }: DeliveryOpt
     release(order = 'as they happened') {
       const waiting = held ?? [];
       held = undefined;
-      for (const body of order === 'last first' ? waiting.toReversed() : waiting) dispatch(body);
+      return track(dispatchInTurn(order === 'last first' ? waiting.toReversed() : waiting));
     },
     async settled() {
       while (underWay.size > 0) await Promise.allSettled(underWay);
     },
-    async sentOnce(from) {
-      await Promise.all(firsts.slice(from));
-    },
+    sentOnce,
     close: () => closing.abort(),
   };
 
@@ -101,6 +103,18 @@ export function createDelivery({ clock, transport, ackMs, retryMs }: DeliveryOpt
     if (duplicates === 0) return;
     duplicates -= 1;
     void send(body);
+  }
+
+  async function dispatchInTurn(bodies: readonly Json[]): Promise<void> {
+    for (const body of bodies) {
+      const from = all.length;
+      dispatch(body);
+      await sentOnce(from);
+    }
+  }
+
+  async function sentOnce(from: number): Promise<void> {
+    await Promise.all(firsts.slice(from));
   }
 
   async function send(body: Json): Promise<void> {
@@ -186,31 +200,39 @@ export function createHttpTransport(endpoints: Endpoints, secret: string): Trans
   return async ({ kind, body }, retry, ackMs) => {
     const url = { event: endpoints.events, interactive: endpoints.interactivity, slash: endpoints.commands }[kind];
     const text = kind === 'event' ? JSON.stringify(body) : formOf(kind, body);
+    const headers = {
+      'user-agent': 'Slackbot 1.0 (+https://api.slack.com/robots)',
+      'content-type': kind === 'event' ? 'application/json' : 'application/x-www-form-urlencoded',
+      ...signature(secret, text),
+      ...(retry === undefined ? {} : { 'x-slack-retry-num': String(retry.num), 'x-slack-retry-reason': retry.reason }),
+    };
+    const late = AbortSignal.timeout(ackMs);
     try {
-      const response = await fetch(url, {
-        method: 'POST',
-        redirect: 'manual',
-        signal: AbortSignal.timeout(ackMs),
-        headers: {
-          'user-agent': 'Slackbot 1.0 (+https://api.slack.com/robots)',
-          'content-type': kind === 'event' ? 'application/json' : 'application/x-www-form-urlencoded',
-          ...signature(secret, text),
-          ...(retry === undefined ? {} : { 'x-slack-retry-num': String(retry.num), 'x-slack-retry-reason': retry.reason }),
-        },
-        body: text,
-      });
-      const answer = await response.text();
-      return {
-        acknowledged: response.ok,
-        status: response.status,
-        answer,
-        ...(response.ok ? {} : { reason: 'http_error' }),
-        ...(response.headers.get('x-slack-no-retry') === '1' ? { noRetry: true } : {}),
-      };
-    } catch (error) {
-      return { acknowledged: false, reason: (error as Error).name === 'TimeoutError' ? 'http_timeout' : 'connection_failed' };
+      const { status, noRetry, answer } = await post(url, headers, text, late);
+      const isOk = status >= 200 && status < 300;
+      return { acknowledged: isOk, status, answer, ...(isOk ? {} : { reason: 'http_error' }), ...(noRetry ? { noRetry } : {}) };
+    } catch {
+      return { acknowledged: false, reason: late.aborted ? 'http_timeout' : 'connection_failed' };
     }
   };
+}
+
+/** With a connection of its own for each, so that one to an app that has gone is not taken for one to the app that is there now. */
+async function post(
+  url: string,
+  headers: Readonly<Record<string, string>>,
+  text: string,
+  signal: AbortSignal,
+): Promise<{ readonly status: number; readonly noRetry: boolean; readonly answer: string }> {
+  const send = url.startsWith('https:') ? https.request : http.request;
+  const request = send(url, { method: 'POST', headers: { ...headers, 'content-length': Buffer.byteLength(text) }, agent: false, signal });
+  // what comes while the answer is read is an error of the answer too
+  request.on('error', () => {});
+  request.end(text);
+  const [response] = (await once(request, 'response', { signal })) as [http.IncomingMessage];
+  let answer = '';
+  for await (const part of response.setEncoding('utf8')) answer += part;
+  return { status: response.statusCode ?? 0, noRetry: response.headers['x-slack-no-retry'] === '1', answer };
 }
 
 function formOf(kind: 'interactive' | 'slash', body: Json): string {

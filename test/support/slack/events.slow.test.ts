@@ -114,6 +114,19 @@ test('an event comes again until it is acknowledged in time, and says why', asyn
     [['acknowledged', 3]],
   );
 
+  // an app that is gone
+  slack.pointAt('http://127.0.0.1:9/');
+  slack.person('ada').post('general', 'nobody hears');
+  await slack.delivery.settled();
+  assert.deepEqual(
+    slack.delivery.all.at(-1)?.attempts.map(({ reason }) => reason),
+    Array.from({ length: 4 }, () => 'connection_failed'),
+  );
+});
+
+test('an event that is never acknowledged is given up', async () => {
+  await using slack = await startSlack({ retryMs: [0, 50, 50] });
+  await using app = await startTestApp(slack);
   app.answer = () => ({ status: 503 });
   slack.person('ada').post('general', 'again');
   await slack.delivery.settled();
@@ -135,8 +148,7 @@ test('on demand events come twice, in another order, and before the answer of wh
   for (const text of ['a', 'b', 'c']) ada.post('general', text);
   await slack.delivery.settled();
   assert.equal(app.received.length, 3);
-  slack.delivery.release('last first');
-  await slack.delivery.settled();
+  await slack.delivery.release('last first');
   assert.deepEqual(
     app.received.slice(3).map(({ body }) => body.event.text),
     ['c', 'b', 'a'],

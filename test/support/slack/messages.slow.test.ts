@@ -226,6 +226,20 @@ test('an ephemeral message is seen by one person only', async () => {
   assert.deepEqual(slack.see.channel(slack.channel('general')), []);
 });
 
+test('whom a message calls: by its text, its blocks, and not when it is escaped', async () => {
+  await using slack = await startSlack();
+  const channel = slack.channel('general');
+  const ada = slack.person('ada').id;
+  const section = (type: string, text: string) => ({ type: 'section', text: { type, text } });
+  const callsBy = async (text: string, ...blocks: object[]) => {
+    const { ts } = await client(slack).chat.postMessage({ channel, text, ...(blocks.length > 0 ? { blocks: blocks as never } : {}) });
+    return slack.see.message(channel, ts as string)?.mentions;
+  };
+  assert.deepEqual(await callsBy(`&lt;@${ada}&gt; and &lt;!channel&gt;`), []);
+  assert.deepEqual(await callsBy(`<@${ada}>`, section('mrkdwn', '<!here> <!subteam^S01|us>')), [ada, 'here', 'subteam^S01']);
+  assert.deepEqual(await callsBy('x', section('plain_text', '<!channel>')), []);
+});
+
 test('calls are kept without tokens', async () => {
   await using slack = await startSlack();
   await client(slack).chat.postMessage({ channel: slack.channel('general'), text: 'hi' });

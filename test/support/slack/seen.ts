@@ -14,6 +14,8 @@ export interface SeenMessage {
   readonly subtype: string | undefined;
   readonly text: string;
   readonly blocks: readonly Json[];
+  /** Whom it calls: user ids, `channel`, `here`, `everyone` or `subteam^…`, in its text or its blocks. */
+  readonly mentions: readonly string[];
   readonly files: readonly { readonly name: string; readonly mimetype: string; readonly content: Buffer }[];
   /** How often its content changed after it was there. */
   readonly edits: number;
@@ -60,6 +62,7 @@ export function createSeen(world: World, views: Views, assistant: Assistant): Se
       subtype: message.subtype,
       text: message.text,
       blocks: message.blocks ?? [],
+      mentions: mentionsIn([message.text, message.blocks ?? [], message.stream?.tasks ?? []]),
       files: (message.files ?? []).map(({ name, mimetype, content_base64: content = '' }) => ({
         name,
         mimetype,
@@ -104,4 +107,19 @@ export function createSeen(world: World, views: Views, assistant: Assistant): Se
     home: (user) => views.home(user),
     assistant: (channel, ts) => assistant.see(channel, ts),
   };
+}
+
+/** docs: Formatting message text, "Mentioning users", "Using special mentions". Plain text in blocks calls nobody. */
+function mentionsIn(part: unknown): string[] {
+  if (typeof part === 'string')
+    return [...part.matchAll(/<(?:@([UW][A-Z0-9]+)|!(channel|here|everyone|subteam\^[A-Z0-9]+))[|>]/g)].map(
+      (found) => found[1] ?? found[2] ?? '',
+    );
+  if (Array.isArray(part)) return [...new Set(part.flatMap(mentionsIn))];
+  if (typeof part !== 'object' || part === null) return [];
+  const { type, user_id: user, range } = part as { readonly type?: string; readonly user_id?: string; readonly range?: string };
+  if (type === 'user') return [user ?? ''];
+  if (type === 'broadcast') return [range ?? ''];
+  if (type === 'plain_text' || type === 'raw_text' || type === 'text') return [];
+  return [...new Set(Object.values(part).flatMap(mentionsIn))];
 }
