@@ -4,7 +4,8 @@ import type { Block } from './blocks.ts';
 import { safeLabel, safeUrl } from './links.ts';
 import { splitAnswer } from './split.ts';
 import { alignTable } from './table.ts';
-import { clip, safeEnd, settledLength, withoutPings } from './text.ts';
+import { clip, safeEnd } from '../../chat/text.ts';
+import { settledLength, withoutPings } from './text.ts';
 
 /** Blocks of an answer that fits into one message, in short: `type` and texts, with a letter for each style. */
 function show(markdown: string, mentions: readonly string[] = []): string[] {

@@ -3,7 +3,7 @@ import { type Inline, inlineText, joinInlines, plainInlines, type RichTextElemen
 import { LIMITS } from './limits.ts';
 import { safeLabel, safeUrl } from './links.ts';
 import { type Block, type BlockOf, parseMarkdown, type Phrasing, type Root } from './parse.ts';
-import { clean } from './text.ts';
+import { clean } from '../../chat/text.ts';
 
 export interface RenderOptions {
   /** Ids of the people who may be mentioned, such as whoever asked. Nobody else is called, whatever the agent writes. */

@@ -1,6 +1,7 @@
 /** Blocks as Slack's mrkdwn: what notifications and screen readers get, and where blocks cannot be shown. */
 import type { Block, Inline, RichTextElement, TableCell } from './blocks.ts';
-import { clip, escapeSlack, withoutPings } from './text.ts';
+import { clip } from '../../chat/text.ts';
+import { escapeSlack, withoutPings } from './text.ts';
 
 /** At most `limit` characters; a link is there whole or not at all. */
 export function toMrkdwn(blocks: readonly Block[], limit: number): string {

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { createDice } from '../../chat/testing.ts';
 import { plainInlines, plainText } from './blocks.ts';
 import { type Piece, readMarkdown } from './markdown.ts';
 import { type SlackMessage, splitAnswer } from './split.ts';
-import { createDice, hostileMarkdown, refusals, writeMarkdown } from './testing.ts';
+import { hostileMarkdown, refusals, writeMarkdown } from './testing.ts';
 
 const SEEDS = 40;
 /** Generous: a busy machine takes ten times as long as an idle one. */

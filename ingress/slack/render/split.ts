@@ -16,7 +16,7 @@ import { LIMITS } from './limits.ts';
 import { type Piece, readMarkdown, type RenderOptions } from './markdown.ts';
 import { toMrkdwn } from './mrkdwn.ts';
 import { alignTable } from './table.ts';
-import { clean, cutAt, safeEnd } from './text.ts';
+import { clean, cutAt, safeEnd } from '../../chat/text.ts';
 
 export interface SlackMessage {
   readonly blocks: readonly Block[];

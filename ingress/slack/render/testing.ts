@@ -1,21 +1,8 @@
 /** What the tests of this room share: Markdown by dice, Markdown to hurt, and whether Slack would take a message. */
+import type { Dice } from '../../chat/testing.ts';
 import { type Block, plainElement, plainText, sizeOfElement } from './blocks.ts';
 import { LIMITS } from './limits.ts';
 import type { SlackMessage } from './split.ts';
-
-export type Dice = (sides: number) => number;
-
-/** The same throws for the same seed (mulberry32). */
-export function createDice(seed: number): Dice {
-  let state = seed >>> 0;
-  return (sides) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) % sides;
-  };
-}
 
 /** Markdown of all kinds. Its words are numbered, so that what is lost, doubled or out of order shows. */
 export function writeMarkdown(dice: Dice, blocks: number): string {
