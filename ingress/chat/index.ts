@@ -4,7 +4,7 @@
  * It promises that the same events make the same turn, however often they came and in whichever order. It knows nothing of
  * any one chat, reaches nobody, and keeps nothing.
  */
-export { clean } from './text.ts';
+export { clean, clipLine, utf8Length } from './text.ts';
 export { type Problem } from './problem.ts';
 export { type PlanItem, type Step } from './steps.ts';
 export {

@@ -7,3 +7,7 @@
  */
 export { type RenderOptions } from './render/markdown.ts';
 export { type SlackMessage, splitAnswer, type SplitAnswer } from './render/split.ts';
+export { FRESH_PACE, type Method, noteCall, noteRetryAfter, type Pace } from './render/pace.ts';
+export { nothingShown, recoverShown, type Shown, type ThreadMessage } from './render/shown.ts';
+export { answered, type Next, type Place, planNext, planWorkspace, type Refused, refused, type Scene } from './render/stream.ts';
+export { type Facts } from './render/words.ts';

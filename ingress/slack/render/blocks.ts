@@ -44,23 +44,12 @@ export interface TableBlock {
   readonly column_settings: readonly { readonly align: 'left' | 'center' | 'right'; readonly is_wrapped: true }[];
 }
 
-export interface TaskCard {
-  readonly type: 'task_card';
-  readonly task_id: string;
-  readonly title: string;
-  readonly status: TaskStatus;
-  readonly details?: RichText;
-}
-
-export type TaskStatus = 'pending' | 'in_progress' | 'complete' | 'error';
-
 export type Block =
   | RichText
   | TableBlock
   | { readonly type: 'header'; readonly text: { readonly type: 'plain_text'; readonly text: string; readonly emoji: false } }
   | { readonly type: 'divider' }
-  | { readonly type: 'context'; readonly elements: readonly { readonly type: 'mrkdwn'; readonly text: string }[] }
-  | { readonly type: 'plan'; readonly title: string; readonly tasks: readonly TaskCard[] };
+  | { readonly type: 'context'; readonly elements: readonly { readonly type: 'mrkdwn'; readonly text: string }[] };
 
 /** Inline text with a style, none where there is nothing to say: Slack refuses empty texts. */
 export function inlineText(text: string, style: Style = {}): Inline[] {
@@ -102,8 +91,6 @@ function plainBlock(block: Block): string {
       return '';
     case 'context':
       return block.elements.map((element) => element.text).join('\n');
-    case 'plan':
-      return [block.title, ...block.tasks.map((task) => task.title)].join('\n');
     case 'table':
       return block.rows.map((row) => row.map((cell) => (cell.type === 'raw_text' ? cell.text : plainBlock(cell))).join('\t')).join('\n');
     case 'rich_text':

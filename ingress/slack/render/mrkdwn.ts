@@ -31,8 +31,6 @@ function partsOf(block: Block): string[] {
       return ['———'];
     case 'context':
       return block.elements.map((element) => element.text);
-    case 'plan':
-      return [mrkdwnText(block.title)];
     case 'table':
       return block.rows.flatMap((row) => [...row.flatMap((cell, index) => [index > 0 ? ' | ' : '', ...cellParts(cell)]), '\n']);
     case 'rich_text':

@@ -30,14 +30,20 @@ export interface SplitAnswer {
   readonly attachment?: { readonly filename: string; readonly content: string };
 }
 
+export interface SplitOptions extends RenderOptions {
+  /** Characters to show at most; for where Slack took less than it should. */
+  readonly most?: number;
+}
+
 /** Blocks that a message keeps for what stands around an answer: plan, notes, footer. */
 const RESERVED_BLOCKS = 5;
 const FILE = 'answer.md';
 
 /** Never throws, and takes no longer for what is larger than can be shown. */
-export function splitAnswer(markdown: string, options: RenderOptions = {}): SplitAnswer {
+export function splitAnswer(markdown: string, options: SplitOptions = {}): SplitAnswer {
+  const { most = LIMITS.answer } = options;
   const whole = clean(markdown);
-  const source = whole.length <= LIMITS.answer ? whole : whole.slice(0, cutAt(whole, LIMITS.answer));
+  const source = whole.length <= most ? whole : whole.slice(0, cutAt(whole, most));
   const packer = createPacker();
   const isAll = readMarkdown(source, options).every((piece) => packer.add(piece)) && source.length === whole.length;
   if (isAll) return { messages: packer.messages() };
