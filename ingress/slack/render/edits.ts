@@ -22,6 +22,9 @@ export function planEdits({ turn, shown, place, facts, now }: Scene): Next {
       args: { channel: place.channel, ts: stop },
       afterwards: { ...shown, toStop: shown.toStop.slice(1) },
     };
+  // before anything is drawn: drawing costs more than all the rest
+  const due = shown.lastCallAt + LIMITS.updateEveryMs;
+  if (shown.messages.length > 0 && due > now) return { do: 'wait', until: due };
   const isFinal = isOver(turn);
   const { messages, attachment } = drawTurn(turn, facts, place.mentions ?? [], shown.isTooLong);
   const digests = messages.map(digestOf);
@@ -29,11 +32,9 @@ export function planEdits({ turn, shown, place, facts, now }: Scene): Next {
   const note = { lastEventId: turn.lastEventId, lastCallAt: now };
   if (index !== -1) {
     const known = shown.messages[index];
-    const due = (known?.at ?? -Infinity) + LIMITS.updateEveryMs;
-    if (due > now) return { do: 'wait', until: due };
     const { blocks, text } = messages[index] as SlackMessage;
     const metadata = metadataOf(turn.executionId, index, turn.lastEventId, isFinal);
-    const next: ShownMessage = { ts: known?.ts ?? '', digest: digests[index] ?? '', at: now };
+    const next: ShownMessage = { ts: known?.ts ?? '', digest: digests[index] ?? '' };
     if (known !== undefined) {
       const args = { channel: place.channel, ts: known.ts, blocks, text, metadata };
       return { do: 'call', method: 'chat.update', args, afterwards: { ...shown, ...note, messages: shown.messages.with(index, next) } };
@@ -61,8 +62,20 @@ export function planEdits({ turn, shown, place, facts, now }: Scene): Next {
   return isFinal ? { do: 'done' } : { do: 'nothing' };
 }
 
-/** All of a turn as it stands. There is always a first message. */
+/** By turns, which never change: many are drawn again only because another one is due. */
+const drawn = new WeakMap<Turn, { readonly of: string; readonly drawing: SplitAnswer }>();
+
 function drawTurn(turn: Turn, facts: Scene['facts'], mentions: readonly string[], isTooLong: boolean): SplitAnswer {
+  const of = JSON.stringify([facts, mentions, isTooLong]);
+  const known = drawn.get(turn);
+  if (known?.of === of) return known.drawing;
+  const drawing = draw(turn, facts, mentions, isTooLong);
+  drawn.set(turn, { of, drawing });
+  return drawing;
+}
+
+/** All of a turn as it stands. There is always a first message. */
+function draw(turn: Turn, facts: Scene['facts'], mentions: readonly string[], isTooLong: boolean): SplitAnswer {
   const isFinal = isOver(turn);
   const split = splitAnswer(answerOf(turn), { mentions, ...(isTooLong ? { most: LITTLE } : {}) });
   const messages = (split.messages.length === 0 ? [{ blocks: [], text: '' }] : split.messages).map((message) => [...message.blocks]);

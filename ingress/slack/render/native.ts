@@ -43,7 +43,7 @@ function planStart(scene: Scene, text: string): Next {
   if (isOver(turn) && segment === 0) return planEdits({ ...scene, shown: toEdits(shown) });
   const isNews = segment === 0 || isOver(turn) || text.length > shown.said.length || doing(turn) !== shown.said.doing;
   if (!isNews) return { do: 'nothing' };
-  const cards = drawCards(turn, segment, shown.said.steps);
+  const cards = drawCards(turn, segment, shown.said.steps, []);
   const title = streamTitle(turn);
   const { fence } = shown.said;
   const opening = reopenFence(fence);
@@ -75,7 +75,7 @@ function planMore(scene: Scene, text: string, stream: OpenStream): Next {
   const { turn, shown, place, facts, now } = scene;
   const isFinal = isOver(turn);
   const segment = shown.messages.length;
-  const cards = drawCards(turn, segment, shown.said.steps);
+  const cards = drawCards(turn, segment, shown.said.steps, stream.cards);
   const title = streamTitle(turn);
   const rest = text.slice(stream.length, LIMITS.answer);
   const sayable = isFinal ? rest.length : sayableLength(rest, stream.fence);
@@ -102,7 +102,7 @@ function planMore(scene: Scene, text: string, stream: OpenStream): Next {
       afterwards: {
         ...note,
         stream: null,
-        messages: [...shown.messages, { ts: stream.ts, digest: '', at: now }],
+        messages: [...shown.messages, { ts: stream.ts, digest: '' }],
         said: { length: grown.length, digest: grown.digest, fence: grown.fence, steps: stepCount(turn), doing: doing(turn) },
         isFinal: isLast,
       },

@@ -40,7 +40,7 @@ export function sayableLength(text: string, fence: Fence): number {
   const line = text.lastIndexOf('\n', settled - 1) + 1;
   const last = text.slice(line, settled);
   // what may become a fence, or the end of one
-  if (/^ {0,3}(?:`+|~+)[^`]*$/.test(last)) return line;
+  if (/^ {0,3}(?:`{1,2}|~{1,2}|(?:`{3,}|~{3,})[^`]*)$/.test(last)) return line;
   if (fenceAfter(text.slice(0, line), fence) !== null) return settled;
   const link = /!?\[[^[\]\n]{0,300}(?:\](?:\([^()\s]{0,2000})?)?$|!$/.exec(last);
   return line + (link?.index ?? last.length);

@@ -36,7 +36,6 @@ export interface ShownMessage {
   readonly ts: string;
   /** Of what it shows; empty when that is not known. */
   readonly digest: string;
-  readonly at: number;
 }
 
 export interface OpenStream {
@@ -91,7 +90,7 @@ export function digestOf(content: unknown): string {
 /** From a stream to edits of its messages: what they show now is unknown, so all of them are written again. */
 export function toEdits(shown: Shown): Shown {
   const open = shown.stream === null || shown.stream.ts === '' ? [] : [shown.stream.ts];
-  const messages = [...shown.messages.map((message) => ({ ...message, digest: '' })), ...open.map((ts) => ({ ts, digest: '', at: 0 }))];
+  const messages = [...shown.messages.map((message) => ({ ...message, digest: '' })), ...open.map((ts) => ({ ts, digest: '' }))];
   return { ...shown, by: 'edits', messages, stream: null, toStop: [...shown.toStop, ...open] };
 }
 
@@ -139,7 +138,7 @@ export function recoverShown(executionId: string, thread: readonly ThreadMessage
     .sort((a, b) => a.segment - b.segment || Number(a.ts) - Number(b.ts));
   return {
     ...nothingShown('edits'),
-    messages: found.map(({ ts }) => ({ ts, digest: '', at: 0 })),
+    messages: found.map(({ ts }) => ({ ts, digest: '' })),
     toStop: found.filter((message) => message.isOpen).map(({ ts }) => ts),
     lastEventId: found.reduce((last, message) => Math.max(last, message.lastEventId), 0),
   };

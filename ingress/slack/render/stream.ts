@@ -47,11 +47,15 @@ const LONGEST_START_MS = 2_000;
 export function planNext(scene: Scene, pace: Pace): Next {
   const { shown, place, now } = scene;
   if (shown.stream?.ts === '' || shown.messages.some((message) => message.ts === '')) return { do: 'recover' };
+  // what may not be edited yet need not be drawn
+  const editable = shown.by === 'edits' && shown.messages.length > 0 ? readyAt(pace, 'chat.update', place.channel, now) : now;
+  if (editable > now) return { do: 'wait', until: editable };
   const next = shown.by === 'stream' ? planStream(scene) : planEdits(scene);
   if (next.do !== 'call') return next;
   const ready = readyAt(pace, next.method, place.channel, now);
   if (ready <= now) return next;
-  if (next.method !== 'chat.startStream' || ready <= now + LONGEST_START_MS) return { do: 'wait', until: ready };
+  const isFirstSign = next.method === 'chat.startStream' && shown.messages.length === 0;
+  if (!isFirstSign || ready <= now + LONGEST_START_MS) return { do: 'wait', until: ready };
   return planNext({ ...scene, shown: toEdits(shown) }, pace);
 }
 
@@ -94,8 +98,9 @@ export function refused(shown: Shown, call: Extract<Next, { do: 'call' }>, code:
     // whether it was open was not known: now it is closed
     return { do: 'again', shown: { ...shown, toStop: shown.toStop.slice(1) } };
   }
+  if (code === 'streaming_state_conflict') return { do: 'again', shown: { ...shown, toStop: [...shown.toStop, String(call.args['ts'])] } };
   if (GONE.has(code)) return { do: 'stop' };
-  if (shown.by === 'stream') return { do: 'again', shown: toEdits(shown) };
+  if (shown.by === 'stream') return { do: 'again', shown: code === 'message_not_in_streaming_state' ? { ...toEdits(shown), toStop: [] } : toEdits(shown) };
   if (call.method === 'files.upload') return { do: 'again', shown: { ...shown, isAttached: true } };
   if (TOO_LONG.has(code) && !shown.isTooLong) return { do: 'again', shown: { ...shown, isTooLong: true } };
   // someone deleted it: what it said is said anew, below
