@@ -24,12 +24,12 @@ export function streamTitle(turn: Turn): string {
   return clipLine(title(turn), LIMITS.chunkField);
 }
 
-/** The cards of a stream that begins after `before` steps of the turn: those since, and those at work. */
-export function drawCards(turn: Turn, segment: number, before: number): ShownCard[] {
-  const steps = turn.steps.filter(
-    (step, index) => turn.earlierSteps + index >= before || step.state === 'running' || step.state === 'waiting',
-  );
+/** The cards of a stream that began after `before` steps of the turn: those since, those at work, and those that it shows already. */
+export function drawCards(turn: Turn, segment: number, before: number, shown: readonly ShownCard[]): ShownCard[] {
   const id = (step: string): string => cardId(turn.executionId, segment, step);
+  const known = new Set(shown.map((card) => card.id));
+  const isAtWork = (step: Step): boolean => step.state === 'running' || step.state === 'waiting';
+  const steps = turn.steps.filter((step, index) => turn.earlierSteps + index >= before || isAtWork(step) || known.has(id(step.id)));
   // seen at once, before anything is known; it has the execution in its id, by which the stream is found again
   const isThinking = steps.length === 0 && turn.messages.length === 0 && !isOver(turn);
   const first: ShownCard = {

@@ -3,7 +3,7 @@ import { answerOf, commentaryOf, isOver, clipLine, type Turn } from '../../chat/
 import type { Block } from './blocks.ts';
 import { LIMITS } from './limits.ts';
 import { mrkdwnText, toMrkdwn } from './mrkdwn.ts';
-import { digestOf, metadataOf, type Shown, type ShownMessage } from './shown.ts';
+import { digestOf, metadataOf, type ShownMessage } from './shown.ts';
 import { type SlackMessage, splitAnswer, type SplitAnswer } from './split.ts';
 import type { Next, Scene } from './stream.ts';
 import { footer, progress } from './words.ts';

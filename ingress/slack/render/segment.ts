@@ -42,7 +42,7 @@ export function sayableLength(text: string, fence: Fence): number {
   // what may become a fence, or the end of one
   if (/^ {0,3}(?:`{1,2}|~{1,2}|(?:`{3,}|~{3,})[^`]*)$/.test(last)) return line;
   if (fenceAfter(text.slice(0, line), fence) !== null) return settled;
-  const link = /!?\[[^[\]\n]{0,300}(?:\](?:\([^()\s]{0,2000})?)?$|!$/.exec(last);
+  const link = /!?\[[^[\]\n]{0,300}(?:\](?:\([^()\s]{0,2000})?)?$|!$|<[a-z][a-z\d+.-]{0,20}$/i.exec(last);
   return line + (link?.index ?? last.length);
 }
 

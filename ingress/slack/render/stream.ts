@@ -100,7 +100,8 @@ export function refused(shown: Shown, call: Extract<Next, { do: 'call' }>, code:
   }
   if (code === 'streaming_state_conflict') return { do: 'again', shown: { ...shown, toStop: [...shown.toStop, String(call.args['ts'])] } };
   if (GONE.has(code)) return { do: 'stop' };
-  if (shown.by === 'stream') return { do: 'again', shown: code === 'message_not_in_streaming_state' ? { ...toEdits(shown), toStop: [] } : toEdits(shown) };
+  if (shown.by === 'stream')
+    return { do: 'again', shown: code === 'message_not_in_streaming_state' ? { ...toEdits(shown), toStop: [] } : toEdits(shown) };
   if (call.method === 'files.upload') return { do: 'again', shown: { ...shown, isAttached: true } };
   if (TOO_LONG.has(code) && !shown.isTooLong) return { do: 'again', shown: { ...shown, isTooLong: true } };
   // someone deleted it: what it said is said anew, below

@@ -1,5 +1,7 @@
 /** A Slack in memory, strict about what it is known to refuse; and a bot that shows turns in it, and may die between any two calls. */
-import type { Turn } from '../../../chat/index.ts';
+import type { ThreadEventData } from '@centaur/sdk';
+import { startTurn, takeEvent, type Turn } from '../../../chat/index.ts';
+import { EXECUTION, numbered } from '../../../chat/testing.ts';
 import type { Block } from '../blocks.ts';
 import { plainText } from '../blocks.ts';
 import type { Chunk } from '../cards.ts';
@@ -54,7 +56,12 @@ export function createFakeSlack(): FakeSlack {
     for (const chunk of chunks) {
       if (chunk.type === 'markdown_text') message.text += chunk.text;
       else if (chunk.type === 'plan_update') message.title = chunk.title;
-      else message.cards.set(chunk.id, { title: chunk.title, status: chunk.status, details: (message.cards.get(chunk.id)?.details ?? '') + (chunk.details ?? '') });
+      else
+        message.cards.set(chunk.id, {
+          title: chunk.title,
+          status: chunk.status,
+          details: (message.cards.get(chunk.id)?.details ?? '') + (chunk.details ?? ''),
+        });
       for (const [key, value] of Object.entries(chunk)) {
         if (key !== 'text' && value.length > LIMITS.chunkField) complaints.push(`${key} of ${value.length} in a chunk`);
         if (value === '') complaints.push(`an empty ${key} in a chunk`);
@@ -65,12 +72,23 @@ export function createFakeSlack(): FakeSlack {
     if (cards.length > LIMITS.cards) complaints.push(`${cards.length} cards`);
     if (bytes > LIMITS.cardBytes) complaints.push(`cards of ${bytes} bytes`);
     if (message.text.length > LIMITS.streamText) complaints.push(`a stream of ${message.text.length}`);
-    if (Buffer.byteLength(message.text) + bytes > LIMITS.streamBytes) complaints.push(`a stream of ${Buffer.byteLength(message.text) + bytes} bytes`);
+    if (Buffer.byteLength(message.text) + bytes > LIMITS.streamBytes)
+      complaints.push(`a stream of ${Buffer.byteLength(message.text) + bytes} bytes`);
   }
 
   const act: Record<Method, (args: Record<string, unknown>, now: number) => Answer> = {
     'chat.startStream': (args, now) => {
-      const message: Message = { ts: `${++count}.0`, streaming: true, startedAt: now, editedAt: now, text: '', cards: new Map(), title: '', blocks: [], edits: 0 };
+      const message: Message = {
+        ts: `${++count}.0`,
+        streaming: true,
+        startedAt: now,
+        editedAt: now,
+        text: '',
+        cards: new Map(),
+        title: '',
+        blocks: [],
+        edits: 0,
+      };
       messages.push(message);
       take(message, args['chunks'] as Chunk[]);
       return { ts: message.ts };
@@ -91,7 +109,17 @@ export function createFakeSlack(): FakeSlack {
       return {};
     },
     'chat.postMessage': (args, now) => {
-      const message: Message = { ts: `${++count}.0`, streaming: false, startedAt: now, editedAt: now, text: '', cards: new Map(), title: '', blocks: [], edits: 0 };
+      const message: Message = {
+        ts: `${++count}.0`,
+        streaming: false,
+        startedAt: now,
+        editedAt: now,
+        text: '',
+        cards: new Map(),
+        title: '',
+        blocks: [],
+        edits: 0,
+      };
       messages.push(message);
       write(message, args);
       return { ts: message.ts };
@@ -100,7 +128,8 @@ export function createFakeSlack(): FakeSlack {
       const message = find(args['ts']);
       if (message === undefined) return { error: 'message_not_found' };
       if (isStreaming(message, now)) return { error: 'streaming_state_conflict' };
-      if (now - message.editedAt < LIMITS.updateEveryMs && message.edits > 0) complaints.push(`an edit ${now - message.editedAt} ms after the last`);
+      if (now - message.editedAt < LIMITS.updateEveryMs && message.edits > 0)
+        complaints.push(`an edit ${now - message.editedAt} ms after the last`);
       message.editedAt = now;
       message.edits++;
       message.cards.clear();
@@ -174,7 +203,10 @@ export function createBot(slack: FakeSlack, by: Shown['by'], faults: Faults = {}
     pace: FRESH_PACE,
     step(turn, now, most = 10) {
       for (let made = 0; made < most; made++) {
-        const next = planNext({ turn, shown: bot.shown, place: PLACE, facts: { harness: 'pi', startedAt: 0, endedAt: 1_000 }, now }, bot.pace);
+        const next = planNext(
+          { turn, shown: bot.shown, place: PLACE, facts: { harness: 'pi', startedAt: 0, endedAt: 1_000 }, now },
+          bot.pace,
+        );
         if (next.do === 'done') return false;
         if (next.do === 'recover') bot.shown = recoverShown(turn.executionId, slack.thread());
         else if (next.do === 'call') bot.shown = make(next, turn, now);
@@ -201,3 +233,49 @@ export function createBot(slack: FakeSlack, by: Shown['by'], faults: Faults = {}
   }
   return bot;
 }
+
+// ---- turns to show
+
+export const of = { execution_id: EXECUTION };
+export const running: ThreadEventData = { type: 'execution.state', ...of, thread_key: 't', status: 'running' };
+export const delta = (text: string, message_id = 'm'): ThreadEventData => ({ type: 'text.delta', ...of, message_id, text });
+export const tool = (id: number | string, input: unknown = { command: `step ${id}` }): ThreadEventData => ({
+  type: 'tool_use',
+  ...of,
+  id: `${id}`,
+  name: 'Bash',
+  input,
+});
+export const result = (id: number | string): ThreadEventData => ({ type: 'tool_result', ...of, id: `${id}`, content: [], is_error: false });
+export const usage: ThreadEventData = { type: 'usage', ...of, usage: { input: 1, output: 1, cache_read: 0, cache_write: 0 } };
+export const completed = (text?: string): ThreadEventData => ({
+  type: 'execution.state',
+  ...of,
+  thread_key: 't',
+  status: 'completed',
+  ...(text === undefined ? {} : { result_text: text }),
+});
+
+/** One event after another, each so many milliseconds after the last; then time alone until all is shown. */
+export function play(
+  data: readonly ThreadEventData[],
+  options: { by: Shown['by']; everyMs?: number; faults?: Faults; idleMs?: number; slack?: FakeSlack },
+): { slack: FakeSlack; turn: Turn; shown: Shown; took: number } {
+  const slack = options.slack ?? createFakeSlack();
+  const bot = createBot(slack, options.by, options.faults);
+  let now = 1_000_000;
+  let turn = startTurn({ executionId: EXECUTION, after: 0, traceId: 'trace_1' });
+  for (const event of numbered(data)) {
+    turn = takeEvent(turn, event);
+    bot.step(turn, now, 2);
+    now += options.everyMs ?? 50;
+  }
+  const ended = now;
+  while (bot.step(turn, now, 2) && now - ended < (options.idleMs ?? 1_200_000)) now += 100;
+  return { slack, turn, shown: bot.shown, took: now - ended };
+}
+
+export const methods = (slack: FakeSlack): string[] => slack.calls.map((call) => call.method.replace('chat.', ''));
+/** The numbered words of the text, in their order. */
+export const wordsIn = (text: string): string[] => text.match(/w\d+\.\d+|The answer \d+\./g) ?? [];
+export const answer = 'The answer 42.';
