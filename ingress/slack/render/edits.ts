@@ -3,13 +3,11 @@ import { answerOf, commentaryOf, isOver, clipLine, type Turn } from '../../chat/
 import type { Block } from './blocks.ts';
 import { LIMITS } from './limits.ts';
 import { mrkdwnText, toMrkdwn } from './mrkdwn.ts';
-import { digestOf, metadataOf, type ShownMessage } from './shown.ts';
+import { digestOf, metadataOf, type Shown, type ShownMessage } from './shown.ts';
 import { type SlackMessage, splitAnswer, type SplitAnswer } from './split.ts';
 import type { Next, Scene } from './stream.ts';
 import { footer, progress } from './words.ts';
 
-/** Characters of an answer that Slack found too long. */
-const LITTLE = 2_500;
 /** Of the last commentary, above a turn that goes on. */
 const COMMENTARY = 300;
 
@@ -26,7 +24,7 @@ export function planEdits({ turn, shown, place, facts, now }: Scene): Next {
   const due = shown.lastCallAt + LIMITS.updateEveryMs;
   if (shown.messages.length > 0 && due > now) return { do: 'wait', until: due };
   const isFinal = isOver(turn);
-  const { messages, attachment } = drawTurn(turn, facts, place.mentions ?? [], shown.isTooLong);
+  const { messages, attachment } = drawTurn(turn, facts, place.mentions ?? [], shown.as);
   const digests = messages.map(digestOf);
   const index = digests.findIndex((digest, each) => digest !== shown.messages[each]?.digest);
   const note = { lastEventId: turn.lastEventId, lastCallAt: now };
@@ -65,19 +63,19 @@ export function planEdits({ turn, shown, place, facts, now }: Scene): Next {
 /** By turns, which never change: many are drawn again only because another one is due. */
 const drawn = new WeakMap<Turn, { readonly of: string; readonly drawing: SplitAnswer }>();
 
-function drawTurn(turn: Turn, facts: Scene['facts'], mentions: readonly string[], isTooLong: boolean): SplitAnswer {
-  const of = JSON.stringify([facts, mentions, isTooLong]);
+function drawTurn(turn: Turn, facts: Scene['facts'], mentions: readonly string[], as: Shown['as']): SplitAnswer {
+  const of = JSON.stringify([facts, mentions, as]);
   const known = drawn.get(turn);
   if (known?.of === of) return known.drawing;
-  const drawing = draw(turn, facts, mentions, isTooLong);
+  const drawing = draw(turn, facts, mentions, as);
   drawn.set(turn, { of, drawing });
   return drawing;
 }
 
 /** All of a turn as it stands. There is always a first message. */
-function draw(turn: Turn, facts: Scene['facts'], mentions: readonly string[], isTooLong: boolean): SplitAnswer {
+function draw(turn: Turn, facts: Scene['facts'], mentions: readonly string[], as: Shown['as']): SplitAnswer {
   const isFinal = isOver(turn);
-  const split = splitAnswer(answerOf(turn), { mentions, ...(isTooLong ? { most: LITTLE } : {}) });
+  const split = splitAnswer(answerOf(turn), { mentions, as });
   const messages = (split.messages.length === 0 ? [{ blocks: [], text: '' }] : split.messages).map((message) => [...message.blocks]);
   const [last = ''] = commentaryOf(turn).slice(-1);
   if (!isFinal) {

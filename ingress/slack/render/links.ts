@@ -1,20 +1,12 @@
 /** Links that agents write: where they may lead, and that what is shown of one is not another one. */
 import { LIMITS } from './limits.ts';
 
-const SCHEMES = new Set(['http:', 'https:', 'mailto:']);
-
 /** The address if it may be followed, and nothing if not. */
 export function safeUrl(url: string): string | undefined {
   // a browser would pass over these where a parser does not
   if (/[\p{Cc}\p{Cf}\s]/u.test(url) || url.length > LIMITS.url) return undefined;
-  try {
-    const parsed = new URL(url);
-    if (!SCHEMES.has(parsed.protocol)) return undefined;
-    // `https:host` without slashes is an address to a browser, and looks like none
-    return parsed.protocol === 'mailto:' || /^https?:\/\//i.test(url) ? url : undefined;
-  } catch {
-    return undefined;
-  }
+  // `https:host` without slashes is an address to a browser, and looks like none
+  return /^(?:https?:\/\/|mailto:)/i.test(url) && URL.canParse(url) ? url : undefined;
 }
 
 /** What is shown of a link: its label, or its address where the label is none, or reads as another address. */

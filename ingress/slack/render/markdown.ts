@@ -25,9 +25,14 @@ type Align = 'left' | 'center' | 'right';
 export function readMarkdown(markdown: string, options: RenderOptions = {}): Piece[] {
   const text = clean(markdown);
   const root = parseMarkdown(text);
-  if (root === undefined) return [section(inlineText(text))];
+  if (root === undefined) return readWords(text);
   const context = { source: text, mentions: new Set(options.mentions), definitions: definitionsOf(root) };
   return [...root.children.flatMap((node) => readBlock(node, context, {})), ...readFootnotes(root, context)];
+}
+
+/** As it is written. */
+export function readWords(text: string): Piece[] {
+  return text.trim() === '' ? [] : [section(inlineText(text))];
 }
 
 interface Context {

@@ -27,9 +27,13 @@ export function parseMarkdown(markdown: string): Root | undefined {
 function isHostile(markdown: string): boolean {
   let length = 0;
   let markup = 0;
+  // each row of a table is read by itself
+  let isTable = false;
   for (const line of markdown.split('\n')) {
     if (isDeep(line)) return true;
-    if (line.trim() === '') [length, markup] = [0, 0];
+    const isEmpty = line.trim() === '';
+    isTable = !isEmpty && (isTable || /^(?=.*\|)[\s|:-]*-[\s|:-]*$/.test(line));
+    if (isEmpty || isTable) [length, markup] = [0, 0];
     length += line.length;
     markup += line.replaceAll(/[^*_~[\]`<>!]/g, '').length;
     if (length > DENSE_FROM && markup > length * MARKUP_SHARE) return true;

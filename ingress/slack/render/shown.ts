@@ -14,8 +14,8 @@ export interface Shown {
   readonly said: Said;
   readonly lastEventId: number;
   readonly lastCallAt: number;
-  /** Slack found a message too long that should have fitted: from then on little is shown, and the answer attached. */
-  readonly isTooLong: boolean;
+  /** Words alone once Slack has refused blocks that it should have taken: then little is shown, and the answer attached. */
+  readonly as: 'blocks' | 'words';
   readonly isAttached: boolean;
   readonly isFinal: boolean;
 }
@@ -74,7 +74,7 @@ export function nothingShown(by: Shown['by']): Shown {
     said: { length: 0, digest: digestOf(''), fence: null, steps: 0, doing: '' },
     lastEventId: 0,
     lastCallAt: 0,
-    isTooLong: false,
+    as: 'blocks',
     isAttached: false,
     isFinal: false,
   };

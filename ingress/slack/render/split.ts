@@ -13,7 +13,7 @@ import {
   type TableCell,
 } from './blocks.ts';
 import { LIMITS } from './limits.ts';
-import { type Piece, readMarkdown, type RenderOptions } from './markdown.ts';
+import { type Piece, readMarkdown, readWords, type RenderOptions } from './markdown.ts';
 import { toMrkdwn } from './mrkdwn.ts';
 import { alignTable } from './table.ts';
 import { clean, cutAt, safeEnd } from '../../chat/text.ts';
@@ -31,21 +31,25 @@ export interface SplitAnswer {
 }
 
 export interface SplitOptions extends RenderOptions {
-  /** Characters to show at most; for where Slack took less than it should. */
-  readonly most?: number;
+  /** As its characters, and not many of them: for where Slack refused the blocks. */
+  readonly as?: 'blocks' | 'words';
 }
 
+/** Characters of an answer of which Slack refused the blocks. */
+const WORDS = 2_500;
 /** Blocks that a message keeps for what stands around an answer: plan, notes, footer. */
 const RESERVED_BLOCKS = 5;
 const FILE = 'answer.md';
 
 /** Never throws, and takes no longer for what is larger than can be shown. */
 export function splitAnswer(markdown: string, options: SplitOptions = {}): SplitAnswer {
-  const { most = LIMITS.answer } = options;
+  const isWords = options.as === 'words';
+  const most = isWords ? WORDS : LIMITS.answer;
   const whole = clean(markdown);
   const source = whole.length <= most ? whole : whole.slice(0, cutAt(whole, most));
   const packer = createPacker();
-  const isAll = readMarkdown(source, options).every((piece) => packer.add(piece)) && source.length === whole.length;
+  const pieces = isWords ? readWords(source) : readMarkdown(source, options);
+  const isAll = pieces.every((piece) => packer.add(piece)) && source.length === whole.length;
   if (isAll) return { messages: packer.messages() };
   packer.note(`The whole answer is in ${FILE}: ${whole.length.toLocaleString('en-GB')} characters.`);
   return { messages: packer.messages(), attachment: { filename: FILE, content: whole } };

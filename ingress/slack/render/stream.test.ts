@@ -144,6 +144,17 @@ describe('a turn in Slack', () => {
     assert.equal(small.slack.messages[0]?.cards.size, LIMITS.cards);
   });
 
+  it('counts text and cards together, in bytes', () => {
+    const data = Array.from({ length: 60 }, (_, index) => [
+      tool(index, { command: 'ж'.repeat(60) }),
+      delta(`w${index}.0 ${'中'.repeat(150)} `),
+    ]).flat();
+    const { slack } = play([running, ...data, completed()], { by: 'stream', everyMs: 700 });
+    assert.deepEqual(slack.complaints, []);
+    assert.ok(slack.messages.length > 1);
+    assert.equal(wordsIn(readThread(slack)).length, 60);
+  });
+
   it('continues code in the next stream with its fence and language', () => {
     const code = Array.from({ length: 700 }, (_, index) => `const w${index}.0 = 'x';`).join('\n');
     const { slack } = play([running, delta(`Here:\n\n\`\`\`ts\n${code}\n\`\`\`\n\nDone.`), completed()], { by: 'stream', everyMs: 1_000 });
@@ -217,7 +228,8 @@ describe('what Slack refuses', () => {
     ['chat.appendStream', 'msg_too_long', /stopStream update/],
     ['chat.stopStream', 'internal_error', /stopStream$/],
     ['chat.update', 'message_not_found', /postMessage/],
-    ['chat.update', 'msg_too_long', /update/],
+    ['chat.update', 'invalid_blocks', /update/],
+    ['chat.update', 'streaming_state_conflict', /update stopStream update/],
   ];
   for (const [method, code, expected] of codes) {
     it(`${code} of ${method} does not cost the answer`, () => {
@@ -247,6 +259,16 @@ describe('what Slack refuses', () => {
       assert.ok(slack.messages.every((message) => !message.streaming));
     });
   }
+
+  it('is said in words when the blocks are refused, and attached when that is not all', () => {
+    const long = `| a |\n|---|\n${'| **b** |\n'.repeat(500)}`;
+    const refuses = (call: Call): { error: string } | undefined =>
+      /"table"|"rich_text_preformatted"/.test(JSON.stringify(call.args)) ? { error: 'invalid_blocks' } : undefined;
+    const { slack } = play([running, delta(long), completed(long)], { by: 'edits', everyMs: 2_000, faults: { refuses } });
+    assert.match(readThread(slack), /\*\*b\*\*/);
+    assert.deepEqual(slack.files, [long]);
+    assert.deepEqual(slack.complaints, []);
+  });
 
   it('is over where the channel is gone', () => {
     const call: Call = { do: 'call', method: 'chat.update', args: {}, afterwards: nothingShown('edits') };

@@ -31,6 +31,7 @@ export interface Scene {
 }
 
 export type Next =
+  /** `files.upload` stands for the calls by which Slack's SDK uploads a file. */
   | { readonly do: 'call'; readonly method: Method; readonly args: Readonly<Record<string, unknown>>; readonly afterwards: Shown }
   /** Nothing before that time, unless the turn goes on. */
   | { readonly do: 'wait'; readonly until: number }
@@ -103,7 +104,7 @@ export function refused(shown: Shown, call: Extract<Next, { do: 'call' }>, code:
   if (shown.by === 'stream')
     return { do: 'again', shown: code === 'message_not_in_streaming_state' ? { ...toEdits(shown), toStop: [] } : toEdits(shown) };
   if (call.method === 'files.upload') return { do: 'again', shown: { ...shown, isAttached: true } };
-  if (TOO_LONG.has(code) && !shown.isTooLong) return { do: 'again', shown: { ...shown, isTooLong: true } };
+  if (NOT_TAKEN.has(code) && shown.as === 'blocks') return { do: 'again', shown: { ...shown, as: 'words' } };
   // someone deleted it: what it said is said anew, below
   const isLost = call.method === 'chat.update' || call.method === 'chat.delete';
   return isLost && LOST.has(code)
@@ -123,5 +124,5 @@ const GONE = new Set([
   'restricted_action',
   'thread_not_found',
 ]);
-const TOO_LONG = new Set(['msg_too_long', 'msg_blocks_too_long', 'invalid_blocks', 'invalid_blocks_format', 'invalid_attachments']);
+const NOT_TAKEN = new Set(['msg_too_long', 'msg_blocks_too_long', 'invalid_blocks', 'invalid_blocks_format', 'invalid_attachments']);
 const LOST = new Set(['message_not_found', 'cant_update_message', 'cant_delete_message', 'edit_window_closed']);
