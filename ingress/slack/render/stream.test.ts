@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { ThreadEventData } from '@centaur/sdk';
-import { startTurn } from '../../chat/index.ts';
+import { startTurn, takeEvent } from '../../chat/index.ts';
 import { createDice, EXECUTION } from '../../chat/testing.ts';
 import {
   answer,
@@ -24,7 +24,7 @@ import { LIMITS } from './limits.ts';
 import { FRESH_PACE } from './pace.ts';
 import { cutMarkdown, fenceAfter, safeMarkdown, sayableLength } from './segment.ts';
 import { nothingShown } from './shown.ts';
-import { planNext, refused } from './stream.ts';
+import { planNext, planWorkspace, refused } from './stream.ts';
 
 describe('a turn in Slack', () => {
   for (const by of ['stream', 'edits'] as const) {
@@ -93,6 +93,20 @@ describe('a turn in Slack', () => {
     assert.equal(slack.messages.length, 3);
     assert.deepEqual(slack.complaints, []);
     assert.ok(!methods(slack).includes('update'));
+  });
+
+  it('comes before others once it is over', () => {
+    const turn = startTurn({ executionId: EXECUTION, after: 0 });
+    const over = takeEvent(turn, { id: 1, event: 'execution.state', data: completed(answer) });
+    const scene = { shown: nothingShown('edits'), place: PLACE, facts: { harness: 'pi', startedAt: 0 }, now: 9_000 };
+    const { key } = planWorkspace(
+      [
+        { ...scene, key: 'long', turn },
+        { ...scene, key: 'over', turn: over, shown: { ...scene.shown, lastCallAt: 8_000 } },
+      ],
+      FRESH_PACE,
+    );
+    assert.equal(key, 'over');
   });
 
   it('says nothing more while nothing happens, however long', () => {
