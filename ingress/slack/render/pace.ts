@@ -1,0 +1,47 @@
+/** How fast Slack may be called: its limits for the whole workspace, and the pauses it asked for. Plain data, for one process or many. */
+import { CALLS_PER_MINUTE } from './limits.ts';
+
+export type Method = keyof typeof CALLS_PER_MINUTE;
+
+export interface Pace {
+  /** When each method was called in the last minute. */
+  readonly calls: Readonly<Partial<Record<Method, readonly number[]>>>;
+  /** Until when Slack does not want to hear of it. */
+  readonly pausedUntil: Readonly<Partial<Record<Method, number>>>;
+  /** The last message posted to a channel. */
+  readonly posted: Readonly<Record<string, number>>;
+}
+
+export const FRESH_PACE: Pace = { calls: {}, pausedUntil: {}, posted: {} };
+
+const MINUTE_MS = 60_000;
+/** Messages to one channel: one a second. */
+const POST_EVERY_MS = 1_000;
+const POSTS: ReadonlySet<Method> = new Set(['chat.postMessage', 'chat.startStream', 'files.upload']);
+
+/** When it may be called: now, or later. */
+export function readyAt(pace: Pace, method: Method, channel: string, now: number): number {
+  const recent = recentCalls(pace, method, now);
+  const oldest = recent.length < CALLS_PER_MINUTE[method] ? undefined : recent[recent.length - CALLS_PER_MINUTE[method]];
+  const free = oldest === undefined ? now : oldest + MINUTE_MS;
+  const posted = POSTS.has(method) ? (pace.posted[channel] ?? -Infinity) + POST_EVERY_MS : now;
+  return Math.max(now, free, posted, pace.pausedUntil[method] ?? now);
+}
+
+export function noteCall(pace: Pace, method: Method, channel: string, now: number): Pace {
+  const posted = Object.fromEntries(Object.entries(pace.posted).filter(([, at]) => now - at < POST_EVERY_MS));
+  return {
+    ...pace,
+    calls: { ...pace.calls, [method]: [...recentCalls(pace, method, now), now] },
+    posted: POSTS.has(method) ? { ...posted, [channel]: now } : posted,
+  };
+}
+
+/** Slack answered 429, with its Retry-After. */
+export function noteRetryAfter(pace: Pace, method: Method, seconds: number, now: number): Pace {
+  return { ...pace, pausedUntil: { ...pace.pausedUntil, [method]: now + Math.max(1, seconds) * 1_000 } };
+}
+
+function recentCalls(pace: Pace, method: Method, now: number): readonly number[] {
+  return (pace.calls[method] ?? []).filter((at) => now - at < MINUTE_MS);
+}
