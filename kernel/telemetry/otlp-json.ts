@@ -10,7 +10,9 @@ function toValue(value: OtlpValue): object {
   if (typeof value === 'boolean') return { boolValue: value };
   if (typeof value === 'string') return { stringValue: value.toWellFormed() };
   // a 64-bit number is a text in JSON
-  return Number.isSafeInteger(value) ? { intValue: String(value) } : { doubleValue: value };
+  if (Number.isSafeInteger(value)) return { intValue: String(value) };
+  // JSON has null for it, for which a receiver refuses the whole request
+  return Number.isFinite(value) ? { doubleValue: value } : { stringValue: String(value) };
 }
 
 /** @param ms Unix time, with fractions */

@@ -515,3 +515,17 @@ test('a page of the stream ends where it grows large, and the next one goes on b
   );
   assert.ok(pages.length >= 3 && Math.max(...pages) < 5_000_000, pages.join(' '));
 });
+
+test('a question with a zero byte in it is found among what the turn has told', async () => {
+  await using t = await createTestThreads();
+  const found: boolean[] = [];
+  t.onTurn(async (owner, threads) => {
+    await threads.turns.begin(owner);
+    const data = { type: 'approval_pending', summary: { command: 'printf "\0"', quoted: '"approval_id":"b"' }, approval_id: 'a' };
+    await threads.turns.append(owner, [{ kind: 'approval_pending', data }]);
+    for (const id of ['a', 'b']) found.push(await threads.turns.hasEvent(owner, 'approval_pending', id));
+    await threads.turns.finish(owner, { status: 'completed', reason: 'completed', resultText: 'done' });
+  });
+  await t.ended(await t.say('a', 'go'));
+  assert.deepEqual(found, [true, false]);
+});

@@ -328,8 +328,9 @@ function modelAsked(
 export async function hasEvent(store: Store, { threadKey, executionId }: TurnOwner, kind: string, approvalId?: string): Promise<boolean> {
   const { rowCount } = await store.query(
     `select 1 from agent_execution_events where thread_key = $1 and execution_id = $2 and event_kind = $3
-       and ($4::text is null or event_json ->> 'approval_id' = $4) limit 1`,
-    [threadKey, executionId, kind, approvalId ?? null],
+       and ($4::text is null or strpos(event_json::text, $4) > 0) limit 1`,
+    // as text: Postgres takes no field out of a JSON text with a zero byte anywhere in it. No string in it can look like this
+    [threadKey, executionId, kind, approvalId === undefined ? null : `"approval_id":${JSON.stringify(approvalId)}`],
   );
   return rowCount > 0;
 }

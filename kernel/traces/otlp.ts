@@ -40,7 +40,8 @@ export function tracesRequest(spans: readonly TracedSpan[], resource: Readonly<R
 }
 
 function toOtlp({ trace, span }: TracedSpan): object {
-  const end = span.end ?? span.start;
+  // clocks of several processes: a receiver refuses what ends before it begins
+  const end = Math.max(span.start, span.end ?? span.start);
   return {
     traceId: traceHexOf(trace),
     spanId: span.id,

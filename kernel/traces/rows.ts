@@ -18,7 +18,10 @@ export interface ReadRows {
 
 /** With fractions: a Date has none. */
 const ms = (column: string) => `(extract(epoch from ${column}) * 1000)::float8`;
-const code = (column: string) => `left(${column}->>'code', 64)`;
+/** Postgres refuses to take a field out of a JSON text that has a zero byte or half of a pair anywhere in it, and with it the whole page of rows. */
+const field = (column: string, name: string, most: number) =>
+  `case when ${column}::text !~* '\\\\u(0000|d[89a-f])' then left(${column}->>'${name}', ${most}) end`;
+const code = (column: string) => field(column, 'code', 64);
 
 const RUN = (ended: string, error: string) => `run_id as "runId", workflow_name as workflow, status::text as status, queue,
   attempt::int as attempt, parent_run_id as parent, ${code(error)} as error, trigger_key is not null as "hasTrigger",
@@ -106,7 +109,7 @@ async function readRuns(store: Queryable, trace: string, limit: number): Promise
 const STEP = `s.run_id as "runId", s.seq, s.name, s.kind::text as kind, s.status::text as status, s.attempts::int as attempts,
   ${ms('s.started_at')} as "startedAt", ${ms('s.ended_at')} as "endedAt", ${ms('s.wake_at')} as "wakeAt",
   case when s.status = 'e' then ${code('s.outcome')} end as error,
-  case s.kind when 'c' then left(s.outcome->>'run_id', 36) when 'w' then left(s.detail->>'run_id', 36) end as other`;
+  case s.kind when 'c' then ${field('s.outcome', 'run_id', 36)} when 'w' then ${field('s.detail', 'run_id', 36)} end as other`;
 
 export async function readSteps(store: Queryable, runIds: readonly string[], limit: number): Promise<StepRow[]> {
   if (runIds.length === 0) return [];

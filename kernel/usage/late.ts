@@ -28,14 +28,22 @@ export async function priceLate(
 ): Promise<number> {
   const { batch = BATCH, signal } = options;
   if (prices.length === 0) return 0;
-  const { rows } = await store.query<{ model: string }>(`select distinct model from usage where ${UNPRICED}`);
+  // what ends from here on is not waited for: workers with another centaur.yaml may go on without a price for ever
+  const { rows: times } = await store.query<{ until: string }>('select now()::text as until');
+  const until = times[0]?.until ?? '';
+  const { rows } = await store.query<{ model: string }>(`select distinct model from usage where ${UNPRICED} and at <= $1::timestamptz`, [
+    until,
+  ]);
   const models = rows.map(({ model }) => model).filter((model) => priceOf(prices, model) !== undefined);
   let priced = 0;
   while (models.length > 0 && signal?.aborted !== true) {
-    const done = await store.transaction((tx) => priceSome(tx, prices, models, batch));
+    const done = await store.transaction((tx) => priceSome(tx, prices, { models, until, batch }));
     priced += done;
     if (done > 0) continue;
-    const { rowCount } = await store.query(`select 1 from usage where ${UNPRICED} and model = any($1) limit 1`, [models]);
+    const { rowCount } = await store.query(`select 1 from usage where ${UNPRICED} and model = any($1) and at <= $2::timestamptz limit 1`, [
+      models,
+      until,
+    ]);
     if (rowCount === 0) break;
     // of another process, which may die
     await pause(AGAIN_MS, undefined, { ...(signal === undefined ? {} : { signal }), ref: false }).catch(() => undefined);
@@ -56,12 +64,16 @@ interface Row extends Tokens {
 }
 
 /** Rows of one day, the oldest first. Those that somebody else holds are left to them, so this waits for nobody while it holds rows of `usage`. */
-async function priceSome(tx: Queryable, prices: Prices, models: readonly string[], batch: number): Promise<number> {
+async function priceSome(
+  tx: Queryable,
+  prices: Prices,
+  { models, until, batch }: { readonly models: readonly string[]; readonly until: string; readonly batch: number },
+): Promise<number> {
   const { rows: found } = await tx.query<Row>(
     `select execution_id, model, asked_model, thread_key, workflow, user_id, input, output, cache_read, cache_write, reasoning,
        (at at time zone 'UTC')::date::text as day
-     from usage where ${UNPRICED} and model = any($1) order by at limit $2 for update skip locked`,
-    [models, batch],
+     from usage where ${UNPRICED} and model = any($1) and at <= $3::timestamptz order by at limit $2 for update skip locked`,
+    [models, batch, until],
   );
   const day = found[0]?.day;
   if (day === undefined) return 0;
