@@ -711,7 +711,7 @@ test('Versioned policy that decides what each agent can do without asking, and w
     // the log has by which version each was decided, and the text of each is what it was
     const ruled = (await t.entries('tool.call')).filter(({ details }) => details.rule === 'clerks-note');
     assert.deepEqual(
-      ruled.map(({ details, actor }) => [details.policy_version, actor]),
+      ruled.map(({ details, actor }) => [details.policy, actor]),
       [
         [version, 'thread:clerk'],
         [second, 'thread:guest'],
@@ -748,9 +748,9 @@ test('Every task is replayable from its audit log.', async () => {
     });
   const told = await apart('--run', run);
   assert.equal(told.code, 0, told.stdout + told.stderr);
-  assert.match(told.stdout, new RegExp(`journal\\.seal .*clerk completed`));
+  assert.match(told.stdout, new RegExp(`journal\\.seal .*clerk ${run} completed`));
   const trace = await apart('--trace', run.replaceAll('-', ''), '--json');
-  const actions = JSON.parse(trace.stdout).told.map(({ entry }: Answer) => entry.action);
+  const actions = JSON.parse(trace.stdout).entries.map(({ entry }: Answer) => entry.action);
   for (const action of [
     'lease.create',
     'approval.request',
@@ -763,15 +763,15 @@ test('Every task is replayable from its audit log.', async () => {
     assert.ok(actions.includes(action), `${action} in ${actions}`);
   // every task that has ended is in it
   const log = readFileSync(file, 'utf8');
-  const ended = await t.sql(`select run_id from workflow_runs_finished where ended_at < now() - interval '15 s'`);
-  assert.ok(ended.length > 15);
+  const ended = await t.sql(
+    'select run_id from workflow_runs_finished where ended_at <= (select ended_at from workflow_runs_finished where run_id = $1)',
+    [run],
+  );
   for (const { run_id: each } of ended) assert.ok(log.includes(each), `run ${each}`);
 
   // what somebody has changed is found: in the log, and in the journal
-  writeFileSync(
-    file,
-    log.replace(/clerk completed|"completed"/, (text) => text.replace('completed', 'cancelled')),
-  );
+  const seal = log.split('\n').find((line) => line.includes('journal.seal') && line.includes(run)) ?? '';
+  writeFileSync(file, log.replace(seal, seal.replace('completed', 'cancelled')));
   const forged = await apart('--run', run);
   assert.deepEqual([forged.code, /not as they were written/.test(forged.stdout)], [6, true], forged.stdout);
   const step = `update workflow_steps set outcome = $2 where run_id = $1 and name = 'begin'`;
