@@ -13,7 +13,9 @@ import { eventually } from '../support/wait.ts';
 import { watchConnections } from './connections.ts';
 import { type Answer, type FollowOptions, type Installation, startInstallation } from './installation.ts';
 
-const PATIENCE = { timeoutMs: 60_000 };
+/** A machine that others use too is slow. */
+const PATIENCE = { timeoutMs: 120_000 };
+const LIMIT = { timeout: 420_000 };
 const BANK_KEY = 'sk-bank-Real0Key1With2Enough3Letters';
 const TURNING_KEY = 'sk_turning_First0Value1With2Enough3Letters';
 const DASHBOARD_KEY = 'dd-Real0Key1With2Enough3Letters';
@@ -85,9 +87,11 @@ export async function handler(input: any, ctx: any) {
 /** Sends a request with its own key, or with what it is given in its place. */
 const caller = (name: string) => `export const WORKFLOW_NAME = '${name}';
 export async function handler(input: any, ctx: any) {
-  const key = input.use ?? process.env.${name.toUpperCase()}_KEY;
-  const answer = await fetch(input.url, { headers: { 'x-api-key': key } });
-  return { status: answer.status, said: await answer.text(), key, names: Object.keys(process.env).filter((each) => each.endsWith('_KEY')) };
+  return ctx.step('ask', async () => {
+    const key = input.use ?? process.env.${name.toUpperCase()}_KEY;
+    const answer = await fetch(input.url, { headers: { 'x-api-key': key } });
+    return { status: answer.status, said: await answer.text(), key, names: Object.keys(process.env).filter((each) => each.endsWith('_KEY')) };
+  });
 }
 `;
 
@@ -243,7 +247,7 @@ async function approve({ approval_id }: Answer): Promise<void> {
 
 const ofTrace = (run: string, server = otlp) => server.spans.filter(({ traceId }) => traceId === run.replaceAll('-', ''));
 
-test('Routes tasks between agents, holds task state, emits telemetry.', async () => {
+test('Routes tasks between agents, holds task state, emits telemetry.', LIMIT, async () => {
   const id = randomUUID();
   const run = await start('handoff', { id });
   const parked = await eventually(async () => {
@@ -272,7 +276,7 @@ test('Routes tasks between agents, holds task state, emits telemetry.', async ()
   assert.ok((scraped.get('centaur_runs_finished_total{status="completed"}') ?? 0) >= 3, 'the task and two turns');
 });
 
-test('Stateless per task; persistent state lives in the store.', async () => {
+test('Stateless per task; persistent state lives in the store.', LIMIT, async () => {
   await t.turn('kept', 'say: blue 4711');
   held.add('charge');
   const id = randomUUID();
@@ -301,7 +305,7 @@ test('Stateless per task; persistent state lives in the store.', async () => {
   for (const answer of waiting.splice(0)) answer();
 });
 
-test('Task state, agent decisions, approvals, audit.', async () => {
+test('Task state, agent decisions, approvals, audit.', LIMIT, async () => {
   const note = `invoice ${randomUUID()}`;
   const run = await start('clerk', { note });
   const approval = await asked(note);
@@ -351,7 +355,7 @@ test('Task state, agent decisions, approvals, audit.', async () => {
   assert.equal(arrived('/pay').filter(({ body }) => body === note).length, 1);
 });
 
-test('Outbox pattern guarantees every emitted event is durably recorded before it ships.', { timeout: 240_000 }, async () => {
+test('Outbox pattern guarantees every emitted event is durably recorded before it ships.', LIMIT, async () => {
   ticking = 'go';
   const run = await start('ticks');
   const turn = (n: number) =>
@@ -468,7 +472,7 @@ async function snapshot(at: string, last: string): Promise<{ readonly id: string
   return seen;
 }
 
-test('Credentials scoped to one integration and one workflow.', async () => {
+test('Credentials scoped to one integration and one workflow.', LIMIT, async () => {
   const call = async (tool: string, args: object) => {
     const { status, body } = await t.ask('POST', `/tools/${tool}`, args);
     assert.equal(status, 200, JSON.stringify(body));
@@ -515,7 +519,7 @@ test('Credentials scoped to one integration and one workflow.', async () => {
     assert.deepEqual((await t.ask('POST', '/api/leases', { principal, secrets: [secret] })).body.code, 'NOT_GRANTED', principal);
 });
 
-test('Rotated on schedule, never logged, never crossed between tenants.', { timeout: 240_000 }, async () => {
+test('Rotated on schedule, never logged, never crossed between tenants.', LIMIT, async () => {
   const url = `${t.url}/echo`;
   await eventually(async () => (await read('/api/secrets/A_KEY')).version === 2, { timeoutMs: 120_000 });
   const [rotated] = (await t.entries('secret.rotate')).filter(({ resource }) => resource === 'secret:A_KEY');
@@ -541,12 +545,14 @@ test('Rotated on schedule, never logged, never crossed between tenants.', { time
   await t.sql(put, columns(theirs));
   // with nothing in memory
   await t.server.killed();
-  const shown = arrived('/echo').length;
-  const crossed = (await t.run('b', { url })).result;
-  assert.deepEqual([crossed?.status === 200, arrived('/echo').length - shown], [false, 0], JSON.stringify(crossed));
+  // no echo: what has had its grace is not known any more
+  const look = `${t.url}/look`;
+  const shown = arrived('/look').length;
+  const crossed = (await t.run('b', { url: look })).result;
+  assert.deepEqual([crossed?.status === 200, arrived('/look').length - shown], [false, 0], JSON.stringify(crossed));
   await t.sql(put, columns(own));
   await t.sql(`select pg_notify('centaur_firewall', '')`);
-  await eventually(async () => (await t.run('b', { url })).result?.status === 200, PATIENCE);
+  await eventually(async () => (await t.run('b', { url: look })).result?.status === 200, PATIENCE);
 
   await eventually(
     async () => (await t.sql(`select 1 from secret_versions where name = 'A_KEY' and ciphertext is not null`)).length === 1,
@@ -568,7 +574,7 @@ test('Rotated on schedule, never logged, never crossed between tenants.', { time
   }
 });
 
-test('Structured events for every step.', async () => {
+test('Structured events for every step.', LIMIT, async () => {
   const id = randomUUID();
   const run = await start('kinds', { id });
   const events = all(`/workflows/runs/${run}/events`);
@@ -618,7 +624,7 @@ test('Structured events for every step.', async () => {
   }
 });
 
-test('Streams to your dashboards (Grafana / Datadog / native) and to the operator console.', async () => {
+test('Streams to your dashboards (Grafana / Datadog / native) and to the operator console.', LIMIT, async () => {
   ticking = 'go';
   const viewer = await t.person('vic', 'viewer');
   const before = await scrape();
@@ -641,7 +647,7 @@ test('Streams to your dashboards (Grafana / Datadog / native) and to the operato
     const now = await scrape();
     return (now.get('centaur_steps_executed_total') ?? 0) > (before.get('centaur_steps_executed_total') ?? 0) ? now : undefined;
   }, PATIENCE);
-  assert.equal(after.get('centaur_runs{status="running"}'), 1);
+  assert.ok((after.get('centaur_runs{status="running"}') ?? 0) >= 1);
   ticking = 'stop';
   assert.equal((await tail.finished).code, 0);
   const dashboard = readFileSync(new URL('../../deploy/grafana/dashboards/centaur.json', import.meta.url), 'utf8');
@@ -667,7 +673,7 @@ test('Streams to your dashboards (Grafana / Datadog / native) and to the operato
   assert.deepEqual(await t.findText(DASHBOARD_KEY), []);
 });
 
-test('Versioned policy that decides what each agent can do without asking, and what always requires a human approval.', async () => {
+test('Versioned policy that decides what each agent can do without asking, and what always requires a human approval.', LIMIT, async () => {
   const outbound = '  - {id: hosts, host: "*", effect: allow, when: "request.credentialed || request.listed"}\n';
   const first = `version: 1\ndefault: deny\nrules:\n${outbound}  - {id: clerks-note, tool: bank.note, principal: "thread:clerk*", effect: allow}\n  - {id: pay, tool: bank.pay, effect: approve, gate: money}\ngates: {money: {expires: 1h}}\n`;
   const publish = async (text: string): Promise<number> => {
@@ -726,7 +732,7 @@ test('Versioned policy that decides what each agent can do without asking, and w
   }
 });
 
-test('Every task is replayable from its audit log.', async () => {
+test('Every task is replayable from its audit log.', LIMIT, async () => {
   const note = `replayed ${randomUUID()}`;
   const run = await start('clerk', { note });
   await approve(await asked(note));
@@ -782,7 +788,7 @@ test('Every task is replayable from its audit log.', async () => {
   assert.equal((await replay(run)).code, 0);
 });
 
-test('Failed runs resume from the last durable step, not from zero.', async () => {
+test('Failed runs resume from the last durable step, not from zero.', LIMIT, async () => {
   const id = randomUUID();
   refused.add('ship');
   const run = await start('order', { id });
@@ -803,7 +809,7 @@ test('Failed runs resume from the last durable step, not from zero.', async () =
 });
 
 // the last one: it looks at what all of the others did
-test('Six components, each replaceable, each observable, each owned by you.', { timeout: 240_000 }, async () => {
+test('Six components, each replaceable, each observable, each owned by you.', LIMIT, async () => {
   const url = `${t.url}/six`;
   const known = await t.run('b', { url });
   const [backup, metrics] = [path.join(t.server.place.folder, 'six.backup'), await freePort()];
