@@ -42,7 +42,7 @@ export async function handler(input: any, ctx: any) {
       return n + ' ' + await answer.text();
     }, { retry: { maxAttempts: 20, delay: '200ms' } });
     if (said.endsWith('stop')) return n;
-    await ctx.step('pause', () => new Promise((resolve) => setTimeout(resolve, 20)));
+    await ctx.step('pause', () => new Promise((resolve) => setTimeout(resolve, 50)));
   }
 }
 `;
