@@ -460,7 +460,16 @@ test('a tail tells of each sleep once, also of those whose end nobody wrote down
   }
   const names = live.map((each) => each.split(' ').slice(1).join(' '));
   assert.deepEqual(names, [
-    ...['first', 'between', 'second', 'third', 'written', 'fails once', 'run.retrying', 'fails once', 'after', 'ends'],
+    'first',
+    'between',
+    'second',
+    'third',
+    'written',
+    'fails once',
+    'run.retrying',
+    'fails once',
+    'after',
+    'ends',
     'run.completed',
   ]);
   for (let i = -1; i < live.length - 1; i++) {
@@ -482,8 +491,7 @@ test('a tail tells of a sleep with which the run ended, and of none that a cance
   });
   const told = async (run: string) => {
     const names: string[] = [];
-    for await (const { id, event, data } of t.engine.tailRun(run as never))
-      if (id !== null) names.push('name' in data ? String(data.name) : event);
+    for await (const { id, event, data } of t.engine.tailRun(run)) if (id !== null) names.push('name' in data ? data.name : event);
     return names;
   };
   const { run_id } = await t.run('rests', { ms: 5 });

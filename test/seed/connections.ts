@@ -30,7 +30,7 @@ export function watchConnections(folders: readonly string[]): Watch {
         }
     }
   };
-  const timer = setInterval(look, LOOK_MS);
+  const timer = setInterval(look, LOOK_MS).unref();
   return {
     stop() {
       clearInterval(timer);
