@@ -323,6 +323,31 @@ test('what a hold on somebody keeps in a shared thread is not erased with anothe
   assert.equal(left.length, 0, 'what a run of hers started goes with it');
 });
 
+test('what a person said goes from a shared thread, whatever others said in it', async () => {
+  await using place = await openCarePlace();
+  const { store } = place;
+  await say(place, 'both', 'bob', 'a zero byte: \u0000');
+  await say(place, 'both', 'ann', `remember ${CANARY} \u0000`);
+  assert.equal((await erase(place, 'user:ann')).state, 'done');
+  assert.deepEqual(await tablesWith(store, CANARY), []);
+  const { rows } = await store.query(
+    `select 1 from agent_execution_events where event_kind = 'message_stored' and event_json::text like '%a zero byte%'`,
+  );
+  assert.equal(rows.length, 1, 'what bob said stays');
+});
+
+test('an inbox is erased and exported with its thread', async () => {
+  await using place = await openCarePlace();
+  const { store, t } = place;
+  await say(place, 'chat', 'ann', 'hello');
+  for (const conversation of ['chat', 'other'])
+    await t.threads.inbox.put({ platform: 'slack', event_id: conversation, conversation, body: { text: CANARY } });
+  assert.ok((await tablesWith(store, CANARY)).includes('agent_inbox'));
+  assert.equal((await erase(place, 'thread:chat')).state, 'done');
+  const { rows } = await store.query('select event_id from agent_inbox');
+  assert.deepEqual(rows, [{ event_id: 'other' }]);
+});
+
 test('the last admin is not erased', async () => {
   await using place = await openCarePlace();
   const { store, installation } = place;

@@ -323,6 +323,9 @@ async function eraseNotes(tx: Queryable, count: EraseParts['count'], key: string
     await counted(tx, count, 'centaur_memory.notes', await tx.query('delete from centaur_memory.notes where thread_key = $1', [key]));
 }
 
+/** As text: Postgres takes no field out of a JSON text with a zero byte anywhere in it. No string in it can look like this. */
+const OF_PERSON = (name: string): string => `strpos(event_json::text, '"user_id":' || to_json(${name}::text)::text) > 0`;
+
 /** That somebody else than the person has a word in a thread. */
 const sharedWith = (key: string, name: string): string =>
   `(exists (select from agent_message_requests m where m.thread_key = ${key} and m.role = 'user' and m.user_id is distinct from ${name})
@@ -369,7 +372,7 @@ async function emptyWords(parts: EraseParts, subject: Subject, key: string, name
       'agent_execution_events',
       `update agent_execution_events set event_json = ${ERASED} where (thread_key, event_id) in (
          select thread_key, event_id from agent_execution_events where thread_key = $1 and event_json::text <> ${ERASED}
-           and (execution_id = any($2::uuid[]) or event_json ->> 'user_id' = $3) limit $4)`,
+           and (execution_id = any($2::uuid[]) or ${OF_PERSON('$3')}) limit $4)`,
       [key, ids, name, BATCH],
     ],
     [
@@ -406,7 +409,7 @@ async function emptyWords(parts: EraseParts, subject: Subject, key: string, name
   return guarded({ store }, subject, key, async (tx) => {
     const { rows } = await tx.query<{ more: boolean }>(
       `select exists (${TURNS_OF_PERSON} and e.execution_id <> all($3::uuid[]))
-         or exists (select from agent_execution_events where thread_key = $1 and event_json::text <> ${ERASED} and event_json ->> 'user_id' = $2) as more`,
+         or exists (select from agent_execution_events where thread_key = $1 and event_json::text <> ${ERASED} and ${OF_PERSON('$2')}) as more`,
       [key, name, ids],
     );
     if (rows[0]?.more === true) return false;
