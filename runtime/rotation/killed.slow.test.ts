@@ -4,7 +4,6 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { FIRST, startKeys } from '../../test/support/key-service.ts';
 import { createTestRotations, type TestRotations } from '../../test/support/rotations.ts';
 import { asRole, createTestRole } from '../../test/support/roles.ts';
 import { eventually } from '../../test/support/wait.ts';
