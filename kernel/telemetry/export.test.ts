@@ -138,9 +138,9 @@ test('what a receiver does not take is sent again until the next figures are due
     return n === 4 || n > 6;
   };
   let n = 0;
-  const exporter = exporting(server, () => [describeFamily(family('centaur_runs_started_total', (n += 1)))], { intervalMs: 1500 });
+  const exporter = exporting(server, () => [describeFamily(family('centaur_runs_started_total', (n += 1)))], { intervalMs: 3000 });
   // it takes an interval until the first one
-  await soon(() => server.points.length > 0, 'the figures');
+  await soon(() => exporter.outcomes.includes('taken'), 'the figures');
   assert.equal(server.requests.length, 4);
   const bodies = server.requests.map(({ body }) => body);
   assert.equal(new Set(bodies).size, 1, 'the same figures again');
