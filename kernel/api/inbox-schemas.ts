@@ -10,7 +10,13 @@ const eventId = z
   .string()
   .regex(/^[\x21-\x7e]{1,256}$/, 'expected 1 to 256 printable characters without spaces')
   .describe('The service’s own id: what is sent again under it is the same');
-const consumer = z.string().min(1).max(512).describe('Names the process that acts on it');
+/** Postgres keeps no zero bytes. */
+const text = z
+  .string()
+  .min(1)
+  .max(512)
+  .regex(/^[^\0]*$/, 'must have no zero byte');
+const consumer = text.describe('Names the process that acts on it');
 const lease = z.int().min(5).max(600).default(60).describe('5 to 600. Renew it while it takes longer');
 const BODY_LONGEST = 512 * 1024;
 

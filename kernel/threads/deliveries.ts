@@ -58,9 +58,9 @@ async function claimNow(store: Store, request: DeliveryClaim): Promise<readonly 
   }>(
     `with due as (
        select thread_key, execution_id from agent_final_delivery_outbox
-       where ($4::text is null or platform = $4)
-         and ((state in ('pending', 'retry_wait') and next_attempt_at <= now()) or (state = 'sending' and lease_expires_at <= now())
-           or ($5 and state = 'live' and next_attempt_at <= now() and coalesce(lease_expires_at <= now(), true)))
+       where ($4::text is null or platform = $4) and state in ('live', 'pending', 'sending', 'retry_wait') and next_attempt_at <= now()
+         and (state in ('pending', 'retry_wait') or (state = 'sending' and lease_expires_at <= now())
+           or ($5 and state = 'live' and coalesce(lease_expires_at <= now(), true)))
        order by next_attempt_at limit $2 for update skip locked)
      update agent_final_delivery_outbox o
      set state = case when o.state = 'live' then 'live' else 'sending' end, lease_owner = $1, lease_expires_at = now() + make_interval(secs => $3), attempt_count = o.attempt_count + 1,
@@ -109,6 +109,11 @@ export async function renewDelivery(
 export async function settleDelivery(store: Store, executionId: string, consumerId: string): Promise<{ readonly idempotent: boolean }> {
   checkExecutionId(executionId);
   return store.transaction(async (tx) => {
+    // the thread first, as everybody else who changes both
+    await tx.query(
+      `select 1 from sandbox_sessions where thread_key in (select thread_key from agent_final_delivery_outbox where execution_id = $1) for update`,
+      [executionId],
+    );
     const { rows } = await tx.query<{ thread_key: string }>(
       `update agent_final_delivery_outbox set state = 'delivered', delivered_at = now(), lease_owner = $2, lease_expires_at = null, updated_at = now()
        where execution_id = $1 and state = 'sending' and lease_owner = $2 returning thread_key`,
@@ -219,7 +224,7 @@ export async function retryDelivery(store: Store, executionId: string): Promise<
   checkExecutionId(executionId);
   const { rowCount } = await store.query(
     `update agent_final_delivery_outbox set state = 'pending', attempt_count = 0, next_attempt_at = now(), updated_at = now()
-     where execution_id = $1 and state in ('dead_letter', 'retry_wait') returning 1`,
+     where execution_id = $1 and state in ('dead_letter', 'retry_wait') and final_payload::text <> '{"erased": true}' returning 1`,
     [executionId],
   );
   if (rowCount !== 1) throw notClaimed(executionId);

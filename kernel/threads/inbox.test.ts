@@ -127,6 +127,87 @@ test('what never works is given up after ten tries, and may be tried again by ha
   await eventually(async () => (await t.threads.inbox.list({ limit: 5 })).items.length === 0, { timeoutMs: 20_000 });
 });
 
+test('an event that is stored while an earlier one is not committed yet comes after it', async () => {
+  await using t = await createTestThreads();
+  const slow = await t.store.connect('test');
+  await slow.query('begin');
+  await slow.query('select pg_advisory_xact_lock(7226015, hashtext($1))', [JSON.stringify(['slack', 'C1'])]);
+  await slow.query(`insert into agent_inbox (platform, event_id, conversation, body) values ('slack', 'Ev1', 'C1', '{}')`);
+  const second = put(t, 'C1', 'Ev2');
+  await put(t, 'C2', 'Ev3');
+  assert.deepEqual(ids(await claim(t, 'bot')), ['Ev3'], 'others go on');
+  await slow.query('commit');
+  await slow.end();
+  await second;
+  assert.deepEqual(ids(await claim(t, 'bot')), ['Ev1']);
+});
+
+test('what is tried again by hand waits for the one of its conversation that is being acted on', async () => {
+  await using t = await createTestThreads();
+  await put(t, 'C1', 'Ev1');
+  await put(t, 'C1', 'Ev2');
+  await claim(t, 'one');
+  await t.threads.inbox.fail('slack', 'Ev1', { consumer_id: 'one', error: 'no', non_retryable: true });
+  assert.deepEqual(ids(await claim(t, 'two')), ['Ev2']);
+  await t.threads.inbox.retry('slack', 'Ev1');
+  assert.deepEqual(await claim(t, 'one'), []);
+  await t.threads.inbox.settle('slack', 'Ev2', 'two');
+  assert.deepEqual(ids(await claim(t, 'one')), ['Ev1']);
+});
+
+test('an event that kills whoever acts on it is given up, and its conversation goes on', async () => {
+  await using t = await createTestThreads();
+  await put(t, 'C1', 'Ev1');
+  await put(t, 'C1', 'Ev2');
+  for (let i = 1; i <= 10; i++) {
+    assert.deepEqual(ids(await claim(t, 'one')), ['Ev1'], `${i}`);
+    await late(t);
+  }
+  assert.deepEqual(await claim(t, 'one'), []);
+  await eventually(async () => ids(await claim(t, 'one')).includes('Ev2'), { timeoutMs: 20_000 });
+  const { items } = await t.threads.inbox.list({ state: 'dead_letter', limit: 5 });
+  assert.match(items[0]?.last_error ?? '', /fell silent 10 times/);
+});
+
+test('a process of the release before ends a turn that is shown, and cancels one that is not', async () => {
+  await using t = await createTestThreads();
+  const { promise: go, resolve: end } = Promise.withResolvers<void>();
+  t.onTurn(async (owner, threads) => {
+    await threads.turns.begin(owner);
+    await go;
+    await threads.turns.finish(owner, { status: 'completed', reason: 'completed', resultText: 'done' });
+  });
+  const { deliveries } = t.threads;
+  const first = await t.say('slack:C1:1', 'one', { platform: 'slack' });
+  const second = await t.say('slack:C1:1', 'two', { platform: 'slack' });
+  await deliveries.claim({ consumer_id: 'bot', limit: 1, lease_seconds: 60, live: true });
+  await deliveries.renew(first, 'bot', 60, { ts: '1' });
+  // as it wrote them
+  await t.store.query(
+    `insert into agent_final_delivery_outbox (thread_key, execution_id, platform, delivery, final_payload) values ('slack:C1:1', $1, 'slack', '{}', '{"n": 1}')`,
+    [first],
+  );
+  assert.deepEqual(await deliveries.renew(first, 'bot', 60), { state: 'sending' });
+  const { rows } = await t.store.query<{ progress: string }>('select progress from agent_final_delivery_outbox where execution_id = $1', [
+    first,
+  ]);
+  assert.deepEqual(JSON.parse(rows[0]?.progress ?? 'null'), { ts: '1' });
+  await t.store.query(
+    `update agent_execution_requests set status = 'cancelled', terminal_reason = 'cancelled', completed_at = now() - interval '6 seconds' where execution_id = $1`,
+    [second],
+  );
+  await eventually(
+    async () => {
+      const [owed] = await deliveries.claim({ consumer_id: 'bot', limit: 5, lease_seconds: 60 });
+      return owed?.execution_id === second && (owed.final_payload as { status: string }).status === 'cancelled';
+    },
+    { timeoutMs: 20_000 },
+  );
+  await t.store.query('delete from agent_final_delivery_outbox where execution_id = $1', [first]);
+  end();
+  await t.ended(first);
+});
+
 test('an answer may be claimed while its turn runs, and stays with who has it', async () => {
   await using t = await createTestThreads();
   const { promise: go, resolve: end } = Promise.withResolvers<void>();

@@ -8,7 +8,9 @@ import { ThreadError } from './errors.ts';
 import type { Page } from './types.ts';
 import { claimWaiting } from './wait.ts';
 
-export const INBOX_CHANNEL = 'centaur_inbox';
+const INBOX_CHANNEL = 'centaur_inbox';
+/** The first half of the advisory lock of a conversation; the other is its hash. */
+const PUT_LOCK = 7_226_015;
 const ATTEMPTS_MOST = 10;
 /** Before the next try, by how often it failed: a conversation waits for it. */
 const BACKOFF_S = [1, 2, 5, 10, 30, 60, 120, 300, 600];
@@ -41,13 +43,19 @@ interface Named {
 
 /** Stored when it answers. One that is known already is not stored again, whatever is in it. */
 export async function putEvent(store: Store, event: InboxEvent): Promise<{ readonly created: boolean; readonly state: InboxState }> {
-  const { rows } = await store.query<{ notified: unknown }>(
-    `with stored as (
-       insert into agent_inbox (platform, event_id, conversation, body) values ($1, $2, $3, $4) on conflict do nothing returning platform)
-     select pg_notify('${INBOX_CHANNEL}', platform) as notified from stored`,
-    [event.platform, event.event_id, event.conversation, JSON.stringify(event.body)],
-  );
-  if (rows.length > 0) return { created: true, state: 'pending' };
+  const isNew = await store.transaction(async (tx) => {
+    // One at a time for each conversation, by a statement of its own: places are given at the insert and seen at the commit, and an
+    // event that is seen after a later one would be overtaken.
+    await tx.query('select pg_advisory_xact_lock($1, hashtext($2))', [PUT_LOCK, JSON.stringify([event.platform, event.conversation])]);
+    const { rowCount } = await tx.query(
+      `with stored as (
+         insert into agent_inbox (platform, event_id, conversation, body) values ($1, $2, $3, $4) on conflict do nothing returning platform)
+       select pg_notify('${INBOX_CHANNEL}', platform) from stored`,
+      [event.platform, event.event_id, event.conversation, JSON.stringify(event.body)],
+    );
+    return rowCount === 1;
+  });
+  if (isNew) return { created: true, state: 'pending' };
   const { rows: known } = await store.query<{ state: InboxState }>('select state from agent_inbox where platform = $1 and event_id = $2', [
     event.platform,
     event.event_id,
@@ -73,12 +81,21 @@ async function claimNow(store: Store, request: InboxClaim): Promise<readonly Cla
   // The row is locked and looked at again: of two who saw the same first event one gets it. Whoever comes when it is done
   // sees the next one as the first, so that nobody overtakes.
   const { rows } = await store.query<Omit<ClaimedEvent, 'body' | 'received_at' | 'lease_expires_at'> & Times>(
-    `with firsts as (
-       select distinct on (conversation) platform, event_id, conversation, position from agent_inbox
-       where platform = $1 and state in ('pending', 'claimed', 'retry_wait') order by conversation, position),
+    `with recursive firsts as (
+       (select event_id, conversation from agent_inbox where platform = $1 and state in ('pending', 'claimed', 'retry_wait')
+        order by conversation, position limit 1)
+       union all
+       select next.event_id, next.conversation from firsts f, lateral (
+         select event_id, conversation from agent_inbox
+         where platform = $1 and state in ('pending', 'claimed', 'retry_wait') and conversation > f.conversation
+         order by conversation, position limit 1) next),
      due as (
-       select i.platform, i.event_id from agent_inbox i join firsts f using (platform, event_id)
-       where ((i.state in ('pending', 'retry_wait') and i.next_attempt_at <= now()) or (i.state = 'claimed' and i.lease_expires_at <= now()))
+       select i.platform, i.event_id from agent_inbox i
+       where i.platform = $1 and i.event_id = any(array(select event_id from firsts)) and i.attempt_count < ${ATTEMPTS_MOST}
+         and ((i.state in ('pending', 'retry_wait') and i.next_attempt_at <= now()) or (i.state = 'claimed' and i.lease_expires_at <= now()))
+         -- one that was given up and is tried again comes before those that are being acted on
+         and not exists (select from agent_inbox later where later.platform = i.platform and later.conversation = i.conversation
+           and later.position > i.position and later.state = 'claimed' and later.lease_expires_at > now())
        order by i.position limit $3 for update of i skip locked)
      update agent_inbox i set state = 'claimed', lease_owner = $2, lease_expires_at = now() + make_interval(secs => $4),
        attempt_count = i.attempt_count + 1
@@ -237,12 +254,24 @@ export async function listEvents(
   };
 }
 
+/** Events whose consumers fell silent each time are given up, too. Answers how many. */
+export async function giveUpEvents(store: Store): Promise<number> {
+  const { rowCount } = await store.query(
+    `with over as (
+       update agent_inbox set state = 'dead_letter', settled_at = now(), lease_owner = null, lease_expires_at = null,
+         last_error = 'whoever acted on it fell silent ${ATTEMPTS_MOST} times'
+       where state = 'claimed' and lease_expires_at <= now() and attempt_count >= ${ATTEMPTS_MOST} returning platform)
+     select pg_notify('${INBOX_CHANNEL}', platform) from over`,
+  );
+  return rowCount;
+}
+
 /** Forgets events that were acted on long enough ago, and later those that were given up. Answers how many. */
 export async function pruneEvents(store: Store): Promise<number> {
   const { rowCount } = await store.query(
     `delete from agent_inbox where (platform, event_id) in (
        select platform, event_id from agent_inbox
-       where settled_at < now() - case when state = 'done' then interval '${KNOWN_DAYS} days' else interval '${DEAD_DAYS} days' end
+       where settled_at < now() - interval '${KNOWN_DAYS} days' and (state = 'done' or settled_at < now() - interval '${DEAD_DAYS} days')
        limit ${PRUNED_AT_ONCE} for update skip locked)`,
   );
   return rowCount;

@@ -1,6 +1,6 @@
 /** What a turn owes to the platform that asked for it: from its beginning, so that somebody may show it while it runs, to its end. */
-import type { Queryable } from '../store/index.ts';
-import type { TurnOwner } from './events.ts';
+import type { Queryable, Store } from '../store/index.ts';
+import { appendIn, type TurnOwner } from './events.ts';
 import type { ExecutionStatus, NewEvent, TerminalReason } from './types.ts';
 
 /** Tells the platform's name when an answer may be claimed. */
@@ -48,14 +48,39 @@ export async function oweDelivery(
     result_text: end.text,
     ...(end.errorText === null ? {} : { error_text: end.errorText }),
   };
-  // one that was accepted by an earlier release has no row yet
+  // it takes the place of the row that is live, with the lease and the progress of whoever has that: see the trigger
   await tx.query(
-    `insert into agent_final_delivery_outbox as o (thread_key, execution_id, platform, delivery, final_payload) values ($1, $2, $3, $4, $5)
-     on conflict (thread_key, execution_id) do update set final_payload = excluded.final_payload, next_attempt_at = now(), updated_at = now(),
-       state = case when o.lease_expires_at > now() then 'sending' else 'pending' end,
-       attempt_count = case when o.lease_expires_at > now() then 1 else 0 end`,
+    'insert into agent_final_delivery_outbox (thread_key, execution_id, platform, delivery, final_payload) values ($1, $2, $3, $4, $5)',
     [threadKey, executionId, platform, delivery, JSON.stringify(payload)],
   );
   await tx.query(`select pg_notify('${DELIVERIES_CHANNEL}', $1)`, [platform]);
   return [{ kind: 'final_delivery_ready', data: payload }];
+}
+
+/**
+ * Answers of turns that are over and were ended by a process that knows of no live answers: they are owed now. Each in a
+ * transaction of its own, under the lock of its thread.
+ */
+export async function oweForgotten(store: Store): Promise<number> {
+  const { rows } = await store.query<{ thread_key: string; execution_id: string }>(
+    `select o.thread_key, o.execution_id from agent_final_delivery_outbox o join agent_execution_requests e using (thread_key, execution_id)
+     where o.state = 'live' and e.completed_at < now() - interval '5 seconds' limit 100`,
+  );
+  for (const { thread_key: threadKey, execution_id: executionId } of rows)
+    await store.transaction(async (tx) => {
+      await tx.query('select 1 from sandbox_sessions where thread_key = $1 for update', [threadKey]);
+      const { rows: ended } = await tx.query<
+        Place & { status: ExecutionStatus; reason: TerminalReason; text: string; error: string | null }
+      >(
+        `select e.platform, e.delivery, e.status, e.terminal_reason as reason, coalesce(e.result_text, '') as text, e.error_text as error
+         from agent_execution_requests e join agent_final_delivery_outbox o using (thread_key, execution_id)
+         where e.thread_key = $1 and e.execution_id = $2 and o.state = 'live' and e.completed_at is not null`,
+        [threadKey, executionId],
+      );
+      const [end] = ended;
+      if (end === undefined) return;
+      const events = await oweDelivery(tx, { threadKey, executionId }, end, { ...end, errorText: end.error });
+      await appendIn(tx, threadKey, executionId, events);
+    });
+  return rows.length;
 }

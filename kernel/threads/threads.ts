@@ -18,6 +18,7 @@ import { createEventLog, EVENTS_CHANNEL, type TurnOwner } from './events.ts';
 import {
   claimEvents,
   failEvent,
+  giveUpEvents,
   type InboxClaim,
   type InboxEvent,
   listEvents,
@@ -27,6 +28,7 @@ import {
   retryEvent,
   settleEvent,
 } from './inbox.ts';
+import { oweForgotten } from './owed.ts';
 import { allowedTools } from './personas.ts';
 import { readPrompt } from './prompt.ts';
 import { getExecution, getThread, listExecutions, listMessages, listThreads, runningTurn, traceOfTurn, userOfTurn } from './reads.ts';
@@ -188,7 +190,14 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
   });
   const sweep = setInterval(
     () =>
-      Promise.all([startForgotten(), endAbandoned(store, accounts), cancelAsked(store), pruneEvents(store)]).catch((error: Error) =>
+      Promise.all([
+        startForgotten(),
+        endAbandoned(store, accounts),
+        cancelAsked(store),
+        pruneEvents(store),
+        giveUpEvents(store),
+        oweForgotten(store),
+      ]).catch((error: Error) =>
         log({ level: 'warn', message: 'looking for turns that were left behind failed; trying again', error: error.message }),
       ),
     SWEEP_MS,

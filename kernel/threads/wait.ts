@@ -19,6 +19,7 @@ export async function claimWaiting<T>(
   const deadline = performance.now() + waitMs;
   // whoever has gone would take what nobody hears of
   const isGone = () => signal?.aborted === true;
+  if (isGone()) return [];
   const first = await claim();
   if (first.length > 0 || waitMs === 0) return first;
   let told = false;
