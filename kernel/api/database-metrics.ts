@@ -13,7 +13,7 @@ const LABELS_MOST = 200;
  * grows with the past. Unfinished runs themselves may be many: how often they are counted is up to the caller.
  */
 export async function readDatabase(store: Queryable): Promise<readonly Family[]> {
-  const [runs, approvals, waits, seal, outbox, dead, sandboxes, models] = await Promise.all([
+  const [runs, approvals, waits, seal, outbox, dead, inbox, givenUp, sandboxes, models] = await Promise.all([
     readRuns(store),
     store.query<{ gate: string; count: number; age: number }>(
       `select gate, count(*) as count, extract(epoch from now() - min(created_at))::float8 as age
@@ -38,6 +38,13 @@ export async function readDatabase(store: Queryable): Promise<readonly Family[]>
     store.query<{ count: number }>(
       `select count(*) as count from (select from agent_final_delivery_outbox where state = 'dead_letter' limit 10000) dead`,
     ),
+    store.query<{ platform: string; count: number; age: number }>(
+      `select platform, count(*) as count, extract(epoch from now() - min(received_at))::float8 as age from agent_inbox
+       where state in ('pending', 'claimed', 'retry_wait') group by platform order by 2 desc limit ${LABELS_MOST}`,
+    ),
+    store.query<{ count: number }>(
+      `select count(*) as count from (select from agent_inbox where settled_at is not null and state = 'dead_letter' limit 10000) dead`,
+    ),
     store.query<{ state: string; count: number }>(
       `select state, count(*) as count from sandbox_sessions where sandbox_id is not null group by state`,
     ),
@@ -45,7 +52,7 @@ export async function readDatabase(store: Queryable): Promise<readonly Family[]>
   ]);
   const gates = <Row extends { readonly gate: string }>(rows: readonly Row[], of: (row: Row) => number) =>
     rows.map((row): Sample => [{ gate: row.gate }, of(row)]);
-  const platforms = (of: 'count' | 'age') => outbox.rows.map((row): Sample => [{ platform: row.platform }, row[of]]);
+  const platforms = (of: 'count' | 'age', { rows } = outbox) => rows.map((row): Sample => [{ platform: row.platform }, row[of]]);
   return [
     ...runs,
     family(
@@ -67,6 +74,9 @@ export async function readDatabase(store: Queryable): Promise<readonly Family[]>
     family('centaur_outbox_owed', platforms('count')),
     family('centaur_outbox_lag_seconds', platforms('age')),
     family('centaur_outbox_dead', dead.rows[0]?.count ?? 0),
+    family('centaur_inbox_waiting', platforms('count', inbox)),
+    family('centaur_inbox_lag_seconds', platforms('age', inbox)),
+    family('centaur_inbox_dead', givenUp.rows[0]?.count ?? 0),
     family(
       'centaur_sandboxes',
       sandboxes.rows.map(({ state, count }): Sample => [{ state }, count]),

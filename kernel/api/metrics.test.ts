@@ -29,6 +29,7 @@ test('everything that a process tells is in the registry, with its labels', asyn
   checkText(text);
   assert.match(text, /^centaur_step_seconds_bucket\{le="\+Inf"\} 1$/m);
   assert.match(text, /^centaur_outbox_dead 0$/m);
+  assert.match(text, /^centaur_inbox_dead 0$/m);
   // no gate has a question
   assert.doesNotMatch(text, /centaur_approvals_pending/);
 });
