@@ -144,6 +144,7 @@ export async function startInstallation({ files, secrets, handler, env }: Instal
         WORKFLOW_HOSTS: '',
         TOOL_DIRS: 'tools',
         PORT: String(await freePort()),
+        FIREWALL_PORT: '0',
         ...more,
       });
       for (const [name, text] of Object.entries({ 'centaur.yaml': config, ...all })) {

@@ -147,6 +147,9 @@ export async function begin(): Promise<void> {
   firewallMetrics = await freePort();
   t = await startInstallation({
     env: {
+      // where sandboxes that outlive their server look for it again
+      FIREWALL_PORT: String(await freePort()),
+      FIREWALL_POSTGRES_PORT: '0',
       FIREWALL_METRICS_PORT: String(firewallMetrics),
       OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: otlp.url,
       OTEL_EXPORTER_OTLP_HEADERS: `dd-api-key=${DASHBOARD_KEY}`,

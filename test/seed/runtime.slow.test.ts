@@ -144,7 +144,7 @@ test('Outbox pattern guarantees every emitted event is durably recorded before i
   says.tick = 'go';
   const run = await start('ticks');
   const turn = (n: number) =>
-    t.ask('POST', '/agent/execute', { thread_key: 'talks', message: 'slow: 40', delivery: { platform: 'chat' }, execute_id: `talk-${n}` });
+    t.ask('POST', '/agent/execute', { thread_key: 'talks', message: 'slow: 10', delivery: { platform: 'chat' }, execute_id: `talk-${n}` });
   await turn(0);
   const streams = [
     {
@@ -213,7 +213,10 @@ test('Outbox pattern guarantees every emitted event is durably recorded before i
   const ended = async () =>
     (await t.sql(`select 1 from agent_execution_requests where thread_key = 'talks' and completed_at is null`)).length === 0;
   await eventually(ended, PATIENCE);
-  for (const stream of streams) await eventually(async () => stream.seen.at(-1)?.id === (await storedOf(stream)).at(-1), PATIENCE);
+  for (const stream of streams) {
+    const isAtEnd = async () => stream.seen.at(-1)?.id === (await storedOf(stream)).at(-1);
+    await eventually(isAtEnd, { ...PATIENCE, what: `the end of ${stream.at}` });
+  }
   line.abort();
   await Promise.all(reading);
   child.kill('SIGTERM');
@@ -232,18 +235,17 @@ test('Outbox pattern guarantees every emitted event is durably recorded before i
 
   // the answers are owed to the channel until it says that it has them, whoever dies meanwhile
   const claim = async (consumer: string): Promise<Answer[]> =>
-    (await t.ask('POST', '/agent/final-deliveries/claim', { consumer_id: consumer, platform: 'chat', limit: 50, lease_seconds: 5 })).body
-      .items;
+    (await t.ask('POST', '/agent/final-deliveries/claim', { consumer_id: consumer, platform: 'chat', limit: 20, lease_seconds: 15 })).body
+      .deliveries;
   const first = await claim('one');
   const owed = await t.sql(`select execution_id from agent_execution_requests where thread_key = 'talks' order by execution_id`);
   assert.deepEqual(
     first.map(({ execution_id: id }) => id),
     owed.map(({ execution_id: id }) => id),
   );
-  const second = await eventually(async () => {
-    const items = await claim('two');
-    return items.length > 0 ? items : undefined;
-  }, PATIENCE);
+  assert.deepEqual(await claim('two'), [], 'they are with the first one');
+  await t.sql('update agent_final_delivery_outbox set lease_expires_at = now()');
+  const second = await claim('two');
   assert.deepEqual(
     second.map(({ final_payload: answer }) => answer),
     first.map(({ final_payload: answer }) => answer),
