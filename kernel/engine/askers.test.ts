@@ -27,7 +27,8 @@ async function prune(t: TestEngine): Promise<void> {
 test('what runs in processes of their own start is of whoever has a part in the one that asks, new or not', async () => {
   await using t = await createTestEngine();
   t.registry.define('quick', async () => 1);
-  const start = async (by: string) => (await t.engine.start({ workflow_name: 'quick', run_at: '2100-01-01T00:00:00Z' }, undefined, by)).run_id;
+  const start = async (by: string) =>
+    (await t.engine.start({ workflow_name: 'quick', run_at: '2100-01-01T00:00:00Z' }, undefined, by)).run_id;
   const [first, second] = [await start('user:ann'), await start('user:dan')];
   await t.engine.cancelRun(first);
   await t.engine.retryRun(first, 'user:bob');

@@ -148,6 +148,7 @@ test('through a fork, whoever makes it: what it does is what the first one wante
   const fork = await api.call('POST', `/workflows/runs/${run}/fork`, { from_step: 'may it' });
   assert.equal(fork.status, 201, JSON.stringify(fork.body));
   await isNotAnns(api, 'a fork');
+  await finished(engine, fork.body.run_id);
   const again = await api.call('POST', `/workflows/runs/${fork.body.run_id}/fork`, { from_step: 'may it' });
   assert.equal(again.status, 201, JSON.stringify(again.body));
   await isNotAnns(api, 'a fork of a fork');
