@@ -196,6 +196,7 @@ const MORE_OF_PERSON: readonly Section[] = [
     sql: `select ${RUN_COLUMNS}, null::timestamptz as ended_at from workflow_runs where started_by = $2
       union all select ${RUN_COLUMNS}, ended_at from workflow_runs_finished where started_by = $2`,
   },
+  { file: 'asked_runs.jsonl', needs: 'run_askers', sql: 'select run_id from run_askers where actor = $2 order by run_id' },
 ];
 
 const TURNS = `(e.user_id = $1

@@ -70,9 +70,11 @@ test('the erasure of a person empties what they said among others, and takes the
   await say(place, 'ours', 'ann', `psst ${CANARY}`);
   await putSecret(installation, 'key:1', 'GITHUB_OF_ann', { value: `ghp-${CANARY}-token`, hosts: ['api.github.com'] });
   await addGrant(installation, 'key:1', 'user:ann', 'GITHUB_OF_ann');
+  await store.query(`insert into run_askers (run_id, actor) select gen_random_uuid(), unnest(array['user:ann', 'user:bert'])`);
   const done = await erase(place, 'user:ann');
   assert.equal(done.state, 'done', done.problem ?? '');
   assert.deepEqual(await tablesWith(store, CANARY), []);
+  assert.deepEqual((await store.query('select actor from run_askers')).rows, [{ actor: 'user:bert' }]);
   const messages = (await place.t.threads.listMessages('ours', { limit: 10 })).items;
   assert.deepEqual(
     messages.filter(({ role }) => role === 'user').map(({ parts }) => JSON.stringify(parts).slice(0, 60)),

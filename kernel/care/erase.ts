@@ -110,7 +110,7 @@ const MORE_OF_THREAD: readonly (readonly [needs: string, sql: string])[] = [
 const MORE_OF_RUNS: readonly (readonly [needs: string, sql: string])[] = [
   ...questions('run_id = any($1::uuid[])'),
   ['approval_grants', 'delete from approval_grants where run_id = any($1::uuid[])'],
-  ['run_owners', 'delete from run_owners where run_id = any($1::uuid[])'],
+  ['run_askers', 'delete from run_askers where run_id = any($1::uuid[])'],
   ['journal_seals', 'delete from journal_seals where run_id = any($1::uuid[])'],
   ['workflow_takeovers', 'delete from workflow_takeovers where run_id = any($1::uuid[])'],
 ];
@@ -147,6 +147,7 @@ const MORE_OF_PERSON: readonly (readonly [needs: string, sql: string])[] = [
   ],
   ['approval_grants', `update approval_grants set reason = null where granted_by = 'user:' || $1 and reason is not null`],
   ['policy_drafts', `update policy_drafts set message = null where author = 'user:' || $1 and message is not null`],
+  ['run_askers', `delete from run_askers where actor = 'user:' || $1`],
   ['usage', 'update usage set user_id = null where user_id = $1'],
   ['usage_days', `delete from usage_days where dimension = 'user' and key = $1`],
 ];

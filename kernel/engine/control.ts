@@ -1,6 +1,7 @@
 /** What an operator does to a run: cancel, retry, fork. Each is one transaction. */
 import { binary, type Queryable, uuidv7 } from '../store/index.ts';
 import { withdrawOf } from './approvals.ts';
+import { addAsker, passAskers } from './askers.ts';
 import type { Core } from './core.ts';
 import { EngineError } from './errors.ts';
 import { toJson } from './json.ts';
@@ -59,13 +60,14 @@ async function lockTree(tx: Queryable, root: string): Promise<string[]> {
   return found;
 }
 
-export async function retryRun(core: Core, runId: RunId): Promise<void> {
+export async function retryRun(core: Core, runId: RunId, by: string | null): Promise<void> {
   await core.store.transaction(async (tx) => {
     const stuck = await tx.query(
       `update workflow_runs set status = 's', wake_at = now(), error = null, workflow_version = null where run_id = $1 and status = 'x' returning 1`,
       [runId],
     );
     if (stuck.rowCount === 0) await reviveFinished(tx, runId);
+    await addAsker(tx, runId, by);
     await tx.query(`select pg_notify('centaur_work', '')`);
   });
   core.kick();
@@ -155,6 +157,8 @@ export async function forkRun(
         by,
       ],
     );
+    // its seed is the first of the forks only: who made those in between is told by nothing else
+    await passAskers(tx, runId, newId);
     await beside?.(tx, newId);
     await tx.query(`select pg_notify('centaur_work', '')`);
   });

@@ -1,6 +1,7 @@
 import { createWriter, isTransient } from '../store/index.ts';
 import { createHistogram } from '../telemetry/index.ts';
 import { ensurePartitions } from '../store/partitions.ts';
+import { ASKERS, passAskers } from './askers.ts';
 import { type Core, type EngineOptions, WORKER_LOCKS } from './core.ts';
 import { cancelRun, forkRun, retryRun } from './control.ts';
 import { EngineError } from './errors.ts';
@@ -178,7 +179,12 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       await Promise.all([core.writer.close(), core.starts.close()]);
     },
     start,
-    startFrom: async (runId, request) => start(request, undefined, (await startedByOf(store, parseRunId(runId))) ?? undefined),
+    async startFrom(from, request) {
+      const asking = parseRunId(from);
+      const run = await start(request, { companion: ASKERS, row: asking }, (await startedByOf(store, asking)) ?? undefined);
+      if (!run.created) await passAskers(store, asking, run.run_id);
+      return run;
+    },
     async startMany(requests, by) {
       if (requests.length > START_MANY_MAX)
         throw new EngineError('TOO_LARGE', `expected at most ${START_MANY_MAX} starts in one call, got ${requests.length}`);
@@ -203,8 +209,8 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       executor.cancelHere(parseRunId(runId));
       return summary(parseRunId(runId));
     },
-    async retryRun(runId) {
-      await retryRun(core, parseRunId(runId));
+    async retryRun(runId, by) {
+      await retryRun(core, parseRunId(runId), by ?? null);
       return summary(parseRunId(runId));
     },
     forkRun: async (runId, fork, by, beside) => forkRun(core, parseRunId(runId), fork, by ?? null, beside),

@@ -1,4 +1,5 @@
 /** Retention: what is old enough is dropped by partition; only what live runs hold back is deleted row by row. */
+import { dropAskers, keepAskersOfLive } from './askers.ts';
 import type { Queryable, Store } from '../store/index.ts';
 import { partitionName, uuidAt, WEEK_MS, weekStart } from '../store/partitions.ts';
 
@@ -30,7 +31,9 @@ export async function applyRetention(
   let rows = 0;
   const writeDown = (tx: Queryable, runs: number, partition?: string) =>
     audit?.append(tx, { action: 'data.prune', actor: 'system', resource: 'runs', details: { days: retentionDays, runs, partition } });
-  for (const week of await oldWeeks(store, cutoff)) {
+  const weeks = await oldWeeks(store, cutoff);
+  if (weeks.length > 0) await keepAskersOfLive(store);
+  for (const week of weeks) {
     const [low, high] = [uuidAt(week), uuidAt(week + WEEK_MS)];
     const names = BY_RUN.map((table) => partitionName(table, week));
     const free = await store
@@ -56,6 +59,7 @@ export async function applyRetention(
          and not exists (select from workflow_runs_finished f where f.run_id = t.run_id) limit $2)`,
     [cutoff, 10 * BATCH],
   );
+  await dropAskers(store, 10 * BATCH);
   await store.query('delete from workflow_takeovers where taken_at < to_timestamp($1::float8 / 1000)', [cutoff]);
   await store.query('delete from workflow_flows f using workflow_queues q where q.name = f.queue and f.turn <= q.turn');
   await store.query(

@@ -1,6 +1,7 @@
 /** Starting runs: requests are checked whole before anything is written. */
 import { createHash } from 'node:crypto';
 import { canonicalJson, isUuid, nearNames, uuidv7 } from '../store/index.ts';
+import { addAsker } from './askers.ts';
 import { LATEST_MS } from './context.ts';
 import type { Core } from './core.ts';
 import { roomForRuns, workflowFor } from './core.ts';
@@ -188,6 +189,8 @@ async function findTriggered(core: Core, rows: readonly StartRow[]): Promise<Map
       );
     }
     const run = await readRun(core.store, trigger.run_id);
+    // before the answer: who has it has asked for what the run does
+    if (run !== undefined && run.started_by !== row.startedBy) await addAsker(core.store, trigger.run_id, row.startedBy);
     found.set(row, {
       run_id: trigger.run_id as RunId,
       workflow_name: row.workflow,

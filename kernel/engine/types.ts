@@ -302,7 +302,7 @@ export interface Engine {
   /** Ends an unfinished run and its unfinished children as cancelled. @throws EngineError RUN_NOT_FOUND, RUN_FINISHED */
   cancelRun(runId: string): Promise<RunSummary>;
   /** Queues a failed, cancelled or stuck run again as its next attempt. @throws EngineError RUN_NOT_FOUND, RUN_NOT_RETRYABLE */
-  retryRun(runId: string): Promise<RunSummary>;
+  retryRun(runId: string, by?: string): Promise<RunSummary>;
   /** Starts a new run with the history before `from_step` (a step's name, or its seq) copied. @throws EngineError RUN_NOT_FOUND, STEP_NOT_FOUND */
   forkRun(
     runId: string,

@@ -106,31 +106,22 @@ export async function beginningOf(
 }
 
 export async function involvedIn(on: Queryable, { words, author, runs }: Beginning): Promise<Involved> {
-  const owners = runs.length === 0 ? [] : await ownersOf(on, runs);
+  const people = runs.length === 0 ? [] : await peopleOf(on, runs);
+  const owners = people.map(({ name }) => name);
   return {
-    // who started a run has asked for what it does
+    // who started a run, or had it done again, has asked for what it does
     requester: [...new Set([...words, ...owners])],
-    run_owner: [...new Set([...owners, ...(owners.length === 0 ? words : [])])],
+    run_owner: [...new Set([...owners, ...(people.some(({ started }) => started) ? [] : words)])],
     trigger_actor: [...new Set([...owners, ...words])],
     policy_author: author === null ? [] : [author],
   };
 }
 
-/** Of the runs, of those that started them, and of the runs that they are forks of. */
-async function ownersOf(on: Queryable, runs: readonly string[]): Promise<readonly string[]> {
-  const { rows } = await on.query<{ owner: string }>(
-    `with recursive up (run_id) as (
-       select unnest($1::uuid[])
-       union
-       select p.run_id from up cross join lateral (
-         select unnest(array[parent_run_id, seed]) from workflow_runs r where r.run_id = up.run_id
-         union all select unnest(array[parent_run_id, seed]) from workflow_runs_finished f where f.run_id = up.run_id) p (run_id)
-       where p.run_id is not null)
-     select distinct substr(s.started_by, 6) as owner from up cross join lateral (
-       select started_by from workflow_runs r where r.run_id = up.run_id
-       union all select started_by from workflow_runs_finished f where f.run_id = up.run_id) s
-     where s.started_by like 'user:%'`,
+/** Who started them, and who has a part in them otherwise: of the runs and of all that they come from. */
+async function peopleOf(on: Queryable, runs: readonly string[]): Promise<readonly { readonly name: string; readonly started: boolean }[]> {
+  const { rows } = await on.query<{ name: string; started: boolean }>(
+    'select substr(actor, 6) as name, started from people_of_runs($1::uuid[]) order by actor',
     [runs],
   );
-  return rows.map(({ owner }) => owner);
+  return rows;
 }

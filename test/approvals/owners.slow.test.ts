@@ -52,21 +52,26 @@ async function question({ t: { store } }: TestApi): Promise<string> {
   }, LONG);
 }
 
-/** Ann may not decide, and Bob may. */
-async function isNotAnns(api: TestApi, how: string): Promise<void> {
+/** None of them may decide, and Eve may. */
+async function isOnlyOf(api: TestApi, names: readonly string[], how: string): Promise<void> {
   const id = await question(api);
   const { involved } = await getApproval(api.t.store, id);
-  assert.deepEqual(involved, { requester: ['ann'], run_owner: ['ann'], trigger_actor: ['ann'], policy_author: ['zoe'] }, how);
-  const as = async (name: string) => bearer(await sessionOf(api, person(name, 'admin')));
-  const own = await api.call('POST', `/approvals/${id}/approve`, {}, await as('ann'));
-  assert.deepEqual([own.status, own.body.code], [403, 'NOT_AN_APPROVER'], how);
-  const other = await api.call('POST', `/approvals/${id}/approve`, {}, await as('bob'));
+  assert.deepEqual(involved, { requester: names, run_owner: names, trigger_actor: names, policy_author: ['zoe'] }, how);
+  const vote = async (name: string) => api.call('POST', `/approvals/${id}/approve`, {}, await as(api, name));
+  for (const name of names) {
+    const own = await vote(name);
+    assert.deepEqual([own.status, own.body.code], [403, 'NOT_AN_APPROVER'], `${how}: ${name}`);
+  }
+  const other = await vote('eve');
   assert.deepEqual([other.status, other.body.state], [200, 'approved'], how);
 }
 
+const isNotAnns = (api: TestApi, how: string) => isOnlyOf(api, ['ann'], how);
+
+const as = async (api: TestApi, name: string) => bearer(await sessionOf(api, person(name, 'admin')));
+
 async function startAs(api: TestApi, name: string, workflow: string, input: unknown): Promise<string> {
-  const session = bearer(await sessionOf(api, person(name, 'admin')));
-  const { status, body } = await api.call('POST', '/workflows/runs', { workflow_name: workflow, input }, session);
+  const { status, body } = await api.call('POST', '/workflows/runs', { workflow_name: workflow, input }, await as(api, name));
   assert.equal(status, 201, JSON.stringify(body));
   return body.run_id;
 }
@@ -143,7 +148,96 @@ test('through a fork, whoever makes it: what it does is what the first one wante
   const fork = await api.call('POST', `/workflows/runs/${run}/fork`, { from_step: 'may it' });
   assert.equal(fork.status, 201, JSON.stringify(fork.body));
   await isNotAnns(api, 'a fork');
+  await finished(engine, fork.body.run_id);
   const again = await api.call('POST', `/workflows/runs/${fork.body.run_id}/fork`, { from_step: 'may it' });
   assert.equal(again.status, 201, JSON.stringify(again.body));
   await isNotAnns(api, 'a fork of a fork');
+});
+
+/** Asks once it has gone past a step; started by itself or by another one. */
+async function openAsking(): Promise<{ readonly api: TestApi; readonly engine: Engine }> {
+  const api = await startTestApi({ idle: true, vault: 'alone' });
+  await publishPolicy(api.installation, 'user:zoe', { text: POLICY });
+  api.t.registry.define('asks', async (_input, ctx) => {
+    await ctx.step('ready', () => 1);
+    return (await ctx.approval('may it', { summary: 'May it?', gate: 'duty' })).verdict;
+  });
+  api.t.registry.define('starts', async (_input, ctx) => {
+    await ctx.sleep('a while', '1s');
+    await ctx.startWorkflow('next', { workflow: 'asks', input: {} });
+  });
+  const engine = await api.t.another({ approvals: createApprovals(api.installation) });
+  await engine.work();
+  return { api, engine };
+}
+
+test('whoever retries a run approves nothing that comes of it from then on, and nor does who started it', async () => {
+  const { api, engine } = await openAsking();
+  await using _ = api;
+  const retry = async (run: string, by: string) => {
+    await engine.cancelRun(run);
+    const { status, body } = await api.call('POST', `/workflows/runs/${run}/retry`, undefined, await as(api, by));
+    assert.equal(status, 200, JSON.stringify(body));
+  };
+  const asks = await startAs(api, 'ann', 'asks', {});
+  await question(api);
+  await retry(asks, 'bob');
+  await isOnlyOf(api, ['ann', 'bob'], 'a retry');
+
+  const starts = await startAs(api, 'ann', 'starts', {});
+  await retry(starts, 'bob');
+  await isOnlyOf(api, ['ann', 'bob'], 'a child of what was retried');
+});
+
+test('whoever forks a run has a part in the forks of the fork, also when nothing is left of the first ones', async () => {
+  const { api, engine } = await openAsking();
+  await using _ = api;
+  const fork = async (run: string, by: string): Promise<string> => {
+    await question(api);
+    await engine.cancelRun(run);
+    const body = { from_step: 'may it', input: { by } };
+    const made = await api.call('POST', `/workflows/runs/${run}/fork`, body, await as(api, by));
+    assert.equal(made.status, 201, JSON.stringify(made.body));
+    return made.body.run_id;
+  };
+  const first = await startAs(api, 'ann', 'asks', {});
+  const second = await fork(first, 'bob');
+  const third = await fork(second, 'cem');
+  await isOnlyOf(api, ['ann', 'bob', 'cem'], 'a fork of a fork');
+  await finished(engine, third);
+
+  const old = await startAs(api, 'ann', 'asks', {});
+  const between = await fork(old, 'bob');
+  await fork(between, 'cem');
+  await question(api);
+  // as retention does
+  for (const table of ['workflow_runs_finished', 'run_askers'])
+    await api.t.store.query(`delete from ${table} where run_id = any($1::uuid[])`, [[old, between]]);
+  await isOnlyOf(api, ['ann', 'bob', 'cem'], 'after their retention');
+});
+
+test('whoever asks again under a trigger key has asked for the run', async () => {
+  const { api, engine } = await openAsking();
+  await using _ = api;
+  const start = async (by: string, many: 'one' | 'many') => {
+    const body = { workflow_name: 'asks', input: { day: 1 }, trigger_key: 'day-1' };
+    const { body: started, status } = await api.call('POST', '/workflows/runs', many === 'many' ? [body] : body, await as(api, by));
+    assert.ok(status === 200 || status === 201, JSON.stringify(started));
+    return many === 'many' ? started[0] : started;
+  };
+  const { run_id: run } = await start('ann', 'one');
+  await question(api);
+  for (const [by, many] of [
+    ['ann', 'one'],
+    ['bob', 'one'],
+    ['cem', 'many'],
+  ] as const) {
+    const again = await start(by, many);
+    assert.deepEqual([again.run_id, again.idempotent], [run, true]);
+  }
+  // another input is another thing: it is refused, and asks for nothing
+  const other = { workflow_name: 'asks', input: { day: 2 }, trigger_key: 'day-1' };
+  assert.equal((await api.call('POST', '/workflows/runs', other, await as(api, 'eve'))).body.code, 'TRIGGER_KEY_MISMATCH');
+  await isOnlyOf(api, ['ann', 'bob', 'cem'], 'under a key');
+  await finished(engine, run);
 });

@@ -110,7 +110,7 @@ export const runRoutes = [
     attribute: ({ params }) => aboutRun('run.retry', params.run_id),
     async handle(call, services) {
       await authoriseChange(call, services);
-      return ok(await services.engine.retryRun(call.params.run_id));
+      return ok(await services.engine.retryRun(call.params.run_id, actorOf(call.caller)));
     },
   }),
   route({
