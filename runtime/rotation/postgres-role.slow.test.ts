@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createTestRotations } from '../../test/support/rotations.ts';
 import { asRole, createTestRole } from '../../test/support/roles.ts';
+import { dueRotations } from '@centaur/kernel/vault';
 
 const ROTATION = { every_seconds: 86_400, grace_seconds: 0, driver: 'postgres_role' as const };
 
@@ -86,6 +87,13 @@ test('where nobody knows which value the database takes, both are kept, and the 
   assert.equal((await r.rotate('DB')).status, 'failed');
   const kept = (await r.values('DB')).known.find((value) => value !== role.dsn) as string;
   assert.ok(kept, 'the new value is kept, and looked for');
+  // somebody asked for it, long before its time: what the database may take is not left to wait for that
+  const retryAt = Date.parse((await r.secret('DB')).last_rotation?.retry_at as string);
+  assert.ok(retryAt < Date.now() + 90_000);
+  assert.deepEqual(
+    [await dueRotations(r.t.store, new Date(retryAt - 1000)), await dueRotations(r.t.store, new Date(retryAt + 1000))],
+    [[], ['DB']],
+  );
   // as a try that died behind its change would have left it
   await role.set(new URL(kept).password);
   await role.letIn();
