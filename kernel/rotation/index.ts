@@ -124,7 +124,9 @@ export function createRotations(options: RotationsOptions): Rotations {
       // also when another value is in use by now: the role is to take that one
       const opened = await openMinted(options, runId);
       if (opened === undefined) return 'destroy';
-      await undoPassword(store, opened, reason === 'PROBE_FAILED' ? 'set' : 'unknown', () => noteOutward(options, runId, 'secret.rotation_request', { what: 'alter role back' }));
+      await undoPassword(store, opened, reason === 'PROBE_FAILED' ? 'set' : 'unknown', () =>
+        noteOutward(options, runId, 'secret.rotation_request', { what: 'alter role back' }),
+      );
       return 'destroy';
     } catch (error) {
       if (!(error instanceof RotationError)) throw error;

@@ -163,7 +163,7 @@ test('what a service has made for a run that was cancelled, or for a secret that
     await lookAfterRotations(r.installation, r.t.engine, (entry) => r.t.logs.push(entry), new Date());
     await eventually(async () => r.t.logs.some(({ message, id }) => /may have made a value/.test(message) && id === 'key_2'));
     assert.ok((await r.actions('KEY')).includes('secret.rotation_unrevoked'));
-    assert.match(await r.dump(), /"made": ?"key_2"/);
+    assert.ok(/"+made"+: ?"+key_2"/.test(await r.dump()), 'the entry names it');
   }
 });
 

@@ -129,7 +129,7 @@ test('a run that is stuck keeps no secret from its next rotation, and one that c
   await r.put('SIGNING', SIGNING);
   const [broken, stuck] = [await r.ask('SIGNING'), await r.ask('STUCK')];
   await r.t.store.query(`update secret_rotations set state = 'begun', run_id = $1::uuid where name = 'STUCK'`, [stuck]);
-  await r.t.store.query(`update runs set status = 'stuck' where run_id = $1::uuid`, [stuck]);
+  await r.t.store.query(`update workflow_runs set status = 'x' where run_id = $1::uuid`, [stuck]);
   const start = () => Promise.reject(new Error(`no run for ${broken}`));
   const getRun = (id: string) => r.t.engine.getRun(id);
   await lookAfterRotations(r.installation, { start, getRun }, (entry) => r.t.logs.push(entry), new Date());
