@@ -302,6 +302,8 @@ function lastText({ state, reason, asked_at, run_id, asked_by, retry_at }: NonNu
   return [
     `${relative(asked_at)}, for ${printable(asked_by)}: ${STATES[state]}${reason === null ? '' : ` (${reason})`}`,
     ...(retry_at === null ? [] : [`next try ${relative(retry_at)}`]),
+    // the clock asks no more
+    ...(reason === 'MINT_UNKNOWN' ? ['next try when you rotate it'] : []),
     ...(run_id === null ? [] : [`run ${run_id}`]),
   ].join(', ');
 }

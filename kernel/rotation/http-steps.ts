@@ -40,7 +40,8 @@ export async function mintByRequest(parts: Parts, runId: string): Promise<{ read
     throw error instanceof RotationError && error.code === 'REQUEST_FAILED' ? new RotationError('MINT_UNKNOWN') : error;
   }
   const { status, text } = answer;
-  if (status >= 300 && status < 500) {
+  // whoever leads elsewhere, or waited for the rest of the request, may have made one
+  if (status >= 400 && status < 500 && status !== 408) {
     await noteNotMinted(parts, runId, { what: 'mint', status });
     throw new RotationError('MINT_REFUSED');
   }
@@ -77,21 +78,27 @@ export async function probeByRequest(parts: Parts, runId: string): Promise<void>
   await noteOutward(parts, runId, 'secret.rotation_probed', { status });
 }
 
-/** @throws RotationError also where the service cannot be asked */
-export async function revokeReplaced(parts: Parts, runId: string): Promise<void> {
+/**
+ * @returns `in use`: somebody has put it back in place, and it stays
+ * @throws RotationError also where the service cannot be asked
+ */
+export async function revokeReplaced(parts: Parts, runId: string): Promise<'revoked' | 'in use'> {
   const { secret, replaced, replacedId, admin } = await openReplaced(parts, runId);
+  if (replaced === secret.value) return 'in use';
   const request = secret.http?.revoke;
-  if (request === undefined) return;
+  if (request === undefined) return 'revoked';
   const stands = { current: secret.value, revoked: replaced, id: replacedId, admin: admin?.value };
   const { status } = await ask(parts.store, { request, secret, admin, stands }, () =>
     noteOutward(parts, runId, 'secret.rotation_request', describeRequest('revoke', request)),
   );
   await noteOutward(parts, runId, 'secret.rotation_answer', { what: 'revoke', status });
   if (!isGone(status)) throw new RotationError('REVOKE_FAILED');
+  return 'revoked';
 }
 
-/** What was made is taken back. @throws RotationError */
+/** What was made is taken back, unless it is what is in use. @throws RotationError */
 export async function revokePending(parts: Parts, runId: string, { secret, pending, pendingId, admin }: OpenedRotation): Promise<void> {
+  if (pending === secret.value) return;
   const request = secret.http?.revoke;
   if (request === undefined) throw new RotationError('REVOKE_FAILED');
   const stands = { current: secret.value, revoked: pending, id: pendingId, admin: admin?.value };

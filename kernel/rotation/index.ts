@@ -13,6 +13,7 @@ import {
   failRotation,
   isRotationError,
   makePlaceholder,
+  noteAltering,
   noteOutward,
   openMinted,
   openRotation,
@@ -25,6 +26,7 @@ import {
   type RotationErrorCode,
   type RotationParts,
   type RotationState,
+  whatWasMinted,
 } from '../vault/index.ts';
 import { mintByRequest, probeByRequest, revokePending, revokeReplaced } from './http-steps.ts';
 import { probePassword, setNewPassword, undoPassword, withNewPassword } from './postgres-role.ts';
@@ -70,7 +72,7 @@ export function createRotations(options: RotationsOptions): Rotations {
       }
       const pending = await preparePending(options, runId, () => withNewPassword(secret.value), 'adopt');
       const opened = await openRotation(options, runId);
-      await setNewPassword(store, opened, () => noteOutward(options, runId, 'secret.rotation_request', { what: 'alter role' }));
+      await setNewPassword(store, opened, () => noteAltering(options, runId, { what: 'alter role' }));
       return pending;
     },
 
@@ -84,7 +86,7 @@ export function createRotations(options: RotationsOptions): Rotations {
     activate: (runId) => activateRotation(options, runId),
 
     async revoke(driver, runId) {
-      if (driver === 'http') await revokeReplaced(options, runId);
+      if (driver === 'http' && (await revokeReplaced(options, runId)) === 'in use') return retireReplaced(options, runId, 'IN_USE');
       return retireReplaced(options, runId);
     },
 
@@ -101,7 +103,7 @@ export function createRotations(options: RotationsOptions): Rotations {
 
     async giveUp(driver, runId, code) {
       const reason = toReason(code);
-      const pending = driver === 'postgres_role' ? await undo(runId) : 'destroy';
+      const pending = driver === 'postgres_role' ? await undo(runId, reason) : 'destroy';
       if (driver === 'http') await takeBack(runId, reason);
       const ended = await failRotation(options, runId, reason, pending);
       if (ended.state === 'failed')
@@ -117,16 +119,22 @@ export function createRotations(options: RotationsOptions): Rotations {
   };
 
   /** @returns what may become of the new value */
-  async function undo(runId: string): Promise<'destroy' | 'keep'> {
+  async function undo(runId: string, reason: string): Promise<'destroy' | 'keep'> {
     try {
-      const opened = await openRotation(options, runId);
-      if (opened.pending === undefined) return 'destroy';
-      await undoPassword(store, opened, () => noteOutward(options, runId, 'secret.rotation_request', { what: 'alter role back' }));
+      // also when another value is in use by now: the role is to take that one
+      const opened = await openMinted(options, runId);
+      if (opened === undefined) return 'destroy';
+      await undoPassword(store, opened, reason === 'PROBE_FAILED' ? 'set' : 'unknown', () =>
+        noteOutward(options, runId, 'secret.rotation_request', { what: 'alter role back' }),
+      );
       return 'destroy';
     } catch (error) {
       if (!(error instanceof RotationError)) throw error;
-      // another value is in use: nothing of this one is needed
-      if (error.code === 'SUPERSEDED' || error.code === 'ROTATION_OVER') return 'destroy';
+      if (reason === 'SUPERSEDED') {
+        const message = 'nobody knows whether the database takes the value that somebody has given a secret meanwhile';
+        log({ level: 'error', message, run_id: runId, reason: error.code });
+        return 'destroy';
+      }
       log({ level: 'error', message: new RotationError('UNDO_FAILED').message, run_id: runId, reason: error.code });
       return 'keep';
     }
@@ -136,15 +144,18 @@ export function createRotations(options: RotationsOptions): Rotations {
   async function takeBack(runId: string, reason: string): Promise<void> {
     const tell = (why: string, id?: string) =>
       log({ level: 'error', message: 'a service may have made a value that nobody uses: revoke it there', run_id: runId, reason: why, id });
-    if (reason === 'MINT_UNKNOWN') tell(reason);
-    const opened = await openMinted(options, runId);
-    if (opened?.pending === undefined) return;
+    if (reason === 'MINT_UNKNOWN') return tell(reason);
+    const { made, id } = await whatWasMinted(options, runId);
+    if (made === 'nothing') return;
     try {
+      const opened = await openMinted(options, runId);
+      // it went with its secret
+      if (opened === undefined) throw new RotationError('SUPERSEDED');
       await revokePending(options, runId, opened);
     } catch (error) {
       if (!(error instanceof RotationError)) throw error;
-      tell(error.code, opened.pendingId);
-      await noteOutward(options, runId, 'secret.rotation_unrevoked', { made: opened.pendingId ?? null, reason: error.code });
+      tell(error.code, id);
+      await noteOutward(options, runId, 'secret.rotation_unrevoked', { made: id ?? null, reason: error.code });
     }
   }
 }

@@ -31,8 +31,11 @@ export function withNewPassword(value: string): string {
  */
 export async function setNewPassword(store: Store, opened: OpenedRotation, before: () => Promise<void>): Promise<void> {
   const next = await reach(store, opened.secret, opened.pending);
+  const login = await tryLogin(next);
   // by a try that died behind it
-  if ((await tryLogin(next)) === 'taken') return;
+  if (login === 'taken') return;
+  // whoever took no look at it could neither try it nor see that it is in use
+  if (login === 'not asked') throw new RotationError('NO_PASSWORD_ASKED');
   const owner = await ownerOf(store, opened, next);
   await withLogin(owner, async (client, asked) => {
     // whatever is tried as a password would be taken then
@@ -52,12 +55,24 @@ export async function probePassword(store: Store, opened: OpenedRotation): Promi
 /**
  * The database takes the present value again when this is done.
  *
+ * @param wasSet `set`: a pooler with a list of its own may let the present value in, and the database behind it does not
  * @throws RotationError when that is not known
  */
-export async function undoPassword(store: Store, opened: OpenedRotation, before: () => Promise<void>): Promise<void> {
+export async function undoPassword(
+  store: Store,
+  opened: OpenedRotation,
+  wasSet: 'set' | 'unknown',
+  before: () => Promise<void>,
+): Promise<void> {
   const present = await reach(store, opened.secret, opened.secret.value);
-  if ((await tryLogin(present)) !== 'refused') return;
-  const owner = opened.admin === undefined ? await reach(store, opened.secret, opened.pending) : await ownerOf(store, opened, present);
+  const login = await tryLogin(present);
+  if (login !== 'refused' && wasSet === 'unknown') return;
+  const owner =
+    opened.admin !== undefined
+      ? await ownerOf(store, opened, present)
+      : login === 'refused'
+        ? await reach(store, opened.secret, opened.pending)
+        : present;
   await withLogin(owner, async (client) => {
     await before();
     await alter(client, present);

@@ -99,6 +99,7 @@ export {
   type HttpRotation,
   listOpenRotations,
   namesIn,
+  noteAltering,
   noteMinting,
   noteNotMinted,
   noteOutward,
@@ -123,6 +124,7 @@ export {
   type RotationView,
   runOfRotation,
   TEMPLATE,
+  whatWasMinted,
 } from './rotation/index.ts';
 export { makePlaceholder } from './placeholders.ts';
 export {

@@ -4,7 +4,10 @@ import type { ServiceHandler } from '../../test/support/firewall.ts';
 import { FIRST, startKeys } from '../../test/support/key-service.ts';
 import { createTestRotations } from '../../test/support/rotations.ts';
 import { eventually } from '../../test/support/wait.ts';
-import { rotateSecret } from '@centaur/kernel/vault';
+import { dueRotations, removeSecret, rotateSecret } from '@centaur/kernel/vault';
+import { lookAfterRotations } from './index.ts';
+
+const DAY = 86_400_000;
 
 test('a service makes a value, which is tried and put in place; the next rotation takes it back', async () => {
   await using r = await createTestRotations();
@@ -66,6 +69,8 @@ test('a request of which nobody knows whether it made a value is not made again,
   for (const answer of [
     (_: unknown, response: Parameters<ServiceHandler>[1]) => void response.destroy(),
     (_: unknown, response: Parameters<ServiceHandler>[1]) => void response.writeHead(500).end(FIRST),
+    (_: unknown, response: Parameters<ServiceHandler>[1]) => void response.writeHead(408).end(FIRST),
+    (_: unknown, response: Parameters<ServiceHandler>[1]) => void response.writeHead(303, { location: '/keys/key_2' }).end(),
     (_: unknown, response: Parameters<ServiceHandler>[1]) => void response.writeHead(200).end(`{"data": {"other": "${FIRST}"}}`),
     (_: unknown, response: Parameters<ServiceHandler>[1]) => void response.writeHead(200).end(`{"data": {"id": "..", "key": "${FIRST}2"}}`),
     (_: unknown, response: Parameters<ServiceHandler>[1]) => void response.writeHead(200).end('x'.repeat(300_000)),
@@ -78,6 +83,10 @@ test('a request of which nobody knows whether it made a value is not made again,
     assert.match(run.error?.message ?? '', /look there for a key that is used by nobody/);
     assert.ok(r.t.logs.some(({ message }) => message.includes('may have made a value that nobody uses')));
     assert.equal((await r.values('KEY')).present, FIRST);
+    // by the clock, never; by a person, when that one likes
+    assert.equal((await r.secret('KEY')).last_rotation?.retry_at, null);
+    assert.deepEqual(await dueRotations(r.t.store, new Date(Date.now() + 90 * DAY)), []);
+    assert.deepEqual([(await r.rotate('KEY')).status, keys.asked('POST')], ['failed', 2]);
     assert.ok(!JSON.stringify([r.t.logs, run]).includes(FIRST));
   }
 });
@@ -119,6 +128,43 @@ test('what was made for a value that somebody has replaced meanwhile is taken ba
   assert.deepEqual([run.status, run.result], ['completed', { secret: 'KEY', outcome: 'SUPERSEDED' }]);
   assert.equal((await r.values('KEY')).present, theirs);
   assert.deepEqual([...keys.good.keys()], ['key_1', 'key_9']);
+});
+
+test('a value that somebody has put back in place during its grace is not taken back', async () => {
+  await using r = await createTestRotations();
+  await using keys = await startKeys(r);
+  await r.put('KEY', keys.described());
+  await r.rotate('KEY');
+  const second = (await r.values('KEY')).present;
+  await r.put('KEY', { ...keys.described({ grace_seconds: 3 }), value: undefined });
+  const runId = await r.ask('KEY');
+  await eventually(async () => (await r.secret('KEY')).last_rotation?.state === 'active', { timeoutMs: 30_000 });
+  await rotateSecret(r.installation, 'user:bob', 'KEY', second);
+  const run = await r.t.ended(runId);
+  assert.deepEqual([run.status, run.result], ['completed', { secret: 'KEY', outcome: 'SUPERSEDED' }]);
+  assert.deepEqual([(await r.values('KEY')).present, keys.asked('DELETE')], [second, 0]);
+  assert.ok([...keys.good.values()].includes(second));
+  assert.deepEqual((await r.actions('KEY')).slice(-1), ['secret.rotation_ended']);
+});
+
+test('what a service has made for a run that was cancelled, or for a secret that was removed, is told of with its id', async () => {
+  for (const how of ['cancelled', 'removed'] as const) {
+    await using r = await createTestRotations();
+    let runId = '';
+    await using keys = await startKeys(r, {
+      'GET /me': (_, response) => {
+        const away = how === 'removed' ? removeSecret(r.installation, 'user:bob', 'KEY') : r.t.engine.cancelRun(runId);
+        void Promise.resolve(away).then(() => response.writeHead(200).end('{}'));
+      },
+    });
+    await r.put('KEY', keys.described());
+    runId = await r.ask('KEY');
+    await r.t.ended(runId);
+    await lookAfterRotations(r.installation, r.t.engine, (entry) => r.t.logs.push(entry), new Date());
+    await eventually(async () => r.t.logs.some(({ message, id }) => /may have made a value/.test(message) && id === 'key_2'));
+    assert.ok((await r.actions('KEY')).includes('secret.rotation_unrevoked'));
+    assert.ok(/"+made"+: ?"+key_2"/.test(await r.dump()), 'the entry names it');
+  }
 });
 
 test('a value that the service does not take back is told of, and destroyed here all the same', async () => {

@@ -13,7 +13,8 @@ import {
   tellFirewalls,
 } from '@centaur/kernel/vault';
 
-const OVER = new Set(['completed', 'failed', 'cancelled']);
+/** Also `stuck`: it goes on only when somebody has helped it, and its secret waits for nobody. */
+const OVER = new Set(['completed', 'failed', 'cancelled', 'stuck']);
 
 /**
  * Any number of processes may do this, as often as they like.
@@ -34,14 +35,30 @@ export async function lookAfterRotations(
     );
   }
   for (const rotation of await listOpenRotations(store)) {
-    // asked for by a process that died behind it, or just now
-    const status = rotation.state === 'asked' ? (await engine.start(runOfRotation(rotation))).status : await statusOf(engine, rotation);
-    if (!OVER.has(status)) continue;
-    await abandonRotation(parts, rotation.rotationId);
-    log({ level: 'error', message: 'the run of a rotation ended before it', secret: rotation.name, run_id: rotation.runId });
+    await lookAfter(parts, engine, log, rotation).catch((error: Error) =>
+      log({ level: 'error', message: 'a rotation could not be looked after', secret: rotation.name, error: error.message }),
+    );
   }
   // of values that were replaced by hand
   if ((await retireVersions(store, now)) > 0) await tellFirewalls(store);
+}
+
+async function lookAfter(
+  parts: RotationParts,
+  engine: Pick<Engine, 'start' | 'getRun'>,
+  log: (entry: StoreLogEntry) => void,
+  rotation: OpenRotation,
+): Promise<void> {
+  const { rotationId, name, runId } = rotation;
+  // asked for by a process that died behind it, or just now
+  const status = rotation.state === 'asked' ? (await engine.start(runOfRotation(rotation))).status : await statusOf(engine, rotation);
+  if (!OVER.has(status)) return;
+  const abandoned = await abandonRotation(parts, rotationId);
+  if (abandoned === undefined) return;
+  log({ level: 'error', message: 'the run of a rotation ended before it', secret: name, run_id: runId });
+  const { made, id } = abandoned;
+  if (made !== 'nothing')
+    log({ level: 'error', message: 'a service may have made a value that nobody uses: revoke it there', secret: name, run_id: runId, id });
 }
 
 async function statusOf(engine: Pick<Engine, 'getRun'>, { runId }: OpenRotation): Promise<string> {

@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import pg from 'pg';
 import { createTestRotations } from '../../test/support/rotations.ts';
 import { asRole, createTestRole } from '../../test/support/roles.ts';
+import { eventually } from '../../test/support/wait.ts';
+import { startEmbeddedPostgres } from '@centaur/kernel/store/embedded';
+import { dueRotations } from '@centaur/kernel/vault';
 
 const ROTATION = { every_seconds: 86_400, grace_seconds: 0, driver: 'postgres_role' as const };
 
@@ -86,12 +93,50 @@ test('where nobody knows which value the database takes, both are kept, and the 
   assert.equal((await r.rotate('DB')).status, 'failed');
   const kept = (await r.values('DB')).known.find((value) => value !== role.dsn) as string;
   assert.ok(kept, 'the new value is kept, and looked for');
+  // somebody asked for it, long before its time: what the database may take is not left to wait for that
+  const retryAt = Date.parse((await r.secret('DB')).last_rotation?.retry_at as string);
+  assert.ok(retryAt < Date.now() + 90_000);
+  assert.deepEqual(
+    [await dueRotations(r.t.store, new Date(retryAt - 1000)), await dueRotations(r.t.store, new Date(retryAt + 1000))],
+    [[], ['DB']],
+  );
   // as a try that died behind its change would have left it
   await role.set(new URL(kept).password);
   await role.letIn();
   assert.equal((await r.rotate('DB')).status, 'completed');
   assert.equal((await r.values('DB')).present, kept);
   assert.equal((await r.secret('DB')).version, 2);
+});
+
+test('a server that asks for no password is given none, and the role keeps the one that it has', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'centaur-trust-'));
+  const trusting = await startEmbeddedPostgres({ dataDir: join(folder, 'postgres'), throwaway: true });
+  try {
+    await using r = await createTestRotations();
+    await r.configure({ allow_cidrs: ['127.0.0.1'] });
+    const owner = new pg.Client(trusting.url);
+    await owner.connect();
+    await owner.query(`create role app login password 'the-first-password'`);
+    const stored = async () =>
+      (await owner.query<{ kept: string }>(`select rolpassword as kept from pg_authid where rolname = 'app'`)).rows;
+    const before = await stored();
+    const { rows } = await owner.query<{ file: string }>(`select setting as file from pg_settings where name = 'hba_file'`);
+    const file = rows[0]?.file as string;
+    await writeFile(file, `host all app 127.0.0.1/32 trust\n${await readFile(file, 'utf8')}`);
+    await owner.query('select pg_reload_conf()');
+    const { host } = new URL(trusting.url);
+    const dsn = trusting.url.replace(/\/\/[^@]+@/, '//app:the-first-password@');
+    await eventually(async () => (await asRole(dsn.replace('first', 'wrong')).catch(() => undefined)) === 'app');
+    await r.put('ADMIN', { type: 'pg_dsn', value: trusting.url, hosts: [host], options: { rotates: ['DB'] } });
+    await r.put('DB', { type: 'pg_dsn', value: dsn, hosts: [host], rotation: { ...ROTATION, admin_secret: 'ADMIN' } });
+    assert.equal((await r.rotate('DB')).error?.code, 'NO_PASSWORD_ASKED');
+    assert.deepEqual(await stored(), before);
+    assert.deepEqual(await r.values('DB'), { present: dsn, known: [dsn] });
+    await owner.end();
+  } finally {
+    await trusting.stop();
+    await rm(folder, { recursive: true, force: true });
+  }
 });
 
 test('a password goes to the host of its own binding alone, by the rules of the way out', async () => {

@@ -123,6 +123,21 @@ test('only a run that was asked for rotates anything, and only the first one wit
   assert.equal((await r.secret('SIGNING')).version, 2);
 });
 
+test('a run that is stuck keeps no secret from its next rotation, and one that cannot be looked after holds up no other', async () => {
+  await using r = await createTestRotations('idle');
+  await r.put('STUCK', SIGNING);
+  await r.put('SIGNING', SIGNING);
+  const [broken, stuck] = [await r.ask('SIGNING'), await r.ask('STUCK')];
+  await r.t.store.query(`update secret_rotations set state = 'begun', run_id = $1::uuid where name = 'STUCK'`, [stuck]);
+  await r.t.store.query(`update workflow_runs set status = 'x' where run_id = $1::uuid`, [stuck]);
+  const start = () => Promise.reject(new Error(`no run for ${broken}`));
+  const getRun = (id: string) => r.t.engine.getRun(id);
+  await lookAfterRotations(r.installation, { start, getRun }, (entry) => r.t.logs.push(entry), new Date());
+  assert.deepEqual((await r.secret('STUCK')).last_rotation?.reason, 'RUN_ENDED');
+  assert.ok(r.t.logs.some(({ message, secret }) => message === 'a rotation could not be looked after' && secret === 'SIGNING'));
+  assert.notEqual(await r.ask('STUCK'), stuck);
+});
+
 test('a rotation whose run was cancelled fails, and is tried again at a later time, and later each time', async () => {
   await using r = await createTestRotations('idle');
   await r.put('SIGNING', { ...SIGNING, rotation: { every_seconds: 60 } });

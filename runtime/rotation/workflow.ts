@@ -55,7 +55,8 @@ export function rotateWorkflow(rotations: Rotations, tries: RetryPolicy = {}): R
       }
       await ctx.sleepUntil('grace', new Date(active.grace_until));
       try {
-        await ctx.step('revoke', () => rotations.revoke(driver, runId), { retry: { ...REVOKE_TRIES, ...tries } });
+        const ended = await ctx.step('revoke', () => rotations.revoke(driver, runId), { retry: { ...REVOKE_TRIES, ...tries } });
+        if (ended.state === 'ended') return { secret, outcome: 'SUPERSEDED' };
       } catch (error) {
         if (!(error instanceof StepError)) throw error;
         const { code } = error;

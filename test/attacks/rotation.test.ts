@@ -6,7 +6,7 @@ import { startKeys } from '../support/key-service.ts';
 import { createTestRotations } from '../support/rotations.ts';
 import type { SecretRequest } from '../../kernel/vault/index.ts';
 
-test('rotation: a redirect is not followed, and what surely made nothing is tried again', async () => {
+test('rotation: a redirect is not followed, nor asked again; what surely made nothing is', async () => {
   await using r = await createTestRotations();
   await using elsewhere = await startService((_, response) => void response.writeHead(200).end('{}'));
   await using keys = await startKeys(r, {
@@ -14,7 +14,10 @@ test('rotation: a redirect is not followed, and what surely made nothing is trie
   });
   await r.put('KEY', keys.described());
   const run = await r.rotate('KEY');
-  assert.deepEqual([run.error?.code, keys.asked('POST'), elsewhere.seen.length], ['MINT_REFUSED', 2, 0]);
+  assert.deepEqual([run.error?.code, keys.asked('POST'), elsewhere.seen.length], ['MINT_UNKNOWN', 1, 0]);
+  await using refusing = await startKeys(r, { 'POST /keys': (_, response) => void response.writeHead(403).end('{}') });
+  await r.put('OTHER', refusing.described());
+  assert.deepEqual([(await r.rotate('OTHER')).error?.code, refusing.asked('POST')], ['MINT_REFUSED', 2]);
 });
 
 test('rotation: a value goes to no host but its own, by no address that may not be dialled, and in no header that it could break', async () => {
@@ -52,6 +55,7 @@ test('rotation: what is declared of requests is checked, covered by the MAC, and
     [{ mint: { ...mint, url: mint.url.replace('https', 'http') } }, /http\.mint\.url: expected an https/],
     [{ mint: { ...mint, url: 'https://a:b@localhost/' } }, /without a user/],
     [{ mint: { ...mint, url: 'https://{{id}}.example.com/' } }, /http\.mint\.url/],
+    [{ mint: { ...mint, url: 'https:///{{id}}/keys' } }, /http\.mint\.url/],
     [{ mint: { ...mint, url: `${mint.url}?key={{current}}` } }, /only \{\{id\}\} may stand in it/],
     [{ mint: { ...mint, method: 'CONNECT' } }, /http\.mint\.method/],
     [{ mint: { ...mint, headers: { a: '{{new}}' } } }, /\{\{new\}\} stands for nothing/],

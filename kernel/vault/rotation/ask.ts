@@ -37,12 +37,20 @@ export function runOfRotation({ rotationId, name, fromVersion }: AskedRotation) 
 /** So many ended ones of a secret are kept. */
 const KEPT = 50;
 
-/** Due: `every_seconds` after the value was made, or after the last reminder; of one that failed, not before its next try. */
+/**
+ * Due: `every_seconds` after the value was made, or after the last reminder; or when one that failed has left a new value that the service
+ * may take already. Of one that failed, not before its next try; and never where nobody knows whether the service made a value: each time
+ * might leave another one there.
+ */
 const DUE = `select s.name
   from secrets s left join secret_versions v on v.name = s.name and v.state = 'active'
   where s.rotation is not null and s.removed_at is null and ($2::text is null or s.name = $2)
-    and greatest(coalesce(v.created_at, s.created_at), s.reminded_at) + make_interval(secs => (s.rotation ->> 'every_seconds')::float8)
-      <= $1::timestamptz
+    and (greatest(coalesce(v.created_at, s.created_at), s.reminded_at) + make_interval(secs => (s.rotation ->> 'every_seconds')::float8)
+        <= $1::timestamptz
+      or exists (select 1 from secret_rotations f join secret_versions p on p.rotation_id = f.rotation_id and p.state = 'pending'
+        where f.name = s.name and f.state = 'failed' and f.from_version is not distinct from v.version))
+    and (select f.reason from secret_rotations f where f.name = s.name and f.state = 'failed' and f.from_version is not distinct from v.version
+      order by f.rotation_id desc limit 1) is distinct from 'MINT_UNKNOWN'
     and not exists (select 1 from secret_rotations r where r.name = s.name
       and (r.state in ('asked', 'begun') or (r.from_version is not distinct from v.version and r.retry_at > $1::timestamptz)))`;
 
@@ -118,7 +126,8 @@ async function insertRotation(
   );
   await tx.query(
     `delete from secret_rotations where name = $1 and state not in ('asked', 'begun', 'active') and rotation_id < (
-       select rotation_id from secret_rotations where name = $1 order by rotation_id desc offset $2 limit 1)`,
+       select rotation_id from secret_rotations where name = $1 order by rotation_id desc offset $2 limit 1)
+     and not exists (select 1 from secret_versions p where p.rotation_id = secret_rotations.rotation_id and p.state = 'pending')`,
     [name, KEPT],
   );
   await audit.append(tx, {

@@ -24,12 +24,14 @@ export {
   type Begun,
   beginRotation,
   failRotation,
+  noteAltering,
   noteMinting,
   noteNotMinted,
   noteOutward,
   preparePending,
   remindRotation,
   retireReplaced,
+  whatWasMinted,
 } from './progress.ts';
 export { type HttpRequest, type HttpRotation, namesIn, TEMPLATE } from './requests.ts';
 export { type RotationState, type RotationView } from './view.ts';

@@ -21,6 +21,7 @@ interface RotationRow {
   readonly state: RotationState;
   readonly reason: string | null;
   readonly run_id: string | null;
+  readonly minting: boolean;
 }
 
 interface Secret {
@@ -162,6 +163,15 @@ export async function noteOutward(parts: RotationParts, runId: string, action: s
   });
 }
 
+/** The same, where it would be changed for a rotation that may not go on. @throws RotationError SUPERSEDED, ROTATION_OVER */
+export async function noteAltering(parts: RotationParts, runId: string, details: object): Promise<void> {
+  await parts.store.transaction(async (tx) => {
+    const { row, secret } = await lockOpen(tx, runId);
+    if (isSuperseded(row, secret)) throw new RotationError('SUPERSEDED');
+    await note(tx, parts.audit, row, 'secret.rotation_request', details);
+  });
+}
+
 /**
  * The new value takes the place of the one that it was made for.
  *
@@ -209,17 +219,18 @@ export async function activateRotation(
 /**
  * Its grace is over: the value before is destroyed.
  *
- * @param problem why the service may take it all the same
+ * @param problem why the service may take it all the same; `IN_USE`: it should, for somebody has put it back in place
  */
 export async function retireReplaced(
   parts: RotationParts,
   runId: string,
-  problem?: RotationErrorCode | 'PLATFORM',
+  problem?: RotationErrorCode | 'PLATFORM' | 'IN_USE',
 ): Promise<{ readonly state: RotationState }> {
   return parts.store.transaction(async (tx) => {
     const { row } = await lock(tx, 'run_id', runId);
     if (row.state !== 'active') return { state: row.state };
     await retire(tx, row);
+    if (problem === 'IN_USE') return end(tx, parts.audit, row, 'SUPERSEDED');
     if (problem !== undefined) {
       await note(tx, parts.audit, row, 'secret.rotation_unrevoked', { version: row.from_version, reason: problem });
       return finish(tx, row, 'unrevoked', problem);
@@ -262,38 +273,71 @@ async function fail(
     `select count(*)::int as failed from secret_rotations where name = $1 and from_version is not distinct from $2 and state = 'failed'`,
     [row.name, row.from_version],
   );
-  const retryAt = new Date(store.now() + backoffMs(rows[0]?.failed ?? 0));
+  // of one that may have left a value at the service, by nobody but a person
+  const wait = reason === 'MINT_UNKNOWN' ? undefined : backoffMs(rows[0]?.failed ?? 0, pending);
+  const retryAt = wait === undefined ? null : new Date(store.now() + wait);
   await tx.query('update secret_rotations set retry_at = $2 where rotation_id = $1::uuid', [row.rotation_id, retryAt]);
-  await note(tx, audit, row, 'secret.rotation_failed', { reason, kept: pending === 'keep', retry_at: retryAt.toISOString() });
+  await note(tx, audit, row, 'secret.rotation_failed', { reason, kept: pending === 'keep', retry_at: retryAt?.toISOString() ?? null });
   return finish(tx, row, 'failed', reason);
 }
 
 const MINUTE_MS = 60_000;
 const DAY_MS = 1440 * MINUTE_MS;
 
-/** A quarter of an hour after the first failure, then twice as long each time, and a day at most. */
-export function backoffMs(failedBefore: number): number {
-  return Math.min(DAY_MS, 15 * MINUTE_MS * 2 ** failedBefore);
+/**
+ * A quarter of an hour after the first failure, then twice as long each time, and a day at most. Where the new value is kept, the one in
+ * use may be good for nothing: a minute, and a quarter of an hour at most.
+ */
+function backoffMs(failedBefore: number, pending: 'destroy' | 'keep'): number {
+  const [first, most] = pending === 'keep' ? [MINUTE_MS, 15 * MINUTE_MS] : [15 * MINUTE_MS, DAY_MS];
+  return Math.min(most, first * 2 ** failedBefore);
 }
 
 /**
  * Of a rotation whose run is over, or never began: cancelled, or ended by what nobody foresaw.
  *
- * A new value that the service may take already is kept: the next rotation finds out.
+ * A new value that the service may take already is kept: the next rotation finds out. One that the service has made, or may have made,
+ * and that nobody uses is left there, and told of.
+ *
+ * @returns undefined when it had come to its end by itself meanwhile
  */
-export async function abandonRotation(parts: RotationParts, rotationId: string): Promise<void> {
-  await parts.store.transaction(async (tx) => {
+export async function abandonRotation(
+  parts: RotationParts,
+  rotationId: string,
+): Promise<{ readonly made: 'nothing' | 'unknown' | 'left at the service'; readonly id: string | undefined } | undefined> {
+  return parts.store.transaction(async (tx) => {
     const locked = await lock(tx, 'rotation_id', rotationId);
     const { row } = locked;
-    if (row.state !== 'active') {
-      await fail(tx, parts, locked, 'RUN_ENDED', row.driver === 'postgres_role' ? 'keep' : 'destroy');
-      return;
+    if (row.state === 'asked' || row.state === 'begun') {
+      const minted = await mintedBy(tx, row);
+      const reason = minted.made === 'unknown' ? 'MINT_UNKNOWN' : 'RUN_ENDED';
+      await fail(tx, parts, locked, reason, row.driver === 'postgres_role' ? 'keep' : 'destroy');
+      if (minted.made !== 'nothing') await note(tx, parts.audit, row, 'secret.rotation_unrevoked', { made: minted.id ?? null, reason });
+      return minted;
     }
+    if (row.state !== 'active') return undefined;
     // nobody has asked the service to take the value before back
     const isLeft = row.driver === 'http';
     await note(tx, parts.audit, row, isLeft ? 'secret.rotation_unrevoked' : 'secret.rotation_ended', { reason: 'RUN_ENDED' });
     await finish(tx, row, isLeft ? 'unrevoked' : 'done', 'RUN_ENDED');
+    return { made: 'nothing', id: undefined };
   });
+}
+
+/** What a service was asked to make for it, and what it calls that: also when the value is gone, with its secret. */
+async function mintedBy(tx: Queryable, { rotation_id, name, minting }: RotationRow) {
+  if (!minting) return { made: 'nothing', id: undefined } as const;
+  const { rows } = await tx.query<{ upstream_id: string | null }>(
+    'select upstream_id from secret_versions where name = $1 and rotation_id = $2::uuid',
+    [name, rotation_id],
+  );
+  const [version] = rows;
+  return { made: version === undefined ? 'unknown' : 'left at the service', id: version?.upstream_id ?? undefined } as const;
+}
+
+/** The same, of a rotation that has come to no value in place. */
+export async function whatWasMinted(parts: RotationParts, runId: string): Promise<Awaited<ReturnType<typeof mintedBy>>> {
+  return parts.store.transaction(async (tx) => mintedBy(tx, (await lock(tx, 'run_id', runId)).row));
 }
 
 /** @throws RotationError ROTATION_NOT_FOUND */
@@ -304,7 +348,8 @@ async function lock(tx: Queryable, by: 'rotation_id' | 'run_id', id: string): Pr
   // the secret before its rotation, as whoever asks for one takes them; and both before anything is read of them
   await tx.query('select 1 from secrets where name = $1 for no key update', [known.name]);
   const { rows } = await tx.query<RotationRow>(
-    `select rotation_id, name, actor, driver, from_version, to_version, state, reason, run_id from secret_rotations where ${by} = $1::uuid for update`,
+    `select rotation_id, name, actor, driver, from_version, to_version, state, reason, run_id, minting_at is not null as minting
+     from secret_rotations where ${by} = $1::uuid for update`,
     [id],
   );
   const row = rows[0] as RotationRow;

@@ -86,6 +86,7 @@ function checkUrl(field: string, text: string): void {
     throw invalid(field, 'expected an https:// address without a user or a fragment');
   // only behind the host: else it chose where the rest goes
   if (
+    !/^https:\/\/[^/\\{]/i.test(text) ||
     namesIn(text.slice(0, text.indexOf('/', 'https://'.length) + 1 || undefined)).length > 0 ||
     namesIn(text).some((name) => name !== 'id')
   )
