@@ -325,7 +325,10 @@ test('Rotated on schedule, never logged, never crossed between tenants.', LIMIT,
   assert.match(value, /^sk_turning_\w{32}$/);
   // during its grace the one before is known, and nobody who may not see it is shown it
   assert.match(answer.said, /^yours is \*+, it was \*+$/);
+  // the hour of its grace is over: the run that would have waited for it is told so
   await t.sql(`update secret_versions set grace_until = now() where name = 'A_KEY' and state = 'grace'`);
+  const [{ run_id: rotation }] = await t.sql(`select run_id from workflow_runs where workflow_name = 'centaur.rotate'`);
+  assert.equal((await t.ask('POST', `/api/workflows/runs/${rotation}/cancel`, {})).status, 200);
 
   // nobody else's: not by asking, not by its placeholder, and not by whoever can write to the database
   assert.equal((await t.ask('POST', '/api/leases', { principal: 'workflow:b', secrets: ['A_KEY'] })).body.code, 'NOT_GRANTED');
