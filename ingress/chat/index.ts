@@ -1,9 +1,13 @@
 /**
  * What all chats have in common: a turn of an agent as people should see it, whichever service shows it.
  *
- * It promises that the same events make the same turn, however often they came and in whichever order. It knows nothing of
- * any one chat, reaches nobody, and keeps nothing.
+ * It promises that the same events make the same turn, however often they came and in whichever order; that what was heard is
+ * acted on until that succeeds, and a turn shown until all of it is, whichever processes die meanwhile. It knows nothing of
+ * any one chat, reaches nothing but the platform's API, and keeps nothing.
  */
+export { consume, Hopeless, type ConsumeOptions, type Trouble } from './consume.ts';
+export { showLive, type LiveOptions, type LiveTurn, Undeliverable } from './live.ts';
+export { ending, pause } from './pause.ts';
 export { clean, clipLine, utf8Length } from './text.ts';
 export { type Problem } from './problem.ts';
 export { type PlanItem, type Step } from './steps.ts';

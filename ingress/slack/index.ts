@@ -11,3 +11,15 @@ export { FRESH_PACE, type Method, noteCall, noteRetryAfter, type Pace } from './
 export { nothingShown, recoverShown, type Shown, type ThreadMessage } from './render/shown.ts';
 export { answered, type Next, type Place, planNext, planWorkspace, type Refused, refused, type Scene } from './render/stream.ts';
 export { type Facts } from './render/words.ts';
+export { createSlackCalls, SlackRefused, type SlackCalls, SlackSilent } from './calls.ts';
+export { type Log, placeOfKey, PLATFORM, type Self, type SlackContext, type SlackDelivery, threadKeyOf, userIdOf } from './context.ts';
+export { type Heard, type Raw, type Signed } from './heard.ts';
+export {
+  type ChannelRules,
+  readSlackSettings,
+  rulesOf,
+  SettingsError,
+  SLACK_RULES,
+  type SlackRules,
+  type SlackSettings,
+} from './settings.ts';

@@ -175,6 +175,9 @@ const FILE = z.strictObject({
   overlays: OVERLAYS.optional(),
   retention: RETENTION.optional(),
   prices: PRICES.optional(),
+  // chats are clients of the API, and check what is theirs
+  slack: z.record(z.string(), z.unknown()).optional(),
+  github: z.record(z.string(), z.unknown()).optional(),
 });
 
 /** As the firewall takes it: see `EgressConfig` there. */
@@ -222,6 +225,8 @@ export interface FileSettings {
   readonly overlays: OverlaySettings;
   readonly retention: RetentionSettings;
   readonly prices: readonly PriceSetting[];
+  /** Sections of chats by their names, unchecked: `ingress/` reads them. */
+  readonly chats: Readonly<Record<'slack' | 'github', unknown>>;
 }
 
 export class ConfigFileError extends Error {
@@ -317,6 +322,7 @@ export function parseConfig(source: string, file: string): FileSettings {
     signIn: parsed.data.sign_in ?? {},
     overlays: { entries, frozen: parsed.data.overlays?.frozen ?? false },
     retention: parsed.data.retention ?? {},
+    chats: { slack: parsed.data.slack, github: parsed.data.github },
     prices: Object.entries(parsed.data.prices ?? {}).map(([model, { input, output, cache_read: read, cache_write: write }]) => ({
       model,
       price: { input, output, cacheRead: read ?? input, cacheWrite: write ?? input },

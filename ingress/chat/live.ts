@@ -1,0 +1,161 @@
+/**
+ * Showing turns while they run: each is claimed from its acceptance to its last word, followed by its events, and handed to
+ * whoever draws it. One process at a time has a turn. When it dies another one claims it, with what was noted as progress;
+ * what was drawn between the last note and the death is found in the channel itself, by whoever draws.
+ */
+import { CentaurApiError, type DeliveriesClient, type LiveDelivery, type ThreadsClient } from '@centaur/sdk';
+import { ending, pause } from './pause.ts';
+import { problemOfEnd } from './problem.ts';
+import { isOver, startTurn, takeEvent, type Turn } from './turn.ts';
+
+export interface LiveOptions {
+  readonly deliveries: DeliveriesClient;
+  readonly threads: ThreadsClient;
+  readonly platform: string;
+  /** Names this process. */
+  readonly consumerId: string;
+  /** Turns at a time. */
+  readonly most: number;
+  /** Ends it: claims are left to their leases, and the next process goes on. */
+  readonly signal: AbortSignal;
+  /** Draws a turn to its end. Anything thrown: the delivery failed, and is due again after a while; `Undeliverable`: never. */
+  show(live: LiveTurn): Promise<void>;
+  onTrouble(error: Error, delivery?: LiveDelivery): void;
+}
+
+export interface LiveTurn {
+  readonly delivery: LiveDelivery;
+  /** As it stands. */
+  turn(): Turn;
+  /** Resolves at the next change after this call; at the latest with the end of the claim. */
+  changed(): Promise<void>;
+  /** Kept for whoever takes over: at most 8 KiB of JSON. @throws when it could not be kept: then nothing may be drawn that relies on it */
+  note(progress: unknown): Promise<void>;
+  /** Aborts when the claim is lost or the process stops: nothing more may be drawn. */
+  readonly signal: AbortSignal;
+}
+
+/** There is no place where it could be shown: the channel is gone, or we are not in it. */
+export class Undeliverable extends Error {
+  override readonly name = 'Undeliverable';
+}
+
+const LEASE_SECONDS = 30;
+const CLAIM_WAIT_MS = 20_000;
+const CLAIMED_AT_ONCE = 20;
+const LONGEST_PAUSE_MS = 5_000;
+const ERROR_LONGEST = 500;
+
+/** Resolves when the signal has aborted and nothing is drawn any more. */
+export async function showLive(options: LiveOptions): Promise<void> {
+  const { deliveries, platform, consumerId, most, signal, onTrouble } = options;
+  const running = new Set<Promise<void>>();
+  const stopped = ending(signal);
+  let failures = 0;
+  while (!signal.aborted) {
+    try {
+      const limit = Math.min(CLAIMED_AT_ONCE, most - running.size);
+      const claimed = await deliveries.claimLive({
+        consumerId,
+        platform,
+        limit,
+        leaseSeconds: LEASE_SECONDS,
+        waitMs: CLAIM_WAIT_MS,
+        signal,
+      });
+      failures = 0;
+      for (const delivery of claimed) {
+        const one = showOne(delivery, options).finally(() => running.delete(one));
+        running.add(one);
+      }
+    } catch (error) {
+      if (signal.aborted) break;
+      onTrouble(error as Error);
+      await pause(Math.min(LONGEST_PAUSE_MS, 100 * 2 ** failures++), signal);
+    }
+    if (running.size >= most) await Promise.race([...running, stopped]);
+  }
+  await Promise.all(running);
+}
+
+/** Never rejects. */
+async function showOne(delivery: LiveDelivery, options: LiveOptions): Promise<void> {
+  const { deliveries, consumerId, show, onTrouble } = options;
+  const { execution_id: executionId } = delivery;
+  const claim = new AbortController();
+  const signal = AbortSignal.any([options.signal, claim.signal]);
+  const following = follow(delivery, options.threads, signal);
+  const keep = async (progress?: unknown): Promise<void> => {
+    try {
+      const body = { consumerId, leaseSeconds: LEASE_SECONDS, ...(progress === undefined ? {} : { progress }) };
+      await deliveries.heartbeat(executionId, body);
+    } catch (error) {
+      if (isLost(error)) claim.abort(error);
+      throw error;
+    }
+  };
+  const beat = setInterval(() => keep().catch((error: Error) => onTrouble(error, delivery)), (LEASE_SECONDS * 1000) / 3);
+  try {
+    await show({ delivery, turn: following.turn, changed: following.changed, note: keep, signal });
+    signal.throwIfAborted();
+    await deliveries.delivered(executionId, { consumerId });
+  } catch (thrown) {
+    if (options.signal.aborted || claim.signal.aborted) return;
+    const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+    onTrouble(error, delivery);
+    await deliveries
+      .failed(executionId, { consumerId, error: error.message.slice(0, ERROR_LONGEST), nonRetryable: error instanceof Undeliverable })
+      // its lease ends by itself
+      .catch((second: Error) => onTrouble(second, delivery));
+  } finally {
+    clearInterval(beat);
+    claim.abort();
+    await following.ended;
+  }
+}
+
+const isLost = (error: unknown): boolean => error instanceof CentaurApiError && error.code === 'DELIVERY_NOT_CLAIMED';
+
+function follow(delivery: LiveDelivery, threads: ThreadsClient, signal: AbortSignal) {
+  const { execution_id: executionId, thread_key: threadKey, trace_id: traceId } = delivery;
+  let turn = startTurn({ executionId, after: 0, traceId });
+  let wake = Promise.withResolvers<void>();
+  const take = (next: Turn): void => {
+    turn = next;
+    wake.resolve();
+    wake = Promise.withResolvers<void>();
+  };
+  const read = async (): Promise<void> => {
+    try {
+      for await (const event of threads.events(threadKey, { executionId, signal })) {
+        // of one turn the ids have gaps, and a stream has them in their order
+        take(takeEvent({ ...turn, lastEventId: Math.max(turn.lastEventId, event.id - 1) }, event));
+      }
+      if (!isOver(turn)) take(await readEnd(turn, threads, executionId));
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
+  };
+  let failure: Error | undefined;
+  const stopped = ending(signal);
+  const ended = read().catch((error: Error) => {
+    failure = error;
+    wake.reject(error);
+    // nobody may be waiting at that moment
+    wake.promise.catch(() => {});
+  });
+  const changed = (): Promise<void> => (failure === undefined ? Promise.race([wake.promise, stopped]) : Promise.reject(failure));
+  return { turn: () => turn, changed, ended };
+}
+
+/** Its events are gone: erased, or older than what is kept. What is left of it is how it ended. */
+async function readEnd(turn: Turn, threads: ThreadsClient, executionId: string): Promise<Turn> {
+  const { status, terminal_reason: reason, result_text: result } = await threads.execution(executionId);
+  return {
+    ...turn,
+    ...(status === 'failed_permanent' ? { problem: problemOfEnd(reason ?? '') } : {}),
+    status:
+      status === 'completed' ? 'completed' : status === 'cancelled' ? (reason === 'released' ? 'interrupted' : 'cancelled') : 'failed',
+    ...(result === null || result === undefined ? {} : { result }),
+  };
+}
