@@ -500,6 +500,13 @@ test('a tail tells of a sleep with which the run ended, and of none that a cance
   await eventually(async () => (await t.engine.getRun(long)).status === 'sleeping');
   await t.engine.cancelRun(long);
   assert.deepEqual(await told(long), ['one', 'run.cancelled']);
+  assert.deepEqual(
+    [await t.engine.getRun(run_id), await t.engine.getRun(long)].map((run) => run.steps.map((step) => step.status)),
+    [
+      ['completed', 'completed'],
+      ['completed', 'pending'],
+    ],
+  );
 });
 
 test('a drained worker hands its runs back at once', async () => {
