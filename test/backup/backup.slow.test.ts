@@ -9,6 +9,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { createRegistry, type MemoryRegistry } from '../support/registry.ts';
 import { createTestDatabase } from '../support/database.ts';
+import { sealAll } from '../support/seal.ts';
 import { eventually } from '../support/wait.ts';
 import { verifyLog } from '../../kernel/audit/index.ts';
 import { checkJournal, checkJournals, createJournalSealer } from '../../kernel/journal/index.ts';
@@ -172,15 +173,7 @@ test('a busy server is backed up, and another goes on from there', async () => {
     );
     values.close();
     await again.audit.write({ action: 'test.after', actor: 'system' });
-    await eventually(
-      async () => (
-        await again.sealer.seal(),
-        (await verifyLog(there, { macKey: again.macKey, rawPublicKey: again.signer.rawPublicKey })).unsealed === 0
-      ),
-      {
-        timeoutMs: 30_000,
-      },
-    );
+    await sealAll({ store: there, sealer: again.sealer });
     const verified = await verifyLog(there, { macKey: again.macKey, rawPublicKey: again.signer.rawPublicKey });
     assert.equal(verified.problems, 0, JSON.stringify(verified.findings));
     // what ended here is sealed here, behind what was sealed there
