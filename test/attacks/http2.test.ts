@@ -6,7 +6,7 @@ import { assertDenied, assertNothingLeaked, gauge, KEY, openTls, type Scene, sta
 
 const CHUNK = Buffer.alloc(16_384, 'x');
 
-describe('a client of HTTP/2', { timeout: 60_000 }, () => {
+describe('a client of HTTP/2', () => {
   let scene: Scene;
   let session: http2.ClientHttp2Session | undefined;
   before(async () => {

@@ -33,7 +33,7 @@ async function assertServed(scene: Scene): Promise<void> {
   assert.equal(answer.status, 200, answer.body);
 }
 
-describe('who is slow', { timeout: 110_000 }, () => {
+describe('who is slow', { timeout: 600_000 }, () => {
   test('with a body that stops is refused after half a minute, and nothing of it is sent', async () => {
     await using scene = await startSlow();
     await scene.reset();

@@ -14,7 +14,7 @@ export async function sealAll({ store, sealer }: { readonly store: Queryable; re
       const { rows } = await store.query<{ held: boolean }>('select exists (select from audit_log a where a.xid >= audit_xmin()) as held');
       return rows[0]?.held === false;
     },
-    { timeoutMs: 60_000, what: 'the transactions of other tests' },
+    { what: 'the transactions of other tests' },
   );
   await sealer.seal();
 }
