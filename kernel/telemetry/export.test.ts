@@ -33,7 +33,7 @@ function known({ timeUnixNano, metric, ...point }: ReceivedPoint): object {
   return point;
 }
 
-const soon = (condition: () => boolean, what: string) => eventually(condition, { timeoutMs: 20_000, what });
+const soon = (condition: () => boolean, what: string) => eventually(condition, { what });
 
 test('counters, gauges, histograms and summaries arrive as what OTLP has for them', async () => {
   await using server = await startOtlpServer();
