@@ -95,7 +95,9 @@ function classifyInteraction(body: Raw, signed: Signed | undefined, { self, rule
   if (user === undefined) return forget('no person');
   if (!isTeam(objectOf(body['team'])?.['id'] ?? objectOf(body['user'])?.['team_id'], self, rules)) return forget('another workspace');
   // what was clicked is a new one each time: its trigger, and the time of the action, are in it
-  const eventId = `interaction-${createHash('sha256').update(signed?.body ?? JSON.stringify(body)).digest('hex')}`;
+  const eventId = `interaction-${createHash('sha256')
+    .update(signed?.body ?? JSON.stringify(body))
+    .digest('hex')}`;
   const heard: Heard = { kind: 'interaction', payload: body, signed: signed ?? null, at: nowMs };
   return { what: 'keep', eventId, conversation: `slack:interactions:${user}`, heard };
 }

@@ -62,10 +62,11 @@ export async function keep(told: Told, ears: Ears): Promise<Outcome> {
   }
 }
 
-const NEVER = ['INVALID_INPUT', 'TOO_LARGE'];
+/** A request that is wrong by itself; a key that is not taken is another's to mend, and then it is. */
+const NEVER = [400, 413, 422];
 
 function refusalOf(problem: 'late' | Error, kind: Told['kind'], eventId: string, { log }: SlackContext): Outcome {
-  const isHopeless = problem instanceof CentaurApiError && NEVER.includes(problem.code);
+  const isHopeless = problem instanceof CentaurApiError && NEVER.includes(problem.status);
   log({
     level: isHopeless ? 'error' : 'warn',
     message: isHopeless ? 'the platform does not take it' : 'could not be stored in time; Slack sends it again',

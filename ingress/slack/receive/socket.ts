@@ -63,7 +63,7 @@ async function hold(options: SocketOptions, onOpen: () => void, onClosed: () => 
     });
     try {
       const closed = new Promise<void>((resolve) => client.once('disconnected', () => resolve()));
-            const started = client.start();
+      const started = client.start();
       // nobody waits for it where we are told to stop first
       started.catch(() => {});
       await Promise.race([started, stopped]);
