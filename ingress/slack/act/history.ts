@@ -36,7 +36,10 @@ export async function readHistory(context: SlackContext, place: Place, before: s
   const told = chosen.map((message) => {
     const files = message.files.map((file) => `(file: ${file.name})`);
     const said = [toWords(message.text, names), message.text === '' ? toWords(message.attached, names) : '', ...files];
-    return { message, line: `${nameOfAuthor(message.author, names)}, ${timeOf(message.ts)}: ${said.filter((each) => each !== '').join(' ')}` };
+    return {
+      message,
+      line: `${nameOfAuthor(message.author, names)}, ${timeOf(message.ts)}: ${said.filter((each) => each !== '').join(' ')}`,
+    };
   });
   const kept = fit(told, characters);
   if (kept.length === 0) return { text: undefined, authors: new Set() };

@@ -27,7 +27,10 @@ export function readRefusal(error: unknown): Refusal | undefined {
       return { whose: 'asker', words: 'That is too large: send less of it, or smaller files.' };
     case 'UNAUTHENTICATED':
     case 'FORBIDDEN':
-      return { whose: 'again', words: `I am not allowed to do that: an operator has to look at my key (${code}). I keep trying for a while.` };
+      return {
+        whose: 'again',
+        words: `I am not allowed to do that: an operator has to look at my key (${code}). I keep trying for a while.`,
+      };
     default: {
       const fields = (details as { issues?: readonly { path?: unknown }[] } | undefined)?.issues?.map(({ path }) => String(path)) ?? [];
       return {

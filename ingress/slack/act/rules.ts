@@ -25,6 +25,8 @@ export interface Asked {
   readonly flags: Flags;
   /** What is wrong with the flags, in sentences. */
   readonly problems: readonly string[];
+  /** What is wished while a turn runs, whether one does or not. */
+  readonly whileRunning: 'queue' | 'steer';
   readonly defaults: ChannelRules;
   readonly by: 'person' | 'bot';
 }
@@ -78,7 +80,7 @@ export function decide(message: Message, thread: KnownThread, { rules, self }: D
     if (to !== 'us by name' && problems.length === 0) return ignore('nothing said');
   }
   const whileRunning = flags.whileRunning ?? defaults.while_running ?? 'queue';
-  return { act: thread.isRunning && whileRunning === 'steer' ? 'steer' : 'ask', text, flags, problems, defaults, by };
+  return { act: thread.isRunning && whileRunning === 'steer' ? 'steer' : 'ask', text, flags, problems, whileRunning, defaults, by };
 }
 
 /** What needs no look at the thread: whoever has to ask for that asks this first. */

@@ -17,7 +17,9 @@ export function namesIn(context: SlackContext, texts: readonly string[], authors
 }
 
 export function nameOfAuthor({ user, name, botId }: Author, { people }: Names): string {
-  return (user === undefined ? undefined : people.get(user)) ?? (name === undefined ? undefined : plainName(name)) ?? user ?? botId ?? 'somebody';
+  return (
+    (user === undefined ? undefined : people.get(user)) ?? (name === undefined ? undefined : plainName(name)) ?? user ?? botId ?? 'somebody'
+  );
 }
 
 export interface Telling {

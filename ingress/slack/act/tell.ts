@@ -24,23 +24,30 @@ export async function tell(context: SlackContext, to: Listener, markup: string):
 
 /** The same once in a while: whoever asks ten times is told once. */
 export async function tellOnce(context: SlackContext, to: Listener, what: string, markup: string): Promise<void> {
-  const told = toldBy(context);
-  const key = `${to.channel} ${to.user} ${what}`;
+  await once(context, `${to.channel} ${to.user} ${what}`, () => tell(context, to, markup));
+}
+
+/**
+ * What is answered at once comes as a mention and as a message, too; nothing of it is kept that would tell. So this process remembers for
+ * a while what it has done.
+ */
+export async function once(context: SlackContext, key: string, act: () => Promise<void>): Promise<void> {
+  const done = doneBy(context);
   const now = context.now();
-  if (now - (told.get(key) ?? -Infinity) < QUIET_MS) return;
-  if (told.size > MOST_TOLD) told.clear();
-  told.set(key, now);
-  await tell(context, to, markup);
+  if (now - (done.get(key) ?? -Infinity) < QUIET_MS) return;
+  await act();
+  if (done.size >= MOST_KNOWN) done.clear();
+  done.set(key, now);
 }
 
 const QUIET_MS = 600_000;
-const MOST_TOLD = 10_000;
-const TOLD = new WeakMap<SlackContext['slack'], Map<string, number>>();
+const MOST_KNOWN = 10_000;
+const DONE = new WeakMap<SlackContext['slack'], Map<string, number>>();
 
-function toldBy({ slack }: SlackContext): Map<string, number> {
-  const told = TOLD.get(slack) ?? new Map<string, number>();
-  TOLD.set(slack, told);
-  return told;
+function doneBy({ slack }: SlackContext): Map<string, number> {
+  const done = DONE.get(slack) ?? new Map<string, number>();
+  DONE.set(slack, done);
+  return done;
 }
 
 /** `eyes`: the turn that runs has heard it. `hourglass_flowing_sand`: it waits for its own. */

@@ -9,6 +9,8 @@ export interface Thread extends KnownThread {
   /** What it is assigned to; null: the next turn begins anew. */
   readonly harness: string | null;
   readonly persona: string | null;
+  /** Of the assignment. */
+  readonly generation: number | null;
   /** Newest first; not all of a long thread. */
   readonly turns: readonly ExecutionView[];
   /** Messages that no turn has taken. */
@@ -29,12 +31,13 @@ export async function readThread({ api }: SlackContext, key: string): Promise<Th
       turnsByBots: person < 0 ? turns.length : person,
       harness: thread.harness,
       persona: thread.persona_id,
+      generation: thread.assignment_generation,
       turns,
       waiting: thread.pending_messages,
     };
   } catch (error) {
     if (!(error instanceof CentaurApiError) || error.code !== 'THREAD_NOT_FOUND') throw error;
-    return { key, isKnown: false, isRunning: false, turnsByBots: 0, harness: null, persona: null, turns: [], waiting: 0 };
+    return { key, isKnown: false, isRunning: false, turnsByBots: 0, harness: null, persona: null, generation: null, turns: [], waiting: 0 };
   }
 }
 
@@ -73,6 +76,11 @@ export function noteOf(turn: Pick<ExecutionView, 'metadata'>): TurnNote | undefi
 /** Those that a message has asked for: newest first. */
 export function turnsOf({ turns }: Thread, ts: string): readonly ExecutionView[] {
   return turns.filter((turn) => noteOf(turn)?.ts === ts);
+}
+
+/** Somebody has chosen the agent that the thread has. */
+export function isChosen({ turns, generation }: Thread): boolean {
+  return turns.some((turn) => turn.assignment_generation === generation && noteOf(turn)?.chosen === true);
 }
 
 export function isOver({ status }: Pick<ExecutionView, 'status'>): boolean {
