@@ -163,6 +163,12 @@ const MORE_OF_PERSON: readonly Section[] = [
     sql: 'select i.issuer, i.subject, i.created_at from user_identities i join users u using (user_id) where u.name = $1',
   },
   {
+    file: 'chat_links.jsonl',
+    needs: 'chat_links',
+    sql: `select l.platform, l.team, l.external_user, l.display_name, l.how, l.linked_by, l.created_at
+      from chat_links l join users u using (user_id) where u.name = $1`,
+  },
+  {
     file: 'sessions.jsonl',
     needs: 'user_sessions',
     sql: `select s.session_id, s.kind, s.how, s.address, s.agent, s.proven_at, s.created_at, s.seen_at, s.expires_at, s.revoked_at

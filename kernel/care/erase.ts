@@ -128,6 +128,8 @@ const MORE_OF_PRINCIPAL: readonly (readonly [needs: string, sql: string])[] = [
  */
 const MORE_OF_PERSON: readonly (readonly [needs: string, sql: string])[] = [
   ['user_sessions', 'delete from user_sessions s using users u where u.user_id = s.user_id and u.name = $1'],
+  ['chat_links', 'delete from chat_links l using users u where u.user_id = l.user_id and u.name = $1'],
+  ['chat_link_codes', 'delete from chat_link_codes c using users u where u.user_id = c.user_id and u.name = $1'],
   ['user_identities', 'delete from user_identities i using users u where u.user_id = i.user_id and u.name = $1'],
   [
     'users',

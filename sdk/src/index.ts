@@ -11,6 +11,22 @@ export { CentaurApiError, createClient } from './client.ts';
 export type * from './agents.ts';
 export { ApprovalRefusedError, requireApproved } from './approvals.ts';
 export type * from './approvals.ts';
+export {
+  APPROVAL_ACTIONS,
+  APPROVAL_CALLBACK,
+  approvalValue,
+  approvalViewMetadata,
+  channelOfThread,
+  CHAT_PLATFORMS,
+  editBlock,
+  externalId,
+  readApprovalValue,
+  readApprovalViewMetadata,
+  readExternalId,
+  REASON_BLOCK,
+  VALUE_ACTION,
+} from './chats.ts';
+export type * from './chats.ts';
 export type * from './client.ts';
 export type * from './context.ts';
 export { type Duration, toMilliseconds } from './duration.ts';

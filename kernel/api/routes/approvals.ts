@@ -236,7 +236,12 @@ function voterOf({ user }: Caller): Voter {
 
 function votingParts(services: Services): VotingParts {
   const { store, audit } = installationOf(services);
-  return { store, audit, checkArguments: (tool, args) => services.tools?.check(tool, args), checkSchema };
+  return { store, audit, ...checksOf(services) };
+}
+
+/** What an edit is held against. */
+export function checksOf({ tools }: Services): Pick<VotingParts, 'checkArguments' | 'checkSchema'> {
+  return { checkArguments: (tool, args) => tools?.check(tool, args), checkSchema };
 }
 
 function toVote(
