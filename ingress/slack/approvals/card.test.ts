@@ -162,25 +162,24 @@ describe('nothing that others wrote', () => {
 
   it('is too much for Slack', () => {
     const dice = createDice(3);
-    const texts = [
-      ...Object.values(hostileMarkdown(7_000)),
-      ...Object.values(hostileMarkdown(150)),
-      '',
-      ' ',
-      'a\n'.repeat(5_000),
-      '"'.repeat(9_000),
-    ];
-    for (const text of texts)
-      for (const state of ['pending', 'denied'] as const) {
-        const all = Object.entries(hostileIn(text));
-        // some of it, so that each part is large by itself, too
-        const some = Object.fromEntries(all.filter(() => dice(3) > 0));
-        for (const more of [Object.fromEntries(all), some, { args: text }, { args: null, summary: { tool: 'a.b', input: text } }]) {
-          const approval = approvalWith({ state, decided_by: 'user:bob', decided_at: '2026-01-02T03:05:00Z', ...more });
-          for (const card of [drawCard(approval, { asker: text }), drawOverride(approval)])
-            assert.deepEqual([refusalsOf(card), checkMessageBlocks(card.blocks)], [[], []], text.slice(0, 40));
-        }
+    const texts = [...Object.values(hostileMarkdown(4_000)), '', ' ', 'a\n'.repeat(5_000), '"'.repeat(9_000)];
+    for (const text of texts) {
+      const all = Object.entries(hostileIn(text));
+      // some of it, so that each part is large by itself, too
+      const some = Object.fromEntries(all.filter(() => dice(3) > 0));
+      const end = { state: 'denied', decided_by: 'user:bob', decided_at: '2026-01-02T03:05:00Z' } as const;
+      for (const more of [
+        Object.fromEntries(all),
+        { ...some, ...end },
+        { args: text },
+        { args: null, summary: { tool: 'a.b', input: text } },
+      ]) {
+        const card = drawCard(approvalWith(more), { asker: text });
+        assert.deepEqual([refusalsOf(card), checkMessageBlocks(card.blocks)], [[], []], text.slice(0, 40));
       }
+      const override = drawOverride(approvalWith({ ...some, ...end }));
+      assert.deepEqual([refusalsOf(override), checkMessageBlocks(override.blocks)], [[], []], text.slice(0, 40));
+    }
   });
 });
 

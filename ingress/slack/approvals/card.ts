@@ -90,7 +90,7 @@ export function drawCard(approval: ShownApproval, facts: CardFacts = {}): Card {
         timeText(approval),
       ]),
       ...(isPending
-        ? [{ type: 'actions' as const, block_id: 'centaur_approval', elements: buttons(approval, isCut ? 'cut' : 'whole') }]
+        ? [{ type: 'actions' as const, block_id: 'centaur_approval', elements: buttons(approval, subject, isCut ? 'cut' : 'whole') }]
         : []),
     ],
     text: `${headline(approval)}: ${mrkdwnText(clipLine(title, 200))}`,
@@ -232,9 +232,8 @@ export const isTooLarge = (body: string): boolean => body.length > WHOLE_MOST ||
 // ---- buttons
 
 /** @param shown how much of it the card shows */
-function buttons(approval: ShownApproval, shown: 'whole' | 'cut'): Button[] {
+function buttons(approval: ShownApproval, { title, body }: Subject, shown: 'whole' | 'cut'): Button[] {
   const value = approvalValue({ approvalId: approval.approval_id, digest: approval.digest, version: approval.version });
-  const { title, body } = subjectOf(approval);
   const opening = (name: keyof typeof OPENERS, text: string, style: 'primary' | 'danger' | undefined): Button => ({
     type: 'button',
     action_id: OPENERS[name],

@@ -92,7 +92,7 @@ export function editView(approval: ShownApproval, place: CardPlace): View {
     return {
       type: 'input',
       block_id: editBlock(index),
-      label: plain(clipLine(visibleLine(path), 150)),
+      label: plain(clipLine(visibleLine(path), 150) || '(no name)'),
       ...(isText ? {} : { hint: plain(value === undefined ? 'as JSON; left empty, it is not added' : 'as JSON') }),
       optional: text === '',
       element: {
