@@ -3,7 +3,7 @@
  * rich text, which is never read as markup, and in a frame of its own: nothing in it pings, links or passes for the card.
  */
 import { APPROVAL_ACTIONS, approvalValue, type ShownApproval } from '@centaur/sdk';
-import { clipLine, utf8Length } from '../../chat/index.ts';
+import { clipLine } from '../../chat/index.ts';
 import { clip, safeEnd } from '../../chat/text.ts';
 import { type Block, type Inline, inlineText, type RichText, type RichTextElement, sizeOfInlines } from '../render/blocks.ts';
 import { mrkdwnText } from '../render/mrkdwn.ts';
@@ -59,6 +59,8 @@ const CHANGES = 1_200;
 const VOTES = 1_800;
 /** What a window shows. */
 const WHOLE_MOST = 100_000;
+/** The inbox takes 512 KiB: the rest is for what is typed. */
+const SENT_MOST = 250_000;
 /** These are approved with a reason. */
 const REASONED: readonly (string | null)[] = ['financial', 'destructive'];
 
@@ -226,8 +228,16 @@ function cutText(approval: ShownApproval, { body: whole, question = '' }: Subjec
     : `… ${left}: Approve… shows the full text`;
 }
 
-/** For a window: Slack takes 250,000 characters of one, as JSON. */
-export const isTooLarge = (body: string): boolean => body.length > WHOLE_MOST || utf8Length(JSON.stringify(body)) > 2 * WHOLE_MOST;
+/** For a window, which comes back whole with what was typed into it. */
+export const isTooLarge = (body: string): boolean => body.length > WHOLE_MOST || sizeSent(body) > SENT_MOST;
+
+/** How much a text adds to what is kept of a click: as JSON, and as the form that Slack has signed. */
+export function sizeSent(text: string): number {
+  const json = JSON.stringify(text);
+  // Slack puts a backslash before each of them
+  const slashes = json.split('/').length - 1;
+  return json.length + encodeURIComponent(json).length + 3 * slashes;
+}
 
 // ---- buttons
 

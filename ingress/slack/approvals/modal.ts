@@ -11,7 +11,7 @@ import {
 import { clipLine } from '../../chat/index.ts';
 import { cutAt } from '../../chat/text.ts';
 import { inlineText, type RichTextElement } from '../render/blocks.ts';
-import { isTooLarge, needsReason, plain, type PlainText, preformatted } from './card.ts';
+import { isTooLarge, needsReason, plain, type PlainText, preformatted, sizeSent } from './card.ts';
 import { placesOf, visibleLine } from './plain.ts';
 import { subjectOf } from './subject.ts';
 
@@ -54,6 +54,8 @@ const METADATA_MOST = 3_000;
 const CHUNK = 2_900;
 /** Inputs: more are no window to look through. */
 const EDITS_MOST = 20;
+/** Of them all: each comes back twice, as it was and as it is. */
+const EDITS_SENT_MOST = 100_000;
 const REASON_MOST = 1_000;
 /** What the platform puts in place of what nobody is shown. */
 const BLANKED = '[sensitive]';
@@ -105,7 +107,7 @@ export function editView(approval: ShownApproval, place: CardPlace): View {
   });
   const words = rich([
     section('What you change is your vote for it as it is then. Votes that were cast before count no more.'),
-    ...leftOut.map((each) => each),
+    ...leftOut,
   ]);
   return view('Edit and approve', [words, ...inputs, reasonInput(needsReason(approval) ? 'needed' : 'optional'), ...whole(approval)], {
     submit: 'Approve',
@@ -187,10 +189,14 @@ function fieldsOf(approval: ShownApproval, args: unknown, place: CardPlace): { r
   const all = new Map(approval.editable.flatMap((pattern) => placesOf(args, pattern)).map((each) => [each.path, each]));
   const shown: Field[] = [];
   const left: string[] = [];
+  let sent = 0;
   for (const field of all.values()) {
-    const fits = shown.length < EDITS_MOST && canBeTyped(field.value);
-    if (fits && metadataOf(approval, place, fieldsMetadata([...shown, field])).length <= METADATA_MOST) shown.push(field);
-    else left.push(field.path);
+    const size = 2 * sizeSent(inputText(field.value));
+    const fits = shown.length < EDITS_MOST && canBeTyped(field.value) && sent + size <= EDITS_SENT_MOST;
+    if (fits && metadataOf(approval, place, fieldsMetadata([...shown, field])).length <= METADATA_MOST) {
+      shown.push(field);
+      sent += size;
+    } else left.push(field.path);
   }
   return { shown, left };
 }
