@@ -47,6 +47,7 @@ egress:
     approvals: {},
     overlays: { entries: [], frozen: false },
     prices: [],
+    chats: { slack: undefined, github: undefined },
     retention: {},
   });
 });
