@@ -5,7 +5,7 @@ import type { Heard } from '../heard.ts';
 
 /** @throws Hopeless when it can never succeed */
 export async function actOnMessage({ api, self }: SlackContext, { event }: Extract<Heard, { kind: 'event' }>): Promise<void> {
-  const { type, subtype, channel, ts, user, text } = event as Readonly<Record<string, unknown>>;
+  const { type, subtype, channel, ts, user, text } = event;
   if (type !== 'app_mention' && (type !== 'message' || subtype !== undefined)) return;
   if (typeof channel !== 'string' || typeof ts !== 'string' || typeof user !== 'string' || typeof text !== 'string')
     throw new Hopeless('a message without a place or a person');
