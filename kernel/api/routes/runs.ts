@@ -43,7 +43,10 @@ export const runRoutes = [
       const { engine } = services;
       const bodies: readonly z.output<typeof StartBody>[] = Array.isArray(body) ? body : [body];
       for (const { workflow_name } of bodies) authoriseRun(caller, workflow_name);
-      const requests: StartRequest[] = bodies.map(({ asked_by: _, ...each }) => ({ ...each, trace_id: each.trace_id ?? traceId }));
+      const requests = bodies.map((each): StartRequest => {
+        const { asked_by: _, ...request } = each;
+        return { ...request, trace_id: each.trace_id ?? traceId };
+      });
       const owner = await ownerOf(bodies, caller, services);
       if (Array.isArray(body)) {
         const runs = await engine.startMany(requests, owner);
