@@ -112,7 +112,7 @@ test('by a code that is typed at the provider', async () => {
   provider.device = 'waits';
   const { output, finished, child } = place.start(['login', '--sso']);
   child.stdin?.end();
-  await eventually(() => output.stderr.includes('WDJB-MJHT'), { timeoutMs: 60_000, what: 'the code' });
+  await eventually(() => output.stderr.includes('WDJB-MJHT'), { what: 'the code' });
   provider.device = 'agrees';
   const { code, stdout, stderr } = await finished;
   assert.equal(code, 0, stderr);

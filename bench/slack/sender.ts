@@ -56,7 +56,13 @@ function event({ channel, user }: Order): object {
 
 function send(order: Order): Promise<number> {
   count += 1;
-  const envelope = { team_id: order.team, api_app_id: 'A1', type: 'event_callback', event_id: `Ev${process.pid}x${count}`, event: event(order) };
+  const envelope = {
+    team_id: order.team,
+    api_app_id: 'A1',
+    type: 'event_callback',
+    event_id: `Ev${process.pid}x${count}`,
+    event: event(order),
+  };
   const body = JSON.stringify({ ...envelope, authorizations: [{ team_id: order.team, is_bot: true }] });
   const timestamp = String(Math.floor(Date.now() / 1000));
   const signature = `v0=${createHmac('sha256', order.secret).update(`v0:${timestamp}:${body}`).digest('hex')}`;

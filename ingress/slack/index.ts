@@ -14,6 +14,8 @@ export { type Facts } from './render/words.ts';
 export { createSlackCalls, SlackRefused, type SlackCalls, SlackSilent } from './calls.ts';
 export { type Log, placeOfKey, PLATFORM, type Self, type SlackContext, type SlackDelivery, threadKeyOf, userIdOf } from './context.ts';
 export { NotInSlack, startSlackBot, type SlackBot } from './bot.ts';
+export { TURN_ACTIONS } from './render/buttons.ts';
+export { showTurns } from './show/index.ts';
 export { type Heard, type Raw, type Signed } from './heard.ts';
 export {
   type ChannelRules,

@@ -240,6 +240,8 @@ export interface ChatsClient {
   slackInteraction(interaction: SlackInteraction): Promise<ApprovalOutcome>;
   /** Takes approvals that are to be shown. */
   claimApprovals(options: NoticeClaimOptions): Promise<readonly ApprovalNotice[]>;
+  /** Reads one that somebody wants to look at whole. */
+  approval(approvalId: string, options?: { readonly signal?: AbortSignal }): Promise<ShownApproval>;
   /** Says that this version is shown. */
   approvalShown(
     approvalId: string,
@@ -280,6 +282,7 @@ export function createChatsClient(api: Transport): ChatsClient {
       const body = { platform, consumer_id: consumerId, limit, lease_seconds: leaseSeconds, wait_ms: waitMs };
       return (await post<{ readonly notices: readonly ApprovalNotice[] }>('/approvals/claim', body, signal)).notices;
     },
+    approval: (approvalId, { signal } = {}) => request(api, 'GET', `/chats/approvals/${encodeURIComponent(approvalId)}`, undefined, signal),
     approvalShown: (approvalId, { platform, consumerId, version, ref }) =>
       post(`/approvals/${encodeURIComponent(approvalId)}/shown`, { platform, consumer_id: consumerId, version, ref }),
     approvalFailed: (approvalId, { platform, consumerId, error, retryAfterSeconds }) =>
