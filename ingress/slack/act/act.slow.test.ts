@@ -5,11 +5,13 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, before, test } from 'node:test';
 import { createBotPlace, type TestBotPlace } from '../../../test/support/slack-bot.ts';
-import type { Posted } from '../../../test/support/slack/people.ts';
+import type { OtherBot, Posted } from '../../../test/support/slack/people.ts';
 import { eventually } from '../../../test/support/wait.ts';
 import { SLACK_RULES } from '../settings.ts';
 
 let place: TestBotPlace;
+let alerts: OtherBot;
+let unknownBot: OtherBot;
 
 /** A turn as the agent got it. */
 interface Given {
@@ -32,8 +34,8 @@ const held = new Set<string>();
 before(async () => {
   place = await createBotPlace({ channels: ['general', 'steered', 'quiet', 'plain', 'busy', 'off', 'shared'] });
   const { slack, threads } = place;
-  const bot = slack.addBot('alerts');
-  slack.addBot('unknown');
+  alerts = slack.addBot('alerts');
+  unknownBot = slack.addBot('unknown');
   const named = ['general', 'plain', 'busy', 'shared'].map((name) => [slack.channel(name), null]);
   const channels = {
     ...Object.fromEntries(named),
@@ -72,7 +74,7 @@ before(async () => {
     const reason = status === 'completed' ? 'completed' : status === 'cancelled' ? 'cancelled' : 'harness_error';
     await turns.finish(owner, { status, reason, resultText: 'done', signalPosition: position });
   });
-  await place.start({ rules: SLACK_RULES.parse({ channels, bots: [bot.botId], files: { bytes: 100_000, most: 4 } }) });
+  await place.start({ rules: SLACK_RULES.parse({ channels, bots: [alerts.botId], files: { bytes: 100_000, most: 4 } }) });
 });
 after(() => place[Symbol.asyncDispose]());
 
@@ -190,9 +192,9 @@ test('in a thread that began without us the agent is told once what was said, as
 test('a direct message is a thread of its own; its replies go on', async () => {
   const one = ada().message('hello');
   const other = ada().message('something else');
-  const reply = ada().message('and?', { threadTs: one.ts });
   assert.match((await turn(one)).texts[0] ?? '', /, in a direct message, .*hello$/s);
   await turn(other);
+  const reply = ada().message('and?', { threadTs: one.ts });
   assert.match((await turn(reply, 2)).texts.join(), /and\?$/);
   assert.notEqual(keyOf(one), keyOf(other));
 });
@@ -285,12 +287,10 @@ test('the token goes nowhere but to Slack', async () => {
 
 test('in a shared channel Slack says by itself what a file is', async () => {
   const { slack } = place;
-  slack.addChannel('with-others', { isShared: true });
   const posted = ada().mention('general', 'x');
   await turn(posted);
   const file = { name: 'a.pdf', mimetype: 'application/pdf', content: '%PDF-1.7' };
-  const { files } = slack.see.message('general', ada().post('general', '', { files: [file] }).ts) ?? { files: [] };
-  assert.equal(files.length, 1);
+  ada().post('general', '', { files: [file] });
   const event = slack.delivery.all.findLast(({ body }) => (body['event'] as { files?: unknown }).files !== undefined)?.body ?? {};
   const told = event['event'] as { readonly files: readonly { readonly id: string }[] };
   const reply = {
@@ -481,10 +481,20 @@ test('who may not ask is told so once, and bots do not talk to each other', asyn
   await quiet();
   assert.deepEqual(whispers(mallory, posted), ['I answer people of this workspace alone. Whoever runs me can let your organisation in.']);
   const off = ada().mention('off', 'hello');
-  const alerts = slack.person('ada');
-  assert.ok(alerts);
+  const ofBot = unknownBot.post('general', `<@${slack.app.userId}> hello`);
   await quiet();
-  assert.deepEqual([turnsIn(posted).length, turnsIn(off).length], [0, 0]);
+  assert.deepEqual([turnsIn(posted).length, turnsIn(off).length, turnsIn(ofBot).length], [0, 0, 0]);
+  const first = alerts.post('general', `<@${slack.app.userId}> the build is red`, { as: 'bot_message' });
+  for (let n = 1; n < 8; n++) {
+    await turn(first, Math.min(n, 5));
+    alerts.post('general', `<@${slack.app.userId}> still red`, { threadTs: first.ts });
+    await quiet();
+  }
+  assert.equal((await executions(first)).length, 5);
+  ada().post('general', 'we know', { threadTs: first.ts });
+  await turn(first, 6);
+  alerts.post('general', `<@${slack.app.userId}> green`, { threadTs: first.ts });
+  await turn(first, 7);
 });
 
 test('what cannot be is said in a sentence, and changes nothing', async () => {
