@@ -7,6 +7,7 @@ import { addBackup } from './commands/backup.ts';
 import { addData } from './commands/data.ts';
 import { addEvents } from './commands/events.ts';
 import { addExec } from './commands/exec.ts';
+import { addGitHub } from './commands/github.ts';
 import { addGrants } from './commands/grants.ts';
 import { addKeys } from './commands/keys.ts';
 import { addLeases } from './commands/leases.ts';
@@ -20,6 +21,7 @@ import { addRun } from './commands/run.ts';
 import { addRuns } from './commands/runs.ts';
 import { addSecrets } from './commands/secrets.ts';
 import { addFirewall, addServers } from './commands/servers.ts';
+import { addSlack } from './commands/slack.ts';
 import { addSchedules } from './commands/schedules.ts';
 import { addThreads } from './commands/threads.ts';
 import { addUsers } from './commands/users.ts';
@@ -61,6 +63,7 @@ export function createProgram(): Command {
   const all = [
     addServers,
     addFirewall,
+    addSlack,
     addDoctor,
     addRun,
     addRuns,
@@ -69,6 +72,7 @@ export function createProgram(): Command {
     addThreads,
     addDeliveries,
     addInbox,
+    addGitHub,
     addWorkflows,
     addTools,
     addOverlays,

@@ -82,6 +82,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   // clients of the public API: what they need of the kernel, they ask for as anyone does
   'ingress/chat': ['sdk'],
   'ingress/slack': ['sdk', 'ingress/chat'],
+  'ingress/github': ['sdk', 'ingress/chat'],
   console: ['sdk', 'kernel', 'runtime'],
   cli: ['sdk', 'kernel', 'runtime', 'ingress'],
   examples: ['sdk', 'kernel', 'runtime', 'ingress', 'cli', 'console', 'userspace', 'test'],

@@ -1,7 +1,7 @@
 /** `/centaur …`: workflows, and who one is here. Answers are seen by whoever asked, and by nobody else. */
 import { CentaurApiError, type ThreadView } from '@centaur/sdk';
 import { helpText, statusOf, stopTurn } from './act/index.ts';
-import { PLATFORM, placeOfKey, type SlackContext, threadKeyOf } from './context.ts';
+import { PLATFORM, placeOfKey, type SlackContext, threadKeyOf, userIdOf } from './context.ts';
 import type { Heard, Raw } from './heard.ts';
 import { textOf } from './receive/classify.ts';
 import { rulesOf, type SlackRules } from './settings.ts';
@@ -102,7 +102,10 @@ async function run(context: SlackContext, command: Command): Promise<string> {
   if (input.is === 'wrong')
     return `The input is not JSON: ${plain(input.why)}. Write it as \`/centaur run ${plain(name)} {"key": "value"}\`.`;
   // a command that is acted on twice starts one run
-  const started = await context.api.startRun(name, input.value, { triggerKey: `slack:${command.triggerId}` });
+  const started = await context.api.startRun(name, input.value, {
+    triggerKey: `slack:${command.triggerId}`,
+    askedBy: userIdOf(command.team, command.user),
+  });
   context.log({ level: 'info', message: 'a run was started by a command', run_id: started.run_id, principal });
   return `Started \`${plain(name)}\`: run \`${started.run_id}\``;
 }

@@ -162,6 +162,11 @@ export function isAdmin(caller: Caller): boolean {
   return has(caller, 'admin');
 }
 
+/** It answers for who in its chat is who, and where. */
+export function isBot(caller: Caller): boolean {
+  return has(caller, 'chats.use');
+}
+
 /** True when reading and changing need no look at which workflow it is. */
 export function reachesAllWorkflows(caller: Caller, what: 'read' | 'run'): boolean {
   return has(caller, what === 'read' ? 'workflows.read' : 'workflows:*');

@@ -135,6 +135,12 @@ export async function unlink({ store, audit }: LinkParts, actor: string, identit
       details: { user: known.user },
     });
     await tx.query('delete from chat_links where platform = $1 and team = $2 and external_user = $3', keyOf(identity));
+    // what was leased for a turn that was asked for by the account: in effect at once
+    await tx.query(
+      `with ended as (update leases set revoked_at = now() where revoked_at is null and account = $1 and besides @> array[$2::text] returning 1)
+       select pg_notify('centaur_firewall', '') from ended limit 1`,
+      [externalId(identity), `user:${known.user}`],
+    );
     return known;
   });
 }

@@ -2,54 +2,9 @@
  * Chats over the API: who in one is whom, votes that a chat service signs, and the approvals that are to be shown there. Beside the
  * client stand the texts that bot and platform read of each other, so that there is one definition of them.
  */
+import type { ChatPlatform, Identity } from './chat-names.ts';
 import { request, type Transport } from './transport.ts';
 import type { Page } from './wire.ts';
-
-export const CHAT_PLATFORMS = ['slack', 'github', 'linear', 'discord', 'teams'] as const;
-export type ChatPlatform = (typeof CHAT_PLATFORMS)[number];
-
-/** Somebody in a chat, as the service names them. */
-export interface Identity {
-  readonly platform: ChatPlatform;
-  /** Slack's id of the team; `github.com` for GitHub. */
-  readonly team: string;
-  /** Slack's id of the user; GitHub's login. */
-  readonly externalUser: string;
-}
-
-// ---- names
-
-/** No colon, which parts them, and no star, which stands for all. */
-const PART = /^[!-)+-9;-~]{1,100}$/;
-
-/** `slack:T1:U1`: as messages and turns name them, and as the principal of one whom no user is linked to. */
-export function externalId({ platform, team, externalUser }: Identity): string {
-  // logins of GitHub are the same in any letters
-  return `${platform}:${team}:${platform === 'github' ? externalUser.toLowerCase() : externalUser}`;
-}
-
-/** Undefined when it names nobody in a chat. */
-export function readExternalId(text: string): Identity | undefined {
-  const [platform, team, externalUser, ...more] = text.split(':');
-  if (!isPlatform(platform) || team === undefined || externalUser === undefined || more.length > 0) return undefined;
-  if (!PART.test(team) || !PART.test(externalUser)) return undefined;
-  return { platform, team, externalUser: platform === 'github' ? externalUser.toLowerCase() : externalUser };
-}
-
-function isPlatform(text: string | undefined): text is ChatPlatform {
-  return CHAT_PLATFORMS.includes(text as ChatPlatform);
-}
-
-/**
- * The principal of the channel that a thread is in: `channel:slack:C1` of `slack:T1:C1:1700000000.000100` and of
- * `slack:C1:1700000000.000100`, `channel:github:acme/site` of `github:acme/site#7`. Undefined when its key says nothing of one.
- */
-export function channelOfThread(threadKey: string): string | undefined {
-  const slack = /^slack:(?:[TE][A-Z0-9]{1,30}:)?([CDG][A-Z0-9]{1,30})(?::[\d.]{1,30})?$/.exec(threadKey)?.[1];
-  if (slack !== undefined) return `channel:slack:${slack}`;
-  const github = /^github:([\w.-]{1,100}\/[\w.-]{1,100})(?:[:#/][\w:#/.-]{1,200})?$/.exec(threadKey)?.[1];
-  return github === undefined ? undefined : `channel:github:${github.toLowerCase()}`;
-}
 
 // ---- approvals in Slack
 
@@ -285,6 +240,8 @@ export interface ChatsClient {
   slackInteraction(interaction: SlackInteraction): Promise<ApprovalOutcome>;
   /** Takes approvals that are to be shown. */
   claimApprovals(options: NoticeClaimOptions): Promise<readonly ApprovalNotice[]>;
+  /** Reads one that somebody wants to look at whole. */
+  approval(approvalId: string, options?: { readonly signal?: AbortSignal }): Promise<ShownApproval>;
   /** Says that this version is shown. */
   approvalShown(
     approvalId: string,
@@ -325,6 +282,7 @@ export function createChatsClient(api: Transport): ChatsClient {
       const body = { platform, consumer_id: consumerId, limit, lease_seconds: leaseSeconds, wait_ms: waitMs };
       return (await post<{ readonly notices: readonly ApprovalNotice[] }>('/approvals/claim', body, signal)).notices;
     },
+    approval: (approvalId, { signal } = {}) => request(api, 'GET', `/chats/approvals/${encodeURIComponent(approvalId)}`, undefined, signal),
     approvalShown: (approvalId, { platform, consumerId, version, ref }) =>
       post(`/approvals/${encodeURIComponent(approvalId)}/shown`, { platform, consumer_id: consumerId, version, ref }),
     approvalFailed: (approvalId, { platform, consumerId, error, retryAfterSeconds }) =>

@@ -282,7 +282,8 @@ function versionOf(request: Request): number | undefined {
   return Number(version);
 }
 
-function known(approvalId: string): string {
+/** @throws PolicyError APPROVAL_NOT_FOUND */
+export function known(approvalId: string): string {
   if (!isUuid(approvalId)) throw new PolicyError('APPROVAL_NOT_FOUND', `there is no approval ${JSON.stringify(approvalId)}`);
   return approvalId;
 }

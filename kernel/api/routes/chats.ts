@@ -19,12 +19,14 @@ import {
   ShownNoticeBody,
   SlackInteractionBody,
 } from '../chat-schemas.ts';
+import { getApproval } from '../../policy/index.ts';
+import { ApprovalDetailSchema } from '../approval-schemas.ts';
 import { ApiError } from '../errors.ts';
 import { actorOf, ok, route } from '../route.ts';
 import { page } from '../schemas.ts';
 import { type Caller, type CallerUser, isAdmin } from '../scopes.ts';
-import { chatsOf, leaving } from '../services.ts';
-import { checksOf } from './approvals.ts';
+import { chatsOf, installationOf, leaving } from '../services.ts';
+import { checksOf, known } from './approvals.ts';
 
 const BOT = { scope: 'chats.use' } as const;
 const OWN = { scope: 'admin', person: true } as const;
@@ -145,6 +147,19 @@ export const chatRoutes = [
     responses: { 200: { description: 'What was taken, oldest first', schema: NoticesSchema } },
     errors: ['CHATS_UNAVAILABLE'],
     handle: async ({ body, request }, services) => ok({ notices: await chatsOf(services).claimNotices(body, leaving(request, services)) }),
+  }),
+  route({
+    id: 'approvalForChat',
+    method: 'GET',
+    path: '/chats/approvals/{approval_id}',
+    group: 'Chats',
+    summary: 'Read an approval that somebody in a chat wants to look at whole',
+    description: 'For bots, which are told the same of it by a claim.',
+    access: BOT,
+    params: NoticePath,
+    responses: { 200: { description: 'The approval', schema: ApprovalDetailSchema } },
+    errors: ['APPROVAL_NOT_FOUND', 'VAULT_UNAVAILABLE'],
+    handle: async ({ params }, services) => ok(await getApproval(installationOf(services).store, known(params.approval_id))),
   }),
   route({
     id: 'approvalShown',
