@@ -7,6 +7,7 @@ import { addBackup } from './commands/backup.ts';
 import { addData } from './commands/data.ts';
 import { addEvents } from './commands/events.ts';
 import { addExec } from './commands/exec.ts';
+import { addGitHub } from './commands/github.ts';
 import { addGrants } from './commands/grants.ts';
 import { addKeys } from './commands/keys.ts';
 import { addLeases } from './commands/leases.ts';
@@ -69,6 +70,7 @@ export function createProgram(): Command {
     addThreads,
     addDeliveries,
     addInbox,
+    addGitHub,
     addWorkflows,
     addTools,
     addOverlays,

@@ -105,6 +105,7 @@ test('what is not understood, reserved, or verified by a key of ours is refused 
     hook('fine'),
     hook('odd', { auth: { type: 'perhaps', secret_ref: 'S' } }),
     hook('slack'),
+    hook('github-bot'),
     hook('deliveries'),
     hook('ours', { auth: { type: 'bearer', secret_ref: 'CENTAUR_MASTER_KEY' } }),
     'bare',
@@ -116,10 +117,11 @@ test('what is not understood, reserved, or verified by a key of ours is refused 
   const problems = t.registry.problems().map(({ message }) => message);
   for (const expected of [
     /WEBHOOKS\[1\]/,
-    /WEBHOOKS\[2\].*reserved/,
+    /WEBHOOKS\[2\].*slack is reserved/,
+    /WEBHOOKS\[3\].*github-bot is reserved/,
     /"deliveries" is a path of the API/,
     /CENTAUR_MASTER_KEY is the inst/,
-    /WEBHOOKS\[5\]/,
+    /WEBHOOKS\[6\]/,
   ])
     assert.ok(
       problems.some((message) => expected.test(message)),

@@ -35,7 +35,7 @@ export function parseWebhookSpecs(declared: unknown, field = 'WEBHOOKS'): Parsed
 
 const SLUG = { pattern: /^[a-z0-9][a-z0-9._-]{0,127}$/, expected: '1 to 128 of a-z, 0-9, ".", "_" and "-", a letter or digit first' };
 /** The chat bots' own routes. */
-const RESERVED: readonly string[] = ['slack'];
+const RESERVED: readonly string[] = ['slack', 'github-bot'];
 const PROVIDER = { pattern: /^[\x20-\x7e]{0,64}$/, expected: 'up to 64 characters' };
 const STATIC = { pattern: /^(?=.*\S)[^\0]{1,256}$/s, expected: 'a text of 1 to 256 characters' };
 const PATH = { pattern: /^.{1,200}$/, expected: 'a path such as "issue.number"' };

@@ -2,7 +2,7 @@
 import { type Inline, inlineText, joinInlines, plainInlines, type RichTextElement, type RichTextSection, type Style } from './blocks.ts';
 import { LIMITS } from './limits.ts';
 import { safeLabel, safeUrl } from './links.ts';
-import { type Block, type BlockOf, parseMarkdown, type Phrasing, type Root } from './parse.ts';
+import { type Block, type BlockOf, parseMarkdown, type Phrasing, type Root } from '../../chat/parse.ts';
 import { clean } from '../../chat/text.ts';
 
 export interface RenderOptions {

@@ -1,0 +1,104 @@
+/** Commands for the platform: a comment that says `stop` after the mention, and the like. Who may ask may give them. */
+import type { Control } from '../../chat/index.ts';
+import { type GitHubContext, threadKeyOf, userIdOf } from '../context.ts';
+import type { Heard } from '../heard.ts';
+import { react } from '../places.ts';
+import { deliveryOf, executeIdOf } from './asked.ts';
+import { findMessage, knownThread, lastExecution, openExecutions } from './known.ts';
+import { say } from './say.ts';
+
+interface Circumstances {
+  readonly isAgain: boolean;
+  readonly signal: AbortSignal;
+}
+
+export async function control(context: GitHubContext, heard: Heard, command: Control, circumstances: Circumstances): Promise<void> {
+  const answer = (text: string) => say(context, heard, text, circumstances);
+  const done = () => react(context, heard, heard, '+1', circumstances.signal);
+  switch (command.kind) {
+    case 'stop':
+      return (await stop(context, heard)) ? done() : answer('Nothing runs here.');
+    case 'release':
+      return (await release(context, heard)) ? done() : answer('There is nothing to release here.');
+    case 'status':
+      return answer(await describeStatus(context, heard));
+    case 'help':
+      return answer(helpText(context.self.name));
+    case 'retry':
+      return (await retry(context, heard))
+        ? react(context, heard, heard, 'eyes', circumstances.signal)
+        : answer('There is nothing to try again: nothing that was asked here has failed last.');
+    case 'whoami':
+      return answer(`Here you are \`${userIdOf(context.settings.host, heard.author.login)}\`.`);
+    case 'link':
+      // everybody reads comments, and a code is good for whoever says it first
+      return answer(
+        'Codes are not taken on GitHub, where others can read them: let this one expire. An admin links accounts with ' +
+          `\`centaur users link github ${heard.author.login.toLowerCase()} --user <name>\`.`,
+      );
+  }
+}
+
+async function stop({ api }: GitHubContext, heard: Heard): Promise<boolean> {
+  const open = await openExecutions(api, threadKeyOf(heard));
+  // those that wait first: else the next one begins
+  for (const { execution_id: id } of open.toReversed()) await api.threads.cancel(id);
+  return open.length > 0;
+}
+
+async function release({ api }: GitHubContext, heard: Heard): Promise<boolean> {
+  const threadKey = threadKeyOf(heard);
+  const known = await knownThread(api, threadKey);
+  if (known === undefined || known.assignment_generation === null) return false;
+  await api.threads.release(threadKey, { releaseId: executeIdOf(heard), cancelInflight: true });
+  return true;
+}
+
+/** What was asked last is asked once more, in the same words. */
+async function retry({ api, settings }: GitHubContext, heard: Heard): Promise<boolean> {
+  const threadKey = threadKeyOf(heard);
+  const executeId = executeIdOf(heard);
+  const last = await lastExecution(api, threadKey);
+  if (last === undefined) return false;
+  // of an attempt before
+  if (last.execute_id === executeId) return true;
+  if (last.status !== 'failed_permanent' && last.status !== 'cancelled') return false;
+  const text = await findMessage(api, threadKey, `${last.execute_id}:message`);
+  if (text === undefined) return false;
+  await api.threads.send(threadKey, text, {
+    executeId,
+    userId: userIdOf(settings.host, heard.author.login),
+    delivery: deliveryOf(heard),
+    ...(last.model === null ? {} : { model: last.model }),
+  });
+  return true;
+}
+
+async function describeStatus({ api, settings }: GitHubContext, heard: Heard): Promise<string> {
+  const threadKey = threadKeyOf(heard);
+  const known = await knownThread(api, threadKey);
+  if (known === undefined) return 'Nothing has been asked here yet.';
+  const open = await openExecutions(api, threadKey);
+  const running = open.filter(({ status }) => status !== 'queued').length;
+  return [
+    running > 0 ? 'A turn runs.' : 'No turn runs.',
+    ...(open.length > running ? [`${open.length - running} wait for it.`] : []),
+    `Agent: ${known.harness ?? 'none at present'}${known.persona_id === null ? '' : `, persona ${known.persona_id}`}.`,
+    ...(settings.publicUrl === undefined ? [] : [`Thread: \`${threadKey}\`.`]),
+  ].join(' ');
+}
+
+function helpText(name: string): string {
+  return [
+    `Mention \`@${name}\` in a comment with what you want done; the answer comes here. Flags anywhere in it:`,
+    '',
+    '| | |',
+    '|---|---|',
+    '| `--claude`, `--codex`, `--pi`, `--harness <name>` | which agent, when a thread begins |',
+    '| `--persona <name>` | which persona, when a thread begins |',
+    '| `--model <name>`, `--effort low\\|medium\\|high\\|max` | for this turn |',
+    '| `--steer`, `--queue` | tell it to the turn that runs, or wait for it |',
+    '',
+    `Commands: \`@${name} stop\`, \`retry\`, \`status\`, \`release\` (begin anew with the next mention), \`whoami\`, \`help\`.`,
+  ].join('\n');
+}

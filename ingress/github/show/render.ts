@@ -1,0 +1,109 @@
+/** A turn as the comments that show it. The same turn makes the same text. */
+import { answerOf, clip, clipLine, commentaryOf, isOver, type Step, type Turn } from '../../chat/index.ts';
+import { LONGEST_COMMENT, turnMarker } from '../places.ts';
+import { quietMentions } from './mentions.ts';
+import { splitMarkdown } from './split.ts';
+
+export interface Look {
+  readonly steps: 'shown' | 'hidden';
+  /** Whom an answer may call, by the login in small letters. */
+  readonly isPart: (login: string) => boolean;
+}
+
+/** Steps that are listed. */
+const LISTED = 30;
+const COMMENTARY_MOST = 1_500;
+/** Beside the answer there are the marker, the steps and the footer. */
+const ANSWER_MOST = LONGEST_COMMENT - 6_000;
+
+/** While it runs. */
+export function renderWorking(turn: Turn, look: Look): string {
+  const said = commentaryOf(turn).at(-1);
+  return [
+    turnMarker(turn.executionId, 0),
+    `**${headline(turn)}**`,
+    ...(said === undefined ? [] : [quietMentions(clip(said, COMMENTARY_MOST), look.isPart)]),
+    ...turn.approvals.map(({ what, approvalId, gate }) =>
+      [
+        `✋ ${code(what)} waits for a decision${gate === undefined ? '' : ` at the gate ${code(gate)}`}.`,
+        ...(approvalId === undefined
+          ? []
+          : [` \`centaur approvals approve ${approvalId}\` lets it through, \`centaur approvals deny ${approvalId}\` does not.`]),
+      ].join(''),
+    ),
+    ...listed(turn, look),
+  ].join('\n\n');
+}
+
+/** When it is over: as many comments as it takes. */
+export function renderEnd(turn: Turn, look: Look): string[] {
+  const answer = quietMentions(answerOf(turn).trim(), look.isPart);
+  const parts = answer === '' ? [''] : splitMarkdown(answer, ANSWER_MOST);
+  const ending = [...verdict(turn, answer), ...listed(turn, look), ...footer(turn)];
+  return parts.map((part, index) =>
+    [
+      turnMarker(turn.executionId, index),
+      ...(parts.length === 1 ? [] : [`<sub>${index + 1} of ${parts.length}</sub>`]),
+      ...(part === '' ? [] : [part]),
+      ...(index === parts.length - 1 ? ending : []),
+    ].join('\n\n'),
+  );
+}
+
+function verdict(turn: Turn, answer: string): string[] {
+  if (turn.status === 'completed') return answer === '' ? ['**Done**, and nothing was answered.'] : [];
+  if (turn.status === 'cancelled') return ['**Stopped.**'];
+  if (turn.status === 'interrupted') return ['**Interrupted**: the thread was released.'];
+  const trace = turn.traceId === undefined ? '' : ` Trace: ${code(clipLine(turn.traceId, 80))}`;
+  return [`**Failed.** ${turn.problem?.words ?? 'The turn failed. Ask again.'}${trace}`];
+}
+
+function footer(turn: Turn): string[] {
+  const cost = turn.usage.cost_usd;
+  const made = [
+    ...(turn.model === undefined ? [] : [code(clipLine(turn.model, 60))]),
+    ...(cost === undefined ? [] : [cost < 0.01 ? 'under $0.01' : `$${cost.toFixed(2)}`]),
+  ];
+  return made.length === 0 ? [] : [`<sub>${made.join(' · ')}</sub>`];
+}
+
+export function headline(turn: Turn): string {
+  if (turn.status === 'stopping') return 'Stopping';
+  if (turn.approvals.length > 0) return 'Waiting for approval';
+  if (turn.waitsFor === 'room') return 'Waiting for a free sandbox';
+  if (turn.waitsFor === 'retry') return 'The model provider is busy, trying again';
+  if (turn.waitsFor === 'compaction') return 'Making room for more';
+  if (turn.status === 'queued') return 'Waiting for its turn';
+  return 'Working';
+}
+
+function listed(turn: Turn, { steps: shown }: Look): string[] {
+  const count = turn.earlierSteps + turn.steps.length;
+  if (count === 0 && turn.plan.length === 0) return [];
+  const summary = count === 0 ? 'Plan' : `${count} step${count === 1 ? '' : 's'}`;
+  if (shown === 'hidden') return count === 0 ? [] : [`<sub>${summary}</sub>`];
+  const steps = turn.steps.slice(-LISTED);
+  const hidden = count - steps.length;
+  const lines = [
+    ...turn.plan.slice(0, LISTED).map(({ state, title }) => `- [${state === 'done' ? 'x' : ' '}] ${code(title)}`),
+    ...(turn.plan.length > 0 && count > 0 ? [''] : []),
+    ...(hidden > 0 ? [`- … ${hidden} before`] : []),
+    ...steps.map((step) => `- ${mark(turn, step)} ${code(step.title)}`),
+  ];
+  return [`<details><summary>${summary}</summary>\n\n${lines.join('\n')}\n\n</details>`];
+}
+
+const MARKS = { running: '⏳', waiting: '✋', done: '✅', failed: '❌' } as const;
+
+/** The last step counts as running until the end: what the agent does next is not known yet. */
+function mark(turn: Turn, step: Step): string {
+  return MARKS[step === turn.steps.at(-1) && !isOver(turn) && step.state === 'done' ? 'running' : step.state];
+}
+
+/** In code nothing is a mention, a reference to an issue, or HTML. */
+function code(text: string): string {
+  const line = clipLine(text, 200);
+  const longest = Math.max(0, ...[...line.matchAll(/`+/g)].map(([run]) => run.length));
+  const fence = '`'.repeat(longest + 1);
+  return longest === 0 ? `\`${line}\`` : `${fence} ${line} ${fence}`;
+}
