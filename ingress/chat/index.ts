@@ -6,6 +6,7 @@
  * any one chat, reaches nothing but the platform's API, and keeps nothing.
  */
 export { consume, Hopeless, type ConsumeOptions, type Trouble } from './consume.ts';
+export { type Control, type Flagged, type Flags, mapProse, readControl, readFlags } from './flags.ts';
 export { showLive, type LiveOptions, type LiveTurn, Undeliverable } from './live.ts';
 export { ending, pause, within } from './pause.ts';
 export { clean, clipLine, utf8Length } from './text.ts';

@@ -1,41 +1,72 @@
-/** What a message in Slack means, and doing it through the API. */
-import { Hopeless } from '../../chat/index.ts';
-import { PLATFORM, type SlackContext, threadKeyOf, userIdOf } from '../context.ts';
+/**
+ * What a message in Slack means, and doing it through the API.
+ *
+ * It promises that a message is acted on once, however often and in whichever order Slack tells of it and whichever processes die
+ * meanwhile; that nobody is answered whom the operator's rules leave out; and that what others wrote is given to an agent as theirs. It
+ * keeps nothing: what it has to know again it asks of the platform, and of Slack.
+ */
+import type { SlackContext } from '../context.ts';
+import { threadKeyOf } from '../context.ts';
 import type { Heard } from '../heard.ts';
+import { ask, listenerOf } from './ask.ts';
+import { greet, lookElsewhere } from './assistant.ts';
+import { actOnControl } from './controls.ts';
+import { actOnDeletion, actOnEdit, noteAside } from './edits.ts';
+import { type Message, readEvent } from './message.ts';
+import { decide, screen } from './rules.ts';
+import { once, tellOnce } from './tell.ts';
+import { readThread } from './thread.ts';
 
-/** @throws Hopeless when it can never succeed */
-export async function actOnMessage({ api, self }: SlackContext, { event }: Extract<Heard, { kind: 'event' }>): Promise<void> {
-  const { type, subtype, channel, ts, user, text } = event as Readonly<Record<string, unknown>>;
-  if (type !== 'app_mention' && (type !== 'message' || subtype !== undefined)) return;
-  if (typeof channel !== 'string' || typeof ts !== 'string' || typeof user !== 'string' || typeof text !== 'string')
-    throw new Hopeless('a message without a place or a person');
-  const threadTs = typeof event['thread_ts'] === 'string' ? event['thread_ts'] : ts;
-  if (type === 'message' && !channel.startsWith('D') && !text.includes(`<@${self.userId}>`)) return;
-  const delivery = { platform: PLATFORM, channel, thread_ts: threadTs, team: self.teamId, user, message_ts: ts };
-  await api.threads.send(threadKeyOf(channel, threadTs), text.replaceAll(`<@${self.userId}>`, '').trim(), {
-    executeId: `slack:${channel}:${ts}`,
-    userId: userIdOf(self.teamId, user),
-    delivery,
-  });
+export { actOnTurnButton, helpText, statusOf, stopTurn } from './controls.ts';
+
+/** @throws Hopeless when it can never succeed; anything else: it is to be tried again */
+export async function actOnMessage(context: SlackContext, { event }: Extract<Heard, { kind: 'event' }>): Promise<void> {
+  const happened = readEvent(event);
+  switch (happened?.kind) {
+    case 'posted':
+      return actOnPost(context, happened.message);
+    case 'edited': {
+      const { message, before } = happened;
+      if (screen(message, decidingOf(context)) === undefined) await actOnEdit(context, message, before, await threadOf(context, message));
+      return;
+    }
+    case 'deleted':
+      return actOnDeletion(context, happened.message, await threadOf(context, happened.message));
+    case 'opened':
+      return greet(context, happened.place, happened.lookedAt);
+    case 'looked elsewhere':
+      return lookElsewhere(context, happened.place, happened.lookedAt);
+    case undefined:
+      // it says nothing to us: neither would it when it came again
+      context.log({ level: 'debug', message: 'an event that nobody acts on', type: event['type'] });
+  }
 }
 
-export async function actOnTurnButton(_context: SlackContext, _heard: Extract<Heard, { kind: 'interaction' }>): Promise<void> {}
-
-export async function stopTurn(
-  { api }: SlackContext,
-  { channel, threadTs }: { readonly channel: string; readonly threadTs: string; readonly user: string },
-): Promise<'stopped' | 'nothing' | 'refused'> {
-  const { items } = await api.threads.executions(threadKeyOf(channel, threadTs));
-  const open = items.filter(({ status }) => !['completed', 'cancelled', 'failed_permanent'].includes(status));
-  for (const { execution_id: id } of open) await api.threads.cancel(id);
-  return open.length === 0 ? 'nothing' : 'stopped';
+async function actOnPost(context: SlackContext, message: Message): Promise<void> {
+  const deciding = decidingOf(context);
+  if (screen(message, deciding) !== undefined) return;
+  const thread = await threadOf(context, message);
+  const decision = decide(message, thread, deciding);
+  switch (decision.act) {
+    case 'ignore':
+      return context.log({ level: 'debug', message: 'a message that is not acted on', channel: message.channel, why: decision.why });
+    case 'refuse':
+      return tellOnce(context, listenerOf(message), decision.why, REFUSED[decision.why]);
+    case 'note':
+      return noteAside(context, message, decision.text, thread);
+    case 'control':
+      return once(context, `control ${message.channel} ${message.ts}`, () => actOnControl(context, message, decision.control, thread));
+    case 'ask':
+    case 'steer':
+      return ask(context, message, decision, thread);
+  }
 }
 
-export async function statusOf({ api }: SlackContext, threadKey: string): Promise<string> {
-  const { state, active_execution_id: active } = await api.threads.get(threadKey);
-  return active === null ? `Nothing runs here (${state}).` : `A turn runs here: \`${active}\`.`;
-}
+const REFUSED = {
+  organisation: 'I answer people of this workspace alone. Whoever runs me can let your organisation in.',
+  person: 'You are not among the people whom I may answer. Whoever runs me can add you.',
+} as const;
 
-export function helpText({ self }: SlackContext): string {
-  return `Mention @${self.name} with what you want done; reply in the thread to go on.`;
-}
+const decidingOf = ({ settings, self }: SlackContext) => ({ rules: settings.rules, self });
+
+const threadOf = (context: SlackContext, { channel, threadTs }: Message) => readThread(context, threadKeyOf(channel, threadTs));
