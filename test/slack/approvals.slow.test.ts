@@ -182,7 +182,7 @@ const toldBefore = new Map<string, number>();
 async function told(name: string): Promise<string> {
   const { id } = slack.person(name);
   const before = toldBefore.get(id) ?? 0;
-  const { text = '' } = await eventually(() => slack.see.ephemerals(id)[before], { ...PATIENT, what: `a word to ${name}` });
+  const { text } = await eventually(() => slack.see.ephemerals(id)[before], { ...PATIENT, what: `a word to ${name}` });
   toldBefore.set(id, before + 1);
   return text;
 }
