@@ -3,6 +3,11 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { after, before, describe, test } from 'node:test';
+import { approvalValue, createClient } from '@centaur/sdk';
+import { Hopeless } from '../../ingress/chat/index.ts';
+import { actOnInteraction, openAtOnce } from '../../ingress/slack/approvals/index.ts';
+import { createSlackCalls } from '../../ingress/slack/calls.ts';
+import type { SlackContext } from '../../ingress/slack/context.ts';
 import { type SlackBot, startSlackBot } from '../../ingress/slack/bot.ts';
 import { readSlackSettings, type SlackSettings } from '../../ingress/slack/settings.ts';
 import { castVote, overrideApproval, publishPolicy, sweepApprovals } from '../../kernel/policy/index.ts';
@@ -332,6 +337,57 @@ describe('whoever may not decide', () => {
     assert.deepEqual((await api.call('GET', `/approvals/${asked.id}`)).body.votes, []);
     await click('bob', asked, 'approve');
     assert.match(await asked.end(), /^paid/);
+  });
+});
+
+describe('a click that cannot count', () => {
+  const context = (): SlackContext => {
+    const { teamId, userId, botId } = { teamId: slack.team.id, userId: slack.app.userId, botId: slack.app.botId };
+    return {
+      settings,
+      api: createClient({ url: api.url, apiKey: settings.apiKey }),
+      slack: createSlackCalls({ token: slack.botToken, apiUrl: slack.apiUrl, now: Date.now }),
+      self: { teamId, userId, botId, appId: undefined, name: 'centaur' },
+      consumerId: 'test',
+      log: () => {},
+      now: Date.now,
+    };
+  };
+
+  test('is told of, and not tried again', async () => {
+    const asked = await ask({ amount: 28 });
+    await click('eve', asked, 'approve');
+    await told('eve');
+    const { body } = await eventually(() => slack.delivery.all.findLast((each) => JSON.stringify(each).includes(asked.id)));
+    const payload = { ...(body as Record<string, unknown>), user: { id: slack.person('bob').id, team_id: slack.team.id } };
+    const form = `payload=${encodeURIComponent(JSON.stringify(payload))}`;
+    const { 'x-slack-signature': signature = '', 'x-slack-request-timestamp': timestamp = '' } = slack.sign(
+      form,
+      Math.floor(Date.now() / 1000) - 400,
+    );
+    // it waited in the inbox for too long
+    const late = { kind: 'interaction', payload, signed: { body: form, signature, timestamp }, at: Date.now() } as const;
+    await assert.rejects(actOnInteraction(context(), late), Hopeless);
+    assert.match(await told('bob'), /took too long to arrive, so it does not count\. Please click once more/);
+    // Socket Mode, which nobody has trusted
+    await assert.rejects(actOnInteraction(context(), { ...late, signed: null }), Hopeless);
+    assert.match(await told('bob'), /Votes do not count here: this bot is connected by Socket Mode/);
+    assert.deepEqual((await api.call('GET', `/approvals/${asked.id}`)).body.votes, []);
+    await click('bob', asked, 'approve');
+    assert.match(await asked.end(), /^paid/);
+    // what opens a window is no vote, and an old card opens what there is to say
+    await asked.says(/Approved, and used/);
+    const action = {
+      action_id: 'centaur_approval:open_approve',
+      value: approvalValue({ approvalId: asked.id, digest: 'a'.repeat(64), version: 1 }),
+    };
+    const opening = {
+      ...payload,
+      actions: [action],
+      trigger_id: (await slack.person('bob').command('general', '/centaur', 'help')).triggerId,
+    };
+    assert.equal(await openAtOnce(context(), opening), undefined);
+    assert.match(JSON.stringify((await modal('bob')).blocks), /This was approved by bob/);
   });
 });
 
