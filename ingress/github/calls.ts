@@ -5,7 +5,7 @@
 import { pause } from '../chat/index.ts';
 import { appJwt, createTokenCache } from './auth.ts';
 import type { Self } from './context.ts';
-import { FRESH_PACE, hasRoom, limitOf, notePause, noteWrite, type Pace, writeAt } from './pace.ts';
+import { FRESH_PACE, hasRoom, limitOf, noteEnd, notePause, noteWrite, type Pace, writeAt } from './pace.ts';
 import type { GitHubAuth } from './settings.ts';
 
 /** Which repository a call is about, and for an app, the installation whose token it needs. */
@@ -164,7 +164,11 @@ export function createGitHubCalls({ auth, apiUrl, now }: CallsOptions): GitHubCa
       }
       signal.throwIfAborted();
       pace = noteWrite(pace, now());
-      return await act();
+      try {
+        return await act();
+      } finally {
+        pace = noteEnd(pace, now());
+      }
     } finally {
       waiting--;
       mine.resolve();
