@@ -46,6 +46,8 @@ export class GitHubSilent extends Error {
 const TRIES = 6;
 const TIMEOUT_MS = 30_000;
 const READ_AGAIN_MS = 500;
+/** Writes that are in line, a second each, before what nobody would miss is left out. */
+const MOST_WAITING = 5;
 
 export interface CallsOptions {
   readonly auth: GitHubAuth;
@@ -194,7 +196,7 @@ export function createGitHubCalls({ auth, apiUrl, now }: CallsOptions): GitHubCa
     },
     write: <Answer>(scope: Scope, method: Write, path: string, body: object, signal: AbortSignal) =>
       inLine(signal, async () => (await ask<Answer>(method, `/repos/${scope.repo}${path}`, body, tokenFor(scope), signal)).body),
-    hasRoom: () => waiting === 0 && hasRoom(pace, now()),
+    hasRoom: () => waiting < MOST_WAITING && hasRoom(pace, now()),
     async self(signal) {
       if (auth.kind === 'token') {
         const { login } = (await account<{ login: string }>('/user', signal)).body;
