@@ -1,56 +1,31 @@
 /** The real `centaur github` in a process of its own, between the emulated GitHub and a real API, with turns that the tests script. */
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { AgentEventData } from '@centaur/sdk';
 import type { TurnOwner } from '../../kernel/threads/events.ts';
 import type { Threads } from '../../kernel/threads/index.ts';
-import { startTestApi, type TestApi } from '../support/api.ts';
-import { createPlace, type Place, type Running } from '../support/cli.ts';
+import type { Running } from '../support/cli.ts';
+import { type BotPlace, LONG, startBotPlace, until } from '../support/github/bot.ts';
 import { BOT_TOKEN, startGitHub, type TestGitHub, WEBHOOK_SECRET } from '../support/github/index.ts';
-import { createTestThreads, type TestThreads } from '../support/threads.ts';
+import type { TestThreads } from '../support/threads.ts';
 import { eventually } from '../support/wait.ts';
 
 let github: TestGitHub;
+let installed: BotPlace;
 let t: TestThreads;
-let api: TestApi;
-let place: Place;
 let bot: Running;
-
-const LONG = { timeoutMs: 30_000 };
 
 before(async () => {
   github = await startGitHub();
-  t = await createTestThreads();
-  api = await startTestApi({ threads: t.threads, on: t.engine });
-  place = createPlace({
-    CENTAUR_API_URL: api.url,
-    GITHUBBOT_API_KEY: await api.keyWith('threads.read', 'threads.write', 'deliveries.claim', 'inbox.use'),
-    GITHUB_API_URL: github.url,
-    GITHUB_BOT_TOKEN: BOT_TOKEN,
-    GITHUB_WEBHOOK_SECRET: WEBHOOK_SECRET,
-    GITHUB_BOT_PORT: '0',
-    CENTAUR_LOG_LEVEL: 'debug',
-  });
-  bot = await startBot();
+  installed = await startBotPlace(github, { GITHUB_BOT_TOKEN: BOT_TOKEN });
+  ({ t } = installed);
+  bot = await installed.startBot();
 });
 
 after(async () => {
-  if (process.env['BOT_LOG']) (await import('node:fs')).writeFileSync(process.env['BOT_LOG'], bot.output.stderr);
-  await place[Symbol.asyncDispose]();
-  await api[Symbol.asyncDispose]();
-  await t[Symbol.asyncDispose]();
+  await installed[Symbol.asyncDispose]();
   await github[Symbol.asyncDispose]();
 });
-
-async function startBot(): Promise<Running> {
-  const running = place.start(['github']);
-  await eventually(() => running.output.stdout.includes('is up') || running.child.exitCode !== null, { ...LONG, what: 'the bot to start' });
-  const [, url] = /Webhooks +(\S+)/.exec(running.output.stdout) ?? [];
-  assert.ok(url, running.output.stderr);
-  github.pointAt(url);
-  return running;
-}
 
 /** What agents do, by a word in what they are asked. */
 const scripts = new Map<string, (say: Say, owner: TurnOwner) => Promise<void>>();
@@ -95,16 +70,6 @@ const ada = () => github.person('ada');
 /** Comments of the bot. */
 const said = async (number: number) =>
   (await github.comments(number)).filter(({ login }) => login === 'centaur-bot').map(({ body }) => body);
-/** Emulate counts what is read, too: it is not asked all the time. */
-const until = <T>(check: () => Promise<T>, what: string): Promise<NonNullable<T>> =>
-  eventually(
-    async () => {
-      const value = await check();
-      if (value === undefined || value === false) await sleep(250);
-      return value;
-    },
-    { ...LONG, what },
-  );
 const saidOnce = (number: number, what: RegExp) =>
   until(async () => (await said(number)).find((body) => what.test(body)), `${what} on #${number}`);
 const isAcked = (count: number) => eventually(() => github.deliveries.length >= count, { ...LONG, what: `${count} deliveries` });
@@ -241,8 +206,9 @@ test('an answer to a write that is lost doubles nothing, and what GitHub wants t
   github.fault(/PATCH /, { status: 403, headers: { 'retry-after': '3' }, message: 'You have exceeded a secondary rate limit' });
   github.fault(/PATCH /, 'answer lost');
   const since = github.calls.length;
-  await ada().comment(number, '@centaur-bot hello');
-  await saidOnce(number, /Done as asked/);
+  const comment = await ada().comment(number, '@centaur-bot hello');
+  await eventually(() => github.reactions(`issues/comments/${comment}`).includes('rocket'), LONG);
+  assert.match((await said(number)).join(), /Done as asked/);
   assert.equal((await said(number)).length, 1);
   const calls = github.calls.slice(since);
   const refused = calls.find(({ method }) => method === 'PATCH');
@@ -265,7 +231,7 @@ test('a bot that is killed between the comment and its note leaves one answer', 
   await bot.finished;
   github.pointAt(undefined);
   go.resolve();
-  bot = await startBot();
+  bot = await installed.startBot();
   await saidOnce(number, /Survived/);
   assert.equal((await said(number)).length, 1);
 });
