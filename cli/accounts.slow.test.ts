@@ -50,7 +50,7 @@ const add = (...more: string[]) => [
 async function connect(args: readonly string[], act: (said: string) => Promise<void>) {
   const { output, finished, child } = t.place.start(['accounts', 'connect', 'crm', ...args]);
   child.stdin?.end();
-  await eventually(() => /\n\n {2}\S+\n/.test(output.stderr), { timeoutMs: 60_000, what: 'what to do' });
+  await eventually(() => /\n\n {2}\S+\n/.test(output.stderr), { what: 'what to do' });
   await act(/\n\n {2}(\S+)\n/.exec(output.stderr)?.[1] ?? '');
   return finished;
 }
@@ -107,7 +107,7 @@ test('an attempt is ended by its id, and what is connected stays', async () => {
   await connect([], inBrowser);
   const { output, finished, child } = t.place.start(['accounts', 'connect', 'crm']);
   child.stdin?.end();
-  await eventually(() => /\n\n {2}\S+\n/.test(output.stderr), { timeoutMs: 60_000, what: 'what to do' });
+  await eventually(() => /\n\n {2}\S+\n/.test(output.stderr), { what: 'what to do' });
   const listed = (await t.centaur(['accounts', 'ls'])).stdout;
   const id = /^crm +everybody +pending .* ([0-9a-f-]{36})/m.exec(listed)?.[1] ?? assert.fail(listed);
   const ended = await t.centaur(['accounts', 'revoke', id]);
@@ -143,7 +143,7 @@ test('the commands that the guide shows work, one after the other', async () => 
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (data: Buffer) => (said += data.toString()));
     const ended = once(child, 'close');
     if (command.includes(' connect ')) {
-      const [, given = ''] = await eventually(() => /\n\n {2}(\S+)\n/.exec(said), { timeoutMs: 60_000, what: command });
+      const [, given = ''] = await eventually(() => /\n\n {2}(\S+)\n/.exec(said), { what: command });
       await (command.includes('--device') ? provider.decideDevice(given, 'agree') : inBrowser(given));
     }
     const [code] = (await ended) as [number];

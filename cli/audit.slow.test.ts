@@ -3,6 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { type CommandPlace, startCommandPlace } from '../test/support/cli-api.ts';
+import { sealAll } from '../test/support/seal.ts';
 import { eventually } from '../test/support/wait.ts';
 
 const NO_ID = '0198c0de-0000-7000-8000-000000000000';
@@ -12,12 +13,6 @@ before(async () => void (t = await startCommandPlace()));
 after(() => t[Symbol.asyncDispose]());
 
 const write = (action: string, more: object = {}) => t.api.installation.audit.write({ action, actor: 'user:ann', ...more });
-/** Transactions of other tests, on the same server, hold a seal back for a moment. */
-const sealAll = () =>
-  eventually(async () => {
-    await t.api.installation.sealer.seal();
-    return (await t.read('audit', 'verify')).unsealed === 0;
-  });
 
 test('the newest entries are printed, the newest last, by what they are about', async () => {
   await write('lease.create', { resource: 'lease:1', details: { principal: 'user:ann', secrets: ['A'] } });
@@ -62,7 +57,7 @@ test('a follower tells what comes, once, also what was committed late', async ()
 
 test('the log is verified on the server, and what is wrong is told with exit code 1', async () => {
   await write('secret.create');
-  await sealAll();
+  await sealAll(t.api.installation);
   const clean = await t.centaur(['audit', 'verify']);
   assert.equal(clean.code, 0, clean.stdout);
   assert.match(clean.stdout, /^\d+ entries in \d+ batches, \d+ signed checkpoints: all as they were written\n$/);
@@ -76,7 +71,7 @@ test('the log is verified on the server, and what is wrong is told with exit cod
 
 test('an export is verified without a server, against a key that was kept', async () => {
   const entry = await write('secret.remove');
-  await sealAll();
+  await sealAll(t.api.installation);
   const file = path.join(t.place.folder, 'audit.jsonl');
   const written = await t.centaur(['audit', 'export', '-o', file]);
   assert.deepEqual([written.code, written.stdout, existsSync(`${file}.part`)], [0, '', false]);
@@ -101,7 +96,7 @@ test('an export is verified without a server, against a key that was kept', asyn
 
 test('an entry is proved to be in the sealed log', async () => {
   const entry = await write('secret.rotate');
-  await sealAll();
+  await sealAll(t.api.installation);
   const shown = await t.centaur(['audit', 'proof', entry]);
   assert.equal(shown.code, 0, shown.stderr);
   assert.match(shown.stdout, new RegExp(`^${entry} sealed\n {2}place +\\d+ of \\d+ in batch \\d+\n`));

@@ -98,13 +98,13 @@ test('erasing asks for the subject twice, and a dry run erases nothing', async (
 test('a server that is killed in the middle of an erasure leaves a job, which the next one finishes', async () => {
   await seed('long', 40_000, 2);
   const child = place.start(['data', 'erase', '--thread', 'long', '--confirm', 'thread:long']);
-  await eventually(async () => (await left('long')) < 39_900, { timeoutMs: 30_000, what: 'the erasure to begin' });
+  await eventually(async () => (await left('long')) < 39_900, { what: 'the erasure to begin' });
   server.kill('SIGKILL');
   await child.finished;
   const some = await left('long');
   assert.ok(some > 0 && some < 40_000, `killed in the middle: ${some} left`);
   ({ child: server } = await place.serve('up'));
-  await eventually(async () => json(await place.run(['data', 'erasures', '--json'])).items[0].state === 'done', { timeoutMs: 60_000 });
+  await eventually(async () => json(await place.run(['data', 'erasures', '--json'])).items[0].state === 'done');
   assert.equal(await left('long'), 0);
   const { rows } = await store.query(
     `select 1 from attachments where thread_key = 'long' union all select 1 from sandbox_sessions where thread_key = 'long'`,
@@ -125,7 +125,7 @@ test('a backup that is killed leaves no file under its name, and a restore that 
   await seed('large', 1000, 60);
   const file = path.join(place.folder, 'a.backup');
   const killed = place.start(['backup', '--out', file]);
-  await eventually(() => draftOf(file).size > 5_000_000, { timeoutMs: 60_000, what: 'the backup to begin' });
+  await eventually(() => draftOf(file).size > 5_000_000, { what: 'the backup to begin' });
   killed.child.kill('SIGKILL');
   await killed.finished;
   assert.ok(!existsSync(file), 'nothing looks whole');
@@ -159,7 +159,7 @@ test('a backup that is killed leaves no file under its name, and a restore that 
         const run = await place.run(['restore', file, '--json'], { env: to });
         return run.code === 0 ? run : undefined;
       },
-      { timeoutMs: 60_000, what: 'a second restore' },
+      { what: 'a second restore' },
     ),
   );
   assert.equal(restored.rows, made.rows);
@@ -194,7 +194,7 @@ test('a whole home is backed up while it serves, and another serves what was in 
     json(await second.run(['restore', file, '--passphrase-file', passphrase, '--json'], { env: keys }));
     await second.serve('up', keys);
     await second.run(['events', 'emit', 'wake', 'w']);
-    await eventually(async () => json(await second.run(['runs', 'show', run, '--json'])).status === 'completed', { timeoutMs: 60_000 });
+    await eventually(async () => json(await second.run(['runs', 'show', run, '--json'])).status === 'completed');
     await eventually(async () => json(await second.run(['audit', 'verify', '--json'])).ok === true);
     assert.match((await second.run(['secrets', 'ls'])).stdout, /STRIPE/);
   } finally {

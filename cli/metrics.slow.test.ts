@@ -26,7 +26,7 @@ const of = (server: OtlpServer, component: string) =>
 const valueOf = (points: OtlpServer['points'][number] | undefined, metric: string) =>
   points?.find((point) => point.metric === metric)?.value;
 
-test('a server and the firewall beside it tell their figures, each as an instance of its own', { timeout: 120_000 }, async () => {
+test('a server and the firewall beside it tell their figures, each as an instance of its own', async () => {
   await using database = await createTestDatabase();
   await using server = await startOtlpServer();
   await using place = createPlace({ DATABASE_URL: database.url, ...settings(server, 500) });
@@ -34,8 +34,8 @@ test('a server and the firewall beside it tell their figures, each as an instanc
   const up = await place.serve('up');
   const began = path.join(place.folder, 'began');
   assert.equal((await place.run(['run', 'slow', JSON.stringify({ began }), '--wait'])).code, 0);
-  await eventually(() => valueOf(of(server, 'up').at(-1), 'centaur_steps_executed_total') === 1, { timeoutMs: 30_000, what: 'the step' });
-  await eventually(() => of(server, 'firewall').length > 0, { timeoutMs: 30_000, what: 'the firewall' });
+  await eventually(() => valueOf(of(server, 'up').at(-1), 'centaur_steps_executed_total') === 1, { what: 'the step' });
+  await eventually(() => of(server, 'firewall').length > 0, { what: 'the firewall' });
   const [last = []] = of(server, 'up').toReversed();
   for (const metric of ['centaur_runs', 'centaur_database_up', 'http.server.request.duration', 'process.cpu.time'])
     assert.ok(
@@ -55,7 +55,7 @@ test('a server and the firewall beside it tell their figures, each as an instanc
   assert.doesNotMatch(up.output.stderr + up.output.stdout, /canary/);
 });
 
-test('a worker that is stopped tells what it did last, although its next figures were far off', { timeout: 120_000 }, async () => {
+test('a worker that is stopped tells what it did last, although its next figures were far off', async () => {
   await using database = await createTestDatabase();
   await using server = await startOtlpServer();
   await using place = createPlace({ DATABASE_URL: database.url, ...settings(server, 9_999_999) });

@@ -75,18 +75,18 @@ test('an overlay of a repository adds, shadows and removes while the server runs
     'tools/erp/tool.ts': TOOL('erp'),
   });
   assert.equal((await place.run(['overlays', 'update'])).code, 0);
-  await eventually(async () => (await workflows()).join() === 'extra,report', { timeoutMs: 20_000, what: 'the workflow to be there' });
+  await eventually(async () => (await workflows()).join() === 'extra,report', { what: 'the workflow to be there' });
   assert.equal(await result('report'), '"of the repository"\n');
-  await eventually(async () => (await tools()).join() === 'crm,erp', { timeoutMs: 20_000, what: 'the tool to be there' });
+  await eventually(async () => (await tools()).join() === 'crm,erp', { what: 'the tool to be there' });
 
   repo.git(['rm', '-rq', 'workflows', 'tools']);
   repo.commit({});
   assert.equal((await place.run(['overlays', 'update'])).code, 0);
-  await eventually(async () => (await workflows()).join() === 'report', { timeoutMs: 20_000, what: 'the workflow to be gone' });
+  await eventually(async () => (await workflows()).join() === 'report', { what: 'the workflow to be gone' });
   assert.equal(await result('report'), '"of the team"\n');
-  await eventually(async () => (await tools()).join() === 'crm', { timeoutMs: 20_000, what: 'the tool to be gone' });
+  await eventually(async () => (await tools()).join() === 'crm', { what: 'the tool to be gone' });
 
   rmSync(path.join(place.folder, 'team', 'workflows'), { recursive: true });
-  await eventually(async () => (await workflows()).length === 0, { timeoutMs: 20_000, what: 'the folder to be gone' });
+  await eventually(async () => (await workflows()).length === 0, { what: 'the folder to be gone' });
   assert.deepEqual((await json(place, 'workflows', 'ls')).problems, []);
 });

@@ -132,7 +132,7 @@ for (const hosts of ['in_process', 'process'])
     const order = await ready.run('order', { mark: mark.file });
     const snake = await ready.run('snake', { mark: mark.file });
     assert.equal(mark.count(), 3);
-    await eventually(async () => JSON.parse((await replay(snake, '--json')).stdout).journal.state === 'intact', { timeoutMs: 60_000 });
+    await eventually(async () => JSON.parse((await replay(snake, '--json')).stdout).journal.state === 'intact');
 
     await t.test('in TypeScript and in Python', async () => {
       for (const run of [order, snake]) {
@@ -166,7 +166,7 @@ for (const hosts of ['in_process', 'process'])
 
     await t.test('changed code is told, and a fork goes on from a step before it differs', async () => {
       place.write('order.ts', ORDER.replace("ctx.step('right'", "ctx.step('wrong'"));
-      await eventually(async () => /wrong/.test((await replay(order)).stdout), { timeoutMs: 30_000 });
+      await eventually(async () => /wrong/.test((await replay(order)).stdout));
       const { code, stdout } = await replay(order);
       assert.equal(code, 6);
       assert.match(stdout, /call 3: the journal has step "right", and the code calls step "wrong"/);
@@ -213,7 +213,7 @@ for (const hosts of ['in_process', 'process'])
     });
   });
 
-test('a replay in a process of its own reaches nothing: no network, no file, no process, no database', { timeout: 120_000 }, async () => {
+test('a replay in a process of its own reaches nothing: no network, no file, no process, no database', async () => {
   await using ready = await start({ WORKFLOW_HOSTS: 'in_process' });
   const { place } = ready;
   const heard: string[] = [];

@@ -16,7 +16,7 @@ export async function handler(input, ctx) {
   return 'done';
 }`;
 
-test('an empty home becomes a server with its own Postgres and an admin key that is shown once', { timeout: 120_000 }, async () => {
+test('an empty home becomes a server with its own Postgres and an admin key that is shown once', async () => {
   await using place = createPlace();
   place.write('echo.ts', ECHO);
   const up = await place.serve('up');

@@ -59,7 +59,7 @@ beforeEach(() => {
         end: (resultText: string, more = {}) =>
           threads.turns.finish(owner, { status: 'completed', reason: 'completed', resultText, ...more }),
         async untilCancelled() {
-          await eventually(async () => (await threads.turns.readSignals(owner, 0)).cancelRequested, { timeoutMs: 30_000 });
+          await eventually(async () => (await threads.turns.readSignals(owner, 0)).cancelRequested);
           await say.end('', { status: 'cancelled', reason: 'cancelled' });
         },
       },

@@ -9,6 +9,7 @@ import { createPlace, type Place } from '../test/support/cli.ts';
 import { type OidcProvider, startOidcProvider } from '../test/support/oidc-provider.ts';
 import { eventually } from '../test/support/wait.ts';
 import { readAccess, readPerson } from './access.ts';
+import { connect } from './api.ts';
 
 const KEYED = { CENTAUR_API_KEY: ADMIN };
 const OWN = 'a password of her own';
@@ -111,7 +112,7 @@ test('by a code that is typed at the provider', async () => {
   provider.device = 'waits';
   const { output, finished, child } = place.start(['login', '--sso']);
   child.stdin?.end();
-  await eventually(() => output.stderr.includes('WDJB-MJHT'), { timeoutMs: 60_000, what: 'the code' });
+  await eventually(() => output.stderr.includes('WDJB-MJHT'), { what: 'the code' });
   provider.device = 'agrees';
   const { code, stdout, stderr } = await finished;
   assert.equal(code, 0, stderr);
@@ -128,4 +129,23 @@ test('another password ends the other sessions', async () => {
   assert.equal((await place.run(['users', 'ls'])).code, 4);
   writeFileSync(file(), now);
   await ok(['users', 'ls']);
+});
+
+test('an account in a chat is linked with a code, or by an admin, listed, and unlinked', async () => {
+  const client = connect({ CENTAUR_API_URL: api.url, CENTAUR_API_KEY: await api.keyWith('chats.use') });
+  const said = await place.run(['users', 'link', 'slack'], { env: KEYED });
+  assert.deepEqual([said.code === 0, /sandboxes are nobody|session/.test(said.stderr)], [false, true]);
+  const me = JSON.parse(await ok(['whoami', '--json'])).user.name as string;
+  const line = await ok(['users', 'link', 'slack']);
+  const code = /^link (\w{4}-\w{4})$/.exec(line)?.[1] ?? assert.fail(line);
+  assert.deepEqual(await client.chats.link({ platform: 'slack', team: 'T1', externalUser: 'U1', code }), { user: me });
+  assert.match(await ok(['users', 'link', 'github', 'OctoCat', '--user', me], { env: KEYED }), new RegExp(`OctoCat at github is ${me}`));
+  const listed = await ok(['users', 'links']);
+  assert.match(listed, /slack +T1 +U1/);
+  assert.match(listed, /github +github.com +octocat/);
+  assert.equal((await place.run(['users', 'unlink', 'slack', 'U1'])).code, 2);
+  assert.match(await ok(['users', 'unlink', 'slack', 'U1', '--team', 'T1']), new RegExp(`is not ${me} any more`));
+  assert.match(await ok(['users', 'unlink', 'github', 'octocat'], { env: KEYED }), /octocat/);
+  assert.equal((await place.run(['users', 'link', 'github', 'octocat'])).code, 2);
+  assert.equal((await place.run(['users', 'link', 'irc'])).code, 2);
 });

@@ -74,7 +74,7 @@ export async function startShownServer(more: Readonly<Record<string, string>> = 
     await createLocalBackend({ stateDir: path.join(home, '.centaur', 'sandboxes') }).shutdown();
     for (const folder of [home, workflows, tools]) rmSync(folder, { recursive: true, force: true });
   };
-  await eventually(() => output.includes(' is up ') || server.exitCode !== null, { timeoutMs: 60_000, what: 'npm start' });
+  await eventually(() => output.includes(' is up ') || server.exitCode !== null, { what: 'npm start' });
   if (server.exitCode !== null) {
     await stop();
     assert.fail(output);

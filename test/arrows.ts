@@ -53,6 +53,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   // what makes a new value at a service, under the same rules
   'kernel/rotation': ['kernel/store', 'kernel/audit', 'kernel/vault', 'kernel/firewall'],
   'kernel/users': ['kernel/store', 'kernel/audit'],
+  'kernel/chats': ['sdk', 'kernel/store', 'kernel/audit', 'kernel/policy', 'kernel/users'],
   'kernel/oidc': ['kernel/store', 'kernel/users', 'kernel/vault', 'kernel/firewall'],
   'kernel/api': [
     'sdk',
@@ -72,6 +73,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
     'kernel/oauth',
     'kernel/users',
     'kernel/oidc',
+    'kernel/chats',
     'kernel/care',
   ],
   runtime: ['sdk', 'kernel'],

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { sealedEngine } from './support/journals.ts';
-import { eventually } from './support/wait.ts';
+import { sealAll } from './support/seal.ts';
 import { compilePolicy, publishPolicy } from '../kernel/policy/index.ts';
 import { exportLog, type Story, type StoryOf, tellStory } from '../kernel/audit/index.ts';
 
@@ -46,13 +46,7 @@ test('the log alone tells what happened, in order, each entry with its proof', a
   await intent(OTHER);
   await audit.write({ action: 'tool.call', actor: workflow, runId: RUN, details: { approval_id: 'a1' } });
   await audit.write({ action: 'approval.decide', actor: 'user:bob', resource: 'approval:a1', decision: 'approve' });
-  await eventually(async () => {
-    await sealer.seal();
-    const { rows } = await store.query<{ held: boolean }>(
-      'select exists (select from audit_log a where a.xid >= (select coalesce(max(last_xid::text::bigint), 0)::text::xid8 from audit_batches) and not exists (select from audit_batches b where (b.last_xid, b.last_id) >= (a.xid, a.audit_id))) as held',
-    );
-    return rows[0]?.held === false;
-  });
+  await sealAll({ store, sealer });
   let text = '';
   for await (const line of exportLog(store, signer)) text += line;
   const tell = (of: StoryOf, from = text): Promise<Story> =>

@@ -21,6 +21,7 @@ Environment:
   CENTAUR_AUDIT_ANCHOR       a file to which checkpoints of the audit log are appended
   CENTAUR_PUBLIC_URL         where browsers reach the API, to sign in and to connect accounts (default CENTAUR_API_URL)
   CENTAUR_OIDC_CLIENT_SECRET  of the client of sign_in in centaur.yaml, at the provider by which people sign in
+  SLACK_SIGNING_SECRET       of the Slack app: votes that people cast in Slack count by it
   CENTAUR_API_KEY            at the first start it becomes the admin key; else one is made and shown once
   WORKFLOW_DIRS              directories of workflow files, colon-separated (default ./workflows)
   CENTAUR_OVERLAYS           overlays, comma-separated: folders, or Git repositories with #ref (default those of centaur.yaml)

@@ -4,6 +4,7 @@ import type { UserRole, UserView } from '@centaur/kernel/users';
 import { connect, type UserWithPassword } from '../api.ts';
 import { examples, withJson } from '../arguments.ts';
 import { UsageError } from '../exit.ts';
+import { addUserLinks } from './user-links.ts';
 import { clock, fields, note, paint, print, printable, printJson, relative, table } from '../output.ts';
 
 /** Spelt here, so that no command loads the room to know them. */
@@ -21,7 +22,7 @@ interface Json {
 }
 
 export function addUsers(program: Command): void {
-  const users = program.command('users').description('Add people, and say what they may do. This needs an admin.');
+  const users = program.command('users').description('Add people, and say what they may do, which needs an admin; link accounts in chats.');
   examples(users, 'centaur users add ann --role admin', 'centaur users role ann approver');
 
   const add = users
@@ -122,6 +123,8 @@ export function addUsers(program: Command): void {
     .option('--end', 'end all of them')
     .action(listSessions);
   examples(withJson(sessions), 'centaur users sessions ann', 'centaur users sessions ann --end');
+
+  addUserLinks(users);
 }
 
 function showPassword(done: string, user: UserWithPassword, options: Json): void {

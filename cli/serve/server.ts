@@ -282,6 +282,7 @@ export async function serve(
       version: VERSION,
       log,
       publicUrl: () => config.publicUrl,
+      slack: { signingSecret: config.slackSigningSecret, socketMode: settings?.approvals.slack_socket_mode },
       ...(settings?.signIn.oidc === undefined ? {} : { oidc: oidcSettings(settings.signIn.oidc, config) }),
       ...(settings?.api.trusted_proxies === undefined ? {} : { trustedProxies: settings.api.trusted_proxies }),
       problems: () => [...overlays.problems(), ...host.problems()],

@@ -98,7 +98,7 @@ async function showOne(delivery: LiveDelivery, options: LiveOptions): Promise<vo
   try {
     await show({ delivery, turn: following.turn, changed: following.changed, note: keep, signal });
     signal.throwIfAborted();
-    await deliveries.delivered(executionId, { consumerId });
+    await whenItAnswers(() => deliveries.delivered(executionId, { consumerId }), signal);
   } catch (thrown) {
     if (options.signal.aborted || claim.signal.aborted) return;
     const error = thrown instanceof Error ? thrown : new Error(String(thrown));
@@ -111,6 +111,19 @@ async function showOne(delivery: LiveDelivery, options: LiveOptions): Promise<vo
     clearInterval(beat);
     claim.abort();
     await following.ended;
+  }
+}
+
+/** All of it is shown: that the API is away for a while is no reason to have it shown again. */
+async function whenItAnswers<T>(ask: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  for (let tries = 0; ; tries++) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof CentaurApiError) || (error.status !== 0 && error.status < 500)) throw error;
+      await pause(Math.min(LONGEST_PAUSE_MS, 100 * 2 ** tries), signal);
+      signal.throwIfAborted();
+    }
   }
 }
 

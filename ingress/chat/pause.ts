@@ -21,3 +21,14 @@ export function ending(signal: AbortSignal): Promise<void> {
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
 }
+
+/** What `work` comes to, or `late` when that takes longer. Leaves no timer behind. Rejects as `work` does. */
+export async function within<T>(work: Promise<T>, ms: number): Promise<T | 'late'> {
+  const late = Promise.withResolvers<'late'>();
+  const timer = setTimeout(() => late.resolve('late'), ms);
+  try {
+    return await Promise.race([work, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

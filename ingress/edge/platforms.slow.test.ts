@@ -102,7 +102,7 @@ for (const [name, prepare] of [
   ['workerd', workerd],
   ['Deno', deno],
 ] as const) {
-  test(`${name}: verifies, refuses and forwards as everywhere`, { timeout: 60_000 }, async (t) => {
+  test(`${name}: verifies, refuses and forwards as everywhere`, async (t) => {
     const { api, url, said, sourceIp, startMs } = await startPlatform(t, prepare);
     t.diagnostic(`${name} answered ${Math.round(startMs)} ms after it was started`);
     const source = { 'cf-connecting-ip': '203.0.113.9' };
@@ -133,7 +133,7 @@ for (const [name, prepare] of [
   });
 }
 
-test('workerd starts with it nearly as fast as with a worker that does nothing', { timeout: 60_000 }, async (t) => {
+test('workerd starts with it nearly as fast as with a worker that does nothing', async (t) => {
   const times: { readonly bare: number[]; readonly edge: number[] } = { bare: [], edge: [] };
   for (let i = 0; i < 5; i++) {
     for (const kind of ['bare', 'edge'] as const) {

@@ -3,8 +3,8 @@
  * else waits. The library's own retries are off: whether a call may be made twice is for its caller to say.
  */
 import { ErrorCode, WebClient } from '@slack/web-api';
-import { pause } from '../chat/index.ts';
-import { FRESH_PACE, type Method, noteCall, noteRetryAfter, type Pace, readyAt } from './render/pace.ts';
+import { pause as inRealTime } from '../chat/index.ts';
+import { FRESH_PACE, type Method, noteAnswer, noteCall, noteRetryAfter, type Pace, readyAt } from './render/pace.ts';
 import { CALLS_PER_MINUTE } from './render/limits.ts';
 
 type Arguments = Readonly<Record<string, unknown>>;
@@ -20,12 +20,24 @@ export interface SlackCalls {
     args: Arguments,
     options?: { readonly signal?: AbortSignal },
   ): Promise<Answer>;
-  /** A call that was planned by the pace: made at once. @throws as `call`; SlackRefused `ratelimited` too, after the pace has noted it */
-  draw(method: Exclude<Method, 'files.upload'>, args: Arguments): Promise<{ readonly ts?: string }>;
+  /** Takes the place of a call that was planned by the pace: nobody else plans with it, until `draw` makes the call. */
+  reserve(method: DrawingMethod, channel: string): Reserved;
+  /** Made at once. @throws as `call`; SlackRefused `ratelimited` too, after the pace has noted it */
+  draw(reserved: Reserved, args: Arguments): Promise<{ readonly ts?: string }>;
   /** How fast it may be called, as of now. */
   pace(): Pace;
+  /** Resolves at that time, or when the signal aborts. */
+  until(time: number, signal: AbortSignal): Promise<void>;
   /** For what neither `call` nor `draw` can do, such as files: its calls are not paced. */
   readonly client: WebClient;
+}
+
+export type DrawingMethod = Exclude<Method, 'files.upload'>;
+
+export interface Reserved {
+  readonly method: DrawingMethod;
+  readonly channel: string;
+  readonly at: number;
 }
 
 export class SlackRefused extends Error {
@@ -60,6 +72,7 @@ const PER_MINUTE: Readonly<Record<string, number>> = {
   'conversations.info': 50,
   'conversations.replies': 50,
   'conversations.open': 50,
+  'files.getUploadURLExternal': 100,
   'files.info': 100,
   'reactions.add': 50,
   'reactions.remove': 20,
@@ -68,13 +81,26 @@ const PER_MINUTE: Readonly<Record<string, number>> = {
   'views.publish': 50,
   'views.update': 100,
 };
-const channelOf = (args: Arguments): string => (typeof args['channel'] === 'string' ? args['channel'] : '');
+/** What puts a file into a channel is one more message there. */
+const PACED_AS: Readonly<Record<string, Method>> = { 'files.completeUploadExternal': 'files.upload' };
+
+function channelOf(args: Arguments): string {
+  const channel = args['channel'] ?? args['channel_id'];
+  return typeof channel === 'string' ? channel : '';
+}
 
 const TIER_2 = 20;
 const TRIES = 6;
 const TIMEOUT_MS = 30_000;
 
-export function createSlackCalls(of: { readonly token: string; readonly apiUrl: string; readonly now: () => number }): SlackCalls {
+export function createSlackCalls(of: {
+  readonly token: string;
+  readonly apiUrl: string;
+  readonly now: () => number;
+  /** How time passes on the clock of `now`. */
+  readonly pause?: (ms: number, signal: AbortSignal) => Promise<void>;
+}): SlackCalls {
+  const { now, pause = inRealTime } = of;
   const client = new WebClient(of.token, {
     slackApiUrl: of.apiUrl,
     retryConfig: { retries: 0 },
@@ -87,35 +113,51 @@ export function createSlackCalls(of: { readonly token: string; readonly apiUrl: 
   /** Of what is not drawn: when each method was called in the last minute, and until when Slack does not want to hear of it. */
   const others = new Map<string, { calls: number[]; pausedUntil: number }>();
 
-  const isDrawing = (method: string): method is Method => Object.hasOwn(CALLS_PER_MINUTE, method);
-
-  /** Takes the place of this call; undefined, or when to ask again. */
-  function take(method: string, channel: string): number | undefined {
-    const now = of.now();
-    if (isDrawing(method)) {
-      const ready = readyAt(pace, method, channel, now);
-      if (ready > now) return ready;
-      pace = noteCall(pace, method, channel, now);
-      return undefined;
-    }
+  function knownOf(method: string): { calls: number[]; pausedUntil: number } {
     const known = others.get(method) ?? { calls: [], pausedUntil: 0 };
     others.set(method, known);
-    known.calls = known.calls.filter((at) => now - at < 60_000);
+    return known;
+  }
+
+  /** Takes the place of this call, or says when to ask again. */
+  function take(method: string, channel: string): { readonly at: number } | { readonly again: number } {
+    const at = now();
+    const drawing = drawingOf(method);
+    if (drawing !== undefined) {
+      const ready = readyAt(pace, drawing, channel, at);
+      if (ready > at) return { again: ready };
+      pace = noteCall(pace, drawing, channel, at);
+      return { at };
+    }
+    const known = knownOf(method);
+    known.calls = known.calls.filter((each) => at - each < 60_000);
     const most = PER_MINUTE[method] ?? TIER_2;
-    const free = known.calls.length < most ? now : (known.calls[known.calls.length - most] as number) + 60_000;
+    const free = known.calls.length < most ? at : (known.calls[known.calls.length - most] as number) + 60_000;
     const ready = Math.max(free, known.pausedUntil);
-    if (ready > now) return ready;
-    known.calls.push(now);
-    return undefined;
+    if (ready > at) return { again: ready };
+    known.calls.push(at);
+    return { at };
+  }
+
+  function noteAnswered(method: string, channel: string, plannedAt: number): void {
+    const drawing = drawingOf(method);
+    if (drawing !== undefined) {
+      pace = noteAnswer(pace, drawing, channel, plannedAt, now());
+      return;
+    }
+    const known = knownOf(method);
+    const place = known.calls.indexOf(plannedAt);
+    if (place !== -1) known.calls.splice(place, 1);
+    known.calls.push(now());
   }
 
   function pauseFor(method: string, seconds: number): void {
-    const now = of.now();
-    if (isDrawing(method)) pace = noteRetryAfter(pace, method, seconds, now);
-    else others.set(method, { calls: others.get(method)?.calls ?? [], pausedUntil: now + Math.max(1, seconds) * 1000 });
+    const drawing = drawingOf(method);
+    if (drawing !== undefined) pace = noteRetryAfter(pace, drawing, seconds, now());
+    else knownOf(method).pausedUntil = now() + Math.max(1, seconds) * 1000;
   }
 
-  async function ask<Answer>(method: string, args: Arguments): Promise<Answer> {
+  async function ask<Answer>(method: string, args: Arguments, plannedAt: number): Promise<Answer> {
     try {
       return (await client.apiCall(method, args)) as Answer;
     } catch (error) {
@@ -132,28 +174,40 @@ export function createSlackCalls(of: { readonly token: string; readonly apiUrl: 
       if (told.code === ErrorCode.PlatformError)
         throw new SlackRefused(method, told.data?.error ?? 'unknown', told.data?.response_metadata?.messages ?? []);
       throw new SlackSilent(`${method}: ${told.statusCode === undefined ? 'no answer' : `status ${told.statusCode}`}`, { cause: error });
+    } finally {
+      noteAnswered(method, channelOf(args), plannedAt);
     }
   }
 
+  const until = (time: number, signal: AbortSignal): Promise<void> => pause(Math.max(0, time - now()), signal);
+
   return {
     client,
+    until,
     pace: () => pace,
-    async draw(method, args) {
-      pace = noteCall(pace, method, channelOf(args), of.now());
-      return ask(method, args);
+    reserve(method, channel) {
+      const at = now();
+      pace = noteCall(pace, method, channel, at);
+      return { method, channel, at };
     },
+    draw: ({ method, at }, args) => ask(method, args, at),
     async call<Answer>(method: string, args: Arguments, { signal = new AbortController().signal } = {}) {
       for (let tries = 1; ; tries++) {
-        for (let at = take(method, channelOf(args)); at !== undefined; at = take(method, channelOf(args))) {
-          await pause(at - of.now(), signal);
+        let taken = take(method, channelOf(args));
+        for (; 'again' in taken; taken = take(method, channelOf(args))) {
+          await until(taken.again, signal);
           signal.throwIfAborted();
         }
         try {
-          return await ask<Answer>(method, args);
+          return await ask<Answer>(method, args, taken.at);
         } catch (error) {
           if (!(error instanceof SlackRefused) || error.code !== 'ratelimited' || tries >= TRIES) throw error;
         }
       }
     },
   };
+}
+
+function drawingOf(method: string): Method | undefined {
+  return PACED_AS[method] ?? (Object.hasOwn(CALLS_PER_MINUTE, method) ? (method as Method) : undefined);
 }

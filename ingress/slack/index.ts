@@ -13,6 +13,8 @@ export { answered, type Next, type Place, planNext, planWorkspace, type Refused,
 export { type Facts } from './render/words.ts';
 export { createSlackCalls, SlackRefused, type SlackCalls, SlackSilent } from './calls.ts';
 export { type Log, placeOfKey, PLATFORM, type Self, type SlackContext, type SlackDelivery, threadKeyOf, userIdOf } from './context.ts';
+export { TURN_ACTIONS } from './render/buttons.ts';
+export { showTurns } from './show/index.ts';
 export { type Heard, type Raw, type Signed } from './heard.ts';
 export {
   type ChannelRules,

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import http from 'node:http';
 import { test } from 'node:test';
 import { ADMIN, startTestApi, type TestApi } from '../../test/support/api.ts';
+import { sealAll } from '../../test/support/seal.ts';
 import { eventually } from '../../test/support/wait.ts';
 import { openPrivate, sealPrivate, verifyExport } from '../audit/index.ts';
 
@@ -14,13 +15,6 @@ const open = () => startTestApi({ idle: true, vault: 'alone' });
 const write = (api: TestApi, action: string, more: object = {}) => api.installation.audit.write({ action, actor: 'user:ann', ...more });
 const ids = async (api: TestApi, query: string) =>
   (await api.call('GET', `/audit${query}`)).body.items.map((each: { id: string }) => each.id) as string[];
-
-/** Transactions of other tests, on the same server, hold a seal back for a moment. */
-const sealAll = (api: TestApi) =>
-  eventually(async () => {
-    await api.installation.sealer.seal();
-    return (await api.call('POST', '/audit/verify', {})).body.unsealed === 0;
-  });
 
 test('entries are read by what they are about, page by page in both directions', async () => {
   await using api = await open();
@@ -56,7 +50,7 @@ test('a filter that cannot be is refused by name', async () => {
 test('an entry is proved once it is sealed', async () => {
   await using api = await open();
   const id = await write(api, 'lease.create');
-  await sealAll(api);
+  await sealAll(api.installation);
   const proof = (await api.call('GET', `/audit/${id}/proof`)).body;
   assert.deepEqual([proof.audit_id, JSON.parse(proof.entry).action], [id, 'lease.create']);
   const { origin } = (await api.call('GET', '/audit/key')).body;
@@ -81,7 +75,7 @@ test('a log that was tampered with is found out', async () => {
   await using api = await open();
   const id = await write(api, 'secret.create', { resource: 'secret:A' });
   await write(api, 'secret.remove');
-  await sealAll(api);
+  await sealAll(api.installation);
   const { rows } = await api.t.store.query<{ note: string }>('select note from audit_checkpoints order by n desc limit 1');
   const kept = rows[0]?.note as string;
   const clean = await api.call('POST', '/audit/verify', { anchors: [kept] });
@@ -106,7 +100,7 @@ test('an export has all there is, and holds without us', async () => {
   await using api = await open();
   for (let i = 0; i < 500; i++) void write(api, 'lease.create', { details: { text: 'x'.repeat(500) } });
   const last = await write(api, 'lease.revoke');
-  await sealAll(api);
+  await sealAll(api.installation);
   const { status, headers, body } = await api.call('GET', '/api/audit/export');
   assert.deepEqual([status, headers.get('content-type')], [200, 'application/jsonl']);
   const { public_key } = (await api.call('GET', '/audit/key')).body;
@@ -120,7 +114,7 @@ test('an export whose key is revoked, or whose server closes, breaks off instead
   await using api = await open();
   for (let i = 0; i < 3000; i++) void write(api, 'lease.create', { details: { text: 'x'.repeat(3000) } });
   await api.installation.audit.idle();
-  await sealAll(api);
+  await sealAll(api.installation);
   const made = (await api.call('POST', '/keys', { name: 'auditor', scopes: ['audit.read'] })).body;
   /** Reads nothing until it is told to, so that most of the export is still to come. */
   const begin = async (key: string) => {

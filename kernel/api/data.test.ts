@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { ADMIN, startTestApi, type TestApi } from '../../test/support/api.ts';
+import { sealAll } from '../../test/support/seal.ts';
 import { eventually } from '../../test/support/wait.ts';
 import { sealPrivate } from '../audit/index.ts';
 import { dueNow, pruneDue } from '../care/index.ts';
@@ -79,10 +80,7 @@ test('a part of the log is dropped when an export has been read to its end, and 
     audit: 30,
     auditExport: 'required',
   } as const;
-  await eventually(
-    async () => (await sealer.seal(), (await store.query('select 1 from audit_log a where a.xid >= audit_xmin()')).rows.length === 0),
-  );
-  await sealer.seal();
+  await sealAll({ store, sealer });
   const before = (await dueNow(store, periods)).find(({ what }) => what === 'audit');
   assert.deepEqual([before?.due, before?.kept, /not exported/.test(before?.because ?? '')], [0, 1, true]);
   assert.deepEqual(await pruneDue({ store, audit }, periods), {});

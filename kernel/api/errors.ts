@@ -1,6 +1,7 @@
 /** What a request is refused with. Nothing of the inside reaches the answer: no stack, no SQL, no key. */
 import { randomUUID } from 'node:crypto';
 import { CareError } from '../care/index.ts';
+import { ChatError } from '../chats/index.ts';
 import { EngineError } from '../engine/index.ts';
 import { OAuthError } from '../oauth/index.ts';
 import { SignInError } from '../oidc/index.ts';
@@ -66,6 +67,8 @@ export const API_ERRORS = {
   ACCOUNTS_UNAVAILABLE: 503,
   /** The process was started without the master key, so it knows no users. */
   USERS_UNAVAILABLE: 503,
+  /** The process was started without the master key, so it knows nobody in a chat. */
+  CHATS_UNAVAILABLE: 503,
 } as const;
 
 export const VAULT_ERRORS: Readonly<Record<VaultErrorCode, number>> = {
@@ -130,6 +133,7 @@ export function refusal(error: unknown, log: Log, context: Readonly<Record<strin
   if (error instanceof OAuthError) return answer(error.httpStatus, error.code, error.message, error.details, {});
   if (error instanceof UserError) return answer(error.httpStatus, error.code, error.message, undefined, error.headers);
   if (error instanceof SignInError) return answer(error.httpStatus, error.code, error.message, undefined, {});
+  if (error instanceof ChatError) return answer(error.httpStatus, error.code, error.message, undefined, {});
   if (error instanceof CareError) return answer(error.httpStatus, error.code, error.message, error.details, {});
   if (error instanceof ToolError) return answer(error.httpStatus, error.code, error.message, error.details, {});
   if (error instanceof VaultError) return answer(VAULT_ERRORS[error.code], error.code, error.message, error.details, {});

@@ -151,18 +151,20 @@ test('what the client takes back is stopped', async () => {
   stop.abort();
   await assert.rejects(answer);
   await eventually(() => aborted === 1);
-  // and a connection that ends, early and late
-  for (const after of [100, 1500]) {
+  // and a connection that ends, before its answer has begun and after
+  for (const when of ['early', 'late'] as const) {
     const leaving = new AbortController();
     const n = aborted;
+    let hasBegun = false;
     const gone = fetch(`${served.api.url}/mcp`, {
       method: 'POST',
       headers: { 'x-api-key': served.key, 'content-type': 'application/json', accept: 'application/json, text/event-stream' },
       body: JSON.stringify(rpc('tools/call', { name: 'shop_list', arguments: {} })),
       signal: leaving.signal,
-    }).then((response) => response.text());
+    }).then((response) => ((hasBegun = true), response.text()));
     gone.catch(() => {});
-    await new Promise((resolve) => setTimeout(resolve, after));
+    // the call is under way: it is stopped, and not only never begun
+    await eventually(() => served.runner.dispatched.length === n + 1 && (when === 'early' || hasBegun));
     leaving.abort();
     await assert.rejects(gone);
     await eventually(() => aborted === n + 1);

@@ -43,7 +43,8 @@ const caller = {
   run: name.optional(),
   workflow: name.optional(),
   thread: name.optional(),
-  user: name.optional().describe('Whose turn it is, of calls of tools'),
+  user: name.optional().describe('Whose turn it is, of calls of tools; who asked for it, of requests'),
+  channel: name.optional().describe('In which it was asked for, such as channel:slack:C1'),
   spend: z
     .strictObject({ ...windows, user: z.strictObject(windows), all: z.strictObject(windows) })
     .optional()

@@ -49,6 +49,7 @@ export interface RouteSpec<Params extends z.ZodType = z.ZodType, Query extends z
     | 'Threads'
     | 'Inbox'
     | 'Deliveries'
+    | 'Chats'
     | 'Tools'
     | 'Queues'
     | 'Secrets'

@@ -3,7 +3,7 @@
  *
  * `workflows:*` starts, reads, cancels, retries and forks any run; `workflows:<name>` the same for one workflow.
  * `workflows.read` only reads. `leases.create` makes, sees and ends the leases of the key itself, whose principal is
- * `key:<id>`. `tools:*` lists and calls any tool, `tools:<name>` one of them; what a call may do is up to the policy. `inbox.use` stores what a chat service says, and takes it out again. `webhooks:forward` lets the edge say where a delivery came from. Nothing else is included in anything: who may write secrets, say, does not read the audit log.
+ * `key:<id>`. `tools:*` lists and calls any tool, `tools:<name>` one of them; what a call may do is up to the policy. `inbox.use` stores what a chat service says, and takes it out again. `chats.use` is for bots: what their service signs, who in it is whom, and approvals to be shown there; whom such a key names as the user of a turn counts as that user. `webhooks:forward` lets the edge say where a delivery came from. Nothing else is included in anything: who may write secrets, say, does not read the audit log.
  */
 import type { SessionUser, UserRole } from '../users/index.ts';
 import { ApiError } from './errors.ts';
@@ -17,6 +17,7 @@ const PLAIN = [
   'threads.write',
   'deliveries.claim',
   'inbox.use',
+  'chats.use',
   'secrets.read',
   'secrets.write',
   'leases.create',
@@ -159,6 +160,11 @@ export function requireScope(caller: Caller, scope: Scope): void {
 
 export function isAdmin(caller: Caller): boolean {
   return has(caller, 'admin');
+}
+
+/** It answers for who in its chat is who, and where. */
+export function isBot(caller: Caller): boolean {
+  return has(caller, 'chats.use');
 }
 
 /** True when reading and changing need no look at which workflow it is. */

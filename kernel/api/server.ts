@@ -19,6 +19,7 @@ import { authorise, authoriseThread, type Caller } from './scopes.ts';
 import type { FileProblem, Log, Replays, Services, Trust } from './services.ts';
 import { parse } from './validate.ts';
 import type { OAuth } from '../oauth/index.ts';
+import { createChats, type SlackSettings } from '../chats/index.ts';
 import { createSignIn, type OidcSettings } from '../oidc/index.ts';
 import type { Threads } from '../threads/index.ts';
 import type { Tools } from '../tools/index.ts';
@@ -49,6 +50,8 @@ export interface ApiOptions {
   readonly publicUrl?: () => string;
   /** The provider by which people sign in; without it, with a password only. */
   readonly oidc?: OidcSettings;
+  /** How what people click in Slack is known to be Slack's; without it, nothing of it counts. */
+  readonly slack?: SlackSettings;
   /** Addresses or ranges, whose `X-Forwarded-For` counts. */
   readonly trustedProxies?: readonly string[];
   /** For tests: the clock of sessions, and cheaper passwords. */
@@ -92,6 +95,8 @@ export function createApi(options: ApiOptions): Api {
   let document: object | undefined;
   const installation = options.trust?.installation;
   const users = installation && createUsers({ store, audit: installation.audit, ...options.people });
+  const chats =
+    installation && users && createChats({ store, audit: installation.audit, macKey: installation.macKey, users, slack: options.slack });
   const publicUrl = options.publicUrl ?? (() => 'http://127.0.0.1');
   const signIn =
     installation === undefined || users === undefined || options.oidc === undefined
@@ -122,6 +127,7 @@ export function createApi(options: ApiOptions): Api {
     tools: options.tools,
     accounts: options.accounts,
     users,
+    chats,
     signIn,
     publicUrl,
     sourceOf: createSourceOf(options.trustedProxies ?? []),
@@ -139,6 +145,7 @@ export function createApi(options: ApiOptions): Api {
   const forget = async () => {
     await users?.prune();
     await signIn?.prune();
+    await chats?.prune();
   };
   const forgetting = setInterval(
     () =>

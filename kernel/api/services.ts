@@ -1,4 +1,5 @@
 /** What the routes work with, handed to each of them. */
+import type { Chats } from '../chats/index.ts';
 import type { RetentionPeriods } from '../config/index.ts';
 import type { Engine, ReplayOptions, ReplayReport, WorkflowRegistry } from '../engine/index.ts';
 import type { OAuth } from '../oauth/index.ts';
@@ -59,6 +60,7 @@ export interface Services {
   readonly tools: Tools | undefined;
   readonly accounts: OAuth | undefined;
   readonly users: Users | undefined;
+  readonly chats: Chats | undefined;
   /** By a provider; undefined: with a password only. */
   readonly signIn: SignIn | undefined;
   /** Where people's browsers reach the API. */
@@ -114,4 +116,10 @@ export function webhooksOf({ webhooks }: Services): Webhooks {
 export function usersOf({ users }: Services): Users {
   if (users === undefined) throw new ApiError('USERS_UNAVAILABLE', 'this process has no master key, so it knows no users');
   return users;
+}
+
+/** @throws ApiError CHATS_UNAVAILABLE in a process that was started without the master key */
+export function chatsOf({ chats }: Services): Chats {
+  if (chats === undefined) throw new ApiError('CHATS_UNAVAILABLE', 'this process has no master key, so it knows nobody in a chat');
+  return chats;
 }

@@ -144,7 +144,7 @@ test('what a trace tells is exported, with the conventions’ names, the same id
   const run = await api.run('shops', { name: 'canary-input' });
   const sent = () => server.spans.filter((span) => span.traceId === run.replaceAll('-', ''));
   for (const name of ['invoke_workflow shops', 'execute_tool shop.create'])
-    await eventually(() => sent().some((span) => span.name === name), { timeoutMs: 30_000, what: name });
+    await eventually(() => sent().some((span) => span.name === name), { what: name });
   const told = await readTrace(store, run, { limit: 1000, workflows: 'all' });
   assert.deepEqual(new Set(sent().map((span) => span.spanId)), new Set(told?.spans.map((span) => span.span_id)));
   const named = (name: string) => sent().find((span) => span.name === name) ?? assert.fail(name);

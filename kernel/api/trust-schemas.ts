@@ -287,6 +287,7 @@ export const LeaseSchema = named(
     kind: z.enum(['run', 'call', 'step', 'tool']),
     principal: z.string(),
     on_behalf_of: z.string().nullable().describe('A user whose grants count besides'),
+    besides: z.array(z.string()).describe('Of a turn: whose grants count besides, of who asked for it and of its channel'),
     secrets: z.array(z.string()),
     run_id: z.string().nullable(),
     step: z.string().nullable(),

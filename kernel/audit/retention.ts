@@ -24,6 +24,7 @@ const REFERENCES = [
   ['firewall_configs', 'audit_id'],
   ['oauth_apps', 'audit_id'],
   ['oauth_connections', 'audit_id'],
+  ['chat_links', 'audit_id'],
   ['data_holds', 'audit_id'],
   ['data_holds', 'released_audit_id'],
   ['data_erasures', 'audit_id'],

@@ -7,7 +7,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { createTestDatabase } from '../../test/support/database.ts';
-import { eventually } from '../../test/support/wait.ts';
+import { sealAll } from '../../test/support/seal.ts';
 import { ensurePartitions, uuidAt } from '../store/partitions.ts';
 import { connectStore, type Store } from '../store/index.ts';
 import {
@@ -54,15 +54,6 @@ interface Log extends AsyncDisposable {
   batches(): Promise<SealedBatch[]>;
 }
 
-/** Once no transaction of any database on the server holds entries back: other tests have theirs. */
-async function sealAll(store: Store, sealer: Sealer): Promise<void> {
-  await eventually(async () => {
-    const { rows } = await store.query<{ held: boolean }>('select exists (select from audit_log a where a.xid >= audit_xmin()) as held');
-    return rows[0]?.held === false;
-  });
-  await sealer.seal();
-}
-
 async function openLog(batches = 3): Promise<Log> {
   const database = await createTestDatabase();
   const store = await connectStore({ url: database.url, poolSize: 4 });
@@ -76,7 +67,7 @@ async function openLog(batches = 3): Promise<Log> {
   for (let batch = 0; batch < batches; batch++) {
     for (let i = 0; i < 5; i++)
       ids.push(await audit.write({ action: 'egress.intent', actor: 'user:test', resource: `https://example.com/${ids.length}` }));
-    await sealAll(store, sealer);
+    await sealAll({ store, sealer });
   }
   return {
     store,
@@ -575,7 +566,7 @@ test('old partitions are dropped, references move on, and the rest verifies', as
   );
   const olderThan = new Date(log.store.now() - MONTH);
   assert.deepEqual(await pruneLog(log.store, log.audit, olderThan), [], 'what is not sealed stays');
-  await sealAll(log.store, log.sealer);
+  await sealAll(log);
   await log.tamper('delete from audit_log where audit_id = $1', [log.ids[2]]);
 
   const dropped = await pruneLog(log.store, log.audit, olderThan);
@@ -586,7 +577,7 @@ test('old partitions are dropped, references move on, and the rest verifies', as
   const { rows: prunes } = await log.store.query<{ audit_id: string }>(`select audit_id from audit_log where action = 'audit.prune'`);
   const { rows: leases } = await log.store.query<{ audit_id: string }>('select audit_id from leases');
   assert.deepEqual(leases, prunes);
-  await sealAll(log.store, log.sealer);
+  await sealAll(log);
 
   assert.deepEqual(await log.problems(), ['batch 1: entry 2: the entry is missing']);
   const report = await verifyLog(log.store, { macKey: log.macKey, rawPublicKey: log.signer.rawPublicKey });
@@ -629,7 +620,7 @@ test('what is private of a subject can be read until it is erased; the log verif
   assert.deepEqual(await openPrivate(log.store, keys, anna), { said: 'my number is 12345' });
   assert.deepEqual(await openPrivate(log.store, keys, again), { said: 'two at once' });
   await assert.rejects(openPrivate(log.store, keys, { ...anna, subject: 'user:bert' }));
-  await sealAll(log.store, log.sealer);
+  await sealAll(log);
   const { rows } = await log.store.query<{ all: string }>(`select string_agg(entry, '') as all from audit_log`);
   assert.doesNotMatch(rows[0]?.all ?? '', /12345|two at once/);
 
@@ -640,6 +631,6 @@ test('what is private of a subject can be read until it is erased; the log verif
   assert.equal(await openPrivate(log.store, keys, anna), undefined);
   assert.deepEqual(await openPrivate(log.store, keys, again), { said: 'two at once' });
   await assert.rejects(write('user:anna', 'more'), /was erased/);
-  await sealAll(log.store, log.sealer);
+  await sealAll(log);
   assert.deepEqual(await log.problems(), []);
 });

@@ -56,7 +56,7 @@ const MESSAGE =
 const ATTACHMENT = `thread_key, attachment_id, message_id, execution_id, name, mime_type, size, encode(sha256, 'hex') as sha256, created_at`;
 const EVENT = 'thread_key, event_id, execution_id, event_kind, event_json, created_at';
 const LEASE =
-  'lease_id, kind, principal, on_behalf_of, run_id, step, thread_key, trace_id, max_uses, used, expires_at, created_at, revoked_at';
+  'lease_id, kind, principal, on_behalf_of, besides, account, user_name, channel, run_id, step, thread_key, trace_id, max_uses, used, expires_at, created_at, revoked_at';
 const APPROVAL = `approval_id, kind, risk, gate, rule, principal, summary, state, thread_key, run_id, reason, decided_by, edited_by, overridden, created_at,
   expires_at, decided_at, consumed_at`;
 const CALL = `principal, call_key, call_id, tool, method, state, result, error, created_at, ended_at`;
@@ -163,6 +163,12 @@ const MORE_OF_PERSON: readonly Section[] = [
     sql: 'select i.issuer, i.subject, i.created_at from user_identities i join users u using (user_id) where u.name = $1',
   },
   {
+    file: 'chat_links.jsonl',
+    needs: 'chat_links',
+    sql: `select l.platform, l.team, l.external_user, l.display_name, l.how, l.linked_by, l.created_at
+      from chat_links l join users u using (user_id) where u.name = $1`,
+  },
+  {
     file: 'sessions.jsonl',
     needs: 'user_sessions',
     sql: `select s.session_id, s.kind, s.how, s.address, s.agent, s.proven_at, s.created_at, s.seen_at, s.expires_at, s.revoked_at
@@ -238,7 +244,7 @@ const OF_PERSON: readonly Section[] = [
   { file: 'roles.jsonl', sql: 'select principal, role, created_at from principal_roles where principal = $2' },
   ...shared(
     TURNS,
-    'principal = $2 or on_behalf_of = $2',
+    'principal = $2 or on_behalf_of = $2 or besides @> array[$2::text] or user_name = $1 or account = $1',
     '(decided_by = $2 or edited_by = $1 or approval_id in (select approval_id from approval_votes where voter = $1))',
   ),
 ];

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { CANARY, type CarePlace, openCarePlace, say, seed, tablesWith } from '../../test/support/care.ts';
+import { sealAll } from '../../test/support/seal.ts';
 import { eventually } from '../../test/support/wait.ts';
 import { verifyLog } from '../audit/index.ts';
 import type { RetentionPeriods } from '../config/index.ts';
@@ -56,7 +57,7 @@ test('after the erasure of a thread its words are nowhere, and the log verifies'
   assert.equal((await tablesWith(store, 'other-77aa')).length, before.length, 'what is of others stays');
   assert.equal((await place.t.threads.getThread('stays')).thread_key, 'stays');
   await assert.rejects(place.t.threads.getThread('gone'), /gone/);
-  await installation.sealer.seal();
+  await sealAll(installation);
   const report = await verifyLog(store, { macKey: installation.macKey, rawPublicKey: installation.signer.rawPublicKey });
   assert.equal(report.problems, 0);
   await assert.rejects(beginErasure({ store, audit: installation.audit }, 'user:admin', 'thread:gone'), { code: 'SUBJECT_NOT_FOUND' });
@@ -413,7 +414,7 @@ test('leases and calls go in batches, with an entry in the log for each', async 
 
 test('an export has all of a thread, and proofs that lead to the log, and no secret', async () => {
   await using place = await openCarePlace();
-  const { store, installation } = place;
+  const { installation } = place;
   await seed(place, 'exported', 'ann', CANARY);
   await putSecret(installation, 'key:1', 'STRIPE', { value: 'sk-live-123456', hosts: ['api.stripe.com'] });
   await addGrant(installation, 'key:1', 'thread:exported', 'STRIPE');
@@ -425,11 +426,7 @@ test('an export has all of a thread, and proofs that lead to the log, and no sec
   });
   const data = randomBytes(2_000_000);
   const attached = await place.t.threads.attach('exported', { name: 'big.bin', mimeType: 'application/octet-stream', data });
-  await eventually(async () => {
-    await installation.sealer.seal();
-    const { rows } = await store.query('select 1 from audit_log a where a.xid >= audit_xmin()');
-    return rows.length === 0;
-  });
+  await sealAll(installation);
   for (const subject of ['thread:exported', 'user:ann']) {
     const files = new Map<string, Buffer[]>();
     let end: { files: Record<string, { rows?: number; bytes: number; sha256: string }> } | undefined;

@@ -15,6 +15,7 @@ const LEFT: Readonly<Record<string, string>> = {
   policy_counters: 'counts of limits, under keys that a rule names: gone when their time is up',
   grant_refusals: 'what a principal must not have stays refused',
   secret_rotations: 'who asked for one, as its entries in the log have it',
+  chat_link_codes: 'codes of ten minutes, of which not even a hash can be read: erased, and not exported',
   agent_requests: 'ids of requests with their answers, which repeat the rows: erased, and not exported',
 };
 

@@ -120,6 +120,7 @@ const MORE_OF_PRINCIPAL: readonly (readonly [needs: string, sql: string])[] = [
   ...questions('principal = $1'),
   ['approval_grants', 'delete from approval_grants where principal = $1'],
   ['tool_call_leases', 'delete from tool_call_leases where principal = $1 or on_behalf_of = $1'],
+  ['leases.besides', 'delete from leases where besides @> array[$1::text]'],
 ];
 
 /**
@@ -128,6 +129,9 @@ const MORE_OF_PRINCIPAL: readonly (readonly [needs: string, sql: string])[] = [
  */
 const MORE_OF_PERSON: readonly (readonly [needs: string, sql: string])[] = [
   ['user_sessions', 'delete from user_sessions s using users u where u.user_id = s.user_id and u.name = $1'],
+  ['leases.account', 'update leases set account = null, user_name = null where account = $1 or user_name = $1'],
+  ['chat_links', 'delete from chat_links l using users u where u.user_id = l.user_id and u.name = $1'],
+  ['chat_link_codes', 'delete from chat_link_codes c using users u where u.user_id = c.user_id and u.name = $1'],
   ['user_identities', 'delete from user_identities i using users u where u.user_id = i.user_id and u.name = $1'],
   [
     'users',

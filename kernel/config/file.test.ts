@@ -44,6 +44,7 @@ egress:
     tools: {},
     api: {},
     signIn: {},
+    approvals: {},
     overlays: { entries: [], frozen: false },
     prices: [],
     retention: {},

@@ -158,6 +158,9 @@ const SIGN_IN = z.strictObject({
     .optional(),
 });
 
+/** What comes by Socket Mode has no signature: a bot whose votes count on its word could vote for anybody. */
+const APPROVALS = z.strictObject({ slack_socket_mode: z.literal('trusted', { error: 'expected trusted, or nothing' }).optional() });
+
 /** A list, or one that is held still: `{frozen: true, sources: [...]}`. */
 const OVERLAYS = z.preprocess(
   (given) => (Array.isArray(given) ? { sources: given as unknown[] } : given),
@@ -172,6 +175,7 @@ const FILE = z.strictObject({
   tools: TOOLS.optional(),
   api: API.optional(),
   sign_in: SIGN_IN.optional(),
+  approvals: APPROVALS.optional(),
   overlays: OVERLAYS.optional(),
   retention: RETENTION.optional(),
   prices: PRICES.optional(),
@@ -220,6 +224,7 @@ export interface FileSettings {
   readonly sandbox: SandboxSettings;
   readonly api: ApiSettings;
   readonly signIn: SignInSettings;
+  readonly approvals: z.output<typeof APPROVALS>;
   readonly workflows: WorkflowSettings;
   readonly tools: ToolSettings;
   readonly overlays: OverlaySettings;
@@ -320,6 +325,7 @@ export function parseConfig(source: string, file: string): FileSettings {
     tools: parsed.data.tools ?? {},
     api: parsed.data.api ?? {},
     signIn: parsed.data.sign_in ?? {},
+    approvals: parsed.data.approvals ?? {},
     overlays: { entries, frozen: parsed.data.overlays?.frozen ?? false },
     retention: parsed.data.retention ?? {},
     chats: { slack: parsed.data.slack, github: parsed.data.github },

@@ -62,6 +62,7 @@ const ENVIRONMENT = z.object({
   WORKFLOW_PYTHON: z.string().min(1).optional(),
   WORKFLOW_TOOL_API_URL: z.url({ protocol: /^https?$/, error: 'expected an address such as https://tools.example.com' }).optional(),
   SLACK_API_URL: z.url({ protocol: /^https?$/, error: 'expected an address such as https://slack.com/api' }).optional(),
+  SLACK_SIGNING_SECRET: z.string().min(16, 'expected at least 16 characters').max(500).optional(),
   CENTAUR_OIDC_CLIENT_SECRET: z.string().min(1).max(2000).optional(),
   CENTAUR_MASTER_KEY: z.string().min(1).optional(),
   CENTAUR_MASTER_KEY_FILE: z.string().min(1).optional(),
@@ -109,6 +110,8 @@ export interface Config {
   /** Where `ctx.callTool` sends its calls; undefined: to the tools of this process. */
   readonly toolApiUrl: string | undefined;
   readonly slackApiUrl: string;
+  /** With which Slack signs what it sends: for votes. Not for logs. */
+  readonly slackSigningSecret: string | undefined;
   /** As this installation is known at the provider by which people sign in. Not for logs. */
   readonly oidcClientSecret: string | undefined;
   /** The master key itself, or where it is: see `readMasterKey` in the vault. Not for logs. */
@@ -210,6 +213,7 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
     python: values.WORKFLOW_PYTHON ?? (existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3'),
     toolApiUrl: values.WORKFLOW_TOOL_API_URL?.replace(/\/$/, ''),
     slackApiUrl: (values.SLACK_API_URL ?? 'https://slack.com/api').replace(/\/$/, ''),
+    slackSigningSecret: values.SLACK_SIGNING_SECRET,
     oidcClientSecret: values.CENTAUR_OIDC_CLIENT_SECRET,
     retentionDays: values.CENTAUR_RETENTION_DAYS,
     leaseMs: values.CENTAUR_LEASE_SECONDS * 1000,

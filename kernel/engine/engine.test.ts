@@ -450,13 +450,22 @@ test('a tail tells of each sleep once, also of those whose end nobody wrote down
       await ctx.sleep('after', 5);
       return ctx.step('ends', () => 1);
     },
-    { retry: { maxAttempts: 2, delay: 300 } },
+    { retry: { maxAttempts: 2, delay: '1h' } },
   );
   const { run_id } = await t.engine.start({ workflow_name: 'sleeps' });
+  const retried = () =>
+    t.store.query(
+      `with due as (update workflow_runs set wake_at = now() where run_id = $1 and status = 's' returning 1)
+      select pg_notify('centaur_work', '') from due`,
+      [run_id],
+    );
   const live: string[] = [];
   for await (const { id, event, data } of t.engine.tailRun(run_id)) {
-    if (event === 'run.retrying') failing = false;
     if (id !== null) live.push(`${id} ${'name' in data ? data.name : event}`);
+    if (event !== 'step.failed') continue;
+    // once it was told: a retry does away with what had failed
+    failing = false;
+    await eventually(async () => (await retried()).rowCount === 1);
   }
   const names = live.map((each) => each.split(' ').slice(1).join(' '));
   assert.deepEqual(names, [
@@ -500,6 +509,13 @@ test('a tail tells of a sleep with which the run ended, and of none that a cance
   await eventually(async () => (await t.engine.getRun(long)).status === 'sleeping');
   await t.engine.cancelRun(long);
   assert.deepEqual(await told(long), ['one', 'run.cancelled']);
+  assert.deepEqual(
+    [await t.engine.getRun(run_id), await t.engine.getRun(long)].map((run) => run.steps.map((step) => step.status)),
+    [
+      ['completed', 'completed'],
+      ['completed', 'pending'],
+    ],
+  );
 });
 
 test('a drained worker hands its runs back at once', async () => {

@@ -142,19 +142,19 @@ export function toStepView(step: StepRecord): StepView {
   };
 }
 
-/** A lone sleep's end is not stored; it shows once the history has gone past it. */
-function completeSleeps(steps: readonly StepRecord[], ended: boolean): StepRecord[] {
+/** A lone sleep's end is not stored; it shows once the history has gone past it, or when it was over before its run was. */
+function completeSleeps(steps: readonly StepRecord[], endedAt: number | null): StepRecord[] {
   let last = -1;
   for (const step of steps) if (step.ord !== null) last = Math.max(last, step.seq);
   return steps.map((step) =>
-    step.kind === 'z' && step.status === 'p' && (ended || step.seq < last) && step.wake_at !== null
+    step.kind === 'z' && step.status === 'p' && step.wake_at !== null && (step.seq < last || (endedAt !== null && step.wake_at <= endedAt))
       ? { ...step, status: 'o', ended_at: step.wake_at }
       : step,
   );
 }
 
 export function waitingOn(steps: readonly StepRecord[]): WaitingOn[] {
-  return completeSleeps(steps, false).flatMap((step): WaitingOn[] => {
+  return completeSleeps(steps, null).flatMap((step): WaitingOn[] => {
     if (step.status !== 'p') return [];
     const { name } = step;
     const until = time(step.wake_at);
@@ -199,7 +199,7 @@ export async function getRun(store: Queryable, runId: RunId): Promise<RunDetail>
     input: fromJson(run.input),
     result: fromJson(run.result),
     waiting_on: ended || run.letter === 'q' ? [] : waitingOn(steps),
-    steps: completeSleeps(steps, ended).map(toStepView),
+    steps: completeSleeps(steps, run.ended_at).map(toStepView),
     attempts: attempts.rows.map((row) => ({
       attempt: row.attempt,
       error: fromJson(row.error) as StoredError | null,

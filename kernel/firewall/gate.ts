@@ -89,6 +89,8 @@ export function createGate(options: GateOptions): Gate {
         ...(lease.runId === null ? {} : { run: lease.runId }),
         ...(lease.principal.startsWith('workflow:') ? { workflow: lease.principal.slice('workflow:'.length) } : {}),
         ...(lease.threadKey === null ? {} : { thread: lease.threadKey }),
+        ...(lease.user === null ? {} : { user: lease.user }),
+        ...(lease.channel === null ? {} : { channel: lease.channel }),
         scheme: target.scheme,
         host: target.host,
         port: target.port,

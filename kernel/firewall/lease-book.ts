@@ -13,9 +13,12 @@ export interface LiveLease {
   readonly kind: LeaseKind;
   readonly principal: string;
   readonly onBehalfOf: string | null;
-  /** These two change with each turn that goes on in the same sandbox. */
+  /** These change with each turn that goes on in the same sandbox. */
   runId: string | null;
   traceId: string | null;
+  /** Who asked for the turn, and in which channel. */
+  user: string | null;
+  channel: string | null;
   readonly step: string | null;
   readonly threadKey: string | null;
   readonly maxUses: number | null;
@@ -72,7 +75,7 @@ const ANSWER_MS = 3000;
 const UNKNOWN_MOST = 10_000;
 const UNKNOWN_MS = 5_000;
 
-const SELECT = `select l.lease_id, l.kind, l.principal, l.on_behalf_of, l.run_id, l.step, l.thread_key, l.trace_id, l.max_uses, l.expires_at, l.revoked_at, l.source::text as source, l.egress,
+const SELECT = `select l.lease_id, l.kind, l.principal, l.on_behalf_of, l.run_id, l.step, l.thread_key, l.trace_id, l.max_uses, l.expires_at, l.revoked_at, l.source::text as source, l.egress, l.user_name, l.channel,
     array(select s.placeholder from lease_secrets s where s.lease_id = l.lease_id order by s.secret) as placeholders,
     array(select s.secret from lease_secrets s where s.lease_id = l.lease_id order by s.secret) as secrets
   from leases l`;
@@ -91,6 +94,8 @@ interface Row {
   readonly revoked_at: number | null;
   readonly source: string | null;
   readonly egress: string | null;
+  readonly user_name: string | null;
+  readonly channel: string | null;
   readonly placeholders: readonly string[];
   readonly secrets: readonly string[];
 }
@@ -130,6 +135,8 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
       step: row.step,
       threadKey: row.thread_key,
       traceId: row.trace_id,
+      user: row.user_name,
+      channel: row.channel,
       maxUses: row.max_uses,
       expiresAt: row.expires_at,
       placeholders: new Map(row.placeholders.map((placeholder, i) => [placeholder, row.secrets[i] as string])),
@@ -192,10 +199,11 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
     if (byId.size === 0) return;
     // those that come while Postgres answers are not in its answer
     const known = [...byId.values()];
-    const { rows } = await store.query<Pick<Row, 'lease_id' | 'expires_at' | 'revoked_at' | 'run_id' | 'trace_id'>>(
-      'select lease_id, expires_at, revoked_at, run_id, trace_id from leases where lease_id = any($1::uuid[])',
-      [known.map(({ leaseId }) => leaseId)],
-    );
+    const { rows } = await store.query<
+      Pick<Row, 'lease_id' | 'expires_at' | 'revoked_at' | 'run_id' | 'trace_id' | 'user_name' | 'channel'>
+    >('select lease_id, expires_at, revoked_at, run_id, trace_id, user_name, channel from leases where lease_id = any($1::uuid[])', [
+      known.map(({ leaseId }) => leaseId),
+    ]);
     const found = new Map(rows.map((row) => [row.lease_id, row]));
     for (const lease of known) {
       const row = found.get(lease.leaseId);
@@ -205,6 +213,8 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
         (lease as { expiresAt: number }).expiresAt = row.expires_at;
         lease.runId = row.run_id;
         lease.traceId = row.trace_id;
+        lease.user = row.user_name;
+        lease.channel = row.channel;
       }
     }
     await endIdle(known);

@@ -248,7 +248,7 @@ test('an account is connected by a device’s code, which is asked for at the in
   assert.equal(provider.asked.length, asked);
   // said to be slower, it is slower
   provider.answerNext('/token', (response) => void response.writeHead(400).end('{"error":"slow_down"}'));
-  await eventually(async () => (await row())?.interval_seconds === 6, { timeoutMs: 60_000 });
+  await eventually(async () => (await row())?.interval_seconds === 6);
   provider.decideDevice(started.device?.user_code ?? '', 'agree');
   await t.store.query('update oauth_connections set next_poll_at = now() where connection_id = $1', [started.connection_id]);
   await pollDevices(parts);
@@ -259,7 +259,7 @@ test('an account is connected by a device’s code, which is asked for at the in
 test('a device that is denied, or not decided about in time, is not connected', async () => {
   const denied = await accounts.connect('key:test', { app: 'crm', flow: 'device' });
   provider.decideDevice(denied.device?.user_code ?? '', 'deny');
-  await eventually(async () => (await accounts.getConnection(denied.connection_id)).status !== 'pending', { timeoutMs: 60_000 });
+  await eventually(async () => (await accounts.getConnection(denied.connection_id)).status !== 'pending');
   const { status, reason } = await accounts.getConnection(denied.connection_id);
   assert.deepEqual([status, reason], ['failed', 'DENIED']);
   const late = await accounts.connect('key:test', { app: 'crm', flow: 'device' });

@@ -138,7 +138,8 @@ function variablesOf(request: PolicyRequest): object {
     ...(request.run === undefined ? {} : { id: request.run }),
     ...(request.workflow === undefined ? {} : { workflow: request.workflow }),
     ...(request.thread === undefined ? {} : { thread: request.thread }),
-    ...(request.kind === 'egress' || request.user === undefined ? {} : { user: request.user }),
+    ...(request.user === undefined ? {} : { user: request.user }),
+    ...(request.channel === undefined ? {} : { channel: request.channel }),
   };
   const agent = request.agent ?? {};
   const spend = request.spend ?? {};

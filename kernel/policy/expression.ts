@@ -69,7 +69,7 @@ const WINDOWS = { day: SPENT, month: SPENT };
 const CALLER = {
   principal: 'string',
   agent: { id: 'string', tenant: 'string' },
-  run: { id: 'string', workflow: 'string', thread: 'string' },
+  run: { id: 'string', workflow: 'string', thread: 'string', user: 'string', channel: 'string' },
   now: { iso: 'string', hour: 'int', weekday: 'int', weekend: 'bool' },
   spend: { ...WINDOWS, user: WINDOWS, all: WINDOWS },
 };
@@ -92,7 +92,6 @@ const VARIABLES = {
   },
   tool: {
     ...CALLER,
-    run: { ...CALLER.run, user: 'string' },
     tool: { name: 'string', risk: 'string' },
     integration: { id: 'string', tenant: 'string', env: 'string' },
   },

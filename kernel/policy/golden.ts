@@ -23,6 +23,8 @@ const CALLER = {
   run: 'string',
   workflow: 'string',
   thread: 'string',
+  user: 'string',
+  channel: 'string',
   now: 'time',
   spend: 'spend',
 } as const;
@@ -39,7 +41,7 @@ const EGRESS = {
   credentialed: 'boolean',
   listed: 'boolean',
 } as const;
-const TOOL = { ...CALLER, user: 'string', tool: 'name', args: 'any', integration: 'name' } as const;
+const TOOL = { ...CALLER, tool: 'name', args: 'any', integration: 'name' } as const;
 
 /** These may be written as a text: the id or the name. */
 const NAMES: Readonly<Record<string, readonly string[]>> = {

@@ -98,8 +98,10 @@ export async function beginningOf(
         );
   const words = [userOf(principal), user, ...turns.flatMap(({ users }) => users)].filter((each) => each !== undefined && each !== null);
   const runs = [runId, ...turns.map(({ asked_by }) => asked_by)].filter((each) => each !== undefined && each !== null);
+  const said = words.map((each) => userOf(each) ?? each.toLowerCase());
   return {
-    words: [...new Set(words.map((each) => userOf(each) ?? each.toLowerCase()))],
+    // as they are linked now, too: whoever unlinks an account has asked by it all the same
+    words: [...new Set([...said, ...(await linkedTo(on, said))])],
     author: userOf(author ?? authors[0]?.author ?? null) ?? null,
     runs: [...new Set(runs)],
   };
@@ -108,13 +110,27 @@ export async function beginningOf(
 export async function involvedIn(on: Queryable, { words, author, runs }: Beginning): Promise<Involved> {
   const people = runs.length === 0 ? [] : await peopleOf(on, runs);
   const owners = people.map(({ name }) => name);
+  const said = [...words, ...(await linkedTo(on, words))];
   return {
     // who started a run, or had it done again, has asked for what it does
-    requester: [...new Set([...words, ...owners])],
-    run_owner: [...new Set([...owners, ...(people.some(({ started }) => started) ? [] : words)])],
-    trigger_actor: [...new Set([...owners, ...words])],
+    requester: [...new Set([...said, ...owners])],
+    run_owner: [...new Set([...owners, ...(people.some(({ started }) => started) ? [] : said)])],
+    trigger_actor: [...new Set([...owners, ...said])],
     policy_author: author === null ? [] : [author],
   };
+}
+
+/** Users to whom these accounts in chats are linked. */
+async function linkedTo(on: Queryable, words: readonly string[]): Promise<readonly string[]> {
+  // most of the time nobody is in a chat, and nothing is asked
+  const accounts = words.filter((word) => word.split(':').length === 3);
+  if (accounts.length === 0) return [];
+  const { rows } = await on.query<{ name: string }>(
+    `select u.name from chat_links l join users u using (user_id)
+     where lower(l.platform || ':' || l.team || ':' || l.external_user) = any($1::text[]) order by 1`,
+    [accounts],
+  );
+  return rows.map(({ name }) => name);
 }
 
 /** Who started them, and who has a part in them otherwise: of the runs and of all that they come from. */

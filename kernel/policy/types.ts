@@ -20,6 +20,8 @@ interface Caller {
   readonly run?: string;
   readonly workflow?: string;
   readonly thread?: string;
+  /** In which the turn was asked for, where the bot there says so: `channel:slack:C1`. */
+  readonly channel?: string;
   readonly now: PolicyTime;
   /** What was spent when it was asked; there when a rule reads it. */
   readonly spend?: Spend;
@@ -44,6 +46,8 @@ export interface Spend extends Windows {
 
 export interface EgressRequest extends Caller {
   readonly kind: 'egress';
+  /** Who asked for the turn that sends it, where somebody answers for that. */
+  readonly user?: string;
   readonly lease: { readonly id: string; readonly kind: string };
   readonly scheme: string;
   /** Canonical: lower case, punycode, no trailing dot. */

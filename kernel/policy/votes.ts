@@ -21,7 +21,7 @@ import {
   termsOf,
   toView,
 } from './approvals.ts';
-import { patched, valueAt } from './arguments.ts';
+import { patched, redact, valueAt } from './arguments.ts';
 import { PolicyError } from './errors.ts';
 import type { JsonSchema } from './expression.ts';
 import { byAuthor, isOfAuthor } from './publish-rule.ts';
@@ -47,6 +47,8 @@ export interface Vote {
   /** To let the like of it through for a while. Only to approve. */
   readonly sticky?: StickyAsk | undefined;
   readonly channel: Channel;
+  /** Account at the chat service by which it was cast: `slack:T1:U1`. For the record. */
+  readonly account?: string | undefined;
 }
 
 export interface VotingParts extends Parts {
@@ -65,57 +67,61 @@ export const BULK_MOST = 20;
 
 /** @throws PolicyError */
 export async function castVote(parts: VotingParts, voter: Voter, approvalId: string, vote: Vote): Promise<ApprovalDetail> {
-  return parts.store.transaction(async (tx) => {
-    const row = await lockOpen(tx, approvalId, vote.version);
-    const terms = termsOf(row);
-    if (isOfAuthor(row, `user:${voter.name}`)) throw byAuthor(approvalId);
-    const why = await whyNotNow(tx, row, voter);
-    if (why !== undefined) throw new PolicyError('NOT_AN_APPROVER', why);
-    if (vote.verdict === 'approve') refuseTampered(row);
-    refuseStale(row, vote);
-    refuseUnreasoned(row, vote);
-    if (vote.verdict !== 'approve' && (vote.patch !== undefined || vote.sticky !== undefined))
-      throw new PolicyError('EDIT_REFUSED', 'only who approves changes what is asked for, or lets the like of it through');
-    const edit = vote.patch === undefined ? undefined : await editOf(parts, tx, row, terms, vote.patch);
-    if (vote.sticky !== undefined) checkSticky(row, vote.sticky, edit === undefined ? 'as asked' : 'edited');
-    const digest = edit?.digest ?? boundTo(row);
-    const auditId = await parts.audit.append(tx, {
-      ...entryOf(row, voter),
-      action: 'approval.vote',
-      decision: vote.verdict === 'abstain' ? undefined : vote.verdict,
-      details: {
-        ...detailsOf(row),
-        digest: digest.toString('hex'),
-        verdict: vote.verdict,
-        channel: vote.channel,
-        reason: vote.reason,
-        ...(edit === undefined ? {} : { edited: Object.keys(vote.patch ?? {}), asked_digest: row.digest.toString('hex') }),
-        ...(vote.sticky === undefined ? {} : { sticky: vote.sticky.for }),
-      },
-    });
-    if (edit !== undefined) {
-      await tx.query('update approval_votes set void = true where approval_id = $1', [approvalId]);
-      await tx.query('update approvals set edited_args = $2, edited_digest = $3, edited_by = $4 where approval_id = $1', [
-        approvalId,
-        JSON.stringify(edit.args),
-        edit.digest,
-        voter.name,
-      ]);
-    }
-    await tx.query(
-      `insert into approval_votes (approval_id, voter, verdict, digest, reason, channel, sticky, audit_id, at)
-       values ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp())
-       on conflict (approval_id, voter) do update set verdict = excluded.verdict, digest = excluded.digest, reason = excluded.reason,
-         channel = excluded.channel, sticky = excluded.sticky, void = false, audit_id = excluded.audit_id, at = excluded.at`,
-      [approvalId, voter.name, vote.verdict, digest, vote.reason ?? null, vote.channel, jsonOf(vote.sticky), auditId],
-    );
-    const votes = await countVotes(tx, approvalId);
-    const state = vote.verdict === 'deny' ? 'denied' : votes.length >= terms.quorum ? 'approved' : 'pending';
-    if (state === 'pending') return detailOf(tx, await change(tx, approvalId, 'version = version + 1'));
-    const decided = await settle(parts, tx, row, voter, { state, reason: vote.reason, digest, voters: votes, useByMs: terms.useByMs });
-    if (state === 'approved') await grantSticky(parts, tx, decided, voter.name, votes);
-    return detailOf(tx, decided);
+  return parts.store.transaction((tx) => castVoteIn(tx, parts, voter, approvalId, vote));
+}
+
+/** The same, in the transaction of what counts it once. @throws PolicyError */
+export async function castVoteIn(tx: Queryable, parts: VotingParts, voter: Voter, approvalId: string, vote: Vote): Promise<ApprovalDetail> {
+  const row = await lockOpen(tx, approvalId, vote.version);
+  const terms = termsOf(row);
+  if (isOfAuthor(row, `user:${voter.name}`)) throw byAuthor(approvalId);
+  const why = await whyNotNow(tx, row, voter);
+  if (why !== undefined) throw new PolicyError('NOT_AN_APPROVER', why);
+  if (vote.verdict === 'approve') refuseTampered(row);
+  refuseStale(row, vote);
+  refuseUnreasoned(row, vote);
+  if (vote.verdict !== 'approve' && (vote.patch !== undefined || vote.sticky !== undefined))
+    throw new PolicyError('EDIT_REFUSED', 'only who approves changes what is asked for, or lets the like of it through');
+  const edit = vote.patch === undefined ? undefined : await editOf(parts, tx, row, terms, vote.patch);
+  if (vote.sticky !== undefined) checkSticky(row, vote.sticky, edit === undefined ? 'as asked' : 'edited');
+  const digest = edit?.digest ?? boundTo(row);
+  const auditId = await parts.audit.append(tx, {
+    ...entryOf(row, voter),
+    action: 'approval.vote',
+    decision: vote.verdict === 'abstain' ? undefined : vote.verdict,
+    details: {
+      ...detailsOf(row),
+      digest: digest.toString('hex'),
+      verdict: vote.verdict,
+      channel: vote.channel,
+      ...(vote.account === undefined ? {} : { account: vote.account }),
+      reason: vote.reason,
+      ...(edit === undefined ? {} : { edited: Object.keys(vote.patch ?? {}), asked_digest: row.digest.toString('hex') }),
+      ...(vote.sticky === undefined ? {} : { sticky: vote.sticky.for }),
+    },
   });
+  if (edit !== undefined) {
+    await tx.query('update approval_votes set void = true where approval_id = $1', [approvalId]);
+    await tx.query('update approvals set edited_args = $2, edited_digest = $3, edited_by = $4 where approval_id = $1', [
+      approvalId,
+      JSON.stringify(edit.args),
+      edit.digest,
+      voter.name,
+    ]);
+  }
+  await tx.query(
+    `insert into approval_votes (approval_id, voter, verdict, digest, reason, channel, sticky, audit_id, at)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, clock_timestamp())
+     on conflict (approval_id, voter) do update set verdict = excluded.verdict, digest = excluded.digest, reason = excluded.reason,
+       channel = excluded.channel, sticky = excluded.sticky, void = false, audit_id = excluded.audit_id, at = excluded.at`,
+    [approvalId, voter.name, vote.verdict, digest, vote.reason ?? null, vote.channel, jsonOf(vote.sticky), auditId],
+  );
+  const votes = await countVotes(tx, approvalId);
+  const state = vote.verdict === 'deny' ? 'denied' : votes.length >= terms.quorum ? 'approved' : 'pending';
+  if (state === 'pending') return detailOf(tx, await change(tx, approvalId, 'version = version + 1'));
+  const decided = await settle(parts, tx, row, voter, { state, reason: vote.reason, digest, voters: votes, useByMs: terms.useByMs });
+  if (state === 'approved') await grantSticky(parts, tx, decided, voter.name, votes);
+  return detailOf(tx, decided);
 }
 
 /**
@@ -173,6 +179,30 @@ export async function castVotes(
     }
   }
   return outcomes;
+}
+
+export interface LockedApproval {
+  /** As they would be sent; null where there are none. */
+  readonly args: unknown;
+  /** With what is sensitive blanked. */
+  readonly shown: unknown;
+  /** It is of a risk that is voted on with a reason of one's own. */
+  readonly reasoned: boolean;
+}
+
+/** For whoever makes a vote of what a person was shown: held until the transaction ends. @throws PolicyError APPROVAL_NOT_FOUND */
+export async function lockApproval(tx: Queryable, approvalId: string): Promise<LockedApproval> {
+  const { rows: found } = await tx.query('select 1 from approvals where approval_id = $1 for update', [approvalId]);
+  if (found.length === 0) throw notFound(approvalId);
+  // a fresh look: somebody may have edited it while this waited
+  const { rows } = await tx.query<Pick<ApprovalRow, 'args' | 'edited_args' | 'sensitive' | 'risk'>>(
+    'select args, edited_args, sensitive, risk from approvals where approval_id = $1',
+    [approvalId],
+  );
+  const { args, edited_args, sensitive, risk } = rows[0] as (typeof rows)[number];
+  const text = edited_args ?? args;
+  const read: unknown = text === null ? null : JSON.parse(text);
+  return { args: read, shown: redact(read, JSON.parse(sensitive) as string[]), reasoned: REASONED.includes(risk ?? '') };
 }
 
 /** Undefined: this person may vote on it now. @throws PolicyError APPROVAL_NOT_FOUND */

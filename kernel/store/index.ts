@@ -33,6 +33,8 @@ export {
   type TraceReference,
   traceUuidOf,
 } from './trace-ids.ts';
+export { claimWaiting } from './wait.ts';
+export { uuidAt } from './partitions.ts';
 export { createWriter, type PendingWrite, type Writer } from './writer.ts';
 export {
   connectStore,

@@ -103,7 +103,7 @@ test('a workflow that is cancelled takes its turns with it, those that wait too'
   t.onTurn(async (owner, threads) => {
     await threads.turns.begin(owner);
     inTurn();
-    await eventually(async () => (await threads.turns.readSignals(owner, 0)).cancelRequested, { timeoutMs: 30_000 });
+    await eventually(async () => (await threads.turns.readSignals(owner, 0)).cancelRequested);
     await threads.turns.finish(owner, { status: 'cancelled', reason: 'cancelled', resultText: '' });
   });
   t.engine.registry.define('asks', async (_: unknown, ctx) => {

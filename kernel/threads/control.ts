@@ -142,6 +142,7 @@ export async function steerExecution(
     readonly content_blocks: readonly MessagePart[];
     readonly message_id?: string | undefined;
     readonly user_id?: string | undefined;
+    readonly vouched?: boolean | undefined;
   },
 ): Promise<{ readonly execution_id: string; readonly thread_key: string; readonly status: 'steered'; readonly idempotent: boolean }> {
   checkExecutionId(executionId);
@@ -163,8 +164,8 @@ export async function steerExecution(
     if (status !== 'running')
       throw new ThreadError('EXECUTION_NOT_RUNNING', `the execution is not running, it is ${status}: send a message instead`);
     await tx.query(
-      `insert into agent_execution_signals (thread_key, execution_id, signal_id, kind, body, request_hash, user_id) values ($1, $2, $3, 'steer', $4, $5, $6)`,
-      [thread_key, executionId, signalId, JSON.stringify(request.content_blocks), hash, request.user_id ?? null],
+      `insert into agent_execution_signals (thread_key, execution_id, signal_id, kind, body, request_hash, user_id, vouched) values ($1, $2, $3, 'steer', $4, $5, $6, $7)`,
+      [thread_key, executionId, signalId, JSON.stringify(request.content_blocks), hash, request.user_id ?? null, request.vouched ?? false],
     );
     await appendIn(tx, thread_key, executionId, [
       {

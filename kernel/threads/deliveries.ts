@@ -3,11 +3,10 @@
  * claim to another. So an answer is delivered at least once; that it is shown once is the consumer's part, by the
  * execution's id. Whoever shows a turn while it runs claims its answer before there is one, and keeps the claim to the end.
  */
-import type { Store } from '../store/index.ts';
+import { claimWaiting, type Store } from '../store/index.ts';
 import { ThreadError } from './errors.ts';
 import { appendIn } from './events.ts';
 import { DELIVERIES_CHANNEL } from './owed.ts';
-import { claimWaiting } from './wait.ts';
 import { checkExecutionId } from './requests.ts';
 import type { Page } from './types.ts';
 

@@ -97,7 +97,7 @@ test('whoever waits is told at once, and takes nothing when they have gone', asy
   await pause(100);
   await put(t, 'C1', 'Ev1');
   assert.deepEqual(ids(await waiting), ['Ev1']);
-  assert.ok(performance.now() - before < 5000);
+  assert.ok(performance.now() - before < 18_000);
   const gone = new AbortController();
   const left = t.threads.inbox.claim({ consumer_id: 'two', platform: 'slack', limit: 1, lease_seconds: 60, wait_ms: 20_000 }, gone.signal);
   await pause(50);
@@ -124,7 +124,7 @@ test('what never works is given up after ten tries, and may be tried again by ha
   await t.threads.inbox.settle('slack', 'Ev1', 'one');
   await assert.rejects(t.threads.inbox.retry('slack', 'Ev1'), refuses('EVENT_NOT_CLAIMED'));
   await t.store.query(`update agent_inbox set settled_at = now() - interval '4 days'`);
-  await eventually(async () => (await t.threads.inbox.list({ limit: 5 })).items.length === 0, { timeoutMs: 20_000 });
+  await eventually(async () => (await t.threads.inbox.list({ limit: 5 })).items.length === 0);
 });
 
 test('an event that is stored while an earlier one is not committed yet comes after it', async () => {
@@ -164,7 +164,7 @@ test('an event that kills whoever acts on it is given up, and its conversation g
     await late(t);
   }
   assert.deepEqual(await claim(t, 'one'), []);
-  await eventually(async () => ids(await claim(t, 'one')).includes('Ev2'), { timeoutMs: 20_000 });
+  await eventually(async () => ids(await claim(t, 'one')).includes('Ev2'));
   const { items } = await t.threads.inbox.list({ state: 'dead_letter', limit: 5 });
   assert.match(items[0]?.last_error ?? '', /fell silent 10 times/);
 });
@@ -196,13 +196,10 @@ test('a process of the release before ends a turn that is shown, and cancels one
     `update agent_execution_requests set status = 'cancelled', terminal_reason = 'cancelled', completed_at = now() - interval '6 seconds' where execution_id = $1`,
     [second],
   );
-  await eventually(
-    async () => {
-      const [owed] = await deliveries.claim({ consumer_id: 'bot', limit: 5, lease_seconds: 60 });
-      return owed?.execution_id === second && (owed.final_payload as { status: string }).status === 'cancelled';
-    },
-    { timeoutMs: 20_000 },
-  );
+  await eventually(async () => {
+    const [owed] = await deliveries.claim({ consumer_id: 'bot', limit: 5, lease_seconds: 60 });
+    return owed?.execution_id === second && (owed.final_payload as { status: string }).status === 'cancelled';
+  });
   await t.store.query('delete from agent_final_delivery_outbox where execution_id = $1', [first]);
   end();
   await t.ended(first);

@@ -3,10 +3,9 @@
  * Events of one conversation are handed out one at a time and in their order; one that fails holds up its own conversation until it
  * succeeds or is given up. An event is acted on at least once: that it has its effect once is the consumer's part, by its id.
  */
-import type { Store } from '../store/index.ts';
+import { claimWaiting, type Store } from '../store/index.ts';
 import { ThreadError } from './errors.ts';
 import type { Page } from './types.ts';
-import { claimWaiting } from './wait.ts';
 
 const INBOX_CHANNEL = 'centaur_inbox';
 /** The first half of the advisory lock of a conversation; the other is its hash. */

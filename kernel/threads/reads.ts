@@ -1,6 +1,6 @@
 /** What is told of threads, messages and executions. */
 import type { Store } from '../store/index.ts';
-import { isUserOfRun } from '../vault/index.ts';
+import { isUserOfRun, userOfWords } from '../vault/index.ts';
 import { ThreadError } from './errors.ts';
 import { checkExecutionId } from './requests.ts';
 import type { ExecutionStatus, ExecutionView, MessagePart, MessageView, Page, TerminalReason, ThreadView } from './types.ts';
@@ -187,29 +187,35 @@ function time(ms: number | null): string | null {
  * anything in it is another's, a workflow's or without a name: what is a user's alone must not be used for what somebody else asked.
  */
 export async function userOfTurn(store: Store, threadKey: string): Promise<string | undefined> {
-  const { rows } = await store.query<{ users: readonly (string | null)[] }>(
-    `select array(
-         select e.user_id
-         union select m.user_id from agent_message_requests m where m.thread_key = e.thread_key and m.delivered_execution_id = e.execution_id
-         union select s.user_id from agent_execution_signals s
-         where s.thread_key = e.thread_key and s.execution_id = e.execution_id and s.kind = 'steer') as users
-     from agent_execution_requests e where e.thread_key = $1 and e.status in ('running', 'cancel_requested')`,
+  const { rows } = await store.query<{ userId: string | null; vouched: boolean; executionId: string }>(
+    `with turn as (select thread_key, execution_id, user_id, vouched from agent_execution_requests
+       where thread_key = $1 and status in ('running', 'cancel_requested'))
+     select t.user_id as "userId", t.vouched, t.execution_id as "executionId" from turn t
+     union select m.user_id, m.vouched, t.execution_id from turn t
+       join agent_message_requests m on m.thread_key = t.thread_key and m.delivered_execution_id = t.execution_id
+     union select s.user_id, s.vouched, t.execution_id from turn t
+       join agent_execution_signals s on s.thread_key = t.thread_key and s.execution_id = t.execution_id and s.kind = 'steer'`,
     [threadKey],
   );
-  const [turn, ...more] = rows;
-  if (turn === undefined || more.length > 0 || turn.users.length !== 1) return undefined;
-  const [user] = turn.users;
-  return user === null || user === undefined || isUserOfRun(user) ? undefined : user;
+  if (new Set(rows.map(({ executionId }) => executionId)).size !== 1) return undefined;
+  const users = new Set<string | undefined>();
+  // by an account in a chat, and in the console, it is the same person
+  for (const words of rows) users.add(await userOfWords(store, words));
+  const [user] = users;
+  return users.size !== 1 || user === undefined || isUserOfRun(user) ? undefined : user;
 }
 
-/** 32 hex digits; undefined when no turn runs. */
-export async function traceOfTurn(store: Store, threadKey: string): Promise<string | undefined> {
-  const { rows } = await store.query<{ trace_id: string | null }>(
-    `select trace_id from agent_execution_requests where thread_key = $1 and status in ('running', 'cancel_requested')
+/** Of the turn that runs: its trace, in 32 hex digits, and the channel that it was asked for in. Nothing when none runs. */
+export async function turnOf(
+  store: Store,
+  threadKey: string,
+): Promise<{ readonly traceId?: string | undefined; readonly channel?: string | undefined }> {
+  const { rows } = await store.query<{ trace_id: string | null; channel: string | null }>(
+    `select trace_id, channel from agent_execution_requests where thread_key = $1 and status in ('running', 'cancel_requested')
      order by created_at desc limit 1`,
     [threadKey],
   );
-  return rows[0]?.trace_id?.replaceAll('-', '');
+  return { traceId: rows[0]?.trace_id?.replaceAll('-', ''), channel: rows[0]?.channel ?? undefined };
 }
 
 /** Of the turn that runs, however many wait behind it. */

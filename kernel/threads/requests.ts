@@ -187,8 +187,8 @@ export async function storeMessage(store: Store, request: MessageRequest): Promi
     const parts = extracted.parts(ids);
     await tx.query(
       `with thread as (update sandbox_sessions set last_message = last_message + 1, last_used_at = now() where thread_key = $1 returning last_message)
-       insert into agent_message_requests (thread_key, message_id, position, assignment_generation, role, parts, user_id, metadata, request_hash)
-       select $1, $2, last_message, $3, $4, $5, $6, $7, $8 from thread`,
+       insert into agent_message_requests (thread_key, message_id, position, assignment_generation, role, parts, user_id, metadata, request_hash, vouched)
+       select $1, $2, last_message, $3, $4, $5, $6, $7, $8, $9 from thread`,
       [
         request.thread_key,
         messageId,
@@ -198,6 +198,7 @@ export async function storeMessage(store: Store, request: MessageRequest): Promi
         request.user_id ?? null,
         request.metadata === undefined ? null : JSON.stringify(request.metadata),
         hash,
+        request.vouched ?? false,
       ],
     );
     await storeAttachments(tx, request.thread_key, { messageId }, withIds(extracted, ids));
@@ -263,8 +264,8 @@ export async function acceptExecution(store: Store, catalogue: Catalogue, reques
     const platform = request.platform ?? (typeof delivery['platform'] === 'string' ? delivery['platform'] : 'dev');
     await tx.query(
       `insert into agent_execution_requests (thread_key, execution_id, assignment_generation, execute_id, request_hash, harness, persona_id,
-         model, effort, platform, delivery, metadata, user_id, asked_by, trace_id)
-       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
+         model, effort, platform, delivery, metadata, user_id, asked_by, trace_id, vouched, channel)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
       [
         request.thread_key,
         executionId,
@@ -281,6 +282,8 @@ export async function acceptExecution(store: Store, catalogue: Catalogue, reques
         request.user_id ?? null,
         request.asked_by ?? null,
         traceUuidOf(request.trace_id) ?? executionId,
+        request.vouched ?? false,
+        request.channel ?? null,
       ],
     );
     await openDelivery(tx, { threadKey: request.thread_key, executionId }, { platform, delivery: JSON.stringify(delivery) });

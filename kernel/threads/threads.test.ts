@@ -366,7 +366,7 @@ test('ids are without gaps and in order of commit, whoever appends', async () =>
   const executionId = await t.say('a', 'one');
   const read: number[] = [];
   const reading = (async () => {
-    for await (const { bytes } of t.threads.follow('a', 0, { executionId, signal: AbortSignal.timeout(20_000) }))
+    for await (const { bytes } of t.threads.follow('a', 0, { executionId, signal: AbortSignal.timeout(60_000) }))
       for (const [, id] of Buffer.from(bytes)
         .toString()
         .matchAll(/^id: (\d+)$/gm))
@@ -501,7 +501,7 @@ test('a page of the stream ends where it grows large, and the next one goes on b
   await t.ended(await t.say('large', 'go'));
   const pages: number[] = [];
   const ids: number[] = [];
-  for await (const { bytes, last } of t.threads.follow('large', 0, { signal: AbortSignal.timeout(20_000) })) {
+  for await (const { bytes, last } of t.threads.follow('large', 0, { signal: AbortSignal.timeout(60_000) })) {
     pages.push(bytes.length);
     for (const [, id] of Buffer.from(bytes)
       .toString()

@@ -31,7 +31,7 @@ import {
 import { oweForgotten } from './owed.ts';
 import { allowedTools } from './personas.ts';
 import { readPrompt } from './prompt.ts';
-import { getExecution, getThread, listExecutions, listMessages, listThreads, runningTurn, traceOfTurn, userOfTurn } from './reads.ts';
+import { getExecution, getThread, listExecutions, listMessages, listThreads, runningTurn, turnOf, userOfTurn } from './reads.ts';
 import { acceptExecution, type Catalogue, spawn, storeMessage } from './requests.ts';
 import { createTails, type Frames } from './tail.ts';
 import {
@@ -96,8 +96,8 @@ export interface Threads {
   allowedTools(threadKey: string): Promise<readonly string[] | null>;
   /** Whose turn it is that runs now: undefined when there is none, or when more than one user, or nobody in particular, asked for it. */
   userOfTurn(threadKey: string): Promise<string | undefined>;
-  /** Of the turn that runs now: 32 hex digits. */
-  traceOfTurn(threadKey: string): Promise<string | undefined>;
+  /** Of the turn that runs now: its trace, in 32 hex digits, and the channel that it was asked for in. */
+  turnOf(threadKey: string): Promise<{ readonly traceId?: string | undefined; readonly channel?: string | undefined }>;
   /** Of the turn that runs now. */
   runningTurn(threadKey: string): ReturnType<typeof runningTurn>;
   listAttachments(threadKey: string): Promise<readonly Attachment[]>;
@@ -267,7 +267,7 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
     getPrompt: (threadKey) => readPrompt(store, catalogue, threadKey),
     allowedTools: (threadKey) => allowedTools(store, threadKey),
     userOfTurn: (threadKey) => userOfTurn(store, threadKey),
-    traceOfTurn: (threadKey) => traceOfTurn(store, threadKey),
+    turnOf: (threadKey) => turnOf(store, threadKey),
     runningTurn: (threadKey) => runningTurn(store, threadKey),
     listAttachments: async (threadKey) =>
       (

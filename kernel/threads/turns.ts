@@ -5,6 +5,7 @@
 import { activePolicy, withdrawApprovals } from '../policy/index.ts';
 import type { Queryable, Store } from '../store/index.ts';
 import { exhaustedBudget, type Prices, recordUsage, workflowOf } from '../usage/index.ts';
+import { type Asker, userOfWords } from '../vault/index.ts';
 import { storeAttachments, type NewAttachment } from './attachments.ts';
 import { ThreadError } from './errors.ts';
 import { appendIn, type TurnOwner } from './events.ts';
@@ -34,6 +35,8 @@ export interface Turn {
   readonly model: string | null;
   readonly effort: string | null;
   readonly userId: string | null;
+  /** Whose grants count in it. */
+  readonly asker: Asker;
   readonly metadata: Readonly<Record<string, unknown>>;
   readonly traceId: string;
   readonly messages: readonly { readonly role: string; readonly parts: readonly MessagePart[] }[];
@@ -98,13 +101,15 @@ export async function beginTurn(store: Store, accounts: Accounts, workerId: numb
       model: string | null;
       effort: string | null;
       user_id: string | null;
+      vouched: boolean;
+      channel: string | null;
       metadata: string;
       started_at: number | null;
       run_id: string | null;
       asked_by: string | null;
       trace_id: string | null;
     }>(
-      `select e.run_id, e.trace_id, e.asked_by, e.assignment_generation, e.status, e.harness, a.persona, a.agents_md_override, e.model, e.effort, e.user_id, e.metadata, e.started_at
+      `select e.run_id, e.trace_id, e.asked_by, e.assignment_generation, e.status, e.harness, a.persona, a.agents_md_override, e.model, e.effort, e.user_id, e.vouched, e.channel, e.metadata, e.started_at
        from agent_execution_requests e left join agent_runtime_assignments a using (thread_key, assignment_generation)
        where e.thread_key = $1 and e.execution_id = $2`,
       [owner.threadKey, owner.executionId],
@@ -125,7 +130,7 @@ export async function beginTurn(store: Store, accounts: Accounts, workerId: numb
               {
                 thread: owner.threadKey,
                 workflow: await workflowOf(tx, row.asked_by),
-                user: row.user_id ?? undefined,
+                user: (await spenderOf(tx, row)) ?? undefined,
                 harness: row.harness,
                 model,
               },
@@ -176,6 +181,7 @@ export async function beginTurn(store: Store, accounts: Accounts, workerId: numb
       model: row.model,
       effort: row.effort,
       userId: row.user_id,
+      asker: { account: row.vouched ? row.user_id : null, channel: row.channel },
       metadata: JSON.parse(row.metadata) as Record<string, unknown>,
       traceId: row.trace_id ?? thread.trace_id,
       messages: messages.rows.map(({ role, parts }) => ({ role, parts: JSON.parse(parts) as MessagePart[] })),
@@ -226,18 +232,18 @@ export async function endAbandoned(store: Store, accounts: Accounts): Promise<nu
 
 /** What was said to the turn too late for it is said to the next one. In the caller's transaction, which holds the thread's row. */
 async function keepUnheard(tx: Queryable, { threadKey, executionId }: TurnOwner, position: number): Promise<void> {
-  const { rows } = await tx.query<{ signal_id: string; body: string; request_hash: Buffer; user_id: string | null }>(
-    `select signal_id, body, request_hash, user_id from agent_execution_signals
+  const { rows } = await tx.query<{ signal_id: string; body: string; request_hash: Buffer; user_id: string | null; vouched: boolean }>(
+    `select signal_id, body, request_hash, user_id, vouched from agent_execution_signals
      where thread_key = $1 and execution_id = $2 and kind = 'steer' and position > $3 order by position`,
     [threadKey, executionId, position],
   );
-  for (const { signal_id, body, request_hash, user_id } of rows) {
+  for (const { signal_id, body, request_hash, user_id, vouched } of rows) {
     const messageId = `steer-${executionId}-${signal_id}`.slice(0, 512);
     await tx.query(
       `with thread as (update sandbox_sessions set last_message = last_message + 1 where thread_key = $1 returning last_message, last_generation)
-       insert into agent_message_requests (thread_key, message_id, position, assignment_generation, role, parts, request_hash, user_id)
-       select $1, $2, last_message, last_generation, 'user', $3, $4, $5 from thread on conflict do nothing`,
-      [threadKey, messageId, body, request_hash, user_id],
+       insert into agent_message_requests (thread_key, message_id, position, assignment_generation, role, parts, request_hash, user_id, vouched)
+       select $1, $2, last_message, last_generation, 'user', $3, $4, $5, $6 from thread on conflict do nothing`,
+      [threadKey, messageId, body, request_hash, user_id, vouched],
     );
     await appendIn(tx, threadKey, null, [
       {
@@ -259,11 +265,12 @@ async function finishIn(tx: Queryable, accounts: Accounts, owner: TurnOwner, end
     model: string | null;
     persona: string | null;
     user_id: string | null;
+    vouched: boolean;
     asked_by: string | null;
   }>(
     `update agent_execution_requests set status = $3, terminal_reason = $4, result_text = $5, result_json = $6, error_text = $7, usage = $8,
          completed_at = now(), updated_at = now()
-       where thread_key = $1 and execution_id = $2 and completed_at is null returning platform, delivery, harness, model, user_id, asked_by,
+       where thread_key = $1 and execution_id = $2 and completed_at is null returning platform, delivery, harness, model, user_id, vouched, asked_by,
          (select persona from agent_runtime_assignments a where a.thread_key = agent_execution_requests.thread_key
             and a.assignment_generation = agent_execution_requests.assignment_generation) as persona`,
     [
@@ -305,7 +312,8 @@ async function finishIn(tx: Queryable, accounts: Accounts, owner: TurnOwner, end
       error_text: errorText ?? undefined,
     }),
   ]);
-  const { harness, user_id: userId, asked_by: askedBy } = execution;
+  const { harness, asked_by: askedBy } = execution;
+  const userId = await spenderOf(tx, execution);
   const { executionId, threadKey } = owner;
   // last: turns of other threads that end wait for it until the commit
   await recordUsage(
@@ -314,6 +322,14 @@ async function finishIn(tx: Queryable, accounts: Accounts, owner: TurnOwner, end
     { executionId, threadKey, harness, model: modelAsked(execution, accounts), userId, askedBy },
     nowMs,
   );
+}
+
+/** Whose tokens they are: by whichever account in a chat somebody asks, they spend what is theirs. */
+async function spenderOf(
+  tx: Queryable,
+  { user_id: userId, vouched }: { readonly user_id: string | null; readonly vouched: boolean },
+): Promise<string | null> {
+  return (vouched ? await userOfWords(tx, { userId, vouched }) : undefined) ?? userId;
 }
 
 /** What the turn is to use: as it was asked for, as its persona says, or as its harness is set. As `runtime/turns` starts it. */

@@ -55,6 +55,8 @@ export interface MessageRequest {
   readonly role?: 'user' | 'assistant' | 'system' | undefined;
   readonly parts: readonly MessagePart[];
   readonly user_id?: string | undefined;
+  /** Whoever sends it answers for whose words it has; no client says this. */
+  readonly vouched?: boolean | undefined;
   readonly metadata?: Readonly<Record<string, unknown>> | undefined;
 }
 
@@ -85,6 +87,10 @@ export interface ExecuteRequest {
   readonly delivery?: Readonly<Record<string, unknown>> | undefined;
   readonly platform?: string | undefined;
   readonly user_id?: string | undefined;
+  /** Whoever asks answers for who the user is; no client says this. */
+  readonly vouched?: boolean | undefined;
+  /** The principal of the channel that it is asked for in; no client says this. */
+  readonly channel?: string | undefined;
   readonly metadata?: Readonly<Record<string, unknown>> | undefined;
   /** The run of the workflow that asks; no client says this. */
   readonly asked_by?: string | undefined;

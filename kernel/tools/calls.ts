@@ -358,6 +358,7 @@ export function createCalls(parts: CallParts) {
       ...(caller.workflow === undefined ? {} : { workflow: caller.workflow }),
       ...(caller.threadKey === undefined ? {} : { thread: caller.threadKey }),
       ...(user === undefined ? {} : { user }),
+      ...(caller.channel === undefined ? {} : { channel: caller.channel }),
       tool: { name: `${tool.name}.${method.name}`, risk: method.risk },
       args,
       now: policyTime(store.now()),

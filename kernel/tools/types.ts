@@ -83,6 +83,8 @@ export interface ToolCaller {
   readonly step?: string | undefined;
   /** Whose turn it is that calls, where that is one user's alone. Asked when it is needed: a turn ends, and others say something to it. */
   readonly user?: (() => Promise<string | undefined>) | undefined;
+  /** In which that turn was asked for, where the bot there says so: `channel:slack:C1`. */
+  readonly channel?: string | undefined;
   /** 32 hex digits. */
   readonly traceId?: string | undefined;
 }

@@ -22,10 +22,10 @@ function exporting(t: TestEngine, server: Pick<OtlpServer, 'url'>, more: Partial
 }
 
 const sent = (server: OtlpServer, trace: string) => server.spans.filter((span) => span.traceId === trace.replaceAll('-', ''));
-const soon = (condition: () => boolean, what: string) => eventually(condition, { timeoutMs: 30_000, what });
+const soon = (condition: () => boolean, what: string) => eventually(condition, { what });
 /** Past the moment from which the first export begins. */
 const begun = (t: TestEngine) =>
-  eventually(async () => (await t.store.query('select 1 from trace_exports')).rowCount === 1, { timeoutMs: 10_000, what: 'the cursor' });
+  eventually(async () => (await t.store.query('select 1 from trace_exports')).rowCount === 1, { what: 'the cursor' });
 
 test('a receiver that is away, too slow or says later loses nothing; the next process goes on from there', async () => {
   await using t = await createTestEngine();

@@ -41,7 +41,7 @@ async function sums(store: Store): Promise<Record<string, unknown>[]> {
   return rows;
 }
 
-test('eight writers of the same sums never wait in a circle, and each row is priced once', { timeout: 110_000 }, async () => {
+test('eight writers of the same sums never wait in a circle, and each row is priced once', async () => {
   await using database = await createTestDatabase();
   const store = await connectStore({ url: database.url, poolSize: 12 });
   try {
@@ -94,42 +94,38 @@ test('eight writers of the same sums never wait in a circle, and each row is pri
   }
 });
 
-test(
-  'a price that comes late is given in small transactions, and a process that is killed leaves the rest to the next',
-  { timeout: 60_000 },
-  async () => {
-    await using database = await createTestDatabase();
-    const store = await connectStore({ url: database.url });
-    try {
-      // 40,000 turns of three days; a third of them of a model that stays without a price, the oldest among them
-      await store.query(
-        `insert into usage (execution_id, model, thread_key, harness, input, output, cache_read, cache_write, reasoning, at)
+test('a price that comes late is given in small transactions, and a process that is killed leaves the rest to the next', async () => {
+  await using database = await createTestDatabase();
+  const store = await connectStore({ url: database.url });
+  try {
+    // 40,000 turns of three days; a third of them of a model that stays without a price, the oldest among them
+    await store.query(
+      `insert into usage (execution_id, model, thread_key, harness, input, output, cache_read, cache_write, reasoning, at)
        select gen_random_uuid(), case when n % 3 = 0 then 'free' else 'paid' end, 't' || n % 50, 'demo', 9, 1, 0, 0, 0, now() - n * interval '6 seconds'
        from generate_series(1, 40000) n`,
-      );
-      await store.query(
-        `insert into usage_days select d, k, (at at time zone 'UTC')::date, count(*), sum(input), sum(output), 0, 0, 0, 0, sum(input + output)
+    );
+    await store.query(
+      `insert into usage_days select d, k, (at at time zone 'UTC')::date, count(*), sum(input), sum(output), 0, 0, 0, 0, sum(input + output)
        from usage, lateral (values ('all', ''), ('model', model), ('thread', thread_key), ('user', ''), ('workflow', ''), ('model_name', model)) v (d, k)
        group by 1, 2, 3`,
-      );
-      const child = spawn(process.execPath, [new URL('../../test/support/late-pricer.ts', import.meta.url).pathname], {
-        env: { ...process.env, DATABASE_URL: database.url },
-        stdio: ['ignore', 'pipe', 'inherit'],
-      });
-      await once(child.stdout, 'data');
-      const pricedNow = async () => (await store.query<{ n: number }>('select count(cost_micros) as n from usage')).rows[0]?.n ?? 0;
-      while ((await pricedNow()) === 0) await new Promise((resolve) => setTimeout(resolve, 5));
-      child.kill('SIGKILL');
-      await once(child, 'exit');
-      const before = await pricedNow();
-      assert.ok(before > 0 && before < 26_667, `${before} rows were priced before the kill`);
-      const rest = await priceLate(store, [{ model: 'paid', price: PRICE }]);
-      const now = await pricedNow();
-      assert.ok(rest >= now - before - 500 && now === 26_667, `${before} before, ${rest} after, ${now} in all`);
-      for (const row of await sums(store))
-        assert.deepEqual(row, { dimension: row['dimension'], tokens: 400_000, micros: 266_670, unpriced: 133_330 });
-    } finally {
-      await store.close();
-    }
-  },
-);
+    );
+    const child = spawn(process.execPath, [new URL('../../test/support/late-pricer.ts', import.meta.url).pathname], {
+      env: { ...process.env, DATABASE_URL: database.url },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    await once(child.stdout, 'data');
+    const pricedNow = async () => (await store.query<{ n: number }>('select count(cost_micros) as n from usage')).rows[0]?.n ?? 0;
+    while ((await pricedNow()) === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    const before = await pricedNow();
+    assert.ok(before > 0 && before < 26_667, `${before} rows were priced before the kill`);
+    const rest = await priceLate(store, [{ model: 'paid', price: PRICE }]);
+    const now = await pricedNow();
+    assert.ok(rest >= now - before - 500 && now === 26_667, `${before} before, ${rest} after, ${now} in all`);
+    for (const row of await sums(store))
+      assert.deepEqual(row, { dimension: row['dimension'], tokens: 400_000, micros: 266_670, unpriced: 133_330 });
+  } finally {
+    await store.close();
+  }
+});

@@ -149,6 +149,14 @@ export async function disableUser(tx: Queryable, audit: AuditLog, actor: string,
   await refuseLastAdmin(tx, user, 'disabled');
   await audit.append(tx, { action: 'user.disable', actor, resource: `user:${user.name}` });
   await tx.query('update users set disabled_at = $2, updated_at = $2 where user_id = $1', [user.user_id, at]);
+  // what was leased for a turn that they asked for, by whichever account
+  await tx.query(
+    `with ended as (
+       update leases set revoked_at = now() where revoked_at is null and besides <> '{}' and (besides @> array['user:' || $2]
+         or account in (select platform || ':' || team || ':' || external_user from chat_links where user_id = $1)) returning 1)
+     select pg_notify('centaur_firewall', '') from ended limit 1`,
+    [user.user_id, user.name],
+  );
   return true;
 }
 

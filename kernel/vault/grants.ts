@@ -1,11 +1,12 @@
 /** Principals, their roles, and which secrets they may use. */
 import { createHash } from 'node:crypto';
+import { CHAT_PLATFORMS } from '@centaur/sdk/chat-names';
 import type { AuditLog } from '../audit/index.ts';
 import { type Queryable, type Store, uuidv7 } from '../store/index.ts';
 import { VaultError } from './errors.ts';
 import { tellFirewalls } from './secrets.ts';
 
-export const PRINCIPAL_KINDS = ['workflow', 'thread', 'channel', 'user', 'role', 'tool', 'key'] as const;
+export const PRINCIPAL_KINDS = ['workflow', 'thread', 'channel', 'user', 'role', 'tool', 'key', ...CHAT_PLATFORMS] as const;
 
 export interface GrantView {
   readonly grant_id: string;
@@ -262,6 +263,11 @@ export function ownSecretName(secret: string, user: string): string {
   return `${secret.slice(0, 60)}_OF_${readable}_${createHash('sha256').update(user).digest('hex').slice(0, 12)}`;
 }
 
+/** Whether it is one of those. */
+export function isOwnSecretOf(secret: string, user: string): boolean {
+  return secret.endsWith(ownSecretName('', user));
+}
+
 /**
  * By name, those of the secrets for which the user has one of their own that is granted to them. It takes the place of one that the
  * principal may use, or of one that is not there; whoever takes a secret away from the principal, or refuses it, takes away the users' own with
@@ -299,10 +305,10 @@ export async function grantedSecrets(on: Queryable, principal: string, secrets: 
   return new Set(rows.map((row) => row.secret));
 }
 
-/** Names of all secrets that the principal may use, but databases, which are reached in another way. */
+/** Names of all secrets that the principal may use, but databases, which are reached in another way, and what verifies webhooks, which is sent nowhere. */
 export async function grantsOf(on: Queryable, principal: string): Promise<readonly string[]> {
   const { rows } = await on.query<{ name: string }>(
-    `select s.name from secrets s where s.removed_at is null and s.type <> 'pg_dsn'
+    `select s.name from secrets s where s.removed_at is null and s.type not in ('pg_dsn', 'webhook')
        and exists (select from grants g where g.secret = s.name and g.revoked_at is null and ${HOLDS.replaceAll('$principal', '$1')})
      order by s.name`,
     [checkPrincipal(principal)],
@@ -310,15 +316,21 @@ export async function grantsOf(on: Queryable, principal: string): Promise<readon
   return rows.map((row) => row.name);
 }
 
+/** Of these, all of a part may be granted something, too: `channel:slack:*`, `slack:T1:*`. */
+const IN_PARTS = ['channel', ...CHAT_PLATFORMS].map((kind) => `'${kind}'`).join(', ');
+
 /** Whether grant `g` is the principal's. */
 const HOLDS = `(g.principal = $principal or g.principal = split_part($principal, ':', 1) || ':*'
+  or (split_part($principal, ':', 1) in (${IN_PARTS}) and split_part($principal, ':', 3) <> ''
+    and g.principal = split_part($principal, ':', 1) || ':' || split_part($principal, ':', 2) || ':*')
   or g.principal in (select 'role:' || r.role from principal_roles r where r.principal = $principal))`;
 
 export async function endUngranted(tx: Queryable): Promise<void> {
   await tx.query(
     `update leases l set revoked_at = now() from lease_secrets s
      where s.lease_id = l.lease_id and l.revoked_at is null and l.expires_at > now()
-       and not exists (select from grants g where g.revoked_at is null and g.secret = s.secret and (${HOLDS.replaceAll('$principal', 'l.principal')} or ${HOLDS.replaceAll('$principal', 'l.on_behalf_of')}))`,
+       and not exists (select from grants g where g.revoked_at is null and g.secret = s.secret and (${HOLDS.replaceAll('$principal', 'l.principal')} or ${HOLDS.replaceAll('$principal', 'l.on_behalf_of')}
+         or exists (select from unnest(l.besides) b(holder) where ${HOLDS.replaceAll('$principal', 'b.holder')})))`,
   );
   await tellFirewalls(tx);
 }

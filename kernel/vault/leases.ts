@@ -4,8 +4,10 @@
  * A lease is created in the transaction of its audit entry and refers to it. Its token is shown once; only a hash is kept.
  */
 import { createHash, randomBytes } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import type { AuditLog } from '../audit/index.ts';
 import { canonicalJson, type Store, uuidv7 } from '../store/index.ts';
+import type { Besides } from './askers.ts';
 import { VaultError } from './errors.ts';
 import { checkPrincipal, grantedSecrets } from './grants.ts';
 import { canonicalOpenings, type OpeningRequest, type StoredOpening } from './openings.ts';
@@ -19,6 +21,8 @@ export interface LeaseRequest {
   readonly principal: string;
   /** A user whose grants count besides: of a tool's process that serves the calls of that user alone. */
   readonly onBehalfOf?: string | undefined;
+  /** Of a turn: who asked for it, and whose grants count besides. */
+  readonly besides?: Besides | undefined;
   readonly secrets: readonly string[];
   readonly ttlSeconds: number;
   /** `run`: as long as it lasts; `call`: one request; `step`: the requests of one step; `tool`: see `LeaseKind`. */
@@ -49,6 +53,8 @@ export interface LeaseView {
   readonly kind: LeaseKind;
   readonly principal: string;
   readonly on_behalf_of: string | null;
+  /** Whose grants count besides: of who asked for the turn, and of its channel. */
+  readonly besides: readonly string[];
   readonly secrets: readonly string[];
   readonly run_id: string | null;
   readonly step: string | null;
@@ -100,7 +106,8 @@ export async function createLease(
     const [unsent] = rows.filter(({ type }) => type === 'webhook');
     if (unsent !== undefined)
       throw new VaultError('INVALID_SECRET', `secrets: ${unsent.name} verifies webhooks: it is sent nowhere, and nobody leases it`);
-    const holders = [request.principal, ...(request.onBehalfOf === undefined ? [] : [request.onBehalfOf])];
+    const { principals: besides = [], account = null, user = null, channel = null } = request.besides ?? {};
+    const holders = [request.principal, ...(request.onBehalfOf === undefined ? [] : [request.onBehalfOf]), ...besides];
     const granted = new Set<string>();
     for (const holder of holders) for (const name of await grantedSecrets(tx, holder, secrets)) granted.add(name);
     const refused = secrets.filter((name) => !granted.has(name));
@@ -124,6 +131,7 @@ export async function createLease(
       details: {
         principal: request.principal,
         on_behalf_of: request.onBehalfOf,
+        ...(besides.length === 0 ? {} : { besides, account, user, channel }),
         kind,
         secrets,
         ttl_seconds: request.ttlSeconds,
@@ -135,8 +143,8 @@ export async function createLease(
     });
     const { rows: made } = await tx.query<{ expires_at: number }>(
       `insert into leases (lease_id, token_hash, kind, principal, run_id, step, thread_key, trace_id, source, max_uses, expires_at, audit_id, egress,
-         on_behalf_of)
-       values ($1, $2, $3, $4, $5, $6, $7, $8, $9::inet, $10, now() + make_interval(secs => $11), $12, $13, $14) returning expires_at`,
+         on_behalf_of, besides, account, user_name, channel)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9::inet, $10, now() + make_interval(secs => $11), $12, $13, $14, $15, $16, $17, $18) returning expires_at`,
       [
         leaseId,
         hashToken(token),
@@ -152,6 +160,10 @@ export async function createLease(
         auditId,
         egress === undefined ? null : canonicalJson(egress),
         request.onBehalfOf ?? null,
+        besides,
+        account,
+        user,
+        channel,
       ],
     );
     const placeholders = Object.fromEntries(rows.map(({ name, shape }) => [name, makePlaceholder(JSON.parse(shape) as Shape)]));
@@ -194,27 +206,29 @@ export interface ThreadLeases {
 /**
  * Keeps what a principal holds for a thread from expiring, when it has less than half of `ttlSeconds` left.
  *
- * @returns false when it holds nothing any more
+ * @returns false when it holds nothing any more, or something else than this turn may use
  */
 export async function renewThreadLeases(
   parts: { readonly store: Store; readonly audit: AuditLog },
   actor: string,
   { principal, threadKey, source }: ThreadLeases,
   ttlSeconds: number,
-  turn?: { readonly runId: string; readonly traceId: string },
+  turn?: { readonly runId: string; readonly traceId: string; readonly besides: Besides },
 ): Promise<boolean> {
-  const { rows } = await parts.store.query<{ lease_id: string; left: number }>(
-    `select lease_id, extract(epoch from expires_at - now())::float8 as left from leases
+  const { rows } = await parts.store.query<{ lease_id: string; left: number; besides: readonly string[] }>(
+    `select lease_id, extract(epoch from expires_at - now())::float8 as left, besides from leases
      where principal = $1 and thread_key = $2 and ($3::inet is null or source = $3::inet) and revoked_at is null and expires_at > now()`,
     [principal, threadKey, source ?? null],
   );
+  // what was leased for who asked before is not for who asks now
+  if (turn !== undefined && rows.some(({ besides }) => !isDeepStrictEqual([...besides], [...turn.besides.principals]))) return false;
   for (const row of rows) if (row.left < ttlSeconds / 2) await renewLease(parts, actor, row.lease_id, ttlSeconds);
   if (turn !== undefined && rows.length > 0) {
     await parts.store.query(
-      `with changed as (update leases set run_id = $2, trace_id = $3 where lease_id = any($1::uuid[])
-         and (run_id, trace_id) is distinct from ($2::uuid, $3::uuid) returning 1)
+      `with changed as (update leases set run_id = $2, trace_id = $3, account = $4, user_name = $5, channel = $6 where lease_id = any($1::uuid[])
+         and (run_id, trace_id, account, user_name, channel) is distinct from ($2::uuid, $3::uuid, $4::text, $5::text, $6::text) returning 1)
        select pg_notify('centaur_leases', '') from changed limit 1`,
-      [rows.map((row) => row.lease_id), turn.runId, turn.traceId],
+      [rows.map((row) => row.lease_id), turn.runId, turn.traceId, turn.besides.account, turn.besides.user, turn.besides.channel],
     );
   }
   return rows.length > 0;
@@ -313,7 +327,8 @@ export async function pruneLeases(store: Store, audit: AuditLog, days: number): 
 export const HELD_LEASE = `coalesce(l.thread_key in (select thread_key from held_threads), false)
   or coalesce(l.run_id in (select run_id from held_runs), false)
   or l.principal in (select principal from held_principals)
-  or coalesce(l.on_behalf_of in (select principal from held_principals), false)`;
+  or coalesce(l.on_behalf_of in (select principal from held_principals), false)
+  or exists (select from unnest(l.besides) b(holder) join held_principals h on h.principal = b.holder)`;
 
 const PRUNED_AT_ONCE = 1000;
 
@@ -322,6 +337,7 @@ interface Row {
   readonly kind: LeaseKind;
   readonly principal: string;
   readonly on_behalf_of: string | null;
+  readonly besides: readonly string[];
   readonly secrets: readonly string[];
   readonly run_id: string | null;
   readonly step: string | null;
@@ -344,6 +360,7 @@ function toView(row: Row): LeaseView {
     kind: row.kind,
     principal: row.principal,
     on_behalf_of: row.on_behalf_of,
+    besides: row.besides,
     secrets: row.secrets,
     run_id: row.run_id,
     step: row.step,

@@ -416,10 +416,10 @@ test('a value outlives an outage of its source until it is stale, and one source
   await eventually(() => fake.seen.length > before);
   await putSecret(parts, 'test', 'SEALED', { hosts: ['a.example'], value: 'a-sealed-value-of-ours' });
   void values.refresh();
-  await eventually(() => values.known().some(({ name }) => name === 'SEALED'), { timeoutMs: 1000 });
+  await eventually(() => values.known().some(({ name }) => name === 'SEALED'));
   await putSecret(parts, 'test', 'SEALED', { hosts: ['a.example'], value: 'the-next-sealed-value' });
   void values.refresh();
-  await eventually(() => values.get('SEALED').value === 'the-next-sealed-value', { timeoutMs: 1000 });
+  await eventually(() => values.get('SEALED').value === 'the-next-sealed-value');
   letGo(500);
 });
 

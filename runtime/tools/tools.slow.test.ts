@@ -386,8 +386,8 @@ test('who holds or ends the process that asks is asked again alone, and the othe
       .map(({ name }) => name)
       .join();
   assert.equal(names(), 'a,q', 'nobody waits for one that does not end loading');
-  await eventually(() => names() === 'a,c,e,q', { timeoutMs: 60_000, what: 'those behind it' });
-  const problems = await eventually(() => (tools.problems().length === 3 ? tools.problems() : undefined), { timeoutMs: 60_000 });
+  await eventually(() => names() === 'a,c,e,q', { what: 'those behind it' });
+  const problems = await eventually(() => (tools.problems().length === 3 ? tools.problems() : undefined));
   assert.match(problems.map(({ message }) => message).join('\n'), /did not end loading.*\n.*SIGKILL.*\n.*exit code 5/);
   const asked = tools.started.length;
   await tools.reload();

@@ -1,8 +1,9 @@
 /**
  * What a thread's sandbox gets instead of keys: a lease of its own, bound to the address that its relay dials from, and
- * placeholders for the secrets that are granted to the thread.
+ * placeholders for the secrets that are granted to the thread, and to those whose grants count in the turn besides.
  */
 import {
+  type Besides,
   createLease,
   grantsOf,
   type Installation,
@@ -35,7 +36,13 @@ const LEASE_SECONDS = 86_400;
  */
 export async function openAccess(
   { installation, relayPort }: AccessOptions,
-  thread: { readonly threadKey: string; readonly traceId: string; readonly runId: string; readonly source: string | null },
+  thread: {
+    readonly threadKey: string;
+    readonly traceId: string;
+    readonly runId: string;
+    readonly source: string | null;
+    readonly besides: Besides;
+  },
   needed: string,
 ): Promise<Access> {
   const principal = principalOfThread(thread.threadKey);
@@ -43,7 +50,8 @@ export async function openAccess(
   const granted = await grantsOf(installation.store, principal);
   const lease = await createLease(installation, ACTOR, {
     principal,
-    secrets: [...new Set([needed, ...granted])],
+    besides: thread.besides,
+    secrets: [...new Set([needed, ...granted, ...thread.besides.secrets])],
     ttlSeconds: LEASE_SECONDS,
     kind: 'run',
     runId: thread.runId,
@@ -66,12 +74,15 @@ export async function closeAccess(installation: Installation, threadKey: string,
   });
 }
 
-/** What it asks for belongs to this turn from now on. False when its lease has ended: then the process needs another one. */
+/**
+ * What it asks for belongs to this turn from now on. False when its lease has ended, or has what this turn may not use: then the process
+ * needs another one.
+ */
 export function keepAccess(
   installation: Installation,
   threadKey: string,
   source: string | null,
-  turn: { readonly runId: string; readonly traceId: string },
+  turn: { readonly runId: string; readonly traceId: string; readonly besides: Besides },
 ): Promise<boolean> {
   const lease = { principal: principalOfThread(threadKey), threadKey, source: source ?? undefined };
   return renewThreadLeases(installation, ACTOR, lease, LEASE_SECONDS, turn);

@@ -11,7 +11,7 @@ const begin = (process: SandboxProcess, codec: Codec) => createConversation(proc
 /** Listens until the turn is over; gives it first, if nobody has. */
 async function runTurn(conversation: Conversation, id: string, text: string): Promise<{ events: HarnessEvent[]; offset: number }> {
   const events: HarnessEvent[] = [];
-  for await (const heard of conversation.listen(AbortSignal.timeout(5000))) {
+  for await (const heard of conversation.listen(AbortSignal.timeout(60_000))) {
     if (heard.executionId === id) events.push(...heard.events);
     if (events.some(({ type }) => type === 'turn.completed')) return { events, offset: heard.offset };
     if (conversation.caughtUp && conversation.ready && !conversation.hasTaken(id))
@@ -63,7 +63,7 @@ test('it may be taken over behind any entry of the journal', async () => {
 test('a call is made again where it was made, not where its note stands', async () => {
   const { process, add } = createProcess(() => {});
   const conversation = begin(process, harnesses.claude.createCodec());
-  const listening = conversation.listen(AbortSignal.timeout(5000));
+  const listening = conversation.listen(AbortSignal.timeout(60_000));
   await listening.next();
   await conversation.turn('one', { content: [{ type: 'text', text: 'go' }] });
   const result = (text: string) =>
@@ -83,6 +83,6 @@ test('a call is made again where it was made, not where its note stands', async 
     return events;
   };
   const live = await collect(listening, 4);
-  const replayed = await collect(begin(process, harnesses.claude.createCodec()).listen(AbortSignal.timeout(5000)), 4);
+  const replayed = await collect(begin(process, harnesses.claude.createCodec()).listen(AbortSignal.timeout(60_000)), 4);
   assert.deepEqual(replayed, live);
 });

@@ -22,7 +22,10 @@ interface Signal {
 type Process = ReturnType<typeof createProcess>;
 
 const owner = { threadKey: 't', executionId: 'e1', runId: 'r' };
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+/** In short parts: where the machine stands still for a moment, that is one of them, and no reason to look too early. */
+const pause = async (ms: number) => {
+  for (let i = 0; i < ms / 5; i++) await new Promise((resolve) => setTimeout(resolve, 5));
+};
 const says = (line: object) => ({ kind: 'out' as const, data: Buffer.from(`${JSON.stringify(line)}\n`) });
 const begun = says({ type: 'system', subtype: 'init', session_id: 's1', model: 'm', cwd: '/w' });
 const result = (text: string) => says({ type: 'result', subtype: 'success', is_error: false, result: text, session_id: 's1', usage: {} });
@@ -91,13 +94,13 @@ function standIns(
     detached: new AbortController().signal,
     log: () => {},
   };
-  return { state, run: () => runTurn(parts, owner, AbortSignal.timeout(8000)) };
+  return { state, run: () => runTurn(parts, owner, AbortSignal.timeout(60_000)) };
 }
 
 /** What a worker did before it died: gave the turn, and said this to it. */
 async function givenBefore(process: Process, more?: { readonly position: number; readonly text: string }): Promise<void> {
   const conversation = conversationOf(process);
-  const listening = conversation.listen(AbortSignal.timeout(5000));
+  const listening = conversation.listen(AbortSignal.timeout(60_000));
   const catchUp = async () => {
     while (!conversation.caughtUp) await listening.next();
   };

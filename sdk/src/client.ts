@@ -1,4 +1,5 @@
 /** A client of the HTTP API: `fetch` and nothing else, so it runs on Node 20, Deno and in browsers. */
+import { type ChatsClient, createChatsClient } from './chats.ts';
 import { createDeliveriesClient, type DeliveriesClient } from './deliveries.ts';
 import { createInboxClient, type InboxClient } from './inbox.ts';
 import { type TailOptions, type Tailed, tail } from './tail.ts';
@@ -99,6 +100,8 @@ export interface Client {
   readonly deliveries: DeliveriesClient;
   /** What chat services say. */
   readonly inbox: InboxClient;
+  /** Who in a chat is whom, and approvals shown there. */
+  readonly chats: ChatsClient;
 }
 
 /** The input may be left out only where leaving it out is a valid input. */
@@ -137,6 +140,7 @@ export function createClient({ url, apiKey, fetch = globalThis.fetch }: ClientOp
     threads: createThreadsClient(api),
     deliveries: createDeliveriesClient(api),
     inbox: createInboxClient(api),
+    chats: createChatsClient(api),
   };
 }
 

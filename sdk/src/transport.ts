@@ -24,7 +24,13 @@ export class CentaurApiError extends Error {
   }
 }
 
-export async function request<T>(api: Transport, method: 'GET' | 'POST', path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+export async function request<T>(
+  api: Transport,
+  method: 'GET' | 'POST' | 'DELETE',
+  path: string,
+  body?: unknown,
+  signal?: AbortSignal,
+): Promise<T> {
   const response = await send(api, path, {
     method,
     headers: { ...api.headers, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },

@@ -8,7 +8,7 @@ import { callThrough } from '../support/firewall.ts';
 import { eventually } from '../support/wait.ts';
 import { assertRefused, assertUntouched, exchangeRaw, gauge, openTls, startScene, within } from './support.ts';
 
-describe('what was found once', { timeout: 100_000 }, () => {
+describe('what was found once', { timeout: 600_000 }, () => {
   test('a client of HTTP/2 that is killed leaves no tunnel', async () => {
     await using scene = await startScene();
     const socket = await openTls(scene, { alpn: ['h2'] });
@@ -66,7 +66,7 @@ describe('what was found once', { timeout: 100_000 }, () => {
     const other = await scene.t.lease(['API_KEY']);
     try {
       const answer = await within(
-        20,
+        60,
         callThrough(scene.t, other.token, scene.url('/fine'), { headers: { 'x-api-key': other.placeholders['API_KEY'] } }),
       );
       assert.equal(answer.status, 200);
@@ -81,7 +81,7 @@ describe('what was found once', { timeout: 100_000 }, () => {
     const socket = await openTls(scene);
     try {
       const answer = await within(
-        50,
+        100,
         exchangeRaw(
           socket,
           `POST /x HTTP/1.1\r\nHost: ${scene.authority}\r\nx-api-key: ${scene.placeholder}\r\nContent-Length: 5000000\r\n\r\n${'x'.repeat(2_000_000)}`,

@@ -6,10 +6,10 @@ import { once } from 'node:events';
 import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { after, before, describe, test } from 'node:test';
+import { startEffort, watchStandstill } from '../support/effort.ts';
 import { fileURLToPath } from 'node:url';
 import type { RunDetail } from '../../kernel/engine/index.ts';
 import { readTree, viewsOf } from '../../runtime/hosts/hosted/view.ts';
@@ -68,10 +68,10 @@ const FILLERS: Readonly<Record<string, string>> = {
   'numbers of ten megabytes': `for (let i = 0; i < 30; i++) await new Promise((later) => line.write(JSON.stringify({ type: 'ctx.sleep', run_id: ctx.runId, request_id: i + 'n'.repeat(1e7), step: 's', duration_seconds: -1, rest: true, taken: 1e9 }) + '\\n', later)); await new Promise(() => {})`,
 };
 
-describe('a malicious workflow that fails', { timeout: 110_000 }, () => {
+describe('a malicious workflow that fails', { timeout: 600_000 }, () => {
   let world: HostWorld;
   const thrown: Error[] = [];
-  const delay = monitorEventLoopDelay({ resolution: 10 });
+  const standstill = watchStandstill();
   const names = Object.keys(FAILURES).map((_, i) => `mallory_${i}`);
   before(async () => {
     const files = Object.values(FAILURES).map(({ python }, i) =>
@@ -89,6 +89,7 @@ describe('a malicious workflow that fails', { timeout: 110_000 }, () => {
   });
   after(async () => {
     process.setUncaughtExceptionCaptureCallback(null);
+    standstill[Symbol.dispose]();
     await world[Symbol.asyncDispose]();
   });
 
@@ -112,15 +113,17 @@ describe('a malicious workflow that fails', { timeout: 110_000 }, () => {
     });
 
   test('with 16 MB of nothing in one line does not hold the worker', async () => {
-    delay.enable();
-    delay.reset();
-    await world.run('mallory', { code: `say('[' + '[],'.repeat(5e6) + '1]'); await new Promise((later) => setTimeout(later, 100))` }, 8000);
-    assert.ok(delay.max < 1e9, `the worker stood still for ${Math.round(delay.max / 1e6)} ms`);
+    standstill.reset();
+    await world.run(
+      'mallory',
+      { code: `say('[' + '[],'.repeat(5e6) + '1]'); await new Promise((later) => setTimeout(later, 100))` },
+      60_000,
+    );
+    assert.ok(standstill.most() < 1000, `the worker stood still for ${Math.round(standstill.most())} ms`);
   });
 
   test('in ten ways at a time has its own runs end of it; 50 of another complete, and the worker keeps answering', async (t) => {
-    delay.enable();
-    delay.reset();
+    standstill.reset();
     const began = performance.now();
     // one alone has to be cancelled; the others come to their end by themselves, however busy the machine is
     const attacks = Object.entries(FAILURES).map(([what, { code }], i) =>
@@ -131,25 +134,23 @@ describe('a malicious workflow that fails', { timeout: 110_000 }, () => {
     const victims: RunDetail[] = [];
     for (let round = 0; round < 5; round++) {
       const runs = Array.from({ length: 10 }, () =>
-        world.run('victim', { code: `return [await ctx.step('a', () => 1), await ctx.step('b', async () => 2)]` }, 15_000),
+        world.run('victim', { code: `return [await ctx.step('a', () => 1), await ctx.step('b', async () => 2)]` }, 60_000),
       );
       victims.push(...(await Promise.all(runs)));
-      const asked = performance.now();
-      await world.engine.listRuns({ limit: 1 });
-      assert.ok(performance.now() - asked < 1000, 'the engine answers');
+      await within(60, world.engine.listRuns({ limit: 1 }));
     }
     const took = performance.now() - began;
     assert.deepEqual([...new Set(victims.map(({ status, result }) => `${status} ${JSON.stringify(result)}`))], ['completed [1,2]']);
     const ended = await Promise.all(attacks);
     assert.deepEqual(thrown, []);
-    t.diagnostic(`50 runs in ${Math.round(took)} ms, the longest standstill ${Math.round(delay.max / 1e6)} ms`);
+    t.diagnostic(`50 runs in ${Math.round(took)} ms, the longest standstill ${Math.round(standstill.most())} ms`);
     const told = ended.map(({ status, error, result }) => [status, error?.code ?? JSON.stringify(result)].join(' '));
     Object.entries(FAILURES).forEach(([what, { ends }], i) => assert.match(told[i] as string, ends, what));
-    assert.ok(delay.max < 1e9, `the worker stood still for ${Math.round(delay.max / 1e6)} ms`);
+    assert.ok(standstill.most() < 1000, `the worker stood still for ${Math.round(standstill.most())} ms`);
   });
 });
 
-describe('a malicious file', { timeout: 60_000 }, () => {
+describe('a malicious file', () => {
   const folder = fs.mkdtempSync(path.join(tmpdir(), 'centaur-files-'));
   after(() => fs.rmSync(folder, { recursive: true, force: true }));
   const tree = (files: Readonly<Record<string, string>>) => {
@@ -166,9 +167,9 @@ describe('a malicious file', { timeout: 60_000 }, () => {
   }))
     test(`is read at once: one ${what}`, () => {
       const read = readTree(tree({ 'victim.mjs': `export const WORKFLOW_NAME = 'victim';\n`, 'mallory.mjs': text }));
-      const began = performance.now();
+      const effort = startEffort();
       viewsOf(read);
-      assert.ok(performance.now() - began < 1000, `it took ${Math.round(performance.now() - began)} ms`);
+      assert.ok(effort() < 1000, `it took ${Math.round(effort())} ms`);
     });
 
   for (const [what, target] of Object.entries({
@@ -193,7 +194,7 @@ describe('a malicious file', { timeout: 60_000 }, () => {
   });
 });
 
-describe('a file that takes the name of another', { timeout: 60_000 }, () => {
+describe('a file that takes the name of another', () => {
   const KEY = 'sk-victim-Real0Key1With2Enough3Letters';
   const steals = (name: string): string => `${name}
 if (process.env.VICTIM_KEY) console.error('stolen', process.env.VICTIM_KEY);
@@ -228,7 +229,7 @@ export const handler = () => 1;
   });
 });
 
-describe('a worker that is killed', { timeout: 60_000 }, () => {
+describe('a worker that is killed', () => {
   const masterKey = randomBytes(32);
   const children: ChildProcess[] = [];
   after(() => children.forEach((child) => child.kill('SIGKILL')));

@@ -1,13 +1,15 @@
 /** A malicious workflow that speaks past its host program: what it says on its own line is its own affair, and never the worker's. */
 import assert from 'node:assert/strict';
-import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { after, before, describe, test } from 'node:test';
+import { watchStandstill } from '../support/effort.ts';
 import type { RunDetail } from '../../kernel/engine/index.ts';
 import { createHostWorld, type HostWorld, nodeWorkflow } from '../support/hosts.ts';
 import { eventually } from '../support/wait.ts';
 
 /** Says so after it has said what it should not, unless the worker has ended it by then. */
 const REST = `; await new Promise((later) => setTimeout(later, 200)); return 'done'`;
+/** Of a run that is to come to its end by itself, however busy the machine is. */
+const TO_ITS_END_MS = 60_000;
 const ask = (fields: string): string => `say({ run_id: ctx.runId, request_id: '1', rest: true, taken: 1, ${fields} })`;
 const tell = (fields: string): string => `say({ run_id: ctx.runId, rest: true, taken: 1, ${fields} })`;
 
@@ -75,31 +77,31 @@ const SAID: Readonly<Record<string, string>> = {
   ),
 };
 
-describe('what a malicious workflow says', { timeout: 110_000 }, () => {
+describe('what a malicious workflow says', { timeout: 600_000 }, () => {
   let world: HostWorld;
   const thrown: Error[] = [];
-  const delay = monitorEventLoopDelay({ resolution: 10 });
+  const standstill = watchStandstill();
   before(async () => {
     world = await createHostWorld({ 'victim.mjs': nodeWorkflow('victim'), 'mallory.mjs': nodeWorkflow('mallory') });
     // each is told apart, instead of the first ending them all, as it would end the server
     process.setUncaughtExceptionCaptureCallback((error) => void thrown.push(error));
     for (const workflow of ['victim', 'mallory']) await world.run(workflow, { code: 'return 1' });
-    delay.enable();
   });
   after(async () => {
     process.setUncaughtExceptionCaptureCallback(null);
+    standstill[Symbol.dispose]();
     await world[Symbol.asyncDispose]();
   });
 
   async function said(code: string, ms = 1500): Promise<RunDetail> {
     thrown.length = 0;
-    delay.reset();
+    standstill.reset();
     const attack = world.run('mallory', { code: code + REST }, ms);
     const [victim, run] = await Promise.all([world.run('victim', { code: `return ctx.step('own', () => 'own')` }), attack]);
     assert.deepEqual([victim.status, victim.result], ['completed', 'own']);
     assert.deepEqual(thrown, [], 'it was thrown where nobody catches it: the server ends');
     assert.ok((await world.engine.listRuns({})).items.some(({ run_id: id }) => id === run.run_id));
-    assert.ok(delay.max < 1e9, `the worker stood still for ${Math.round(delay.max / 1e6)} ms`);
+    assert.ok(standstill.most() < 1000, `the worker stood still for ${Math.round(standstill.most())} ms`);
     return run;
   }
 
@@ -116,9 +118,9 @@ describe('what a malicious workflow says', { timeout: 110_000 }, () => {
       { type: 'ctx.step.put', request_id: '7', step: 'forged', value: 'forged' }, { type: 'ctx.step.put', request_id: '1', checkpoint_name: 'go', value: 'forged' }, { type: 'ctx.step.fail', request_id: '1', checkpoint_name: 'go', error: {} },
       { type: 'workflow.input', request_id: '1', ok: true, concurrency_key: 'forged' }, { type: 'workflow.error', message: 'forged' }, { type: 'workflow.result', result: 'forged', workflow_name: 'victim' },
     ]) say({ ...each, run_id: ${id}, workflow_run_id: '${hers}', task_id: '${hers}', workflow_task_id: '${hers}', rest: true, taken: 9 })`;
-    assert.equal((await said(forged(`'${hers}'`))).result, 'done');
+    assert.equal((await said(forged(`'${hers}'`), TO_ITS_END_MS)).result, 'done');
     assert.ok(!JSON.stringify([world.logged, world.metrics]).includes('forged'));
-    const own = await said(forged('ctx.runId'));
+    const own = await said(forged('ctx.runId'), TO_ITS_END_MS);
     assert.ok(own.status === 'failed' && own.error?.message === 'forged', JSON.stringify(own.error));
     const line = world.logged.find(({ message }) => message === 'forged-line');
     assert.deepEqual([line?.['workflow_name'], line?.['run_id']], ['mallory', own.run_id]);
@@ -140,7 +142,7 @@ describe('what a malicious workflow says', { timeout: 110_000 }, () => {
   test('by a notification in the database cancels no run of another: the row decides', async () => {
     const { run_id: hers } = await world.engine.start({
       workflow_name: 'victim',
-      input: { code: `await new Promise((later) => setTimeout(later, 400)); return 'own'` },
+      input: { code: `await new Promise((later) => setTimeout(later, 3000)); return 'own'` },
     });
     await eventually(async () => (await world.engine.getRun(hers)).status === 'running');
     const { worker_id: worker } = world.engine.stats();

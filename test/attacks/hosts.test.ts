@@ -132,7 +132,7 @@ return libc.process_vm_readv(t["pid"], ctypes.byref(ours), 1, ctypes.byref(their
   'packets below the protocols': `return attempt(lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)) or attempt(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW))`,
 };
 
-describe('a malicious workflow', { timeout: 110_000 }, () => {
+describe('a malicious workflow', { timeout: 600_000 }, () => {
   let world: HostWorld;
   let stops: (() => void) | undefined;
   const of = new Map<string, Targets>();

@@ -38,7 +38,7 @@ function text(value: string): Buffer {
   return Buffer.concat([Buffer.from([...length, rest]), bytes]);
 }
 
-describe('frames that no client of HTTP/2 sends', { timeout: 110_000 }, () => {
+describe('frames that no client of HTTP/2 sends', { timeout: 600_000 }, () => {
   let scene: Scene;
   /** Of the flood alone. */
   let lease: CreatedLease;

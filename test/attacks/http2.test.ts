@@ -6,7 +6,7 @@ import { assertDenied, assertNothingLeaked, gauge, KEY, openTls, type Scene, sta
 
 const CHUNK = Buffer.alloc(16_384, 'x');
 
-describe('a client of HTTP/2', { timeout: 60_000 }, () => {
+describe('a client of HTTP/2', () => {
   let scene: Scene;
   let session: http2.ClientHttp2Session | undefined;
   before(async () => {
@@ -55,7 +55,7 @@ describe('a client of HTTP/2', { timeout: 60_000 }, () => {
   }
   function call(headers: http2.OutgoingHttpHeaders, body?: Buffer | string): Promise<H2Answer> {
     return new Promise((resolve, reject) => {
-      const over = setTimeout(() => reject(new Error('no answer in 5 s')), 5000);
+      const over = setTimeout(() => reject(new Error('no answer in a minute')), 60_000);
       const stream = (session as http2.ClientHttp2Session).request(
         {
           ':method': body === undefined ? 'GET' : 'POST',
@@ -156,7 +156,7 @@ describe('a client of HTTP/2', { timeout: 60_000 }, () => {
       );
       await new Promise<void>((resolve, reject) => {
         streams[0]?.once('data', () => resolve()).once('close', () => resolve());
-        setTimeout(() => reject(new Error('no answer in 5 s')), 5000).unref();
+        setTimeout(() => reject(new Error('no answer in a minute')), 60_000).unref();
       });
       one.destroy();
     }

@@ -24,7 +24,7 @@ import { assertNothingLeaked, assertUntouched, KEY, settledEntries } from './sup
 
 const PROCESS = fileURLToPath(new URL('firewall-process.ts', import.meta.url));
 
-describe('a firewall that is killed', { timeout: 100_000 }, () => {
+describe('a firewall that is killed', { timeout: 600_000 }, () => {
   const masterBytes = randomBytes(32);
   const room = new AsyncDisposableStack();
   const children: ChildProcess[] = [];

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import net from 'node:net';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { type CreatedLease, revokeLease } from '../../kernel/vault/index.ts';
 import { type Answer, callThrough, connectTunnel } from '../support/firewall.ts';
+import { startEffort } from '../support/effort.ts';
 import { eventually } from '../support/wait.ts';
 import {
   assertDenied,
@@ -17,6 +19,7 @@ import {
   openTls,
   type Scene,
   startScene,
+  within,
 } from './support.ts';
 
 describe('a lease', () => {
@@ -146,17 +149,15 @@ describe('a lease', () => {
     assert.equal(denials.length, 23);
   });
 
-  test('that is revoked has its open stream cut within a second', async () => {
+  test('that is revoked has its open stream cut', async () => {
     const lease = await scene.t.lease(['API_KEY']);
     const socket = await openTls({ ...scene, lease });
     socket.write(`GET /stream HTTP/1.1\r\nHost: ${scene.authority}\r\nx-api-key: ${lease.placeholders['API_KEY']}\r\n\r\n`);
     await new Promise<void>((resolve) => socket.once('data', () => resolve()));
     socket.resume();
-    const closed = new Promise<number>((resolve) => socket.once('close', () => resolve(performance.now())));
+    const closed = once(socket, 'close');
     await revokeLease({ store: scene.t.store, audit: scene.t.installation.audit }, 'test', lease.leaseId);
-    const revoked = performance.now();
-    const took = (await closed) - revoked;
-    assert.ok(took < 1000, `it took ${took} ms`);
+    await within(60, closed);
     await eventually(() => streams.size === 0, { what: 'the end of the stream at the service' });
     await assertRefused(scene, '', 'LEASE_REVOKED', { tokens: [lease.token] });
   });
@@ -227,22 +228,21 @@ describe('a lease', () => {
   });
 });
 
-test('1,000 idle tunnels of one lease, and one that is busy', { timeout: 110_000 }, async () => {
+test('1,000 idle tunnels of one lease, and one that is busy', async () => {
   await using scene = await startScene({ config: { limits: { tunnelsPerLease: 1001 } } });
   const call = async (socket: net.Socket) => {
-    const began = performance.now();
     const answer = await exchangeRaw(socket, `GET / HTTP/1.1\r\nHost: ${scene.authority}\r\nx-api-key: ${scene.placeholder}\r\n\r\n`);
     assert.equal(answer.status, 200);
-    return performance.now() - began;
   };
-  const median = async (socket: net.Socket) => {
-    const times: number[] = [];
-    for (let i = 0; i < 100; i += 1) times.push(await call(socket));
-    return times.toSorted((a, b) => a - b)[50] as number;
+  /** Of a call, here and in the firewall, ms. */
+  const effortOf = async (socket: net.Socket) => {
+    const effort = startEffort();
+    for (let i = 0; i < 100; i += 1) await call(socket);
+    return effort() / 100;
   };
   const busy = await openTls(scene);
-  await median(busy);
-  const alone = await median(busy);
+  await effortOf(busy);
+  const alone = await effortOf(busy);
   const memory = process.memoryUsage().rss;
   const idle: net.Socket[] = [];
   for (let i = 0; i < 1000; i += 50) idle.push(...(await Promise.all(Array.from({ length: 50 }, () => openTls(scene)))));
@@ -250,8 +250,8 @@ test('1,000 idle tunnels of one lease, and one that is busy', { timeout: 110_000
   const grown = process.memoryUsage().rss - memory;
   // 100 KB each were promised; the 1,000 clients are in this process too
   assert.ok(grown < 400e6, `${Math.round(grown / 1e6)} MB for 1,000 tunnels and their clients`);
-  const among = await median(busy);
-  assert.ok(among < Math.max(5 * alone, 100), `${among} ms among the others, ${alone} ms alone`);
+  const among = await effortOf(busy);
+  assert.ok(among < Math.max(5 * alone, 20), `${among} ms of work among the others, ${alone} ms alone`);
   // the next one is one too many, and nobody else's
   await scene.reset();
   const more = (await connectTunnel(scene.t.firewall.port, scene.authority, scene.lease.token)) as Answer;
@@ -405,5 +405,5 @@ test('tunnels of clients that left while their lease was looked up are not count
     await new Promise<void>((resolve) => socket.once('close', () => resolve()));
   }
   await scene.entries();
-  await eventually(async () => (await gauge(scene.t, 'centaur_egress_tunnels_open')) === 0, { timeoutMs: 3000, what: 'no open tunnel' });
+  await eventually(async () => (await gauge(scene.t, 'centaur_egress_tunnels_open')) === 0, { what: 'no open tunnel' });
 });

@@ -95,7 +95,7 @@ describe('a placeholder counts only where its secret is bound', () => {
     assert.equal(answer.status, 200);
     await scene.reset();
     const plain = await within(
-      5,
+      60,
       callThrough(scene.t, scene.lease.token, `http://${scene.authority}/v1/x`, { headers: { 'x-api-key': scene.placeholder } }),
     );
     await assertDenied(scene, plain, { status: 403, code: 'PLACEHOLDER_NOT_BOUND' });
@@ -234,7 +234,7 @@ describe('a secret', () => {
   });
 
   test('is not put into a request without TLS', async () => {
-    const answer = await within(5, callThrough(scene.t, scene.lease.token, `http://${scene.authority}/`));
+    const answer = await within(60, callThrough(scene.t, scene.lease.token, `http://${scene.authority}/`));
     await assertDenied(scene, answer, { status: 403, code: 'POLICY_DENIED' });
   });
 

@@ -133,7 +133,7 @@ describe('a scanner that fails', () => {
     socket.on('error', () => undefined);
     const length = body === '' ? '' : `Content-Length: ${body.length}\r\n`;
     const head = `${body === '' ? 'GET' : 'POST'} / HTTP/1.1\r\nHost: ${scene.authority}\r\nx-api-key: ${scene.placeholder}\r\nAccept-Encoding: gzip\r\n${length}\r\n`;
-    const answer = await within(10, exchangeRaw(socket, head + body));
+    const answer = await within(60, exchangeRaw(socket, head + body));
     socket.destroy();
     return answer;
   }

@@ -98,7 +98,7 @@ describe('a firewall that begins', () => {
       await assertDenied(another, await call(), { status: 503, code: 'SECRET_UNAVAILABLE' }, { tokens: [lease.token], secrets: [value] });
       assert.equal((await another.call('/', { headers: { 'x-api-key': scene.placeholder } })).status, 200);
       writeFileSync(file, value);
-      await eventually(async () => (await call()).status === 200, { timeoutMs: 30_000, what: 'the source to be asked again' });
+      await eventually(async () => (await call()).status === 200, { what: 'the source to be asked again' });
       assert.equal(scene.service.seen.at(-1)?.headers['x-file'], value);
       // one that was had is kept when its source is gone: never the placeholder in its stead
       rmSync(file);

@@ -201,7 +201,7 @@ return text(file) == "" or attempt(lambda: open(file, "a")) or attempt(lambda: o
 const manifest = (secret: string, host: string) =>
   `[project]\ndescription = "Obeys."\n[tool.centaur]\ntimeout_s = 30\nsecrets = [{ name = "${secret}", hosts = ["${host}"] }]\n`;
 
-describe('a malicious tool', { timeout: 110_000 }, () => {
+describe('a malicious tool', { timeout: 600_000 }, () => {
   let world: ToolWorld;
   let stop: (() => void) | undefined;
   const of = new Map<string, Targets>();
@@ -478,7 +478,7 @@ export default null;
         assert.equal(await call('victim', `return 'at once'`), 'at once');
         assert.equal(await result, 'its own');
         await mallory;
-        assert.ok(performance.now() - began < 20_000);
+        assert.ok(performance.now() - began < 120_000);
         assert.equal(await call('mallory', `return 'again'`), 'again');
         assert.equal(world.tools.get('victim')?.tool.source, path.join(world.roots[0] as string, 'victim'));
       });

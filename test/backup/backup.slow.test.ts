@@ -9,6 +9,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { createRegistry, type MemoryRegistry } from '../support/registry.ts';
 import { createTestDatabase } from '../support/database.ts';
+import { sealAll } from '../support/seal.ts';
 import { eventually } from '../support/wait.ts';
 import { verifyLog } from '../../kernel/audit/index.ts';
 import { checkJournal, checkJournals, createJournalSealer } from '../../kernel/journal/index.ts';
@@ -116,7 +117,7 @@ test('a busy server is backed up, and another goes on from there', async () => {
       for (let n = 0; !stop; n += 20)
         await Promise.all(Array.from({ length: 20 }, (_, i) => engine.start({ workflow_name: 'count', input: { n: n + i } })));
     })();
-    await eventually(async () => (await engine.listRuns({ status: 'completed' })).items.length >= 20, { timeoutMs: 30_000 });
+    await eventually(async () => (await engine.listRuns({ status: 'completed' })).items.length >= 20);
     const before = performance.now();
     const report = await makeBackup({ store, audit: installation.audit, master, actor: 'system:cli', file });
     console.log(`backed up ${report.rows} rows, ${(report.bytes / 1e6).toFixed(1)} MB in ${(performance.now() - before).toFixed(0)} ms`);
@@ -155,13 +156,13 @@ test('a busy server is backed up, and another goes on from there', async () => {
   try {
     await engine2.work();
     await engine2.emitEvent({ event_type: 'wake', correlation_id: 'sleeper-1', payload: {} });
-    await eventually(async () => (await engine2.getRun(sleeper)).status === 'completed', { timeoutMs: 30_000, what: 'the sleeping run' });
+    await eventually(async () => (await engine2.getRun(sleeper)).status === 'completed', { what: 'the sleeping run' });
     await eventually(
       async () => {
         const { rows } = await there.query<{ n: number }>(`select count(*)::int as n from workflow_runs where workflow_name = 'count'`);
         return rows[0]?.n === 0;
       },
-      { timeoutMs: 60_000, what: 'the runs that were live' },
+      { what: 'the runs that were live' },
     );
     const { rows: leases } = await there.query('select 1 from leases where lease_id = $1 and revoked_at is not null', [lease.leaseId]);
     assert.equal(leases.length, 1);
@@ -172,15 +173,7 @@ test('a busy server is backed up, and another goes on from there', async () => {
     );
     values.close();
     await again.audit.write({ action: 'test.after', actor: 'system' });
-    await eventually(
-      async () => (
-        await again.sealer.seal(),
-        (await verifyLog(there, { macKey: again.macKey, rawPublicKey: again.signer.rawPublicKey })).unsealed === 0
-      ),
-      {
-        timeoutMs: 30_000,
-      },
-    );
+    await sealAll({ store: there, sealer: again.sealer });
     const verified = await verifyLog(there, { macKey: again.macKey, rawPublicKey: again.signer.rawPublicKey });
     assert.equal(verified.problems, 0, JSON.stringify(verified.findings));
     // what ended here is sealed here, behind what was sealed there

@@ -61,7 +61,7 @@ before(async () => {
   // now, so that their processes begin with what is granted
   server.place.write('billing.py', BILLING);
   server.place.write('post_and_look.py', POST_AND_LOOK);
-  await eventually(async () => Object.keys(await server.versions()).length === 4, { timeoutMs: 20_000, what: 'the files to be loaded' });
+  await eventually(async () => Object.keys(await server.versions()).length === 4, { what: 'the files to be loaded' });
 });
 
 after(async () => {
@@ -72,7 +72,7 @@ after(async () => {
 });
 
 async function untilPassed(count: number): Promise<Passed> {
-  await eventually(() => hooks.passed.length >= count, { timeoutMs: 20_000, what: 'a delivery' });
+  await eventually(() => hooks.passed.length >= count, { what: 'a delivery' });
   return hooks.passed.at(-1) as Passed;
 }
 

@@ -72,7 +72,7 @@ test('the samples of the migration take the place of those with the same names',
       const now = await server.versions();
       return ['nightly_report', 'github_issue_triage'].every((name) => now[name] !== undefined && now[name] !== before[name]);
     },
-    { timeoutMs: 30_000, what: 'the new files to be loaded' },
+    { what: 'the new files to be loaded' },
   );
   const started = await server.shell(`curl -s "$CENTAUR_API_URL/api/workflows/runs" \\
     -H "Content-Type: application/json" \\

@@ -139,7 +139,7 @@ async function ended(run: string): Promise<Answer> {
       seen = await ask('GET', `/workflows/runs/${run}`);
       return ['completed', 'failed', 'cancelled', 'stuck'].includes(seen.status);
     },
-    { timeoutMs: 60_000, what: `run ${run} to end` },
+    { what: `run ${run} to end` },
   );
   return seen;
 }
@@ -152,7 +152,7 @@ async function settledTrace(id: string): Promise<TraceView> {
       trace = (await ask('GET', `/api/traces/${id}`)) as TraceView;
       return trace.duration_ms !== null;
     },
-    { timeoutMs: 20_000, what: `trace ${id} to be whole` },
+    { what: `trace ${id} to be whole` },
   );
   return trace as TraceView;
 }
@@ -180,7 +180,7 @@ const find = ({ spans }: TraceView, kind: SpanView['kind'], name?: string): Span
 const over = (span: SpanView): number => span.start_ms + (span.duration_ms ?? assert.fail(`${span.kind} ${span.name} is open`));
 
 for (const name of ['payer', 'payer_py']) {
-  test(`seed 003, "A request through the system": each hop of a task with ${name} is in one trace`, { timeout: 110_000 }, async () => {
+  test(`seed 003, "A request through the system": each hop of a task with ${name} is in one trace`, async () => {
     const theirs = `0af7651916cd43dd8448eb211c8031${name === 'payer' ? '01' : '02'}`;
     const before = service.seen.length;
     const run = await deliver(name, { traceparent: `00-${theirs}-b7ad6b7169203331-01` });
@@ -251,71 +251,63 @@ for (const name of ['payer', 'payer_py']) {
   });
 }
 
-test(
-  'a worker that is killed in the middle: the run goes on in the same trace, and what was done again is marked',
-  { timeout: 110_000 },
-  async () => {
-    const { run_id: run } = await ask('POST', '/workflows/runs', { workflow_name: 'order', input: { tool: 'payer', path: '/held' } });
-    const before = service.seen.length;
-    await eventually(() => held.length > 0 && service.seen.length > before - 1, { timeoutMs: 60_000, what: 'the call to arrive' });
-    const open = (await ask('GET', `/traces/${run}`)) as TraceView;
-    assert.deepEqual([open.status, open.duration_ms, find(open, 'execute_tool').duration_ms], ['open', null, null]);
-    server.child.kill('SIGKILL');
-    await server.finished;
-    server = await place.serve('up');
-    await ended(run);
-    for (const answer of held.splice(0)) answer();
-    const trace = (await ask('GET', `/traces/${run}`)) as TraceView;
-    assert.equal(trace.trace_id, run.replaceAll('-', ''));
-    const root = find(trace, 'run', 'order');
-    assert.deepEqual([root.attributes['takeovers'], root.status], [1, 'error']);
-    const taken = find(trace, 'run.takeover');
-    assert.equal(taken.parent_id, root.span_id);
-    const step = find(trace, 'step', 'tool_payer_charge');
-    assert.deepEqual([step.attributes['after_takeover'], find(trace, 'step', 'look').attributes['after_takeover']], [true, undefined]);
-    // the call that was under way has no outcome, and says so
-    assert.equal(find(trace, 'tool.call', 'payer.charge').status, 'open');
-    const shown = await place.run(['trace', run], { env: { COLUMNS: '100' } });
-    if (process.env['SHOW_TRACE'] !== undefined) console.log(shown.stdout);
-    assert.match(shown.stdout, /run\.takeover worker died ×2/);
-    assert.match(shown.stdout, /step tool_payer_charge ↻/);
-  },
-);
+test('a worker that is killed in the middle: the run goes on in the same trace, and what was done again is marked', async () => {
+  const { run_id: run } = await ask('POST', '/workflows/runs', { workflow_name: 'order', input: { tool: 'payer', path: '/held' } });
+  const before = service.seen.length;
+  await eventually(() => held.length > 0 && service.seen.length > before - 1, { what: 'the call to arrive' });
+  const open = (await ask('GET', `/traces/${run}`)) as TraceView;
+  assert.deepEqual([open.status, open.duration_ms, find(open, 'execute_tool').duration_ms], ['open', null, null]);
+  server.child.kill('SIGKILL');
+  await server.finished;
+  server = await place.serve('up');
+  await ended(run);
+  for (const answer of held.splice(0)) answer();
+  const trace = (await ask('GET', `/traces/${run}`)) as TraceView;
+  assert.equal(trace.trace_id, run.replaceAll('-', ''));
+  const root = find(trace, 'run', 'order');
+  assert.deepEqual([root.attributes['takeovers'], root.status], [1, 'error']);
+  const taken = find(trace, 'run.takeover');
+  assert.equal(taken.parent_id, root.span_id);
+  const step = find(trace, 'step', 'tool_payer_charge');
+  assert.deepEqual([step.attributes['after_takeover'], find(trace, 'step', 'look').attributes['after_takeover']], [true, undefined]);
+  // the call that was under way has no outcome, and says so
+  assert.equal(find(trace, 'tool.call', 'payer.charge').status, 'open');
+  const shown = await place.run(['trace', run], { env: { COLUMNS: '100' } });
+  if (process.env['SHOW_TRACE'] !== undefined) console.log(shown.stdout);
+  assert.match(shown.stdout, /run\.takeover worker died ×2/);
+  assert.match(shown.stdout, /step tool_payer_charge ↻/);
+});
 
-test(
-  'a tool that says that its request is part of another trace is not believed, and hosts that are named hear of ours',
-  { timeout: 110_000 },
-  async () => {
-    const [ours, victim] = ['1af7651916cd43dd8448eb211c80319c', '2bf7651916cd43dd8448eb211c80319c'];
-    const config = path.join(place.folder, 'centaur.yaml');
-    writeFileSync(config, readFileSync(config, 'utf8').replace('trace_hosts: []', `trace_hosts: ["localhost:${service.port}"]`));
-    const headers = { traceparent: `00-${ours}-b7ad6b7169203331-01` };
-    let told: string | undefined;
-    await eventually(
-      async () => {
-        assert.equal((await ask('POST', '/tools/payer/charge', { path: '/told', note: 'x' }, headers)).result?.status, 200);
-        told = service.seen.findLast(({ url }) => url === '/told')?.headers['traceparent'] as string | undefined;
-        return told !== undefined;
-      },
-      { timeoutMs: 60_000, what: 'the firewall to hear of the host' },
-    );
-    const trace = await settledTrace(ours);
-    const egress = trace.spans.filter((span) => span.kind === 'egress').map((span) => span.span_id);
-    assert.ok(
-      egress.some((id) => told === `00-${ours}-${id}-01`),
-      told,
-    );
-    // of a run that is there, of one that is not, and of a call that another tool made long ago
-    const [run] = (await ask('GET', '/workflows/runs?workflow_name=order')).items as { run_id: string }[];
-    const [old] = (await ask('GET', '/audit?action=tool.call&resource=tool:payer_py.charge')).items as { id: string }[];
-    for (const tracestate of [`r${victim}`, `r${run?.run_id.replaceAll('-', '')}`, `c${old?.id.replaceAll('-', '')}`]) {
-      const forged = { traceparent: `00-${victim}-b7ad6b7169203331-01`, tracestate: `other=1,centaur=${tracestate}` };
-      assert.equal((await ask('POST', '/tools/payer/forge', forged, headers)).result?.status, 200);
-      const seen = service.seen.findLast(({ url }) => url === '/forged')?.headers;
-      assert.deepEqual([seen?.['traceparent'], seen?.['tracestate']], [undefined, undefined]);
-    }
-    assert.equal((await ask('GET', `/traces/${victim}`)).code, 'TRACE_NOT_FOUND');
-    const { items } = await ask('GET', '/audit?action=egress.intent&limit=3');
-    for (const entry of items) assert.deepEqual([entry.trace_id, entry.run_id, entry.details.caused_by], [undefined, undefined, undefined]);
-  },
-);
+test('a tool that says that its request is part of another trace is not believed, and hosts that are named hear of ours', async () => {
+  const [ours, victim] = ['1af7651916cd43dd8448eb211c80319c', '2bf7651916cd43dd8448eb211c80319c'];
+  const config = path.join(place.folder, 'centaur.yaml');
+  writeFileSync(config, readFileSync(config, 'utf8').replace('trace_hosts: []', `trace_hosts: ["localhost:${service.port}"]`));
+  const headers = { traceparent: `00-${ours}-b7ad6b7169203331-01` };
+  let told: string | undefined;
+  await eventually(
+    async () => {
+      assert.equal((await ask('POST', '/tools/payer/charge', { path: '/told', note: 'x' }, headers)).result?.status, 200);
+      told = service.seen.findLast(({ url }) => url === '/told')?.headers['traceparent'] as string | undefined;
+      return told !== undefined;
+    },
+    { what: 'the firewall to hear of the host' },
+  );
+  const trace = await settledTrace(ours);
+  const egress = trace.spans.filter((span) => span.kind === 'egress').map((span) => span.span_id);
+  assert.ok(
+    egress.some((id) => told === `00-${ours}-${id}-01`),
+    told,
+  );
+  // of a run that is there, of one that is not, and of a call that another tool made long ago
+  const [run] = (await ask('GET', '/workflows/runs?workflow_name=order')).items as { run_id: string }[];
+  const [old] = (await ask('GET', '/audit?action=tool.call&resource=tool:payer_py.charge')).items as { id: string }[];
+  for (const tracestate of [`r${victim}`, `r${run?.run_id.replaceAll('-', '')}`, `c${old?.id.replaceAll('-', '')}`]) {
+    const forged = { traceparent: `00-${victim}-b7ad6b7169203331-01`, tracestate: `other=1,centaur=${tracestate}` };
+    assert.equal((await ask('POST', '/tools/payer/forge', forged, headers)).result?.status, 200);
+    const seen = service.seen.findLast(({ url }) => url === '/forged')?.headers;
+    assert.deepEqual([seen?.['traceparent'], seen?.['tracestate']], [undefined, undefined]);
+  }
+  assert.equal((await ask('GET', `/traces/${victim}`)).code, 'TRACE_NOT_FOUND');
+  const { items } = await ask('GET', '/audit?action=egress.intent&limit=3');
+  for (const entry of items) assert.deepEqual([entry.trace_id, entry.run_id, entry.details.caused_by], [undefined, undefined, undefined]);
+});

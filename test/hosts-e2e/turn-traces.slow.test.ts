@@ -20,7 +20,7 @@ const find = ({ spans }: TraceView, kind: SpanView['kind'], name?: string): Span
 test('a turn that a workflow asked for is part of its trace, with its dispatch, what its sandbox sent, and its answer', async () => {
   await using server = await startServer({ samples: [] });
   server.place.write('asks.ts', ASKS);
-  await eventually(async () => 'asks' in (await server.versions()), { timeoutMs: 60_000, what: 'the workflow' });
+  await eventually(async () => 'asks' in (await server.versions()), { what: 'the workflow' });
   const key = `-H "X-Api-Key: $CENTAUR_API_KEY" -H 'content-type: application/json'`;
   const settled = async (id: string): Promise<TraceView> => {
     let trace: TraceView | undefined;
@@ -29,7 +29,7 @@ test('a turn that a workflow asked for is part of its trace, with its dispatch, 
         trace = (await server.shell(`curl -s "$CENTAUR_API_URL/api/traces/${id}" ${key}`)) as TraceView;
         return trace.duration_ms !== undefined && trace.duration_ms !== null;
       },
-      { timeoutMs: 60_000, what: `trace ${id} to be whole` },
+      { what: `trace ${id} to be whole` },
     );
     return trace as TraceView;
   };
@@ -59,7 +59,7 @@ test('a turn that a workflow asked for is part of its trace, with its dispatch, 
   );
   await eventually(
     async () => (await server.shell(`curl -s "$CENTAUR_API_URL/agent/executions/${next.execution_id}" ${key}`)).status === 'completed',
-    { timeoutMs: 60_000, what: 'the second turn' },
+    { what: 'the second turn' },
   );
   const second = await settled(theirs);
   assert.deepEqual([find(second, 'run').depth, find(second, 'egress').thread_key], [0, turn.thread_key]);

@@ -31,7 +31,7 @@ export async function createTestEngine(options: Partial<EngineOptions> & { reado
   const engine = await another();
   if (options.idle !== true) await engine.work();
   async function ended(runId: string): Promise<RunDetail> {
-    for await (const event of engine.tailRun(runId, { signal: AbortSignal.timeout(20_000) })) {
+    for await (const event of engine.tailRun(runId, { signal: AbortSignal.timeout(60_000) })) {
       if (event.event === 'run.completed' || event.event === 'run.failed' || event.event === 'run.cancelled') break;
       if (event.event === 'run.status' && event.data.status === 'stuck') break;
     }

@@ -96,7 +96,7 @@ export async function createTestThreads(): Promise<TestThreads> {
     },
     async ended(executionId) {
       const { thread_key } = await threads.getExecution(executionId);
-      for await (const _ of threads.follow(thread_key, 0, { executionId, signal: AbortSignal.timeout(20_000) }));
+      for await (const _ of threads.follow(thread_key, 0, { executionId, signal: AbortSignal.timeout(60_000) }));
       return threads.getExecution(executionId);
     },
     async events(threadKey, after = 0) {

@@ -289,7 +289,7 @@ test('a host that the operator has not named is reached by no page, in no way, a
   assert.ok(redirected.code === 'HOST_NOT_DECLARED' && redirected.message.includes(forbidden), redirected.message);
   const before = (await t.entries('egress.deny')).length;
   await does('open', { url: `${at}/leaks` });
-  await eventually(async () => !(await does('read', { format: 'text' })).text.includes('waiting'), { timeoutMs: 60_000 });
+  await eventually(async () => !(await does('read', { format: 'text' })).text.includes('waiting'));
   const { text } = await does('read', { format: 'text' });
   for (const way of ['fetch', 'socket']) assert.match(text, new RegExp(`${way} refused`), text);
   const denied = (await t.entries('egress.deny')).slice(before);
@@ -331,7 +331,7 @@ test("who hangs up, in a queue or at once, ends nobody else's session", async ()
   await stays.does('open', { url: `${at}/` });
   const [first, second, third] = [new AbortController(), new AbortController(), new AbortController()];
   const waits = agent('waits', first.signal).fails('open', { url: `${at}/never` });
-  await eventually(() => shop.seen.some(({ url }) => url === '/never'), { timeoutMs: 60_000 });
+  await eventually(() => shop.seen.some(({ url }) => url === '/never'));
   const queued = agent('waits', second.signal).fails('read');
   const begins = agent('begins', third.signal).fails('open', { url: `${at}/` });
   // it is there before the call that cancels it
@@ -368,7 +368,6 @@ test('what a page says to its console, its title and its outline have an end', a
         () => true,
         () => false,
       )),
-    { timeoutMs: 60_000 },
   );
   assert.match((await fails('read')).message, /messages without end/);
 

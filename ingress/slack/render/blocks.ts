@@ -49,7 +49,15 @@ export type Block =
   | TableBlock
   | { readonly type: 'header'; readonly text: { readonly type: 'plain_text'; readonly text: string; readonly emoji: false } }
   | { readonly type: 'divider' }
-  | { readonly type: 'context'; readonly elements: readonly { readonly type: 'mrkdwn'; readonly text: string }[] };
+  | { readonly type: 'context'; readonly elements: readonly { readonly type: 'mrkdwn'; readonly text: string }[] }
+  | { readonly type: 'actions'; readonly elements: readonly Button[] };
+
+export interface Button {
+  readonly type: 'button';
+  readonly text: { readonly type: 'plain_text'; readonly text: string; readonly emoji: false };
+  readonly action_id: string;
+  readonly value: string;
+}
 
 /** Inline text with a style, none where there is nothing to say: Slack refuses empty texts. */
 export function inlineText(text: string, style: Style = {}): Inline[] {
@@ -88,6 +96,7 @@ function plainBlock(block: Block): string {
     case 'header':
       return block.text.text;
     case 'divider':
+    case 'actions':
       return '';
     case 'context':
       return block.elements.map((element) => element.text).join('\n');

@@ -1,6 +1,7 @@
 /** A turn as messages that are posted once and then edited: what each of them should show, and the next call that gets them there. */
 import { answerOf, commentaryOf, isOver, clipLine, type Turn } from '../../chat/index.ts';
 import type { Block } from './blocks.ts';
+import { turnButtons } from './buttons.ts';
 import { LIMITS } from './limits.ts';
 import { mrkdwnText, toMrkdwn } from './mrkdwn.ts';
 import { digestOf, metadataOf, type Shown, type ShownMessage } from './shown.ts';
@@ -79,9 +80,9 @@ function draw(turn: Turn, facts: Scene['facts'], mentions: readonly string[], as
   const messages = (split.messages.length === 0 ? [{ blocks: [], text: '' }] : split.messages).map((message) => [...message.blocks]);
   const [last = ''] = commentaryOf(turn).slice(-1);
   if (!isFinal) {
-    messages[0]?.unshift(context([progress(turn)]));
+    messages[0]?.unshift(context([progress(turn)]), ...turnButtons(turn));
     if (last !== '') messages[0]?.unshift(context([`_${mrkdwnText(clipLine(last, COMMENTARY)).replaceAll('_', '\u2060_')}_`]));
-  } else messages.at(-1)?.push(context(footer(turn, facts)));
+  } else messages.at(-1)?.push(context(footer(turn, facts)), ...turnButtons(turn));
   return { ...split, messages: messages.map((blocks) => ({ blocks, text: toMrkdwn(blocks, LIMITS.fallbackText) })) };
 }
 

@@ -31,6 +31,8 @@ function partsOf(block: Block): string[] {
       return ['———'];
     case 'context':
       return block.elements.map((element) => element.text);
+    case 'actions':
+      return [];
     case 'table':
       return block.rows.flatMap((row) => [...row.flatMap((cell, index) => [index > 0 ? ' | ' : '', ...cellParts(cell)]), '\n']);
     case 'rich_text':

@@ -3,6 +3,7 @@
  * What the agent says is appended as it comes, its steps are cards. A stream that turned out wrong is closed, and edited.
  */
 import { answerOf, isOver, transcriptOf, type Turn, utf8Length } from '../../chat/index.ts';
+import { turnButtons } from './buttons.ts';
 import { cardChunks, type Chunk, closeCards, drawCards, sizeOfCards, stepCount, streamTitle } from './cards.ts';
 import { planEdits } from './edits.ts';
 import { LIMITS } from './limits.ts';
@@ -92,7 +93,12 @@ function planMore(scene: Scene, text: string, stream: OpenStream): Next {
     const said = `${piece.said}${closing !== '' && !grown.isAtLineStart ? '\n' : ''}${closing}`;
     const chunks = [...titleChunk(title, stream), ...cardChunks(closed, stream.cards), ...markdownChunk(said)];
     const blocks = isLast
-      ? { blocks: [{ type: 'context', elements: footer(turn, facts).map((line) => ({ type: 'mrkdwn', text: line })) }] }
+      ? {
+          blocks: [
+            { type: 'context', elements: footer(turn, facts).map((line) => ({ type: 'mrkdwn', text: line })) },
+            ...turnButtons(turn),
+          ],
+        }
       : {};
     const metadata = metadataOf(turn.executionId, segment, turn.lastEventId, isLast);
     return {

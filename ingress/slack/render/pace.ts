@@ -37,6 +37,15 @@ export function noteCall(pace: Pace, method: Method, channel: string, now: numbe
   };
 }
 
+/** A call that was noted when it was planned has been answered: Slack counted it at some time in between, so at the latest now. */
+export function noteAnswer(pace: Pace, method: Method, channel: string, plannedAt: number, now: number): Pace {
+  const calls = recentCalls(pace, method, now);
+  const place = calls.indexOf(plannedAt);
+  const others = place === -1 ? calls : calls.toSpliced(place, 1);
+  const posted = POSTS.has(method) ? { ...pace.posted, [channel]: Math.max(now, pace.posted[channel] ?? now) } : pace.posted;
+  return { ...pace, calls: { ...pace.calls, [method]: [...others, now] }, posted };
+}
+
 /** Slack answered 429, with its Retry-After. */
 export function noteRetryAfter(pace: Pace, method: Method, seconds: number, now: number): Pace {
   return { ...pace, pausedUntil: { ...pace.pausedUntil, [method]: now + Math.max(1, seconds) * 1_000 } };

@@ -60,19 +60,25 @@ export function planNext(scene: Scene, pace: Pace): Next {
   return planNext({ ...scene, shown: toEdits(shown) }, pace);
 }
 
-/** The next call for a workspace, and whose it is: answers that are finished first, then whoever has waited longest. */
+/**
+ * The next call for a workspace, and whose it is: answers that are finished first, then whoever has waited longest.
+ *
+ * @returns `rests`: those that were looked at and have nothing to call for now
+ */
 export function planWorkspace<Key>(
   turns: readonly (Scene & { readonly key: Key })[],
   pace: Pace,
-): { readonly key: Key | null; readonly next: Next } {
+): { readonly key: Key | null; readonly next: Next; readonly rests: readonly { readonly key: Key; readonly next: Next }[] } {
   const inTurn = turns.toSorted((a, b) => Number(isOver(b.turn)) - Number(isOver(a.turn)) || a.shown.lastCallAt - b.shown.lastCallAt);
   let until = Infinity;
+  const rests: { key: Key; next: Next }[] = [];
   for (const scene of inTurn) {
     const next = planNext(scene, pace);
-    if (next.do === 'call' || next.do === 'recover') return { key: scene.key, next };
+    if (next.do === 'call' || next.do === 'recover') return { key: scene.key, next, rests };
+    rests.push({ key: scene.key, next });
     if (next.do === 'wait') until = Math.min(until, next.until);
   }
-  return { key: null, next: until === Infinity ? { do: 'nothing' } : { do: 'wait', until } };
+  return { key: null, next: until === Infinity ? { do: 'nothing' } : { do: 'wait', until }, rests };
 }
 
 /** What is shown once Slack has answered the call. */
@@ -124,5 +130,7 @@ const GONE = new Set([
   'restricted_action',
   'thread_not_found',
 ]);
+export const isGone = (code: string): boolean => GONE.has(code);
+
 const NOT_TAKEN = new Set(['msg_too_long', 'msg_blocks_too_long', 'invalid_blocks', 'invalid_blocks_format', 'invalid_attachments']);
 const LOST = new Set(['message_not_found', 'cant_update_message', 'cant_delete_message', 'edit_window_closed']);

@@ -236,7 +236,12 @@ function voterOf({ user }: Caller): Voter {
 
 function votingParts(services: Services): VotingParts {
   const { store, audit } = installationOf(services);
-  return { store, audit, checkArguments: (tool, args) => services.tools?.check(tool, args), checkSchema };
+  return { store, audit, ...checksOf(services) };
+}
+
+/** What an edit is held against. */
+export function checksOf({ tools }: Services): Pick<VotingParts, 'checkArguments' | 'checkSchema'> {
+  return { checkArguments: (tool, args) => tools?.check(tool, args), checkSchema };
 }
 
 function toVote(
@@ -277,7 +282,8 @@ function versionOf(request: Request): number | undefined {
   return Number(version);
 }
 
-function known(approvalId: string): string {
+/** @throws PolicyError APPROVAL_NOT_FOUND */
+export function known(approvalId: string): string {
   if (!isUuid(approvalId)) throw new PolicyError('APPROVAL_NOT_FOUND', `there is no approval ${JSON.stringify(approvalId)}`);
   return approvalId;
 }

@@ -4,6 +4,7 @@ import { accountRoutes } from './accounts.ts';
 import { approvalRoutes } from './approvals.ts';
 import { auditRoutes } from './audit.ts';
 import { authRoutes } from './auth.ts';
+import { chatRoutes } from './chats.ts';
 import { dataRoutes } from './data.ts';
 import { deliveryRoutes } from './deliveries.ts';
 import { eventRoutes } from './events.ts';
@@ -33,6 +34,7 @@ export const ROUTES: readonly Route[] = [
   ...threadRoutes,
   ...inboxRoutes,
   ...deliveryRoutes,
+  ...chatRoutes,
   ...toolRoutes,
   ...secretRoutes,
   ...accountRoutes,

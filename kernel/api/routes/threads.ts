@@ -1,8 +1,9 @@
 /** Conversations: their messages, turns and streams. */
+import { channelOfThread, readExternalId } from '@centaur/sdk';
 import { ApiError } from '../errors.ts';
 import { type Attribution, ok, route } from '../route.ts';
 import { page } from '../schemas.ts';
-import type { Caller } from '../scopes.ts';
+import { type Caller, isBot } from '../scopes.ts';
 import { threadsOf } from '../services.ts';
 import { frameStream, STREAM_HEADERS } from '../stream.ts';
 import {
@@ -125,13 +126,15 @@ export const threadRoutes = [
       const generation =
         assignment_generation ??
         (await threads.spawn({ thread_key: body.thread_key, harness: body.harness, persona_id })).assignment_generation;
-      const request = { ...body, assignment_generation: generation, trace_id: traceId };
+      const channel = isBot(caller) ? channelOfThread(body.thread_key) : undefined;
+      const request = { ...body, assignment_generation: generation, trace_id: traceId, channel };
       if (message === undefined) return toAccepted(await threads.execute(request));
       const { message_id } = await threads.message({
         thread_key: body.thread_key,
         assignment_generation: generation,
         parts: typeof message === 'string' ? [{ type: 'text', text: message }] : message,
         user_id: body.user_id,
+        vouched: body.vouched,
         // so that a request that is repeated as a whole happens once
         ...(body.execute_id === undefined ? {} : { message_id: `${body.execute_id}:message` }),
       });
@@ -341,8 +344,10 @@ function aboutThread(action: string, threadKey: string): Attribution {
 }
 
 /** Whose words they are: in a session, its person's and nobody else's; the key of a channel says whose it brings. */
-function speakerOf({ user }: Caller, said: string | undefined): { readonly user_id?: string } {
-  if (user === undefined) return {};
-  if (said === undefined || said === user.name) return { user_id: user.name };
+function speakerOf(caller: Caller, said: string | undefined): { readonly user_id?: string; readonly vouched?: true } {
+  const { user } = caller;
+  // a bot answers for accounts in its chat, and for nobody by their name
+  if (user === undefined) return said !== undefined && isBot(caller) && readExternalId(said) !== undefined ? { vouched: true } : {};
+  if (said === undefined || said === user.name) return { user_id: user.name, vouched: true };
   throw new ApiError('FORBIDDEN', `user_id: what is said in this session is said by ${user.name}`);
 }

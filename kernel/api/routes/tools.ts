@@ -108,8 +108,8 @@ export const toolRoutes = [
 async function toolCallerOf(caller: Caller, given: string | undefined, { threads }: Services): Promise<ToolCaller> {
   const { thread } = caller;
   if (thread === undefined) return { principal: actorOf(caller), traceId: given ?? newTraceId() };
-  const traceId = await threads?.traceOfTurn(thread);
-  return { principal: principalOfThread(thread), threadKey: thread, traceId, user: async () => threads?.userOfTurn(thread) };
+  const turn = await threads?.turnOf(thread);
+  return { principal: principalOfThread(thread), threadKey: thread, ...turn, user: async () => threads?.userOfTurn(thread) };
 }
 
 /** Whose turn it is that asks. */

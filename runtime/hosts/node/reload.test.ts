@@ -10,7 +10,7 @@ import { call, directory, host, names, returning, watchingHost } from './testing
 async function nextChange(made: NodeHost): Promise<void> {
   const emitter = new EventEmitter();
   const stop = made.registry.onChange(() => emitter.emit('change'));
-  await once(emitter, 'change', { signal: AbortSignal.timeout(5000) });
+  await once(emitter, 'change', { signal: AbortSignal.timeout(60_000) });
   stop();
 }
 

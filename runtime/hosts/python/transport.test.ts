@@ -62,7 +62,7 @@ test('the end of the input ends it, also while a handler waits or holds the thre
       await new Promise((resolve) => setTimeout(resolve, 400));
       const began = Date.now();
       assert.equal(await waiting.end(), 0);
-      assert(Date.now() - began < 10_000, `${JSON.stringify(input)}: ended after ${Date.now() - began} ms`);
+      assert(Date.now() - began < 60_000, `${JSON.stringify(input)}: ended after ${Date.now() - began} ms`);
     }),
   );
 });

@@ -284,7 +284,7 @@ export function wireMessage(
     team: message.team,
     thread_ts: message.thread_ts,
     parent_user_id: parent?.user,
-    blocks: message.blocks,
+    blocks: blocksOnWire(message),
     attachments: message.attachments,
     files: message.files?.map(wireFile),
     upload: message.files === undefined ? undefined : true,
@@ -302,6 +302,14 @@ export function wireMessage(
           subscribed: true,
         }),
   });
+}
+
+/** docs: plan block, task card block: what a stream has shown of tasks. An edit takes it away. */
+function blocksOnWire({ stream, blocks, edits = 0 }: Message): readonly Json[] | undefined {
+  if (stream === undefined || stream.tasks.length === 0 || edits > 0) return blocks;
+  const tasks = stream.tasks.map(({ id, title, status }) => ({ type: 'task_card', task_id: id, title, status }));
+  const cards = stream.display === 'plan' ? [{ type: 'plan', title: stream.plan ?? '', tasks }] : tasks;
+  return [...cards, ...(blocks ?? [])];
 }
 
 /** Without what only the emulation knows. */

@@ -1,5 +1,5 @@
 /** Waiting for something to claim, so that nobody has to ask again and again. */
-import type { Store } from '../store/index.ts';
+import type { Store } from './store.ts';
 
 /** How often is looked without a notification: a time may come, or a lease end, without one. */
 const LOOK_MS = 1000;

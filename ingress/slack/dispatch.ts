@@ -1,0 +1,67 @@
+/** Who acts on what was heard. Whoever acts may be called again for the same: it came out of the inbox, and its process may have died. */
+import type { InboxEvent } from '@centaur/sdk';
+import { z } from 'zod';
+import { Hopeless } from '../chat/index.ts';
+import { actOnMessage, actOnTurnButton } from './act/index.ts';
+import { actOnInteraction } from './approvals/index.ts';
+import { actOnCommand } from './command.ts';
+import type { SlackContext } from './context.ts';
+import type { Heard, Raw } from './heard.ts';
+import { objectOf, textOf } from './receive/classify.ts';
+import { tellWorkflows } from './workflow-events.ts';
+
+const RAW = z.record(z.string(), z.unknown());
+const HEARD = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('event'), eventId: z.string(), teamId: z.string(), at: z.number(), event: RAW }),
+  z.object({
+    kind: z.literal('interaction'),
+    payload: RAW,
+    signed: z.object({ body: z.string(), signature: z.string(), timestamp: z.string() }).nullable(),
+    at: z.number(),
+  }),
+  z.object({ kind: z.literal('command'), command: RAW, at: z.number() }),
+]);
+
+/** @throws Hopeless when it can never succeed */
+export async function dispatch(context: SlackContext, { body, event_id: eventId }: InboxEvent): Promise<void> {
+  const read = HEARD.safeParse(body);
+  if (!read.success) throw new Hopeless(`${eventId}: it was not stored by this bot, or by another release of it`);
+  const heard: Heard = read.data;
+  // workflows are told last: what is acted on again after a failure before has not told them
+  let hopeless: Hopeless | undefined;
+  try {
+    await act(context, heard);
+  } catch (error) {
+    if (!(error instanceof Hopeless)) throw error;
+    hopeless = error;
+  }
+  await tellWorkflows(context, heard);
+  if (hopeless !== undefined) throw hopeless;
+}
+
+async function act(context: SlackContext, heard: Heard): Promise<void> {
+  switch (heard.kind) {
+    case 'command':
+      return actOnCommand(context, heard);
+    case 'interaction':
+      return ownerOf(heard.payload) === 'turn'
+        ? actOnTurnButton(context, heard)
+        : ownerOf(heard.payload) === 'approval'
+          ? actOnInteraction(context, heard)
+          : undefined;
+    case 'event': {
+      const type = textOf(heard.event['type']) ?? '';
+      if (!type.startsWith('reaction_')) await actOnMessage(context, heard);
+    }
+  }
+}
+
+/** Whose button or modal it is, by its name. Those of nobody here are for workflows. */
+export function ownerOf(payload: Raw): 'turn' | 'approval' | 'workflow' {
+  const names = [
+    ...(Array.isArray(payload['actions']) ? payload['actions'].map((action) => textOf(objectOf(action)?.['action_id'])) : []),
+    textOf(objectOf(payload['view'])?.['callback_id']),
+  ].filter((name) => name !== undefined);
+  if (names.some((name) => name.startsWith('centaur_turn:'))) return 'turn';
+  return names.some((name) => name.startsWith('centaur_')) ? 'approval' : 'workflow';
+}

@@ -1,0 +1,29 @@
+/** Where a turn is shown, from what was said when it was asked for. */
+import { z } from 'zod';
+import { Undeliverable } from '../../chat/index.ts';
+import { PLATFORM, type SlackDelivery } from '../context.ts';
+import type { Place } from '../render/stream.ts';
+
+const DELIVERY = z.object({
+  platform: z.literal(PLATFORM),
+  channel: z.string().regex(/^[CDG][A-Z0-9]{2,30}$/),
+  thread_ts: z.string().regex(/^\d{1,12}\.\d{1,8}$/),
+  team: z.string().regex(/^[TE][A-Z0-9]{2,30}$/),
+  user: z.string().regex(/^[A-Z][A-Z0-9]{2,30}$/),
+  message_ts: z.string().regex(/^\d{1,12}\.\d{1,8}$/),
+});
+
+/** @throws Undeliverable when it names no place */
+export function readDelivery(delivery: unknown): SlackDelivery {
+  const read = DELIVERY.safeParse(delivery);
+  if (!read.success)
+    throw new Undeliverable(`its delivery names no place in Slack: ${read.error.issues.map(({ path }) => path.join('.')).join(', ')}`);
+  return read.data;
+}
+
+export function placeOf({ channel, thread_ts, user, team }: SlackDelivery): Place {
+  return { channel, threadTs: thread_ts, recipient: { userId: user, teamId: team }, mentions: [user] };
+}
+
+/** The assistant's threads are direct messages: there a status can be set. */
+export const isDirect = (channel: string): boolean => channel.startsWith('D');

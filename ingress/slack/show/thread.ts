@@ -1,0 +1,102 @@
+/** What is in the thread itself, when nobody knows whether a call was done. */
+import type { Raw } from '../heard.ts';
+import type { SlackContext, SlackDelivery } from '../context.ts';
+import { recoverShown, type Shown, type ThreadMessage } from '../render/shown.ts';
+
+/** So long after a call, what it did is seen. */
+const SEEN_AFTER_MS = 3_000;
+const PAGE = 200;
+
+interface Reply extends ThreadMessage {
+  readonly user?: unknown;
+  readonly bot_id?: unknown;
+  readonly files?: unknown;
+}
+
+/** Our own messages since the one that asked. @throws as `slack.call` */
+async function ownReplies(
+  { slack, self }: SlackContext,
+  { channel, thread_ts: ts, message_ts: oldest }: SlackDelivery,
+  signal: AbortSignal,
+): Promise<Reply[]> {
+  const replies: Reply[] = [];
+  for (let cursor: string | undefined; ;) {
+    const args = { channel, ts, oldest, limit: PAGE, include_all_metadata: true, ...(cursor === undefined ? {} : { cursor }) };
+    const answer = await slack.call<{ messages?: readonly Reply[]; response_metadata?: { next_cursor?: string } }>(
+      'conversations.replies',
+      args,
+      { signal },
+    );
+    replies.push(...(answer.messages ?? []).filter((reply) => reply.bot_id === self.botId || reply.user === self.userId));
+    cursor = answer.response_metadata?.next_cursor;
+    if (cursor === undefined || cursor === '') return replies;
+  }
+}
+
+/**
+ * What of the turn is there: what is known and still is, and what is found.
+ *
+ * @param began when the call began of which nobody knows
+ */
+export async function recover(
+  context: SlackContext,
+  delivery: SlackDelivery,
+  of: { readonly executionId: string; readonly known: Shown; readonly began: number },
+  signal: AbortSignal,
+): Promise<Shown> {
+  const known = of.known.messages.filter((message) => message.ts !== '').map((message) => message.ts);
+  for (;;) {
+    const replies = await ownReplies(context, delivery, signal);
+    const found = recoverShown(of.executionId, replies);
+    const news = found.messages.filter((message) => !known.includes(message.ts));
+    const isSettled = context.now() >= of.began + SEEN_AFTER_MS;
+    if (news.length === 0 && !isSettled) {
+      await context.slack.until(of.began + SEEN_AFTER_MS, signal);
+      signal.throwIfAborted();
+      continue;
+    }
+    const still = known.filter((ts) => replies.some((reply) => reply.ts === ts));
+    const toStop = [...of.known.toStop.filter((ts) => still.includes(ts)), ...found.toStop];
+    const { as, isAttached } = of.known;
+    return {
+      ...found,
+      as,
+      isAttached,
+      messages: [...still.map((ts) => ({ ts, digest: '' })), ...news],
+      toStop: [...new Set(toStop)],
+    };
+  }
+}
+
+/** Whether all of these files are there. @param began when they were being put there */
+export async function hasFiles(
+  context: SlackContext,
+  delivery: SlackDelivery,
+  { ids, began }: { readonly ids: readonly string[]; readonly began: number },
+  signal: AbortSignal,
+): Promise<boolean> {
+  for (;;) {
+    const replies = await ownReplies(context, delivery, signal);
+    const there = new Set(
+      replies.flatMap((reply) => (Array.isArray(reply.files) ? (reply.files as readonly Raw[]) : [])).map((file) => file['id']),
+    );
+    if (ids.every((id) => there.has(id))) return true;
+    if (context.now() >= began + SEEN_AFTER_MS) return false;
+    await context.slack.until(began + SEEN_AFTER_MS, signal);
+    signal.throwIfAborted();
+  }
+}
+
+/** Whether the message that asked has been deleted. */
+export async function isAskGone(
+  { slack }: SlackContext,
+  { channel, thread_ts: ts, message_ts: asked }: SlackDelivery,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const args = { channel, ts, oldest: asked, latest: asked, inclusive: true, limit: 1 };
+  const { messages = [] } = await slack.call<{ messages?: readonly { ts?: string; subtype?: string }[] }>('conversations.replies', args, {
+    signal,
+  });
+  // of a parent with replies a stone is left
+  return !messages.some((message) => message.ts === asked && message.subtype !== 'tombstone');
+}

@@ -1,0 +1,66 @@
+/**
+ * What workflows can wait for: replies in threads, reactions, and buttons that are not ours. A workflow that has posted waits by
+ * the channel and the time of its message, which `ctx.postToSlack` answered.
+ */
+import type { SlackContext } from './context.ts';
+import type { Heard, Raw } from './heard.ts';
+import { objectOf, textOf } from './receive/classify.ts';
+import { ownerOf } from './dispatch.ts';
+
+export interface WorkflowEvent {
+  readonly eventType: 'slack.reply' | 'slack.reaction' | 'slack.action';
+  readonly correlationId: string;
+  readonly payload: Raw;
+}
+
+export async function tellWorkflows({ api }: SlackContext, heard: Heard): Promise<void> {
+  for (const event of workflowEventsOf(heard)) await api.emitEvent(event);
+}
+
+export function workflowEventsOf(heard: Heard): readonly WorkflowEvent[] {
+  if (heard.kind === 'event') {
+    const one = replyOf(heard.event) ?? reactionOf(heard.event);
+    return one === undefined ? [] : [one];
+  }
+  return heard.kind === 'interaction' && ownerOf(heard.payload) === 'workflow' ? actionsOf(heard.payload) : [];
+}
+
+/** As `message` alone: what mentions us comes once more, as that. */
+function replyOf(event: Raw): WorkflowEvent | undefined {
+  const { type, subtype, channel, thread_ts: threadTs, ts, user, text } = event as Readonly<Record<string, unknown>>;
+  if (type !== 'message' || (subtype !== undefined && subtype !== 'file_share' && subtype !== 'thread_broadcast')) return undefined;
+  if (typeof channel !== 'string' || typeof threadTs !== 'string' || typeof ts !== 'string' || threadTs === ts) return undefined;
+  const files = Array.isArray(event['files'])
+    ? event['files'].map((file) => {
+        const { id, name, mimetype, size } = objectOf(file) ?? {};
+        return { id, name: name ?? null, mimetype: mimetype ?? null, size: size ?? null };
+      })
+    : [];
+  const payload = { channel, thread_ts: threadTs, ts, user: user ?? null, text: text ?? '', files };
+  return { eventType: 'slack.reply', correlationId: `${channel}:${threadTs}`, payload };
+}
+
+function reactionOf(event: Raw): WorkflowEvent | undefined {
+  const { type, user, reaction } = event as Readonly<Record<string, unknown>>;
+  if (type !== 'reaction_added' && type !== 'reaction_removed') return undefined;
+  const { channel, ts } = objectOf(event['item']) ?? {};
+  if (typeof channel !== 'string' || typeof ts !== 'string') return undefined;
+  const payload = { channel, ts, reaction: reaction ?? '', user: user ?? null, added: type === 'reaction_added' };
+  return { eventType: 'slack.reaction', correlationId: `${channel}:${ts}`, payload };
+}
+
+function actionsOf(payload: Raw): readonly WorkflowEvent[] {
+  if (payload['type'] !== 'block_actions' || !Array.isArray(payload['actions'])) return [];
+  const user = textOf(objectOf(payload['user'])?.['id']) ?? null;
+  const container = objectOf(payload['container']);
+  const channel = textOf(objectOf(payload['channel'])?.['id']) ?? null;
+  const messageTs = textOf(container?.['message_ts']) ?? null;
+  return payload['actions'].flatMap((each): WorkflowEvent[] => {
+    const action = objectOf(each) ?? {};
+    const actionId = textOf(action['action_id']);
+    if (actionId === undefined) return [];
+    const value = action['value'] ?? objectOf(action['selected_option'])?.['value'] ?? null;
+    const told = { action_id: actionId, value, user, channel, message_ts: messageTs };
+    return [{ eventType: 'slack.action', correlationId: actionId, payload: told }];
+  });
+}

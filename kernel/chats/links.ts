@@ -1,0 +1,217 @@
+/**
+ * Links: which account at a chat service is which user's. A person gets a code by their session and brings it by the account, so that both
+ * are shown to be theirs; or an admin says so. An account has one user at most, who may have several accounts.
+ */
+import { createHmac, hkdfSync, randomInt } from 'node:crypto';
+import type { ChatLink, ChatPerson, ChatPlatform, Identity, LinkCode } from '@centaur/sdk';
+import { externalId } from '@centaur/sdk';
+import type { AuditLog } from '../audit/index.ts';
+import type { Queryable, Store } from '../store/index.ts';
+import type { UserRole, Users } from '../users/index.ts';
+import { ChatError } from './errors.ts';
+
+export interface LinkParts {
+  readonly store: Store;
+  readonly audit: AuditLog;
+  /** Of the installation. */
+  readonly macKey: Buffer;
+  readonly users: Pick<Users, 'countTry' | 'get'>;
+}
+
+const CODE_MS = 10 * 60_000;
+const CODES_MOST = 5;
+/** Without what is taken for something else when it is typed. 31^8 codes. */
+const LETTERS = 'ABCDEFGHJKMNPQRSTUVWXYZ23456789';
+/** In a quarter of an hour. */
+const TRIES = { identity: 10, platform: 500 } as const;
+
+/** @throws ChatError TOO_MANY_CODES */
+export async function makeCode({ store, macKey }: LinkParts, user: { readonly userId: string }, platform: ChatPlatform): Promise<LinkCode> {
+  const code = Array.from({ length: 8 }, () => LETTERS[randomInt(LETTERS.length)]).join('');
+  const expiresAt = new Date(store.now() + CODE_MS);
+  await store.transaction(async (tx) => {
+    // one after the other for each person, so that they are counted
+    await tx.query('select 1 from users where user_id = $1 for no key update', [user.userId]);
+    const { rows } = await tx.query<{ open: number }>(
+      'select count(*)::int as open from chat_link_codes where user_id = $1 and expires_at > $2',
+      [user.userId, new Date(store.now())],
+    );
+    if ((rows[0]?.open ?? 0) >= CODES_MOST)
+      throw new ChatError('TOO_MANY_CODES', `${CODES_MOST} codes of yours are open already: use one of them, or wait ten minutes`);
+    await tx.query('insert into chat_link_codes (code_mac, user_id, platform, expires_at) values ($1, $2, $3, $4)', [
+      macOf(macKey, code),
+      user.userId,
+      platform,
+      expiresAt,
+    ]);
+  });
+  return { code: `${code.slice(0, 4)}-${code.slice(4)}`, expires_at: expiresAt.toISOString() };
+}
+
+/**
+ * Tries are counted before the code is looked at.
+ *
+ * @throws ChatError LINK_CODE_INVALID, LINK_TAKEN; UserError TOO_MANY_TRIES
+ */
+export async function linkByCode(
+  { store, audit, macKey, users }: LinkParts,
+  actor: string,
+  identity: Identity,
+  { code, displayName }: { readonly code: string; readonly displayName?: string | undefined },
+): Promise<{ readonly user: string }> {
+  await users.countTry(`link ${externalId(identity)}`, null, TRIES.identity);
+  await users.countTry(`link on ${identity.platform}`, null, TRIES.platform);
+  return store.transaction(async (tx) => {
+    await lockIdentity(tx, identity);
+    // taken by whoever is first; one that is refused below is there again
+    const { rows } = await tx.query<{ user_id: string; name: string }>(
+      `delete from chat_link_codes c using users u where c.code_mac = $1 and c.platform = $2 and c.expires_at > $3
+         and u.user_id = c.user_id and u.disabled_at is null returning u.user_id::text, u.name`,
+      [macOf(macKey, plain(code)), identity.platform, new Date(store.now())],
+    );
+    const [owner] = rows;
+    if (owner === undefined)
+      throw new ChatError('LINK_CODE_INVALID', 'code: this one is wrong, over or used; make another with: centaur users link');
+    const link = { userId: owner.user_id, name: owner.name, displayName, how: 'code' as const };
+    await insertLink(tx, audit, `user:${owner.name}`, identity, link, { by: actor });
+    return { user: owner.name };
+  });
+}
+
+/** @throws ChatError LINK_TAKEN; UserError USER_NOT_FOUND */
+export async function linkByAdmin(
+  { store, audit, users }: LinkParts,
+  actor: string,
+  identity: Identity,
+  { user: name, displayName }: { readonly user: string; readonly displayName?: string | undefined },
+): Promise<ChatLink> {
+  const { user_id: userId } = await users.get(name);
+  return store.transaction(async (tx) => {
+    await lockIdentity(tx, identity);
+    return insertLink(tx, audit, actor, identity, { userId, name, displayName, how: 'admin' }, {});
+  });
+}
+
+async function insertLink(
+  tx: Queryable,
+  audit: AuditLog,
+  actor: string,
+  identity: Identity,
+  link: { readonly userId: string; readonly name: string; readonly displayName: string | undefined; readonly how: 'code' | 'admin' },
+  details: object,
+): Promise<ChatLink> {
+  const known = await findLink(tx, identity);
+  if (known !== undefined) {
+    if (known.user === link.name) return known;
+    throw new ChatError('LINK_TAKEN', `${externalId(identity)} is linked to somebody else: unlink it first (centaur users unlink)`);
+  }
+  const auditId = await audit.append(tx, {
+    action: 'chat.link',
+    actor,
+    resource: `chat:${externalId(identity)}`,
+    details: { user: link.name, how: link.how, ...details },
+  });
+  await tx.query(
+    `insert into chat_links (platform, team, external_user, user_id, display_name, how, linked_by, audit_id) values ($1, $2, $3, $4, $5, $6, $7, $8)`,
+    [...keyOf(identity), link.userId, link.displayName ?? null, link.how, actor, auditId],
+  );
+  return (await findLink(tx, identity)) as ChatLink;
+}
+
+/**
+ * @param owner whose it has to be; undefined: anybody's
+ * @throws ChatError LINK_NOT_FOUND
+ */
+export async function unlink({ store, audit }: LinkParts, actor: string, identity: Identity, owner: string | undefined): Promise<ChatLink> {
+  return store.transaction(async (tx) => {
+    await lockIdentity(tx, identity);
+    const known = await findLink(tx, identity);
+    if (known === undefined || (owner !== undefined && known.user !== owner))
+      throw new ChatError('LINK_NOT_FOUND', `${externalId(identity)} is not linked${owner === undefined ? '' : ' to you'}`);
+    await audit.append(tx, {
+      action: 'chat.unlink',
+      actor,
+      resource: `chat:${externalId(identity)}`,
+      details: { user: known.user },
+    });
+    await tx.query('delete from chat_links where platform = $1 and team = $2 and external_user = $3', keyOf(identity));
+    // what was leased for a turn that was asked for by the account: in effect at once
+    await tx.query(
+      `with ended as (update leases set revoked_at = now() where revoked_at is null and account = $1 and besides @> array[$2::text] returning 1)
+       select pg_notify('centaur_firewall', '') from ended limit 1`,
+      [externalId(identity), `user:${known.user}`],
+    );
+    return known;
+  });
+}
+
+/** @param owner whose; undefined: everybody's */
+export async function listLinks(on: Queryable, owner: string | undefined): Promise<readonly ChatLink[]> {
+  const { rows } = await on.query<LinkRow>(`${LINK} where $1::text is null or u.name = $1 order by platform, team, external_user`, [
+    owner ?? null,
+  ]);
+  return rows.map(toLink);
+}
+
+/** Who that is now. Somebody who may do nothing any more is nobody. */
+export async function identify(on: Queryable, identity: Identity): Promise<ChatPerson> {
+  const person = await personOf(on, identity);
+  if (person === undefined || person.disabled) return { principal: externalId(identity), user: null, role: null };
+  return { principal: `user:${person.name}`, user: person.name, role: person.role };
+}
+
+export interface LinkedPerson {
+  readonly name: string;
+  readonly role: UserRole;
+  readonly disabled: boolean;
+  /** As gates name them. */
+  readonly roles: readonly string[];
+}
+
+/** Undefined: nobody has linked it. */
+export async function personOf(on: Queryable, identity: Identity): Promise<LinkedPerson | undefined> {
+  const { rows } = await on.query<LinkedPerson>(
+    `select u.name, u.role, u.disabled_at is not null as disabled,
+       array(select r.role from principal_roles r where r.principal = 'user:' || u.name order by r.role) as roles
+     from chat_links l join users u using (user_id) where l.platform = $1 and l.team = $2 and l.external_user = $3`,
+    keyOf(identity),
+  );
+  return rows[0];
+}
+
+/** Forgets codes that are over. */
+export async function pruneCodes({ store }: Pick<LinkParts, 'store'>): Promise<void> {
+  await store.query('delete from chat_link_codes where expires_at <= $1', [new Date(store.now())]);
+}
+
+/** As it is stored. */
+function keyOf(identity: Identity): [string, string, string] {
+  const [platform = '', team = '', user = ''] = externalId(identity).split(':');
+  return [platform, team, user];
+}
+
+/** One change of a link at a time: two codes for one account would both find it free. */
+async function lockIdentity(tx: Queryable, identity: Identity): Promise<void> {
+  await tx.query('select pg_advisory_xact_lock(7226026, hashtext($1))', [externalId(identity)]);
+}
+
+async function findLink(on: Queryable, identity: Identity): Promise<ChatLink | undefined> {
+  const { rows } = await on.query<LinkRow>(`${LINK} where l.platform = $1 and l.team = $2 and l.external_user = $3`, keyOf(identity));
+  return rows[0] && toLink(rows[0]);
+}
+
+const LINK = `select l.platform, l.team, l.external_user, l.display_name, u.name as user, l.how, l.linked_by, l.created_at
+  from chat_links l join users u using (user_id)`;
+
+type LinkRow = Omit<ChatLink, 'created_at'> & { readonly created_at: number };
+
+const toLink = (row: LinkRow): ChatLink => ({ ...row, created_at: new Date(row.created_at).toISOString() });
+
+/** As people type it: with or without the dash, in any letters. */
+const plain = (code: string): string => code.toUpperCase().replaceAll(/[\s-]/g, '');
+
+/** Codes are short: whoever reads the database must not be able to try them all. */
+function macOf(macKey: Buffer, code: string): Buffer {
+  const key = Buffer.from(hkdfSync('sha256', macKey, '', 'centaur chat link codes', 32));
+  return createHmac('sha256', key).update(code).digest();
+}
