@@ -48,7 +48,6 @@ egress:
     chats: { slack: undefined, github: undefined },
     overlays: { entries: [], frozen: false },
     prices: [],
-    chats: { slack: undefined, github: undefined },
     retention: {},
   });
 });
