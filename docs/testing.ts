@@ -41,7 +41,8 @@ export async function startShownServer(more: Readonly<Record<string, string>> = 
   assert.ok(bubblewrap, problem);
   const port = String(await freePort());
   const env = {
-    PATH: process.env['PATH'] ?? '',
+    // the Node that npm would put there, whoever starts this
+    PATH: `${path.dirname(process.execPath)}:${process.env['PATH'] ?? ''}`,
     NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? '',
     HOME: home,
     PORT: port,
@@ -74,7 +75,7 @@ export async function startShownServer(more: Readonly<Record<string, string>> = 
     await createLocalBackend({ stateDir: path.join(home, '.centaur', 'sandboxes') }).shutdown();
     for (const folder of [home, workflows, tools]) rmSync(folder, { recursive: true, force: true });
   };
-  await eventually(() => output.includes(' is up ') || server.exitCode !== null, { what: 'npm start' });
+  await eventually(() => output.includes(' is up ') || server.exitCode !== null, { timeoutMs: 240_000, what: 'npm start' });
   if (server.exitCode !== null) {
     await stop();
     assert.fail(output);
