@@ -111,7 +111,9 @@ for (const [what, url] of [
   await drained();
   const behind = (performance.now() - began) / 1000;
   isOver ||= p99 > P99_MS || refused > 0;
-  rows.push(`| ${what} | ${delays.length} | ${refused} | ${ms(quantile(delays, 0.5))} | ${ms(p99)} | ${ms(Math.max(...delays))} | ${behind.toFixed(1)} |`);
+  rows.push(
+    `| ${what} | ${delays.length} | ${refused} | ${ms(quantile(delays, 0.5))} | ${ms(p99)} | ${ms(Math.max(...delays))} | ${behind.toFixed(1)} |`,
+  );
 }
 console.log(`${PER_SECOND} events a second for ${seconds} s, ${os.cpus().length} cores for everything (Postgres, platform, bot, Slack), Node ${process.version}
 
