@@ -1,22 +1,24 @@
 /** Every command that a guide shows is run, in its order, against the server of the README. */
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { type Slack, startSlack } from '../test/support/slack/index.ts';
 import { eventually } from '../test/support/wait.ts';
 import { freePort, GUIDES, type ShownServer, startShownServer } from './testing.ts';
 
 let server: ShownServer;
-/** What the guides call Slack: the bot beside the server is in it. */
-let slack: Slack;
+/** What the guides call Slack: the bot beside the server is in it. In a process of its own, since this one waits for the commands. */
+let slack: ChildProcess;
 
 before(async () => {
-  slack = await startSlack();
+  slack = fork(new URL('../test/support/slack/serve.ts', import.meta.url), { env: { ...process.env, NODE_NO_WARNINGS: '1' } });
+  const [{ apiUrl, botToken, signingSecret }] = (await once(slack, 'message')) as [Record<'apiUrl' | 'botToken' | 'signingSecret', string>];
   const bot = `http://127.0.0.1:${await freePort()}`;
   const tokens = {
-    SLACK_BOT_TOKEN: slack.botToken,
-    SLACK_SIGNING_SECRET: slack.signingSecret,
-    SLACK_API_URL: slack.apiUrl.replace(/\/$/, ''),
+    SLACK_BOT_TOKEN: botToken,
+    SLACK_SIGNING_SECRET: signingSecret,
+    SLACK_API_URL: apiUrl.replace(/\/$/, ''),
     SLACK_PORT: new URL(bot).port,
   };
   server = await startShownServer(tokens);
@@ -27,7 +29,7 @@ before(async () => {
 });
 after(async () => {
   await server[Symbol.asyncDispose]();
-  await slack[Symbol.asyncDispose]();
+  slack.disconnect();
 });
 
 for (const guide of GUIDES) test(`every command of ${guide} works`, () => server.runCommands(guide));
