@@ -1,8 +1,9 @@
 /** `centaur up` with the tokens of a Slack app: the bot beside it, behind one address, and what `centaur slack` says of it. */
 import assert from 'node:assert/strict';
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { createPlace, type Place, type Running } from '../support/cli.ts';
 import { ensureBubblewrap } from '../support/bubblewrap.ts';
 import { type Slack, startSlack } from '../support/slack/index.ts';
@@ -15,14 +16,19 @@ let tokens: Record<string, string>;
 
 before(async () => {
   ensureBubblewrap();
-  slack = await startSlack({ rateLimits: 'counted', retryMs: [200, 500, 1000, 2000, 5000] });
+  slack = await startSlack({ rateLimits: 'counted', retryMs: Array.from({ length: 100 }, () => 1000) });
   tokens = {
     SLACK_BOT_TOKEN: slack.botToken,
     SLACK_SIGNING_SECRET: slack.signingSecret,
     SLACK_API_URL: slack.apiUrl,
     SLACK_PORT: '0',
   };
-  place = createPlace({ ...tokens, CENTAUR_DEMO: '1' });
+  // the scripted model, and what the workflows of the examples post to
+  place = createPlace({ ...tokens, CENTAUR_DEMO: '1', WORKFLOW_DIRS: fileURLToPath(new URL('../../examples/workflows', import.meta.url)) });
+  writeFileSync(
+    path.join(place.folder, 'centaur.yaml'),
+    `egress: {allow_cidrs: [127.0.0.1], ports: [80, 443, ${new URL(slack.apiUrl).port}]}\n`,
+  );
   up = await place.serve('up');
   slack.pointAt(`${up.url}/api/webhooks/slack`);
 });
@@ -34,7 +40,7 @@ after(async () => {
 async function answered(text: string): Promise<void> {
   const { channel, ts } = slack.person('ada').mention('general', `say: ${text}`);
   const answer = () => JSON.stringify(slack.see.thread(channel, ts).slice(1)).includes(text);
-  await eventually(answer, { timeoutMs: 60_000, what: `an answer; ${up.output.stderr}` });
+  await eventually(answer, { timeoutMs: 100_000, what: `an answer; ${up.output.stderr}` });
 }
 
 /** Processes of this server that are the bot. */
@@ -44,9 +50,12 @@ function botPids(): number[] {
   return children.filter((child) => readFileSync(`/proc/${child}/cmdline`, 'utf8').split('\0').includes('slack'));
 }
 
-test('what Slack sends to the one address is answered in the thread, and the bot comes back when it is killed', async () => {
+test('what Slack sends to the one address is answered in the thread', async () => {
   await eventually(async () => (await slack.verifyUrl()) === undefined, { timeoutMs: 60_000, what: `the bot; ${up.output.stderr}` });
   await answered('hello there');
+});
+
+test('the bot knows no key but its own, and comes back when it is killed', async () => {
   const [bot] = botPids();
   assert.ok(bot !== undefined);
   const environment = readFileSync(`/proc/${bot}/environ`, 'utf8');
@@ -74,6 +83,52 @@ test('what is not signed is refused at the one address too, and what is no POST'
   assert.doesNotMatch(await forged.text(), /guess/);
   assert.equal((await fetch(url)).status, 405);
   assert.equal((await fetch(url, { method: 'POST', body: 'x'.repeat(1024 * 1024 + 1) })).status, 413);
+});
+
+test('workflows post once, and go on with a reply, in the thread of what they posted', async () => {
+  const { origin } = new URL(slack.apiUrl);
+  const secret = [
+    'secrets',
+    'set',
+    'SLACK_BOT_TOKEN',
+    '--value-stdin',
+    '--host',
+    origin,
+    '--header',
+    'authorization',
+    '--grant',
+    'workflow:*',
+  ];
+  const set = await place.run(secret, { stdin: slack.botToken });
+  assert.equal(set.code, 0, set.stderr);
+  const channel = slack.channel('general');
+  const start = async (name: string, input: object) => {
+    const { code, stdout, stderr } = await place.run(['run', name, JSON.stringify(input), '--json']);
+    assert.equal(code, 0, stderr);
+    return (JSON.parse(stdout) as { run_id: string }).run_id;
+  };
+  const ended = (id: string) =>
+    eventually(
+      async () => {
+        const run = JSON.parse((await place.run(['runs', 'show', id, '--json'])).stdout) as { status: string; result: unknown };
+        return ['completed', 'failed', 'cancelled', 'stuck'].includes(run.status) ? run : undefined;
+      },
+      { timeoutMs: 60_000, what: 'the run to end' },
+    );
+  const posted = (text: string) => () => slack.see.channel(channel).find((message) => message.text.includes(text));
+
+  const asking = await start('ask_in_slack', { channel, question: 'Which day?' });
+  const question = await eventually(posted('Which day?'), { timeoutMs: 60_000, what: `the question; ${up.output.stderr}` });
+  slack.person('grace').post(channel, 'Tuesday', { threadTs: question.ts });
+  assert.deepEqual((await ended(asking)).result, { answer: 'Tuesday', by: slack.person('grace').id });
+  assert.deepEqual(
+    slack.see.thread(channel, question.ts).map(({ text }) => text.split('\n')[0]),
+    ['Which day?', 'Tuesday', `Thank you, <@${slack.person('grace').id}>.`],
+  );
+
+  const digest = await start('morning_digest', { channel, task: 'say: all is well' });
+  await eventually(posted('all is well'), { timeoutMs: 60_000, what: 'the digest' });
+  await ended(digest);
 });
 
 interface SetUp {
