@@ -161,10 +161,11 @@ const bots = slots.filter(({ role }) => role === 'bot');
 
 async function killing(): Promise<void> {
   while (!enough()) {
-    await pause(between(200, 1_600));
+    await pause(between(100, 1_200));
     const throwOf = random();
-    const role: Role = throwOf < 0.55 ? 'bot' : throwOf < 0.85 ? 'worker' : 'api';
-    await kill(oneOf(slots.filter((slot) => slot.role === role && slot.child !== undefined).concat(bots)));
+    const role: Role = throwOf < 0.45 ? 'bot' : throwOf < 0.8 ? 'worker' : 'api';
+    const [slot] = slots.filter((each) => each.role === role && each.child !== undefined).toSorted(() => random() - 0.5);
+    if (slot !== undefined) await kill(slot);
   }
 }
 
@@ -287,20 +288,23 @@ async function verify(): Promise<string[]> {
 }
 
 const begun = Date.now();
+const seconds = () => ((Date.now() - begun) / 1000).toFixed(0);
 let failed = false;
 try {
   await slack('point', `http://127.0.0.1:${ports.front}/api/webhooks/slack`);
   const [api, ...others] = slots;
   await live(api as Slot);
   await Promise.all(others.map(live));
-  await Promise.all([killing(), doubting(), asking()]);
+  await Promise.all([killing(), killing(), doubting(), asking()]);
+  console.log(`the last was killed after ${seconds()} s`);
   await untilDone();
+  console.log(`all was answered after ${seconds()} s`);
   const problems = await verify();
   console.log(`${questions.length} questions in ${threads.length} threads; ${JSON.stringify(counts)}`);
   console.log(JSON.stringify(Object.fromEntries(await slack<[string, number][]>('calls'))));
   for (const problem of problems.slice(0, 10)) console.error(`VIOLATION: ${problem}`);
   failed = problems.length > 0;
-  console.log(failed ? `${problems.length} violations` : `no invariant was broken, in ${((Date.now() - begun) / 1000).toFixed(0)} s`);
+  console.log(failed ? `${problems.length} violations` : `no invariant was broken, in ${seconds()} s`);
 } catch (error) {
   failed = true;
   console.error(error);
