@@ -31,7 +31,9 @@ test('a hundred turns at once are shown without one call over Slack’s limits',
   );
   await place.delivered(...asked);
   const answers = (each: Asked, index: number): number => {
-    const texts = place.said(each).map(({ text, blocks, stream, edits }) => (stream === undefined || edits > 0 ? JSON.stringify(blocks) : text));
+    const texts = place
+      .said(each)
+      .map(({ text, blocks, stream, edits }) => (stream === undefined || edits > 0 ? JSON.stringify(blocks) : text));
     return texts.join('\n').split(`The answer of thread ${index}.`).length - 1;
   };
   assert.deepEqual(
