@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { approvalValue } from '@centaur/sdk';
 import { askApproval, getApproval } from '../../kernel/policy/index.ts';
-import { addGrant, besidesOf, putSecret } from '../../kernel/vault/index.ts';
+import { addGrant, besidesOf, ownSecretName, putSecret } from '../../kernel/vault/index.ts';
 import { type CallOptions, startTestApi, type TestApi } from '../support/api.ts';
 import { addPerson, type Person } from '../support/people.ts';
 import { button, signed, signedBody, SLACK_SECRET } from '../support/slack-clicks.ts';
@@ -229,6 +229,10 @@ describe('a turn', () => {
       await putSecret(api.installation, 'test', `S_${secret}`, { hosts: ['api.example.com'], value: `value-of-${secret}-123456789` });
       await addGrant(api.installation, 'test', holder, `S_${secret}`);
     }
+    // what ann has connected of her own is for tools, in turns in which nobody else has a word
+    const own = ownSecretName('GITHUB_TOKEN', 'ann');
+    await putSecret(api.installation, 'test', own, { hosts: ['api.example.com'], value: 'value-of-her-own-account-1' });
+    await addGrant(api.installation, 'test', 'user:ann', own);
     const held = async (who: string | null, channel: string | null) =>
       (await besidesOf(api.t.store, { account: who, channel })).secrets.map((name) => name.slice(2)).toSorted();
     assert.deepEqual(await held('slack:T1:U1', 'channel:slack:C1'), ['ALL_SLACK', 'ANN', 'C1', 'T1', 'U1']);
