@@ -422,6 +422,20 @@ describe('a card', () => {
     assert.equal(inDesk(direct.id).length, 1);
   });
 
+  test('goes to the channel for approvals when its thread takes nothing any more', async () => {
+    const refusal = { kind: 'error', error: 'restricted_action_thread_locked', effect: 'none' } as const;
+    slack.faults.plan('chat.postMessage', refusal, { when: (args) => isPostOfCard(args) && args['thread_ts'] !== undefined });
+    wanted = { method: 'pay', args: { amount: 29, to: 'locked' } };
+    const { channel, ts } = slack.person('ada').mention('general', 'pay, please');
+    const there = await eventually(
+      () => slack.see.channel(desk).find((message) => isCard(message) && textOf(message).includes('locked')),
+      PATIENT,
+    );
+    assert.deepEqual([cardsIn(channel, ts), inDesk(idOf(there)).length], [[], 1]);
+    await slack.person('bob').click(desk, there.ts, 'centaur_approval:approve');
+    await eventually(() => inDesk(idOf(there)).every((message) => /Approved, and used, by bob/.test(textOf(message))), PATIENT);
+  });
+
   test('is not needed for a gate that is passed by: that is said aloud, once', async () => {
     const asked = await ask({ amount: 2_001 });
     const root = voter('root', 'admin', { provenAt: api.t.store.now() });
