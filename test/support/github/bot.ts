@@ -20,7 +20,7 @@ export const LONG = { timeoutMs: 90_000 };
 
 export async function startBotPlace(github: TestGitHub, env: Readonly<Record<string, string>>): Promise<BotPlace> {
   const t = await createTestThreads();
-  const api = await startTestApi({ threads: t.threads, on: t.engine });
+  const api = await startTestApi({ threads: t.threads, on: t.engine, vault: 'alone' });
   const place = createPlace({
     CENTAUR_API_URL: api.url,
     GITHUBBOT_API_KEY: await api.keyWith('threads.read', 'threads.write', 'deliveries.claim', 'inbox.use', 'chats.use'),
