@@ -1,7 +1,6 @@
 /** The bot for GitHub: a process of its own, and what has to be set for it. */
 import { randomBytes } from 'node:crypto';
 import type { Command } from 'commander';
-import { CentaurApiError } from '@centaur/sdk';
 import { connect } from '../api.ts';
 import { examples, withJson } from '../arguments.ts';
 import { EXIT, HintedError, UsageError } from '../exit.ts';
@@ -44,23 +43,12 @@ export function addGitHub(program: Command): void {
     .command('key')
     .description('Make the bot’s API key and print it, this once. This needs an admin key.')
     .action(async (options: { readonly json?: true }) => {
-      const created = await makeKey();
+      const created = await connect().createKey({ name: 'GitHub bot', scopes: SCOPES });
       if (options.json) return printJson(created);
       note(`made ${created.key_id} (${created.scopes.join(', ')}); it is shown this once:`);
       print(created.key);
     });
   examples(withJson(key), 'GITHUBBOT_API_KEY=$(centaur github key)');
-}
-
-async function makeKey() {
-  const name = 'GitHub bot';
-  try {
-    return await connect().createKey({ name, scopes: SCOPES });
-  } catch (error) {
-    // a platform that is older than the bot knows no chats.use
-    if (!(error instanceof CentaurApiError) || error.code !== 'INVALID_REQUEST') throw error;
-    return connect().createKey({ name, scopes: SCOPES.filter((scope) => scope !== 'chats.use') });
-  }
 }
 
 async function readSettings() {

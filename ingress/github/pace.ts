@@ -37,10 +37,10 @@ function freeAt(writes: readonly number[], most: number, period: number): number
   return first === undefined ? 0 : first + period + 1;
 }
 
-/** Whether there is room for what nobody misses: most of both limits is kept for answers. */
+/** Whether there is room for what nobody misses: a part of both limits is kept for answers. */
 export function hasRoom(pace: Pace, now: number): boolean {
   const since = (period: number) => pace.writes.filter((at) => now - at < period).length;
-  return pace.pausedUntil <= now && since(MINUTE) < LIMITS.perMinute * 0.5 && since(HOUR) < LIMITS.perHour * 0.6;
+  return pace.pausedUntil <= now && since(MINUTE) < LIMITS.perMinute * 0.8 && since(HOUR) < LIMITS.perHour * 0.6;
 }
 
 export function noteWrite(pace: Pace, now: number): Pace {

@@ -82,7 +82,7 @@ test('setup says what is right, and what is wrong and how to mend it', async () 
   const said = wrong.map(({ what, message }) => `${what}: ${message}`).join('\n');
   for (const expected of [
     /^app: .*GITHUB_APP_ID/m,
-    /^key: .*lacks threads\.write, deliveries\.claim, inbox\.use/m,
+    /^key: .*lacks threads\.write, deliveries\.claim, inbox\.use, chats\.use/m,
     /^bot: .*another GITHUB_WEBHOOK_SECRET/m,
   ])
     assert.match(said, expected);
@@ -95,10 +95,16 @@ test('setup says what is right, and what is wrong and how to mend it', async () 
 test('a key of the bot may do what the bot does, and no more', async () => {
   const env = { CENTAUR_API_KEY: installed.adminKey };
   const made = JSON.parse((await installed.place.run(['github', 'key', '--json'], { env })).stdout) as { scopes: string[] };
-  assert.deepEqual(
-    made.scopes.filter((scope) => scope !== 'chats.use'),
-    ['threads.read', 'threads.write', 'deliveries.claim', 'inbox.use'],
-  );
+  assert.deepEqual(made.scopes, ['threads.read', 'threads.write', 'deliveries.claim', 'inbox.use', 'chats.use']);
+});
+
+test('what cannot be stored is not taken: GitHub can deliver it again', async () => {
+  const bot = installed.place.start(['github'], { CENTAUR_API_URL: 'http://127.0.0.1:9' });
+  const at = await eventually(() => /Webhooks +(\S+)/.exec(bot.output.stdout)?.[1], LONG);
+  github.pointAt(at);
+  const issue = { number: 1, title: 'x', body: '@centaur-app hello', user: { login: 'ada' }, author_association: 'OWNER' };
+  const payload = { action: 'opened', issue, repository: { full_name: 'acme/site' }, sender: { login: 'ada' } };
+  assert.equal(await github.deliver('issues', payload), 503);
 });
 
 test('credentials that GitHub refuses end the bot, and it says so', async () => {

@@ -1,5 +1,6 @@
 /** The real `centaur github` in a process of its own, between the emulated GitHub and a real API, with turns that the tests script. */
 import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
 import { after, before, beforeEach, test } from 'node:test';
 import type { AgentEventData } from '@centaur/sdk';
 import type { TurnOwner } from '../../kernel/threads/events.ts';
@@ -13,7 +14,7 @@ import { eventually } from '../support/wait.ts';
 let github: TestGitHub;
 let installed: BotPlace;
 let t: TestThreads;
-let bot: Running;
+let bot: Running & { readonly url: string };
 
 before(async () => {
   github = await startGitHub();
@@ -142,6 +143,22 @@ test('only what GitHub has signed is taken, and only who may ask is answered', a
   };
   assert.equal(await github.deliver('issue_comment', payload, { secret: 'another-secret-than-theirs' }), 401);
   assert.equal(await github.deliver('issue_comment', payload, { secret: ' ' }), 401);
+  const post = async (more: Readonly<Record<string, string>>, body = '{}') => {
+    const signature = `sha256=${createHmac('sha256', WEBHOOK_SECRET).update(body).digest('hex')}`;
+    const headers = { 'content-type': 'application/json', 'x-github-event': 'push', 'x-hub-signature-256': signature, ...more };
+    return (await fetch(bot.url, { method: 'POST', body, headers })).status;
+  };
+  const id = { 'x-github-delivery': 'd1' };
+  assert.deepEqual(
+    [
+      await post(id),
+      await post({}),
+      await post({ ...id, 'content-type': 'text/plain' }),
+      await post(id, '{'),
+      await post(id, ' '.repeat(5_000_000)),
+    ],
+    [202, 400, 415, 400, 413],
+  );
   const number = await github.person('eve').issue('Strangers', 'x');
   const comment = await github.person('eve').comment(number, '@centaur-bot tell me all');
   await eventually(() => github.reactions(`issues/comments/${comment}`).includes('confused'), LONG);
@@ -162,6 +179,15 @@ test('an issue is asked about in its body, a pull request in a review; flags and
   await saidOnce(pull, /- --effort: expected low, medium, high or max\./);
   await ada().comment(pull, '@centaur-bot --claude again');
   await saidOnce(pull, /goes on with the agent that it began with[^]*`@centaur-bot release`/);
+  for (const [command, answer] of [
+    ['', /Mention `@centaur-bot` in a comment/],
+    ['whoami', /`github:127\.0\.0\.1:ada`, which is linked to nobody/],
+    ['status', /No turn runs\. Agent: demo\./],
+    ['link ABCD-EFGH', /not taken on GitHub[^]*centaur users link github ada --user/],
+  ] as const) {
+    await ada().comment(issue, `@centaur-bot ${command}`);
+    await saidOnce(issue, answer);
+  }
   assert.equal(asked.length, before);
 });
 

@@ -1,6 +1,6 @@
 /** Commands for the platform: a comment that says `stop` after the mention, and the like. Who may ask may give them. */
 import type { Control } from '../../chat/index.ts';
-import { type GitHubContext, threadKeyOf, userIdOf } from '../context.ts';
+import { type GitHubContext, PLATFORM, threadKeyOf, userIdOf } from '../context.ts';
 import type { Heard } from '../heard.ts';
 import { react } from '../places.ts';
 import { deliveryOf, executeIdOf } from './asked.ts';
@@ -29,7 +29,7 @@ export async function control(context: GitHubContext, heard: Heard, command: Con
         ? react(context, heard, heard, 'eyes', circumstances.signal)
         : answer('There is nothing to try again: nothing that was asked here has failed last.');
     case 'whoami':
-      return answer(`Here you are \`${userIdOf(context.settings.host, heard.author.login)}\`.`);
+      return answer(await describeAsker(context, heard));
     case 'link':
       // everybody reads comments, and a code is good for whoever says it first
       return answer(
@@ -86,6 +86,12 @@ async function describeStatus({ api, settings }: GitHubContext, heard: Heard): P
     `Agent: ${known.harness ?? 'none at present'}${known.persona_id === null ? '' : `, persona ${known.persona_id}`}.`,
     ...(settings.publicUrl === undefined ? [] : [`Thread: \`${threadKey}\`.`]),
   ].join(' ');
+}
+
+async function describeAsker({ api, settings }: GitHubContext, heard: Heard): Promise<string> {
+  const { user } = await api.chats.identify({ platform: PLATFORM, team: settings.host, externalUser: heard.author.login });
+  const here = `Here you are \`${userIdOf(settings.host, heard.author.login)}\``;
+  return user === null ? `${here}, which is linked to nobody.` : `${here}, and linked to a person of the platform.`;
 }
 
 function helpText(name: string): string {

@@ -127,6 +127,7 @@ async function checkKey(api: Client, apiUrl: string): Promise<Check[]> {
     ['threads.write', () => api.threads.cancel(nothing)],
     ['deliveries.claim', () => api.deliveries.heartbeat(nothing, { consumerId })],
     ['inbox.use', () => api.inbox.heartbeat({ platform: 'github', eventId: nothing }, { consumerId })],
+    ['chats.use', () => api.chats.identify({ platform: 'github', team: 'github.com', externalUser: 'octocat' })],
   ];
   const missing: string[] = [];
   for (const [scope, ask] of tries) {

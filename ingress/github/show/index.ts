@@ -2,13 +2,12 @@
  * Showing turns: one comment that is there as soon as the turn is, tells what it does at a calm pace, and ends as the answer. It is
  * made once: before it is, that is noted; and whoever takes over after a death finds it by the marker in it.
  */
-import { isOver, type LiveTurn, pause, showLive, Undeliverable } from '../../chat/index.ts';
+import { answerOf, isOver, type LiveTurn, pause, showLive, Undeliverable, within } from '../../chat/index.ts';
 import { GitHubRefused, GitHubSilent } from '../calls.ts';
 import { type GitHubContext, type GitHubDelivery, isId, PLATFORM, readDelivery } from '../context.ts';
 import { commentsSince, edit, isMarked, isOwn, lastComments, post, react, turnMarker } from '../places.ts';
 import { mentionedIn } from './mentions.ts';
 import { type Look, renderEnd, renderWorking } from './render.ts';
-import { answerOf } from '../../chat/index.ts';
 
 /** Turns at a time in one process. */
 const MOST = 100;
@@ -74,10 +73,7 @@ async function showTurn(context: GitHubContext, live: LiveTurn): Promise<void> {
       dueAt = context.now() + (CALM_MS[Math.min(times++, CALM_MS.length - 1)] as number);
       continue;
     }
-    const look_again = new AbortController();
-    const ms = body === drawn ? ASLEEP_MS : Math.max(1_000, dueAt - now);
-    await Promise.race([live.changed(), pause(ms, AbortSignal.any([look_again.signal, signal]))]);
-    look_again.abort();
+    await within(live.changed(), body === drawn ? ASLEEP_MS : Math.max(1_000, dueAt - now));
   }
   signal.throwIfAborted();
 

@@ -20,10 +20,10 @@ export const LONG = { timeoutMs: 90_000 };
 
 export async function startBotPlace(github: TestGitHub, env: Readonly<Record<string, string>>): Promise<BotPlace> {
   const t = await createTestThreads();
-  const api = await startTestApi({ threads: t.threads, on: t.engine });
+  const api = await startTestApi({ threads: t.threads, on: t.engine, vault: 'alone' });
   const place = createPlace({
     CENTAUR_API_URL: api.url,
-    GITHUBBOT_API_KEY: await api.keyWith('threads.read', 'threads.write', 'deliveries.claim', 'inbox.use'),
+    GITHUBBOT_API_KEY: await api.keyWith('threads.read', 'threads.write', 'deliveries.claim', 'inbox.use', 'chats.use'),
     GITHUB_API_URL: github.url,
     GITHUB_WEBHOOK_SECRET: WEBHOOK_SECRET,
     GITHUB_BOT_PORT: '0',
