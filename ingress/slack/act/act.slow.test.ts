@@ -101,11 +101,13 @@ function hold<P extends Posted>(posted: P): P {
 }
 const ada = () => place.slack.person('ada');
 const grace = () => place.slack.person('grace');
-const whispers = (to: { readonly id: string }, { channel, threadTs }: Posted) =>
+/** What only they see, under a message of a thread, or in the channel where there is no thread yet. */
+const whispers = (to: { readonly id: string }, { channel, ts, threadTs }: Posted) =>
   place.slack.see
     .ephemerals(to.id)
-    .filter((each) => each.channel === channel && each.thread_ts === threadTs)
+    .filter((each) => each.channel === channel && each.thread_ts === (ts === threadTs ? undefined : threadTs))
     .map(({ text }) => text);
+const whispersIn = (to: { readonly id: string }, { channel, threadTs }: Posted) => whispers(to, { channel, ts: '', threadTs });
 const signs = ({ channel, ts }: Posted) => Object.keys(place.slack.see.message(channel, ts)?.reactions ?? {});
 const executions = async (posted: Posted) =>
   (await place.api.call('GET', `/api/agent/threads/${encodeURIComponent(keyOf(posted))}/executions`)).body.items as {
@@ -379,7 +381,7 @@ test('stop ends what runs and what waits; buttons do so for one turn, and only o
     (await executions(posted)).map(({ status }) => status),
     ['cancelled', 'cancelled'],
   );
-  assert.deepEqual(whispers(grace(), posted), ['Stopping.']);
+  assert.deepEqual(whispersIn(grace(), posted), ['Stopping.']);
 
   const press = async (on: Posted, actionId: string, value: string) => {
     const { botToken, apiUrl } = place.slack;
@@ -395,7 +397,7 @@ test('stop ends what runs and what waits; buttons do so for one turn, and only o
   const other = hold(ada().mention('general', 'more work'));
   const one = await turn(other);
   await press(posted, 'centaur_turn:stop', one.executionId);
-  assert.match(whispers(grace(), posted).at(-1) ?? '', /not there any more/);
+  assert.match(whispersIn(grace(), posted).at(-1) ?? '', /not there any more/);
   assert.equal((await executions(other))[0]?.status, 'running');
   await press(other, 'centaur_turn:stop', one.executionId);
   await place.threads.ended(one.executionId);
@@ -506,14 +508,14 @@ test('what cannot be is said in a sentence, and changes nothing', async () => {
   await quiet();
   const other = ada().mention('general', 'y --harness demo', { threadTs: posted.ts });
   await quiet();
-  assert.match(whispers(ada(), unknown).join(), /^There is no such agent here\. .*nothing.*demo, claude/);
-  assert.equal(whispers(ada(), wrong).join(), '--effort: expected low, medium, high or max.');
-  assert.match(whispers(ada(), persona).join(), /^There is no such persona here/);
+  assert.match(whispers(ada(), unknown).join('\n'), /^There is no such agent here\. .*nothing.*demo, claude/m);
+  assert.ok(whispers(ada(), wrong).includes('--effort: expected low, medium, high or max.'));
+  assert.match(whispers(ada(), persona).join('\n'), /^There is no such persona here/m);
   assert.match(whispers(ada(), other).join(), /^This thread works with `claude`\. Say `release` first/);
   assert.deepEqual([turnsIn(unknown).length, turnsIn(wrong).length, turnsIn(persona).length, turnsIn(other).length], [0, 0, 0, 1]);
   ada().post('general', 'release', { threadTs: posted.ts });
   await quiet();
-  assert.match(whispers(ada(), posted).at(-1) ?? '', /^Released/);
+  assert.match(whispersIn(ada(), posted).at(-1) ?? '', /^Released/);
   ada().mention('general', 'y --harness demo', { threadTs: posted.ts });
   const begun = await turn(posted, 2);
   assert.match(begun.texts[0] ?? '', /^\[What was said in this Slack thread before/);
@@ -527,8 +529,8 @@ test('status, help and whoami are answered, and a code links', async () => {
   const one = await turn(running);
   for (const what of ['status', 'help', 'whoami', 'link ABCD-EFGH']) ada().mention('general', what, { threadTs: running.ts });
   await quiet();
-  const [status, help, who, link] = whispers(ada(), running);
-  assert.equal(whispers(ada(), posted).join(), 'Nothing was asked in this thread yet.');
+  const [status, help, who, link] = whispersIn(ada(), running);
+  assert.equal(whispers(ada(), posted).at(-1), 'Nothing was asked in this thread yet.');
   assert.match(status ?? '', /^Agent: `demo`\.\nRunning since .*\.$/s);
   assert.match(help ?? '', /--steer/);
   assert.match(who ?? '', new RegExp(`^You are \`slack:${place.slack.team.id}:${ada().id}\`, linked to no account`));

@@ -18,10 +18,11 @@ import { escape, toWords } from './words.ts';
 /** The idempotency key of what a message asks for. */
 export const idOfMessage = ({ channel, ts }: Pick<Message, 'channel' | 'ts'>): string => `${PLATFORM}:${channel}:${ts}`;
 
-export const listenerOf = ({ channel, threadTs, isDirect, author }: Message): Listener => ({
+export const listenerOf = ({ channel, threadTs, isDirect, isReply, author }: Message): Listener => ({
   channel,
   threadTs,
   isDirect,
+  isReply,
   user: author.user,
 });
 

@@ -207,7 +207,7 @@ export async function actOnTurnButton(context: SlackContext, { payload }: Extrac
   const pressed = readButton(payload);
   if (pressed === undefined) return;
   const { what, executionId, place, ts, user, team } = pressed;
-  const to: Listener = { ...place, user, isDirect: false };
+  const to: Listener = { ...place, user, isDirect: place.channel.startsWith('D'), isReply: place.threadTs !== ts };
   const deciding = { rules: context.settings.rules, self: context.self };
   if (!mayAsk({ user, teams: team === undefined ? [] : [team] }, place.channel, deciding)) return tell(context, to, STOPPED.refused);
   const threadKey = threadKeyOf(place.channel, place.threadTs);

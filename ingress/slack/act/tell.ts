@@ -11,6 +11,8 @@ const LONGEST = 3000;
 export interface Listener extends Place {
   readonly user: string | undefined;
   readonly isDirect: boolean;
+  /** In a thread that is there already: of one that is not, nobody sees what is whispered in it. */
+  readonly isReply: boolean;
 }
 
 /** @param markup Slack's markup */
@@ -19,7 +21,8 @@ export async function tell(context: SlackContext, to: Listener, markup: string):
   const place = { channel: to.channel, thread_ts: to.threadTs };
   // nobody else is there, and what only one sees is gone when they look again
   if (to.isDirect) return quietly(context, 'chat.postMessage', { ...place, text, unfurl_links: false, unfurl_media: false });
-  if (to.user !== undefined) await quietly(context, 'chat.postEphemeral', { ...place, user: to.user, text });
+  if (to.user === undefined) return;
+  await quietly(context, 'chat.postEphemeral', { ...(to.isReply ? place : { channel: to.channel }), user: to.user, text });
 }
 
 /** The same once in a while: whoever asks ten times is told once. */
