@@ -47,7 +47,7 @@ describe('a turn that is shown while it runs', () => {
     const client = createClient({
       url: 'http://platform.test',
       apiKey: ADMIN,
-      fetch: (input, init) => fetch(String(input).replace('http://platform.test', api.url), init),
+      fetch: (input, init) => fetch((input as string).replace('http://platform.test', api.url), init),
     });
     const running = showLive({
       deliveries: client.deliveries,

@@ -59,7 +59,7 @@ async function act(owner: Owner): Promise<null> {
 }
 
 if (isApi) {
-  await ensureAdminKey({ store, given: process.env['CENTAUR_API_KEY'] as string, home: '/nowhere' });
+  await ensureAdminKey({ store, given: process.env['CENTAUR_API_KEY'], home: '/nowhere' });
   const api = createApi({ version: '0', registry, engine, store, threads, log });
   await api.listen({ host: '127.0.0.1', port: Number(process.env['FAULT_PORT']) });
 } else await engine.work();
