@@ -55,7 +55,7 @@ const { values: flags } = parseArgs({
     engines: { type: 'string' },
   },
 });
-const repeat = Number(flags.repeat ?? (flags.quick ? 1 : 3));
+const repeat = Number(flags.repeat ?? 3);
 const workloads = chosen('--only', flags.only, Object.keys(PLAN));
 const engines = chosen('--engines', flags.engines, ALL);
 if (!Number.isInteger(repeat) || repeat < 1) stop(`--repeat: ${flags.repeat} is not a whole number above 0`);
@@ -117,10 +117,10 @@ if (failures > 0) {
 async function floorOf(workload: string): Promise<void> {
   const floors: Record<string, (url: string) => Promise<Figures>> = {
     A: async (url) => ({
-      'commits/s, 1 client': (await commits(url, 1, flags.quick ? 1 : 2))['commits/s'] ?? 0,
-      'commits/s, 8 clients': (await commits(url, 8, flags.quick ? 1 : 2))['commits/s'] ?? 0,
+      'commits/s, 1 client': (await commits(url, 1, 2))['commits/s'] ?? 0,
+      'commits/s, 8 clients': (await commits(url, 8, 2))['commits/s'] ?? 0,
     }),
-    B: async (url) => ({ 'commits/s, 32 clients': (await commits(url, 32, flags.quick ? 1 : 3))['commits/s'] ?? 0 }),
+    B: async (url) => ({ 'commits/s, 32 clients': (await commits(url, 32, 3))['commits/s'] ?? 0 }),
     C: (url) => roundTrip(url, flags.quick ? 300 : 1000),
   };
   const floor = floors[workload];

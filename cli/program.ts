@@ -21,6 +21,7 @@ import { addRun } from './commands/run.ts';
 import { addRuns } from './commands/runs.ts';
 import { addSecrets } from './commands/secrets.ts';
 import { addFirewall, addServers } from './commands/servers.ts';
+import { addSlack } from './commands/slack.ts';
 import { addSchedules } from './commands/schedules.ts';
 import { addThreads } from './commands/threads.ts';
 import { addUsers } from './commands/users.ts';
@@ -62,6 +63,7 @@ export function createProgram(): Command {
   const all = [
     addServers,
     addFirewall,
+    addSlack,
     addDoctor,
     addRun,
     addRuns,

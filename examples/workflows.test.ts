@@ -49,7 +49,9 @@ test('the sample workflows load', async (t) => {
     host.registry.list().map((workflow) => workflow.name),
     [
       'approve_expense',
+      'ask_in_slack',
       'fulfil_order',
+      'morning_digest',
       'nightly_report',
       'refund_order',
       'region_summary',

@@ -23,6 +23,18 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const ROOMS = ['sdk', 'kernel', 'runtime', 'ingress', 'cli', 'docs', 'examples', 'test'];
 /** Long enough for a machine that is ten times as slow: a test that hangs is the only one that reaches it. */
 const TIMEOUT_MS = 300_000;
+/** By what they took when they were last looked at. */
+const LONGEST = [
+  'docs/guides.slow',
+  'test/seed/runtime',
+  'runtime/rotation/killed',
+  'cli/replay',
+  'cli/cli.',
+  'runtime/outside/approvals',
+  'kernel/engine/engine.',
+  'kernel/care/care.',
+];
+
 /** Files in memory, on Linux: the kernel makes hundreds of databases there in a fifth of the time. */
 const MEMORY = '/dev/shm';
 const ROOM_BYTES = 4 * 1024 ** 3;
@@ -57,7 +69,14 @@ function findTests(parts: readonly string[]): string[] {
       .filter((file) => (values.slow === true ? file.endsWith('.slow.test.ts') : !file.endsWith('.slow.test.ts') || parts.length > 0))
       .filter((file) => parts.length === 0 || parts.some((part) => file.includes(part)))
       .sort()
+      .sort((one, other) => startOf(one) - startOf(other))
   );
+}
+
+/** What takes longest begins first, so that nothing is waited for at the end. */
+function startOf(file: string): number {
+  const at = LONGEST.findIndex((part) => file.startsWith(part));
+  return at < 0 ? LONGEST.length : at;
 }
 
 async function startServer(major: '15' | '18'): Promise<string> {

@@ -12,7 +12,7 @@ import { type Figures, measureApprovals } from './calls.ts';
 
 const REPORT = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', '..', 'docs', 'benchmarks-approvals.md');
 const { values } = parseArgs({ options: { quick: { type: 'boolean', default: false }, write: { type: 'boolean', default: false } } });
-const CALLS = values.quick ? 100 : 1000;
+const CALLS = values.quick ? 20 : 1000;
 
 const folder = mkdtempSync(path.join(os.tmpdir(), 'cb-approvals-'));
 const postgres = await startEmbeddedPostgres({ dataDir: path.join(folder, 'postgres'), throwaway: true });

@@ -27,7 +27,7 @@ const { values: flags } = parseArgs({
   options: { quick: { type: 'boolean', default: false }, write: { type: 'boolean', default: false } },
 });
 const sizes = flags.quick
-  ? { repeat: 1, pacedSeconds: 2, closedSeconds: 2, stream: 64e6, idle: 200 }
+  ? { repeat: 1, pacedSeconds: 1, closedSeconds: 1, stream: 16e6, idle: 50 }
   : { repeat: 3, pacedSeconds: 5, closedSeconds: 5, stream: 512e6, idle: 1000 };
 
 await using cleanup = new AsyncDisposableStack();

@@ -22,7 +22,7 @@ const { values: flags } = parseArgs({
   options: { quick: { type: 'boolean', default: false }, write: { type: 'boolean', default: false } },
 });
 const sizes = flags.quick
-  ? { repeat: 1, turns: 32, events: 60_000, history: 60_000, clients: 300, seconds: 2, starts: 3 }
+  ? { repeat: 1, turns: 8, events: 10_000, history: 10_000, clients: 50, seconds: 1, starts: 1 }
   : { repeat: 3, turns: 64, events: 300_000, history: 200_000, clients: 1000, seconds: 5, starts: 15 };
 
 await using cleanup = new AsyncDisposableStack();

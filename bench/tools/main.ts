@@ -14,7 +14,7 @@ import { type Discovery, measureDiscovery } from './discover.ts';
 
 const REPORT = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', '..', 'docs', 'benchmarks-tools.md');
 const { values } = parseArgs({ options: { quick: { type: 'boolean', default: false }, write: { type: 'boolean', default: false } } });
-const SIZE = values.quick ? { calls: 50, tools: 100, workflows: 20, repeat: 1 } : { calls: 500, tools: 500, workflows: 100, repeat: 3 };
+const SIZE = values.quick ? { calls: 10, tools: 20, workflows: 5, repeat: 1 } : { calls: 500, tools: 500, workflows: 100, repeat: 3 };
 
 const NAMES: Readonly<Record<Discovery['languages'], string>> = {
   node: 'TypeScript',

@@ -19,7 +19,7 @@ const REPORT = path.join(HERE, '..', '..', 'docs', 'benchmarks-webhooks.md');
 const { values: flags } = parseArgs({
   options: { quick: { type: 'boolean', default: false }, write: { type: 'boolean', default: false } },
 });
-const sizes = flags.quick ? { repeat: 1, seconds: 3, samples: 10 } : { repeat: 3, seconds: 6, samples: 30 };
+const sizes = flags.quick ? { repeat: 1, seconds: 1, samples: 3 } : { repeat: 3, seconds: 6, samples: 30 };
 const CONNECTIONS = 128;
 const secret = randomBytes(24).toString('hex');
 const key = `ck_${randomBytes(24).toString('base64url')}`;

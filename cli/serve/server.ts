@@ -6,7 +6,7 @@
  */
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { adminKeyFile, createApi, createMetrics, type Api, ensureAdminKey } from '@centaur/kernel/api';
+import { adminKeyFile, createApi, createMetrics, type Api, ensureAdminKey, ensureBotKey } from '@centaur/kernel/api';
 import { type Config, readConfigFile, retentionPeriods, type SignInSettings } from '@centaur/kernel/config';
 import { createEngine, type Engine } from '@centaur/kernel/engine';
 import type { Scrubber } from '@centaur/kernel/firewall/scrub';
@@ -32,6 +32,7 @@ import { caFileOf, type FirewallStarted, firewallUrl, followConfigFile, keepFire
 import { tellLastWords } from './last-words.ts';
 import { openLayers, rootsOf } from './overlays.ts';
 import { openSandboxes, threadShape } from './sandboxes.ts';
+import { keepSlackBot, SLACK_KEY, SLACK_SCOPES, type SlackChild } from './slack-child.ts';
 import { startRotations } from './rotations.ts';
 import { untilStopped } from './signals.ts';
 import { createExportCounts, exportMetrics, type MetricExport, resourceOf } from './telemetry.ts';
@@ -252,6 +253,8 @@ export async function serve(
   if (trust !== undefined && role !== 'worker') stack.defer(startRotations(trust, engine, log));
 
   let url: string | undefined;
+  let slackBot: SlackChild | undefined;
+  const startsSlack = role === 'up' && config.slackBot.isWanted && config.slackBot.url === undefined;
   let adminKey: Started['adminKey'];
   if (role !== 'worker') {
     adminKey = await readyAdminKey();
@@ -282,6 +285,7 @@ export async function serve(
       version: VERSION,
       log,
       publicUrl: () => config.publicUrl,
+      ...(startsSlack || config.slackBot.url !== undefined ? { bots: { slack: () => config.slackBot.url ?? slackBot?.url() } } : {}),
       slack: { signingSecret: config.slackSigningSecret, socketMode: settings?.approvals.slack_socket_mode },
       ...(settings?.signIn.oidc === undefined ? {} : { oidc: oidcSettings(settings.signIn.oidc, config) }),
       ...(settings?.api.trusted_proxies === undefined ? {} : { trustedProxies: settings.api.trusted_proxies }),
@@ -302,6 +306,13 @@ export async function serve(
     ({ url } = await api
       .listen({ host: config.host, port: config.port })
       .catch((error: unknown) => Promise.reject(listenProblem(error, config))));
+    if (startsSlack) {
+      const made = { store, audit: trust?.audit, home: config.home, name: SLACK_KEY, scopes: SLACK_SCOPES };
+      const apiKey = config.slackBot.apiKey ?? (await ensureBotKey(made));
+      const child = keepSlackBot({ apiUrl: url ?? config.apiUrl, apiKey, home: config.home }, log);
+      slackBot = child;
+      stack.defer(() => child.stop());
+    }
   }
   if (role !== 'api') await engine.work();
   if (config.otlp?.traces !== undefined) {

@@ -32,6 +32,9 @@ export class Hopeless extends Error {
 
 const LEASE_SECONDS = 60;
 const CLAIM_WAIT_MS = 20_000;
+/** So many at once are a crowd: the next are gathered for a moment and claimed together, rather than each with a question of its own. */
+const CROWD = 4;
+const GATHER_MS = 20;
 const LONGEST_PAUSE_MS = 5_000;
 const ERROR_LONGEST = 500;
 
@@ -61,6 +64,7 @@ export async function consume(options: ConsumeOptions): Promise<void> {
       onTrouble({ error: error as Error });
       await pause(Math.min(LONGEST_PAUSE_MS, 100 * 2 ** failures++), signal);
     }
+    if (running.size >= CROWD) await pause(GATHER_MS, signal);
     if (running.size >= most) await Promise.race([...running, stopped]);
   }
   await Promise.all(running);

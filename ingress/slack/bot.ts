@@ -38,8 +38,8 @@ export class NotInSlack extends Error {
   }
 }
 
-/** Conversations at a time. */
-const ACT_MOST = 40;
+/** Conversations at a time. Few enough that events which come meanwhile are stored, and acknowledged, between them. */
+const ACT_MOST = 12;
 const LONGEST_PAUSE_MS = 10_000;
 /** How long what was asked of the API about its health is believed. */
 const HEALTH_MS = 1_000;

@@ -1,7 +1,8 @@
 /** `/centaur …`: workflows, and who one is here. Answers are seen by whoever asked, and by nobody else. */
 import { CentaurApiError, type ThreadView } from '@centaur/sdk';
 import { helpText, statusOf, stopTurn } from './act/index.ts';
-import { PLATFORM, placeOfKey, type SlackContext, threadKeyOf } from './context.ts';
+import { connectText } from './connect/index.ts';
+import { PLATFORM, placeOfKey, type SlackContext, threadKeyOf, userIdOf } from './context.ts';
 import type { Heard, Raw } from './heard.ts';
 import { textOf } from './receive/classify.ts';
 import { rulesOf, type SlackRules } from './settings.ts';
@@ -67,7 +68,8 @@ const LIST = `\`/centaur\` knows:
 • \`status [link to a thread]\`: what runs in this channel
 • \`stop [link to a thread]\`: ends it
 • \`link <code>\`: says who you are; \`centaur users link slack\` on your machine shows the code
-• \`whoami\``;
+• \`whoami\`
+• \`connect <service>\`: how an account of your own is connected`;
 
 const COMMANDS: Readonly<Record<string, (context: SlackContext, command: Command) => Promise<string>>> = {
   help: async (context) => `${helpText(context)}\n\n${LIST}`,
@@ -78,6 +80,7 @@ const COMMANDS: Readonly<Record<string, (context: SlackContext, command: Command
   stop,
   link,
   whoami,
+  connect,
 };
 
 async function workflows(context: SlackContext, command: Command): Promise<string> {
@@ -102,7 +105,10 @@ async function run(context: SlackContext, command: Command): Promise<string> {
   if (input.is === 'wrong')
     return `The input is not JSON: ${plain(input.why)}. Write it as \`/centaur run ${plain(name)} {"key": "value"}\`.`;
   // a command that is acted on twice starts one run
-  const started = await context.api.startRun(name, input.value, { triggerKey: `slack:${command.triggerId}` });
+  const started = await context.api.startRun(name, input.value, {
+    triggerKey: `slack:${command.triggerId}`,
+    askedBy: userIdOf(command.team, command.user),
+  });
   context.log({ level: 'info', message: 'a run was started by a command', run_id: started.run_id, principal });
   return `Started \`${plain(name)}\`: run \`${started.run_id}\``;
 }
@@ -152,6 +158,10 @@ async function whoami(context: SlackContext, command: Command): Promise<string> 
   return user === null
     ? `You are \`${plain(principal)}\`, and linked to nobody. ${HOW_TO_LINK}`
     : `You are *${plain(user)}* (${role ?? 'without a role'}), as \`${plain(principal)}\`.`;
+}
+
+async function connect(context: SlackContext, command: Command): Promise<string> {
+  return connectText(command.rest, (await who(context, command)).user);
 }
 
 const HOW_TO_LINK = '`centaur users link slack` on your machine shows a code; then `/centaur link <code>`.';

@@ -6,8 +6,9 @@ import { actOnMessage, actOnTurnButton } from './act/index.ts';
 import { actOnInteraction } from './approvals/index.ts';
 import { actOnCommand } from './command.ts';
 import type { SlackContext } from './context.ts';
-import type { Heard, Raw } from './heard.ts';
-import { objectOf, textOf } from './receive/classify.ts';
+import type { Heard } from './heard.ts';
+import { ownerOf } from './owner.ts';
+import { textOf } from './receive/classify.ts';
 import { tellWorkflows } from './workflow-events.ts';
 
 const RAW = z.record(z.string(), z.unknown());
@@ -54,14 +55,4 @@ async function act(context: SlackContext, heard: Heard): Promise<void> {
       if (!type.startsWith('reaction_')) await actOnMessage(context, heard);
     }
   }
-}
-
-/** Whose button or modal it is, by its name. Those of nobody here are for workflows. */
-export function ownerOf(payload: Raw): 'turn' | 'approval' | 'workflow' {
-  const names = [
-    ...(Array.isArray(payload['actions']) ? payload['actions'].map((action) => textOf(objectOf(action)?.['action_id'])) : []),
-    textOf(objectOf(payload['view'])?.['callback_id']),
-  ].filter((name) => name !== undefined);
-  if (names.some((name) => name.startsWith('centaur_turn:'))) return 'turn';
-  return names.some((name) => name.startsWith('centaur_')) ? 'approval' : 'workflow';
 }

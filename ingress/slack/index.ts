@@ -13,6 +13,7 @@ export { answered, type Next, type Place, planNext, planWorkspace, type Refused,
 export { type Facts } from './render/words.ts';
 export { createSlackCalls, SlackRefused, type SlackCalls, SlackSilent } from './calls.ts';
 export { type Log, placeOfKey, PLATFORM, type Self, type SlackContext, type SlackDelivery, threadKeyOf, userIdOf } from './context.ts';
+export { NotInSlack, startSlackBot, type SlackBot } from './bot.ts';
 export { TURN_ACTIONS } from './render/buttons.ts';
 export { showTurns } from './show/index.ts';
 export { type Heard, type Raw, type Signed } from './heard.ts';
@@ -25,3 +26,5 @@ export {
   type SlackRules,
   type SlackSettings,
 } from './settings.ts';
+export { type Check, checkSetup } from './setup/checks.ts';
+export { manifest } from './setup/manifest.ts';

@@ -4,8 +4,8 @@
  */
 import type { SlackContext } from './context.ts';
 import type { Heard, Raw } from './heard.ts';
+import { ownerOf } from './owner.ts';
 import { objectOf, textOf } from './receive/classify.ts';
-import { ownerOf } from './dispatch.ts';
 
 export interface WorkflowEvent {
   readonly eventType: 'slack.reply' | 'slack.reaction' | 'slack.action';
@@ -27,7 +27,7 @@ export function workflowEventsOf(heard: Heard): readonly WorkflowEvent[] {
 
 /** As `message` alone: what mentions us comes once more, as that. */
 function replyOf(event: Raw): WorkflowEvent | undefined {
-  const { type, subtype, channel, thread_ts: threadTs, ts, user, text } = event as Readonly<Record<string, unknown>>;
+  const { type, subtype, channel, thread_ts: threadTs, ts, user, text } = event;
   if (type !== 'message' || (subtype !== undefined && subtype !== 'file_share' && subtype !== 'thread_broadcast')) return undefined;
   if (typeof channel !== 'string' || typeof threadTs !== 'string' || typeof ts !== 'string' || threadTs === ts) return undefined;
   const files = Array.isArray(event['files'])
@@ -41,7 +41,7 @@ function replyOf(event: Raw): WorkflowEvent | undefined {
 }
 
 function reactionOf(event: Raw): WorkflowEvent | undefined {
-  const { type, user, reaction } = event as Readonly<Record<string, unknown>>;
+  const { type, user, reaction } = event;
   if (type !== 'reaction_added' && type !== 'reaction_removed') return undefined;
   const { channel, ts } = objectOf(event['item']) ?? {};
   if (typeof channel !== 'string' || typeof ts !== 'string') return undefined;

@@ -69,6 +69,8 @@ export const API_ERRORS = {
   USERS_UNAVAILABLE: 503,
   /** The process was started without the master key, so it knows nobody in a chat. */
   CHATS_UNAVAILABLE: 503,
+  /** The bot of a chat does not answer: whoever sent it sends it again. */
+  BOT_UNAVAILABLE: 503,
 } as const;
 
 export const VAULT_ERRORS: Readonly<Record<VaultErrorCode, number>> = {

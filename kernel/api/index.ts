@@ -10,6 +10,7 @@
  * may do what; `stream.ts` for server-sent events.
  */
 export { type AdminKey, adminKeyFile, ensureAdminKey, readAdminKey } from './admin-key.ts';
+export { ensureBotKey } from './bot-keys.ts';
 export { migrationState, type MigrationState } from './health.ts';
 export type { KeyView } from './keys.ts';
 export { createMetrics, type MetricReader, type Metrics } from './metrics.ts';

@@ -55,6 +55,13 @@ export const StartBody = named(
     concurrency_key: z.string().min(1).max(256).optional(),
     run_at: time.optional().describe('RFC 3339. The run starts no sooner'),
     trace_id: z.string().optional().describe('32 hex digits; default: that of the traceparent header, else the run’s own'),
+    asked_by: z
+      .string()
+      .max(300)
+      .optional()
+      .describe(
+        'For bots (scope `chats.use`): who asked for it in a chat, such as slack:T1:U1. The run is that person’s, who must be linked and may start it',
+      ),
   }),
 );
 

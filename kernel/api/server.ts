@@ -7,6 +7,7 @@ import { z } from 'zod';
 import type { Engine, WorkflowRegistry } from '../engine/index.ts';
 import type { Store } from '../store/index.ts';
 import { type BodyLimits, readJson } from './body.ts';
+import type { Bots } from './bots.ts';
 import { ApiError, refusal } from './errors.ts';
 import { authenticate, createSourceOf } from './credentials.ts';
 import { createKeys } from './keys.ts';
@@ -56,6 +57,8 @@ export interface ApiOptions {
   readonly trustedProxies?: readonly string[];
   /** For tests: the clock of sessions, and cheaper passwords. */
   readonly people?: Pick<UsersOptions, 'now' | 'passwordCost'>;
+  /** Bots of chats: what is sent to the webhooks of their slugs is theirs. */
+  readonly bots?: Bots;
   /** What is wrong with the workflow files, as their host reports it. */
   readonly problems?: () => readonly FileProblem[];
   /** Where requests are counted, and what /metrics tells. Default: its own, closed with it. */
@@ -128,6 +131,7 @@ export function createApi(options: ApiOptions): Api {
     accounts: options.accounts,
     users,
     chats,
+    bots: options.bots ?? {},
     signIn,
     publicUrl,
     sourceOf: createSourceOf(options.trustedProxies ?? []),

@@ -11,6 +11,7 @@ import type { Source, Users } from '../users/index.ts';
 import type { Installation } from '../vault/index.ts';
 import type { Webhooks } from '../webhooks/index.ts';
 import { ApiError } from './errors.ts';
+import type { Bots } from './bots.ts';
 import type { ApiKeys } from './keys.ts';
 import type { Metrics } from './metrics.ts';
 
@@ -61,6 +62,7 @@ export interface Services {
   readonly accounts: OAuth | undefined;
   readonly users: Users | undefined;
   readonly chats: Chats | undefined;
+  readonly bots: Bots;
   /** By a provider; undefined: with a password only. */
   readonly signIn: SignIn | undefined;
   /** Where people's browsers reach the API. */

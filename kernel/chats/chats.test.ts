@@ -185,8 +185,6 @@ describe('a click in Slack', () => {
     await api.call('POST', '/chats/links/admin', { ...slackUser('UV'), user: 'bob' });
     const viewer = await send(click('UV', 'approve', approval));
     assert.equal(viewer.body.code, 'NOT_AN_APPROVER');
-    const stale = await send(click('U1', 'approve', { ...approval, version: 7 }));
-    assert.equal(stale.body.code, 'STALE_VERSION');
     const other = await send(click('U1', 'approve', { ...approval, digest: 'a'.repeat(64) }));
     assert.equal(other.body.code, 'STALE_DIGEST');
     const gone = await send(click('U1', 'approve', { ...approval, approval_id: '0198c0de-0000-7000-8000-000000000000' }));
@@ -215,6 +213,8 @@ describe('a click in Slack', () => {
       [edited.body.outcome, edited.body.approval.edited_args, edited.body.approval.changed, edited.body.approval.edited_by],
       ['voted', { amount: 5, note: 'n', items: ['a'] }, ['amount'], 'ann'],
     );
+    const optional = approvalViewMetadata({ ...refOf(approval), verdict: 'approve', paths: ['more'] });
+    assert.equal((await send(signed(view('U1', optional, { 'edit:0': '' }), api.t.store.now()))).body.code, 'APPROVAL_DECIDED');
     const untouched = await ask();
     const same = approvalViewMetadata({ ...refOf(untouched), verdict: 'approve', paths: ['amount', 'note', 'items'] });
     const voted = await send(signed(view('U1', same, values('10')), api.t.store.now()));
@@ -236,6 +236,21 @@ describe('a click in Slack', () => {
       [`approval:${approval.approval_id}`],
     );
     assert.equal(rows[0]?.n, 2);
+  });
+
+  test('that was held back does not undo what its person has clicked since, nor stops what others click', async () => {
+    const approval = await ask({ gate: 'two' });
+    await addPerson(api, 'other', 'approver');
+    await api.call('POST', '/chats/links/admin', { ...slackUser('UO'), user: 'other' });
+    const at = (user: string, verdict: 'approve' | 'abstain', agoMs: number) =>
+      signed(button(user, verdict, approvalValue(refOf(approval))), api.t.store.now() - agoMs);
+    const held = at('U1', 'approve', 20_000);
+    assert.equal((await send(at('U1', 'abstain', 10_000))).body.approval.approvals, 0);
+    const late = await send(held);
+    assert.deepEqual([late.body.outcome, late.body.approval.approvals, late.body.approval.version], ['voted', 0, 2]);
+    // by the digest, whoever has voted meanwhile
+    assert.equal((await send(at('UO', 'approve', 20_000))).body.approval.approvals, 1);
+    assert.equal((await send(at('U1', 'approve', 0))).body.approval.state, 'approved');
   });
 
   test('of many at once, each by its own person, is counted each', async () => {

@@ -18,7 +18,7 @@ export type { SlackSettings } from './interactions.ts';
 
 export interface Chats {
   /** @throws ChatError TOO_MANY_CODES */
-  makeCode(user: { readonly userId: string }, platform: ChatPlatform): Promise<LinkCode>;
+  makeCode(user: { readonly userId: string; readonly name: string }, platform: ChatPlatform): Promise<LinkCode>;
   /** @throws ChatError LINK_CODE_INVALID, LINK_TAKEN; UserError TOO_MANY_TRIES */
   link(
     actor: string,

@@ -59,7 +59,7 @@ const PLAIN_REASON = 'denied in Slack';
  * @throws ChatError SIGNATURE_INVALID, SIGNATURE_REQUIRED, CHAT_NOT_CONFIGURED, NOT_AN_APPROVAL
  */
 export async function voteBySlack(parts: VotingParts, slack: SlackSettings, interaction: Interaction): Promise<Outcome> {
-  const { payload, signature } = read(slack, interaction, parts.store.now());
+  const { payload, signature, madeAt } = read(slack, interaction, parts.store.now());
   const click = clickOf(payload);
   if (click === undefined) throw new ChatError('NOT_AN_APPROVAL', 'body: it is no click on an approval’s buttons, nor a view of one');
   const { by, ref } = click;
@@ -67,7 +67,8 @@ export async function voteBySlack(parts: VotingParts, slack: SlackSettings, inte
     const approval = await parts.store.transaction(async (tx) => {
       // the approval first: what refers to it locks it a little, and of two who did only that none could go on
       const row = await lockApproval(tx, ref.approvalId);
-      if (await wasCounted(tx, signature, ref.approvalId)) return getApproval(tx, ref.approvalId);
+      if (!(await countOnce(tx, { signature, madeAt, approvalId: ref.approvalId, account: externalId(by) })))
+        return getApproval(tx, ref.approvalId);
       const person = await personOf(tx, by);
       if (person === undefined || person.disabled) throw new Refusal('NOT_LINKED', NOT_LINKED);
       return castVoteIn(tx, parts, { ...person, provenAt: 0 }, ref.approvalId, voteOf(click, row));
@@ -95,25 +96,43 @@ class Refusal extends Error {
   }
 }
 
-/** True when it comes again: in the transaction of the vote, so that one that failed is not counted. */
-async function wasCounted(tx: Queryable, signature: Buffer, approvalId: string): Promise<boolean> {
-  const { rowCount } = await tx.query('insert into chat_interactions (signature, approval_id) values ($1, $2) on conflict do nothing', [
-    signature,
-    approvalId,
-  ]);
-  return rowCount === 0;
+/**
+ * False when it comes again, or after a later one of the same person: a bot that holds a click back must not undo what was clicked since. In the
+ * transaction of the vote, so that one that failed is not counted.
+ */
+async function countOnce(
+  tx: Queryable,
+  click: { readonly signature: Buffer; readonly madeAt: number; readonly approvalId: string; readonly account: string },
+): Promise<boolean> {
+  const { rowCount } = await tx.query(
+    `insert into chat_interactions (signature, approval_id, account, made_at)
+     select $1, $2::uuid, $3::text, $4::timestamptz where not exists (
+       select from chat_interactions where approval_id = $2 and account = $3 and made_at > $4)
+     on conflict do nothing`,
+    [click.signature, click.approvalId, click.account, new Date(click.madeAt)],
+  );
+  return rowCount === 1;
 }
 
 // ---- what Slack sent
 
-function read(slack: SlackSettings, interaction: Interaction, now: number): { readonly payload: unknown; readonly signature: Buffer } {
+interface Read {
+  readonly payload: unknown;
+  /** By what it is known. */
+  readonly signature: Buffer;
+  /** Unix milliseconds, to the second. */
+  readonly madeAt: number;
+}
+
+function read(slack: SlackSettings, interaction: Interaction, now: number): Read {
   if ('socket' in interaction) {
     if (slack.socketMode !== 'trusted')
       throw new ChatError(
         'SIGNATURE_REQUIRED',
         'Socket Mode has no signatures, so the bot could vote for anybody: give Slack the address of the bot instead, or let an admin say approvals: {slack_socket_mode: trusted} in centaur.yaml',
       );
-    return { payload: interaction.payload, signature: createHash('sha256').update(canonicalJson(interaction.payload)).digest() };
+    const signature = createHash('sha256').update(canonicalJson(interaction.payload)).digest();
+    return { payload: interaction.payload, signature, madeAt: now };
   }
   if (slack.signingSecret === undefined)
     throw new ChatError('CHAT_NOT_CONFIGURED', 'SLACK_SIGNING_SECRET: this server has none, so it cannot tell what Slack has signed');
@@ -121,7 +140,11 @@ function read(slack: SlackSettings, interaction: Interaction, now: number): { re
   // Slack signs other things, too, with words of anybody in them: an event whose text has "&payload=" in it must not be read as a click
   const [, encoded] = /^payload=([^&=]*)$/.exec(interaction.body) ?? [];
   try {
-    return { payload: JSON.parse(decodeURIComponent((encoded ?? '').replaceAll('+', ' '))) as unknown, signature };
+    return {
+      payload: JSON.parse(decodeURIComponent((encoded ?? '').replaceAll('+', ' '))) as unknown,
+      signature,
+      madeAt: Number(interaction.timestamp) * 1000,
+    };
   } catch {
     throw new ChatError('NOT_AN_APPROVAL', 'body: expected payload=… and nothing else, as Slack sends what people click');
   }
@@ -165,7 +188,8 @@ function personIn(payload: unknown): Identity | undefined {
 
 function voteOf(click: Click, row: LockedApproval): Vote {
   const { by, ref } = click;
-  const common = { channel: 'slack', account: externalId(by), digest: ref.digest, version: ref.version } as const;
+  // by the digest alone: that somebody else has voted meanwhile changes nothing of what is voted on
+  const common = { channel: 'slack', account: externalId(by), digest: ref.digest } as const;
   if (click.kind === 'button') {
     const reason = click.verdict === 'deny' && !row.reasoned ? PLAIN_REASON : undefined;
     return { ...common, verdict: click.verdict, reason };
@@ -184,6 +208,8 @@ function patchOf(paths: readonly string[], values: unknown, { args, shown }: Loc
     const text = textAt(values, editBlock(index));
     if (text === undefined) continue;
     const current = valueAt(args, path);
+    // what is not there stays so, where nothing was typed
+    if (text === '' && current === undefined) continue;
     const value = typeof current === 'string' ? text : parsed(path, text);
     // what is blanked is left as it is by whoever leaves the blank
     if (isDeepStrictEqual(value, current) || isDeepStrictEqual(value, valueAt(shown, path))) continue;

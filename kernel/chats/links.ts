@@ -26,7 +26,11 @@ const LETTERS = 'ABCDEFGHJKMNPQRSTUVWXYZ23456789';
 const TRIES = { identity: 10, platform: 500 } as const;
 
 /** @throws ChatError TOO_MANY_CODES */
-export async function makeCode({ store, macKey }: LinkParts, user: { readonly userId: string }, platform: ChatPlatform): Promise<LinkCode> {
+export async function makeCode(
+  { store, audit, macKey }: LinkParts,
+  user: { readonly userId: string; readonly name: string },
+  platform: ChatPlatform,
+): Promise<LinkCode> {
   const code = Array.from({ length: 8 }, () => LETTERS[randomInt(LETTERS.length)]).join('');
   const expiresAt = new Date(store.now() + CODE_MS);
   await store.transaction(async (tx) => {
@@ -38,6 +42,7 @@ export async function makeCode({ store, macKey }: LinkParts, user: { readonly us
     );
     if ((rows[0]?.open ?? 0) >= CODES_MOST)
       throw new ChatError('TOO_MANY_CODES', `${CODES_MOST} codes of yours are open already: use one of them, or wait ten minutes`);
+    await audit.append(tx, { action: 'chat.link_code', actor: `user:${user.name}`, resource: `user:${user.name}`, details: { platform } });
     await tx.query('insert into chat_link_codes (code_mac, user_id, platform, expires_at) values ($1, $2, $3, $4)', [
       macOf(macKey, code),
       user.userId,

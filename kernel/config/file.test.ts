@@ -45,6 +45,7 @@ egress:
     api: {},
     signIn: {},
     approvals: {},
+    chats: { slack: undefined, github: undefined },
     overlays: { entries: [], frozen: false },
     prices: [],
     retention: {},

@@ -62,6 +62,10 @@ const ENVIRONMENT = z.object({
   WORKFLOW_PYTHON: z.string().min(1).optional(),
   WORKFLOW_TOOL_API_URL: z.url({ protocol: /^https?$/, error: 'expected an address such as https://tools.example.com' }).optional(),
   SLACK_API_URL: z.url({ protocol: /^https?$/, error: 'expected an address such as https://slack.com/api' }).optional(),
+  SLACK_BOT_TOKEN: z.string().min(1).optional(),
+  SLACK_APP_TOKEN: z.string().min(1).optional(),
+  SLACKBOT_API_KEY: z.string().min(1).optional(),
+  CENTAUR_SLACK_URL: z.url({ protocol: /^https?$/, error: 'expected an address such as http://127.0.0.1:8083' }).optional(),
   SLACK_SIGNING_SECRET: z.string().min(16, 'expected at least 16 characters').max(500).optional(),
   CENTAUR_OIDC_CLIENT_SECRET: z.string().min(1).max(2000).optional(),
   CENTAUR_MASTER_KEY: z.string().min(1).optional(),
@@ -112,6 +116,14 @@ export interface Config {
   readonly slackApiUrl: string;
   /** With which Slack signs what it sends: for votes. Not for logs. */
   readonly slackSigningSecret: string | undefined;
+  readonly slackBot: {
+    /** The tokens are there: `up` starts it, unless it is somewhere. */
+    readonly isWanted: boolean;
+    /** Of this API, for the bot. Undefined: `up` makes one. Not for logs. */
+    readonly apiKey: string | undefined;
+    /** Where it listens, when it is somewhere else: what Slack sends here goes there. */
+    readonly url: string | undefined;
+  };
   /** As this installation is known at the provider by which people sign in. Not for logs. */
   readonly oidcClientSecret: string | undefined;
   /** The master key itself, or where it is: see `readMasterKey` in the vault. Not for logs. */
@@ -214,6 +226,11 @@ export function loadConfig(environment: Readonly<Record<string, string | undefin
     toolApiUrl: values.WORKFLOW_TOOL_API_URL?.replace(/\/$/, ''),
     slackApiUrl: (values.SLACK_API_URL ?? 'https://slack.com/api').replace(/\/$/, ''),
     slackSigningSecret: values.SLACK_SIGNING_SECRET,
+    slackBot: {
+      isWanted: values.SLACK_BOT_TOKEN !== undefined && (values.SLACK_SIGNING_SECRET ?? values.SLACK_APP_TOKEN) !== undefined,
+      apiKey: values.SLACKBOT_API_KEY,
+      url: values.CENTAUR_SLACK_URL?.replace(/\/$/, ''),
+    },
     oidcClientSecret: values.CENTAUR_OIDC_CLIENT_SECRET,
     retentionDays: values.CENTAUR_RETENTION_DAYS,
     leaseMs: values.CENTAUR_LEASE_SECONDS * 1000,

@@ -3,7 +3,9 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import { callThrough, createTestFirewall, startService } from '../../test/support/firewall.ts';
 import { eventually } from '../../test/support/wait.ts';
+import { publishPolicy } from '../policy/index.ts';
 import { contextOfCall, contextOfRun, newTraceId, readReference, spanIdOf, traceUuidOf } from '../store/index.ts';
+import { renewThreadLeases } from '../vault/index.ts';
 
 const hex = (uuid: string) => uuid.replaceAll('-', '');
 
@@ -79,6 +81,33 @@ test('a lease that goes on with another turn belongs to that from then on', asyn
     return (await t.entries('egress.intent')).at(-1)?.['trace_id'] === second;
   });
   assert.equal((await t.entries('egress.intent'))[0]?.['trace_id'], first);
+});
+
+test('a request is decided on by who asked for the turn and where, also when the lease goes on with the turn of another', async () => {
+  await using service = await startService((_, response) => response.end('ok'));
+  const host = `localhost:${service.port}`;
+  await using t = await createTestFirewall({ config: { allow_cidrs: ['127.0.0.1'], ca_pems: [service.caPem], allow: [{ host }] } });
+  const text = `version: 1
+default: deny
+rules:
+  - {id: here, host: localhost, effect: allow, when: 'run.user == "ann" && run.channel == "channel:slack:C1"'}
+`;
+  const { version } = await publishPolicy({ store: t.store, audit: t.installation.audit }, 'test', { text });
+  await eventually(
+    async () => (await t.store.query('select 1 from firewall_processes where policy_version = $1', [version])).rowCount === 1,
+  );
+  const besidesOf = (user: string) => ({ account: user, user, channel: 'channel:slack:C1', principals: [], secrets: [] });
+  const turn = (user: string) => ({ runId: randomUUID(), traceId: randomUUID(), besides: besidesOf(user) });
+  const lease = await t.lease([], { principal: 'thread:x', threadKey: 'x', besides: besidesOf('ann') });
+  const status = async () => (await callThrough(t, lease.token, `https://${host}/`)).status;
+  assert.equal(await status(), 200);
+  for (const [user, wanted] of [
+    ['bob', 403],
+    ['ann', 200],
+  ] as const) {
+    assert.ok(await renewThreadLeases(t.installation, 'test', { principal: 'thread:x', threadKey: 'x' }, 60, turn(user)));
+    await eventually(async () => (await status()) === wanted);
+  }
 });
 
 test('only what is a trace id is one, and only what is a reference is read', () => {

@@ -12,13 +12,17 @@ const SEALER = fileURLToPath(new URL('../../test/support/journal-sealer.ts', imp
 const RUNS = 4000;
 const KILLS = 12;
 
-test('a sealer that is killed again and again loses no seal and seals nothing twice', { timeout: 300_000 }, async () => {
+test('a sealer that is killed again and again loses no seal and seals nothing twice', async (t) => {
   await using s = await sealedEngine();
   s.test.registry.define('steps', async (input: number, ctx) => {
     for (let i = 0; i < input % 5; i++) await ctx.step(`step ${i}`, () => i);
   });
   const master = s.masterKey.toString('hex');
-  const begin = () => spawn(process.execPath, [SEALER, s.test.database.url, master], { stdio: 'ignore' });
+  const begin = () => {
+    const sealer = spawn(process.execPath, [SEALER, s.test.database.url, master], { stdio: 'ignore' });
+    t.after(() => sealer.kill('SIGKILL'));
+    return sealer;
+  };
   const sealed = async () => (await s.test.store.query<{ n: number }>('select count(*) as n from journal_seals')).rows[0]?.n ?? 0;
   await s.test.engine.startMany(Array.from({ length: RUNS }, (_, i) => ({ workflow_name: 'steps', input: i })));
   await eventually(
@@ -33,9 +37,8 @@ test('a sealer that is killed again and again loses no seal and seals nothing tw
     else await eventually(async () => (await sealed()) > before || before === RUNS, { what: 'a seal' });
     sealer.kill('SIGKILL');
   }
-  const last = begin();
-  await eventually(async () => (await sealed()) === RUNS, { timeoutMs: 120_000, what: 'all seals' });
-  last.kill('SIGKILL');
+  // here, since one by itself rests fifty times as long as it works: on a busy machine that is for ever
+  await s.sealed(RUNS);
   const { rows } = await s.test.store.query<{ entry: string }>(`select entry from audit_log where action = 'journal.seal'`);
   const told = rows.flatMap(({ entry }) => (JSON.parse(entry) as { details: { runs: SealedRun[] } }).details.runs.map((run) => run.run_id));
   assert.deepEqual([told.length, new Set(told).size], [RUNS, RUNS]);

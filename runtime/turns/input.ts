@@ -37,7 +37,8 @@ export async function toContent(
     else if (source === undefined) blocks.push({ type: 'text', text: JSON.stringify(part) });
     else if (source.type === 'url' && typeof source.url === 'string') blocks.push({ type: 'text', text: `[${part.type}: ${source.url}]` });
     else {
-      const { data, mimeType, name } = await read(threads, threadKey, source, `${part.type}-${i + 1}`);
+      const given = { ...source, name: source.name ?? part['name'] };
+      const { data, mimeType, name } = await read(threads, threadKey, given, `${part.type}-${i + 1}`);
       const isImage = part.type === 'image' && capabilities.images;
       const isDocument = part.type === 'document' && capabilities.images && mimeType === 'application/pdf';
       if (isImage || isDocument)

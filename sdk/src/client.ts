@@ -45,6 +45,8 @@ export interface StartOptions {
   readonly runAt?: Date | string;
   /** 32 hex digits that join the run to a trace. Default: the run's own. */
   readonly traceId?: string;
+  /** For bots of chats: who asked for it there, such as `slack:T1:U1`. They must be linked to a user who may start it, and the run is theirs. */
+  readonly askedBy?: string;
 }
 
 /** One entry of `startRuns`. */
@@ -185,6 +187,7 @@ function startBody(workflow: { readonly name: string } | string, input: unknown,
     concurrency_key: options.concurrencyKey,
     run_at: runAt instanceof Date ? runAt.toISOString() : runAt,
     trace_id: options.traceId,
+    asked_by: options.askedBy,
   };
 }
 

@@ -12,8 +12,8 @@ import { watchConnections } from './connections.ts';
 import { type Answer, type FollowOptions, type Installation, startInstallation } from './installation.ts';
 
 /** A machine that others use too is slow. */
-export const PATIENCE = { timeoutMs: 120_000 };
-export const LIMIT = { timeout: 420_000 };
+export const PATIENCE = { timeoutMs: 240_000 };
+export const LIMIT = { timeout: 900_000 };
 export const BANK_KEY = 'sk-bank-Real0Key1With2Enough3Letters';
 export const TURNING_KEY = 'sk_turning_First0Value1With2Enough3Letters';
 export const DASHBOARD_KEY = 'dd-Real0Key1With2Enough3Letters';

@@ -83,7 +83,7 @@ export function createPlace(env: Readonly<Record<string, string>> = {}): Place {
     async serve(role, more) {
       const running = start([role], more);
       await eventually(() => running.output.stdout.includes(' is up ') || running.child.exitCode !== null, {
-        timeoutMs: 60_000,
+        timeoutMs: 240_000,
         what: `centaur ${role} to start`,
       });
       if (running.child.exitCode !== null)

@@ -28,6 +28,12 @@ function submitted(view: View, typed: Readonly<Record<string, string | null>> = 
   return { ...view, state: { values: Object.fromEntries(values) as unknown } };
 }
 
+/** In the inbox, as it comes back: the payload, and the form that was signed. */
+function keptSize(view: View): number {
+  const payload = JSON.stringify(submitted(view)).replaceAll('/', String.raw`\/`);
+  return payload.length + encodeURIComponent(payload).length;
+}
+
 describe('the window of', () => {
   const args = {
     amount: 200,
@@ -115,6 +121,20 @@ describe('the window of', () => {
     for (const odd of [undefined, '', '{', '[]', 'null', '{"c":1}']) assert.equal(placeOfView(odd), undefined);
   });
 
+  it('has as many inputs as come back', () => {
+    for (const [count, value] of [
+      [20, 'x'],
+      [10, '中'.repeat(900)],
+      [10, '/'.repeat(2_900)],
+    ] as const) {
+      const names = Array.from({ length: count }, (_, index) => `${index}`.padStart(190, 'n'));
+      const view = editView(approvalWith({ args: Object.fromEntries(names.map((each) => [each, value])), editable: names }), PLACE);
+      assert.deepEqual(checkView(view), []);
+      assert.ok(inputsOf(view).length > 1);
+      assert.ok(keptSize(view) < 500_000);
+    }
+  });
+
   it('is none that Slack refuses, whatever is in it', () => {
     for (const text of [...Object.values(hostileMarkdown(3_500)), 'é'.repeat(60_000), '"'.repeat(60_000), '中/'.repeat(9_000)]) {
       const approval = approvalWith({
@@ -125,9 +145,7 @@ describe('the window of', () => {
       for (const view of [approveView(approval, PLACE), editView(approval, PLACE), denyView(approval, PLACE)]) {
         assert.deepEqual(checkView(view), [], text.slice(0, 40));
         assert.ok(JSON.stringify(view).length < 250_000);
-        // as it comes back, it has room in the inbox: what is kept is the payload, and the form that was signed
-        const payload = JSON.stringify(submitted(view)).replaceAll('/', String.raw`\/`);
-        assert.ok(payload.length + encodeURIComponent(payload).length < 500_000, text.slice(0, 40));
+        assert.ok(keptSize(view) < 500_000, text.slice(0, 40));
         assert.doesNotMatch(JSON.stringify(view), /"elements":\[\]|"text":""/);
       }
     }

@@ -4,43 +4,51 @@
  */
 import { type ApprovalNotice, CentaurApiError, type ShownApproval } from '@centaur/sdk';
 import { pause } from '../../chat/index.ts';
+import { namesOf } from '../act/people.ts';
 import { SlackRefused } from '../calls.ts';
 import { PLATFORM, type SlackContext } from '../context.ts';
-import { type Card, drawCard, drawOverride } from './card.ts';
+import { type Card, type CardFacts, drawCard, drawOverride } from './card.ts';
 import { findPosted, type Kind, metadataOf, type Place, placesOf, type Posted, readRef, type Ref } from './place.ts';
 
 const LEASE_SECONDS = 60;
-/** So long before the end of the lease nothing more is begun: what is begun may take a call's time. */
-const MARGIN_MS = 31_000;
+/** Of the lease: what is begun at the end of it may take a call's time. */
+const BEGIN_MS = 28_000;
 const CLAIM_WAIT_MS = 20_000;
-const AT_ONCE = 10;
+/** Approvals at a time. */
+const MOST = 20;
 const LONGEST_PAUSE_MS = 5_000;
 const ERROR_LONGEST = 300;
 
 /** Resolves when the signal has aborted and nothing is written any more. */
 export async function showApprovals(context: SlackContext, signal: AbortSignal): Promise<void> {
   const { api, consumerId, log } = context;
+  const running = new Set<Promise<void>>();
   let failures = 0;
   while (!signal.aborted) {
     try {
-      const claim = { platform: PLATFORM, consumerId, limit: AT_ONCE, leaseSeconds: LEASE_SECONDS, waitMs: CLAIM_WAIT_MS, signal } as const;
-      const notices = await api.chats.claimApprovals(claim);
+      const limit = MOST - running.size;
+      const claim = { platform: PLATFORM, consumerId, limit, leaseSeconds: LEASE_SECONDS, waitMs: CLAIM_WAIT_MS, signal } as const;
+      for (const notice of await api.chats.claimApprovals(claim)) {
+        const one = showOne(context, notice, signal).finally(() => running.delete(one));
+        running.add(one);
+      }
       failures = 0;
-      await Promise.all(notices.map((notice) => showOne(context, notice, signal)));
     } catch (error) {
       if (signal.aborted) break;
       log({ level: 'warn', message: 'approvals cannot be asked for; trying again', error: (error as Error).message });
       await pause(Math.min(LONGEST_PAUSE_MS, 100 * 2 ** failures++), signal);
     }
+    // what is written is given up when the process stops: so this does not wait for long
+    if (running.size >= MOST) await Promise.race(running);
   }
+  await Promise.all(running);
 }
 
 /** Never rejects. */
 async function showOne(context: SlackContext, notice: ApprovalNotice, stop: AbortSignal): Promise<void> {
-  const { api, consumerId, log, now } = context;
+  const { api, consumerId, log } = context;
   const { approval_id: id, version } = notice.approval;
-  const left = Date.parse(notice.lease_expires_at) - now() - MARGIN_MS;
-  const signal = AbortSignal.any([stop, AbortSignal.timeout(Math.max(0, left))]);
+  const signal = AbortSignal.any([stop, AbortSignal.timeout(BEGIN_MS)]);
   try {
     const ref = await show(context, notice, signal);
     const isNowhere = ref.cards.length === 0 && ref.override === undefined;
@@ -64,14 +72,17 @@ async function show(context: SlackContext, notice: ApprovalNotice, signal: Abort
   const { approval } = notice;
   const common = context.settings.rules.approvals_channel;
   const known = notice.shown === null ? undefined : readRef(notice.shown.ref);
-  const card = drawCard(approval, await factsOf(context, notice, signal));
+  const card = drawCard(approval, await factsOf(context, notice));
   const cards: Posted[] = [];
   for (const posted of known?.cards ?? []) if (await update(context, posted, approval, card, signal)) cards.push(posted);
   // what is decided needs no new card; one that somebody has deleted is needed as long as it waits
-  if (cards.length === 0 && (approval.state === 'pending' || known === undefined))
-    for (const place of placesOf(notice, common)) cards.push(...(await post(context, place, notice, card, signal)));
-  if (cards.length === 0 && approval.state === 'pending' && common !== undefined)
-    cards.push(...(await post(context, { channel: common }, notice, card, signal)));
+  if (cards.length === 0 && (approval.state === 'pending' || known === undefined)) {
+    const places = placesOf(notice, common);
+    for (const place of places) cards.push(...(await post(context, place, notice, card, signal)));
+    const isElsewhere = places.every(({ threadTs }) => threadTs !== undefined);
+    if (cards.length === 0 && isElsewhere && common !== undefined)
+      cards.push(...(await post(context, { channel: common }, notice, card, signal)));
+  }
   const override = known?.override ?? (await tellOverride(context, notice, signal));
   return { cards, ...(override === undefined ? {} : { override }) };
 }
@@ -104,14 +115,7 @@ async function post(context: SlackContext, place: Place, notice: ApprovalNotice,
     if (approval.state !== 'pending') return [];
     return [await send(context, place, approval, { kind: 'card', card }, signal)];
   } catch (error) {
-    if (!(error instanceof SlackRefused) || !NO_PLACE.has(error.code)) throw error;
-    context.log({
-      level: 'warn',
-      message: 'an approval has no place in this channel',
-      approval: approval.approval_id,
-      channel: place.channel,
-      code: error.code,
-    });
+    noPlace(context, place, approval, error);
     return [];
   }
 }
@@ -128,8 +132,12 @@ async function tellOverride(context: SlackContext, { approval }: ApprovalNotice,
     });
     return undefined;
   }
-  const found = await findPosted(context, { channel }, approval, 'override', signal);
-  return found ?? send(context, { channel }, approval, { kind: 'override', card: drawOverride(approval) }, signal);
+  try {
+    const found = await findPosted(context, { channel }, approval, 'override', signal);
+    return found ?? (await send(context, { channel }, approval, { kind: 'override', card: drawOverride(approval) }, signal));
+  } catch (error) {
+    return noPlace(context, { channel }, approval, error);
+  }
 }
 
 async function send(
@@ -157,6 +165,12 @@ async function send(
   return { channel, ts };
 }
 
+/** @throws the error, when it says something else */
+function noPlace({ log }: SlackContext, { channel }: Place, { approval_id: approval }: ShownApproval, error: unknown): undefined {
+  if (!(error instanceof SlackRefused) || !NO_PLACE.has(error.code)) throw error;
+  log({ level: 'warn', message: 'an approval has no place in this channel', approval, channel, code: error.code });
+}
+
 const GONE: ReadonlySet<string> = new Set(['message_not_found', 'cant_update_message', 'edit_window_closed', 'thread_not_found']);
 const NO_PLACE: ReadonlySet<string> = new Set([
   'channel_not_found',
@@ -172,24 +186,9 @@ const NO_PLACE: ReadonlySet<string> = new Set([
 ]);
 
 /** The name of who asked, for people to read: nobody is called by it. */
-async function factsOf(
-  { slack, log }: SlackContext,
-  { delivery, approval }: ApprovalNotice,
-  signal: AbortSignal,
-): Promise<{ readonly asker?: string }> {
+async function factsOf(context: SlackContext, { delivery }: ApprovalNotice): Promise<CardFacts> {
   const { platform, user } = (typeof delivery === 'object' && delivery !== null ? delivery : {}) as Readonly<Record<string, unknown>>;
   if (platform !== PLATFORM || typeof user !== 'string') return {};
-  try {
-    const { user: found } = await slack.call<{ readonly user?: { readonly name?: string; readonly real_name?: string } }>(
-      'users.info',
-      { user },
-      { signal },
-    );
-    const asker = found?.real_name ?? found?.name;
-    return asker === undefined || asker === '' ? {} : { asker };
-  } catch (error) {
-    if (signal.aborted) throw error;
-    log({ level: 'debug', message: 'the name of who asked is not known', approval: approval.approval_id, error: (error as Error).message });
-    return { asker: user };
-  }
+  const { people } = await namesOf(context, { people: [user], channels: [] });
+  return { asker: people.get(user) ?? user };
 }

@@ -44,7 +44,7 @@ interface Reply {
 export async function listen(options: ListenOptions): Promise<Door> {
   const held = { bytes: 0 };
   const server = createServer({ requestTimeout: 10_000, headersTimeout: 5_000, keepAliveTimeout: 75_000 }, (request, response) => {
-    answer(request, options, held)
+    void answer(request, options, held)
       .catch((error: Error): Reply => {
         options.log({ level: 'error', message: 'a request of Slack could not be answered', error: error.message });
         return { status: 500 };

@@ -54,8 +54,8 @@ export interface SlackPlace extends AsyncDisposable {
   said(asked: Asked): readonly SeenMessage[];
   /** All that a person reads of them, as JSON. */
   read(asked: Asked): string;
-  /** Until nothing is owed for it any more. */
-  delivered(asked: Asked, timeoutMs?: number): Promise<void>;
+  /** Until nothing is owed for any of them. @throws when one is given up */
+  delivered(...asked: readonly Asked[]): Promise<void>;
   /** As if the leases of a bot that is dead had ended. */
   forget(bot: Bot): Promise<void>;
 }
@@ -67,6 +67,7 @@ export interface BotOptions {
 }
 
 let bots = 0;
+const LONGEST_MS = 100_000;
 
 export async function startSlackPlace(options: SlackOptions = {}): Promise<SlackPlace> {
   await using stack = new AsyncDisposableStack();
@@ -108,16 +109,18 @@ export async function startSlackPlace(options: SlackOptions = {}): Promise<Slack
       rest.defer(() => started[Symbol.asyncDispose]());
       return started;
     },
-    async delivered({ executionId }, timeoutMs = 60_000) {
-      for (const deadline = performance.now() + timeoutMs; ;) {
+    async delivered(...asked) {
+      for (const deadline = performance.now() + LONGEST_MS; ;) {
         const { rows } = await t.store.query<{ state: string; last_error: string | null }>(
-          'select state, last_error from agent_final_delivery_outbox where execution_id = $1',
-          [executionId],
+          `select state, last_error from agent_final_delivery_outbox where execution_id = any($1::uuid[]) and state <> 'delivered'`,
+          [asked.map(({ executionId }) => executionId)],
         );
-        if (rows[0]?.state === 'delivered') return;
-        if (rows[0]?.state === 'dead_letter' || performance.now() > deadline)
-          throw new Error(`not delivered, but ${rows[0]?.state}: ${rows[0]?.last_error}`);
-        await sleep(10);
+        const [first] = rows;
+        if (first === undefined) return;
+        const dead = rows.find(({ state }) => state === 'dead_letter');
+        if (dead !== undefined || performance.now() > deadline)
+          throw new Error(`${rows.length} are not delivered: ${(dead ?? first).state}, ${(dead ?? first).last_error}`);
+        await sleep(20);
       }
     },
     async forget({ context }) {

@@ -1,4 +1,5 @@
 /** Starting, reading and changing runs. */
+import { readExternalId } from '@centaur/sdk';
 import { z } from 'zod';
 import type { RunSummary, StartRequest } from '../../engine/index.ts';
 import { isUuid } from '../../store/index.ts';
@@ -6,8 +7,16 @@ import { ApiError } from '../errors.ts';
 import { actorOf, type Attribution, type Call, ok, route } from '../route.ts';
 import { sealOf, told } from './replays.ts';
 import { ForkBody, page, RunDetailSchema, RunPath, RunQuery, RunSummarySchema, StartBody, StartedRunSchema } from '../schemas.ts';
-import { authoriseRead, authoriseRun, reachesAllWorkflows, readableWorkflows } from '../scopes.ts';
-import type { Services } from '../services.ts';
+import {
+  authoriseRead,
+  authoriseRun,
+  type Caller,
+  reachesAllWorkflows,
+  readableWorkflows,
+  requireScope,
+  SCOPES_OF_ROLE,
+} from '../scopes.ts';
+import { chatsOf, type Services } from '../services.ts';
 
 const START_MANY_MAX = 10_000;
 
@@ -30,15 +39,20 @@ export const runRoutes = [
       200: { description: 'The trigger key was known: the first run', schema: z.union([StartedRunSchema, z.array(StartedRunSchema)]) },
     },
     errors: ['UNKNOWN_WORKFLOW', 'INVALID_INPUT', 'NOT_JSON', 'TRIGGER_KEY_MISMATCH', 'DRAINING'],
-    async handle({ body, caller, traceId }, { engine }) {
+    async handle({ body, caller, traceId }, services) {
+      const { engine } = services;
       const bodies: readonly z.output<typeof StartBody>[] = Array.isArray(body) ? body : [body];
       for (const { workflow_name } of bodies) authoriseRun(caller, workflow_name);
-      const requests: StartRequest[] = bodies.map((each) => ({ ...each, trace_id: each.trace_id ?? traceId }));
+      const requests = bodies.map((each): StartRequest => {
+        const { asked_by: _, ...request } = each;
+        return { ...request, trace_id: each.trace_id ?? traceId };
+      });
+      const owner = await ownerOf(bodies, caller, services);
       if (Array.isArray(body)) {
-        const runs = await engine.startMany(requests, actorOf(caller));
+        const runs = await engine.startMany(requests, owner);
         return { status: runs.some((run) => run.created) ? 201 : 200, body: runs };
       }
-      const run = await engine.start(requests[0] as StartRequest, undefined, actorOf(caller));
+      const run = await engine.start(requests[0] as StartRequest, undefined, owner);
       return { status: run.created ? 201 : 200, body: run };
     },
   }),
@@ -162,4 +176,18 @@ function aboutRun(action: string, runId: string): Attribution {
 async function authoriseChange({ caller, params }: Call<{ readonly run_id: string }>, { engine }: Services): Promise<void> {
   if (reachesAllWorkflows(caller, 'run')) return;
   authoriseRun(caller, (await engine.getRun(params.run_id)).workflow_name);
+}
+
+/** Whose runs they are: who starts one approves nothing that comes of it, also when a bot does it for them. */
+async function ownerOf(bodies: readonly z.output<typeof StartBody>[], caller: Caller, services: Services): Promise<string> {
+  const [asked, ...others] = new Set(bodies.map((each) => each.asked_by));
+  if (asked === undefined && others.length === 0) return actorOf(caller);
+  requireScope(caller, 'chats.use');
+  const identity = asked === undefined || others.length > 0 ? undefined : readExternalId(asked);
+  if (identity === undefined) throw new ApiError('INVALID_REQUEST', 'asked_by: expected one person for all of them, such as slack:T1:U1');
+  const { principal, role } = await chatsOf(services).identify(identity);
+  const scopes = role === null ? [] : SCOPES_OF_ROLE[role];
+  if (!scopes.includes('workflows:*') && !scopes.includes('admin'))
+    throw new ApiError('FORBIDDEN', `${principal} may not start runs: they must be linked to a user who is operator or admin`);
+  return principal;
 }

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import type { Incoming, Received } from '../../webhooks/index.ts';
 import { readIncoming } from '../body.ts';
+import { forward } from '../bots.ts';
 import { type Answer, type Call, ok, route } from '../route.ts';
 import { page } from '../schemas.ts';
 import { authoriseRun, readableWorkflows, requireScope } from '../scopes.ts';
@@ -80,7 +81,8 @@ export const webhookRoutes = [
     summary: 'Deliver to a workflow; the provider’s signature stands for a key',
     description:
       'With any method that the workflow file allows. What is in the body, and how it is signed, is up to the provider. ' +
-      'Answers when the run is committed; a delivery that comes again is answered with its first run. Slack’s question for a challenge is answered, too.',
+      'Answers when the run is committed; a delivery that comes again is answered with its first run. Slack’s question for a challenge is answered, too. ' +
+      'Where the bot of a chat is connected, what is sent to its name, such as `slack`, is its own, and it answers.',
     access: 'public',
     raw: true,
     params: SlugPath,
@@ -108,9 +110,15 @@ export const webhookRoutes = [
       'WEBHOOKS_UNAVAILABLE',
       'DRAINING',
       'STORE_UNAVAILABLE',
+      'BOT_UNAVAILABLE',
     ],
     async handle(call, services) {
       const { slug } = call.params;
+      const byBot = await forward(services.bots, { slug, request: call.request, incoming: call.incoming });
+      if (byBot !== undefined) {
+        services.metrics.webhook(slug, byBot.ok ? 'forwarded' : `status_${byBot.status}`);
+        return byBot;
+      }
       const webhooks = webhooksOf(services);
       const count = (outcome: string) => {
         // a name that anybody made up would make a line of its own for ever

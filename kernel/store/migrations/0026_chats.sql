@@ -32,10 +32,13 @@ create index chat_link_codes_age on chat_link_codes (expires_at);
 create table chat_interactions (
   signature bytea primary key,
   approval_id uuid not null references approvals on delete cascade,
+  account text not null,
+  -- to the second, by the service: one that was made before another that was counted comes too late
+  made_at timestamptz not null,
   at timestamptz not null default now()
 );
 create index chat_interactions_age on chat_interactions (at);
-create index chat_interactions_approval on chat_interactions (approval_id);
+create index chat_interactions_approval on chat_interactions (approval_id, account);
 
 -- Platforms whose bots show approvals: of one that nobody has ever claimed for, nothing is written below.
 create table chat_platforms (

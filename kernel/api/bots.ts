@@ -1,0 +1,60 @@
+/**
+ * The bots of chats behind this server: what a chat service sends to `/webhooks/slack` goes on to the bot as it came, so that one public address
+ * is enough. The bot checks the signature, over the very bytes; nothing of the request is read here.
+ */
+import type { IncomingMessage } from 'node:http';
+import { readIncoming } from './body.ts';
+import { ApiError } from './errors.ts';
+
+/** Where each of them listens, by the slug of its webhooks; undefined while it does not. */
+export type Bots = Readonly<Record<string, () => string | undefined>>;
+
+const BODY_MOST = 1024 * 1024;
+/** Slack waits for three seconds, and then sends it again. */
+const ANSWER_MS = 2_800;
+/** Whatever belongs to the line by which it came, or is made anew for the next one. */
+const OF_THE_LINE = ['connection', 'content-length', 'expect', 'host', 'keep-alive', 'te', 'trailer', 'transfer-encoding', 'upgrade'];
+const GIVEN_BACK = ['content-type', 'retry-after', 'x-slack-no-retry'];
+
+export interface Forwarded {
+  readonly slug: string;
+  readonly request: Request;
+  readonly incoming: IncomingMessage | undefined;
+}
+
+/** Undefined when no bot has this slug. @throws ApiError BOT_UNAVAILABLE, TOO_LARGE, BODY_CUT_OFF, METHOD_NOT_ALLOWED; WebhookError TOO_BUSY, TOO_SLOW */
+export async function forward(bots: Bots, { slug, request, incoming }: Forwarded): Promise<Response | undefined> {
+  const whereOf = Object.hasOwn(bots, slug) ? bots[slug] : undefined;
+  if (whereOf === undefined) return undefined;
+  if (request.method !== 'POST')
+    throw new ApiError('METHOD_NOT_ALLOWED', `${request.method} is not allowed here; use POST`, { headers: { allow: 'POST' } });
+  const until = AbortSignal.timeout(ANSWER_MS);
+  const body =
+    incoming === undefined ? new Uint8Array(await request.arrayBuffer()) : await readIncoming(incoming, BODY_MOST, { withinMs: ANSWER_MS });
+  if (body === undefined)
+    throw new ApiError('TOO_LARGE', `the body is over the limit of ${BODY_MOST} bytes`, { headers: { connection: 'close' } });
+  const where = whereOf();
+  if (where === undefined) throw away(slug);
+  const headers = [...request.headers].filter(([name]) => !OF_THE_LINE.includes(name));
+  try {
+    const answer = await fetch(`${where}/api/webhooks/${slug}`, {
+      method: 'POST',
+      headers,
+      body: Buffer.from(body),
+      redirect: 'error',
+      signal: until,
+    });
+    const text = await answer.text();
+    const given = GIVEN_BACK.flatMap((name) => {
+      const value = answer.headers.get(name);
+      return value === null ? [] : [[name, value] as [string, string]];
+    });
+    return new Response(text === '' ? null : text, { status: answer.status, headers: given });
+  } catch {
+    throw away(slug);
+  }
+}
+
+function away(slug: string): ApiError {
+  return new ApiError('BOT_UNAVAILABLE', `the bot for ${slug} does not answer; send it again`, { headers: { 'retry-after': '1' } });
+}
