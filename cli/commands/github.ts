@@ -58,7 +58,7 @@ async function makeKey() {
     return await connect().createKey({ name, scopes: SCOPES });
   } catch (error) {
     // a platform that is older than the bot knows no chats.use
-    if (!(error instanceof CentaurApiError) || error.code !== 'INVALID_INPUT') throw error;
+    if (!(error instanceof CentaurApiError) || error.code !== 'INVALID_REQUEST') throw error;
     return connect().createKey({ name, scopes: SCOPES.filter((scope) => scope !== 'chats.use') });
   }
 }

@@ -95,6 +95,8 @@ async function showOne(delivery: LiveDelivery, options: LiveOptions): Promise<vo
     }
   };
   const beat = setInterval(() => keep().catch((error: Error) => onTrouble(error, delivery)), (LEASE_SECONDS * 1000) / 3);
+  // nothing waits for it: what is shown keeps the process alive by itself
+  beat.unref();
   try {
     await show({ delivery, turn: following.turn, changed: following.changed, note: keep, signal });
     signal.throwIfAborted();

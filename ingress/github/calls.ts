@@ -5,7 +5,7 @@
 import { pause } from '../chat/index.ts';
 import { appJwt, createTokenCache } from './auth.ts';
 import type { Self } from './context.ts';
-import { FRESH_PACE, hasRoom, limitOf, notePause, noteWrite, type Pace, writeAt } from './pace.ts';
+import { FRESH_PACE, hasRoom, limitOf, noteEnd, notePause, noteWrite, type Pace, writeAt } from './pace.ts';
 import type { GitHubAuth } from './settings.ts';
 
 /** Which repository a call is about, and for an app, the installation whose token it needs. */
@@ -46,6 +46,8 @@ export class GitHubSilent extends Error {
 const TRIES = 6;
 const TIMEOUT_MS = 30_000;
 const READ_AGAIN_MS = 500;
+/** Writes that are in line, a second each, before what nobody would miss is left out. */
+const MOST_WAITING = 5;
 
 export interface CallsOptions {
   readonly auth: GitHubAuth;
@@ -89,16 +91,15 @@ export function createGitHubCalls({ auth, apiUrl, now }: CallsOptions): GitHubCa
     body: object | undefined,
     token: (refused?: string) => Promise<string>,
     signal: AbortSignal,
+    ready: (signal: AbortSignal) => Promise<void> = unpaused,
   ): Promise<{ body: Answer; headers: Headers }> {
     const what = `${method} ${path.replace(/\?.*/, '')}`;
     let refused: string | undefined;
     for (let tries = 0; ; tries++) {
-      for (let until = pace.pausedUntil; until > now(); until = pace.pausedUntil) {
-        await pause(until - now(), signal);
-        signal.throwIfAborted();
-      }
       const key = await token(refused);
+      await ready(signal);
       const answer = await once(what, `${apiUrl}${path}`, method, key, body);
+      if (ready === mayWrite) pace = noteEnd(pace, now());
       if (answer.status < 300) return { body: answer.body as Answer, headers: answer.headers };
       const message = (answer.body as { message?: unknown } | undefined)?.message;
       const words = typeof message === 'string' ? message : '';
@@ -150,22 +151,34 @@ export function createGitHubCalls({ auth, apiUrl, now }: CallsOptions): GitHubCa
     };
   }
 
-  /** One at a time, in the order in which they were asked for, each when the pace has room for it. */
-  async function inLine<T>(signal: AbortSignal, act: () => Promise<T>): Promise<T> {
+  async function unpaused(signal: AbortSignal): Promise<void> {
+    for (let until = pace.pausedUntil; until > now(); until = pace.pausedUntil) {
+      await pause(until - now(), signal);
+      signal.throwIfAborted();
+    }
+  }
+
+  /** When the pace has room for it; then its place is taken. */
+  async function mayWrite(signal: AbortSignal): Promise<void> {
+    for (let at = writeAt(pace, now()); at > now(); at = writeAt(pace, now())) {
+      signal.throwIfAborted();
+      await pause(at - now(), signal);
+    }
+    signal.throwIfAborted();
+    pace = noteWrite(pace, now());
+  }
+
+  /** One at a time, in the order in which they were asked for. */
+  async function inLine<T>(act: () => Promise<T>): Promise<T> {
     const before = line;
     const mine = Promise.withResolvers<void>();
     line = mine.promise;
     waiting++;
     try {
       await before;
-      for (let at = writeAt(pace, now()); at > now(); at = writeAt(pace, now())) {
-        signal.throwIfAborted();
-        await pause(at - now(), signal);
-      }
-      signal.throwIfAborted();
-      pace = noteWrite(pace, now());
       return await act();
     } finally {
+      pace = noteEnd(pace, now());
       waiting--;
       mine.resolve();
     }
@@ -189,8 +202,8 @@ export function createGitHubCalls({ auth, apiUrl, now }: CallsOptions): GitHubCa
       }
     },
     write: <Answer>(scope: Scope, method: Write, path: string, body: object, signal: AbortSignal) =>
-      inLine(signal, async () => (await ask<Answer>(method, `/repos/${scope.repo}${path}`, body, tokenFor(scope), signal)).body),
-    hasRoom: () => waiting === 0 && hasRoom(pace, now()),
+      inLine(async () => (await ask<Answer>(method, `/repos/${scope.repo}${path}`, body, tokenFor(scope), signal, mayWrite)).body),
+    hasRoom: () => waiting < MOST_WAITING && hasRoom(pace, now()),
     async self(signal) {
       if (auth.kind === 'token') {
         const { login } = (await account<{ login: string }>('/user', signal)).body;

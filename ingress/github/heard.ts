@@ -62,16 +62,15 @@ const TEXT_MOST = 70_000;
  */
 export function readEvent(event: string, payload: unknown): Heard | undefined {
   const raw = record(payload);
-  const [subject, ...kinds] = SUBJECTS[event as keyof typeof SUBJECTS] ?? [];
-  if (subject === undefined) return undefined;
+  if (!Object.hasOwn(SUBJECTS, event)) return undefined;
+  const [subject, kind] = SUBJECTS[event as keyof typeof SUBJECTS];
   const said = record(raw[subject]);
   const thread = record(raw['issue'] ?? raw['pull_request']);
   const action = actionOf(event, text(raw['action']));
   const repo = text(record(raw['repository'])['full_name']).toLowerCase();
   const user = record(said['user']);
-  const [kind] = kinds;
   const id = kind === 'body' ? said['number'] : said['id'];
-  if (action === undefined || kind === undefined || !REPOSITORY.test(repo) || !isId(thread['number']) || !isId(id)) return undefined;
+  if (action === undefined || !REPOSITORY.test(repo) || !isId(thread['number']) || !isId(id)) return undefined;
   // of an account that is gone
   if (text(user['login']) === '') return undefined;
   const repliesTo = said['in_reply_to_id'];

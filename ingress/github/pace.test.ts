@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { type Answer, FRESH_PACE, hasRoom, limitOf, LIMITS, notePause, noteWrite, type Pace, writeAt } from './pace.ts';
+import { type Answer, FRESH_PACE, hasRoom, limitOf, LIMITS, noteEnd, notePause, noteWrite, type Pace, writeAt } from './pace.ts';
 
 const T = 1_800_000_000_000;
 
@@ -41,6 +41,11 @@ describe('the pace of writing', () => {
     const { pace: full, at: long } = writeAll(320);
     assert.equal(hasRoom(full, (long.at(-1) as number) + 60_000), false, 'of this hour');
     assert.equal(hasRoom(notePause(FRESH_PACE, T + 1), T), false);
+  });
+
+  it('counts from the answer to the write before', () => {
+    const pace = noteEnd(noteWrite(FRESH_PACE, T), T + 800);
+    assert.equal(writeAt(pace, T + 900), T + 1_800);
   });
 
   it('waits as long as GitHub wants, also when it says so twice', () => {

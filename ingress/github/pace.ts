@@ -7,11 +7,13 @@
 export interface Pace {
   /** When it was written, in the last hour. */
   readonly writes: readonly number[];
+  /** When the last one was answered. */
+  readonly endedAt: number;
   /** Until when GitHub wants to hear of nothing. */
   readonly pausedUntil: number;
 }
 
-export const FRESH_PACE: Pace = { writes: [], pausedUntil: 0 };
+export const FRESH_PACE: Pace = { writes: [], endedAt: 0, pausedUntil: 0 };
 
 export const LIMITS = { spacingMs: 1_000, perMinute: 80, perHour: 500 } as const;
 const MINUTE = 60_000;
@@ -19,11 +21,11 @@ const HOUR = 3_600_000;
 
 /** From when on one more may be written. */
 export function writeAt(pace: Pace, now: number): number {
-  const last = pace.writes.at(-1);
+  const last = Math.max(pace.writes.at(-1) ?? 0, pace.endedAt);
   return Math.max(
     now,
     pace.pausedUntil,
-    last === undefined ? 0 : last + LIMITS.spacingMs,
+    last + LIMITS.spacingMs,
     freeAt(pace.writes, LIMITS.perMinute, MINUTE),
     freeAt(pace.writes, LIMITS.perHour, HOUR),
   );
@@ -43,6 +45,11 @@ export function hasRoom(pace: Pace, now: number): boolean {
 
 export function noteWrite(pace: Pace, now: number): Pace {
   return { ...pace, writes: [...pace.writes.filter((at) => now - at <= HOUR), now] };
+}
+
+/** However long one was under way, the next one is felt there no sooner. */
+export function noteEnd(pace: Pace, now: number): Pace {
+  return { ...pace, endedAt: now };
 }
 
 export function notePause(pace: Pace, until: number): Pace {

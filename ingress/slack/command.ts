@@ -1,6 +1,7 @@
 /** `/centaur …`: workflows, and who one is here. Answers are seen by whoever asked, and by nobody else. */
 import { CentaurApiError, type ThreadView } from '@centaur/sdk';
 import { helpText, statusOf, stopTurn } from './act/index.ts';
+import { connectText } from './connect/index.ts';
 import { PLATFORM, placeOfKey, type SlackContext, threadKeyOf, userIdOf } from './context.ts';
 import type { Heard, Raw } from './heard.ts';
 import { textOf } from './receive/classify.ts';
@@ -67,7 +68,8 @@ const LIST = `\`/centaur\` knows:
 • \`status [link to a thread]\`: what runs in this channel
 • \`stop [link to a thread]\`: ends it
 • \`link <code>\`: says who you are; \`centaur users link slack\` on your machine shows the code
-• \`whoami\``;
+• \`whoami\`
+• \`connect <service>\`: how an account of your own is connected`;
 
 const COMMANDS: Readonly<Record<string, (context: SlackContext, command: Command) => Promise<string>>> = {
   help: async (context) => `${helpText(context)}\n\n${LIST}`,
@@ -78,6 +80,7 @@ const COMMANDS: Readonly<Record<string, (context: SlackContext, command: Command
   stop,
   link,
   whoami,
+  connect,
 };
 
 async function workflows(context: SlackContext, command: Command): Promise<string> {
@@ -155,6 +158,10 @@ async function whoami(context: SlackContext, command: Command): Promise<string> 
   return user === null
     ? `You are \`${plain(principal)}\`, and linked to nobody. ${HOW_TO_LINK}`
     : `You are *${plain(user)}* (${role ?? 'without a role'}), as \`${plain(principal)}\`.`;
+}
+
+async function connect(context: SlackContext, command: Command): Promise<string> {
+  return connectText(command.rest, (await who(context, command)).user);
 }
 
 const HOW_TO_LINK = '`centaur users link slack` on your machine shows a code; then `/centaur link <code>`.';

@@ -165,7 +165,8 @@ function personIn(payload: unknown): Identity | undefined {
 
 function voteOf(click: Click, row: LockedApproval): Vote {
   const { by, ref } = click;
-  const common = { channel: 'slack', account: externalId(by), digest: ref.digest, version: ref.version } as const;
+  // by the digest alone: that somebody else has voted meanwhile changes nothing of what is voted on
+  const common = { channel: 'slack', account: externalId(by), digest: ref.digest } as const;
   if (click.kind === 'button') {
     const reason = click.verdict === 'deny' && !row.reasoned ? PLAIN_REASON : undefined;
     return { ...common, verdict: click.verdict, reason };

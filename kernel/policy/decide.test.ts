@@ -110,6 +110,20 @@ test('members that are not there fail, so that two missing ones are not equal', 
   );
 });
 
+test('who asked for the turn, and in which channel, is there for requests and calls alike', () => {
+  const when = '!has(run.channel) || run.channel != "channel:slack:C1" || run.user != "ann"';
+  const rules = policy(`  - {id: a, host: api.example.com, effect: deny, when: '${when}'}
+  - {id: b, host: api.example.com, effect: allow}
+  - {id: c, tool: stripe.refund, effect: deny, when: '${when}'}
+  - {id: d, tool: stripe.refund, effect: allow}`);
+  const here = { user: 'ann', channel: 'channel:slack:C1' };
+  for (const request of [GET, REFUND]) {
+    assert.equal(rules.decide({ ...request, ...here }).effect, 'allow');
+    for (const other of [{}, { user: 'ann' }, { ...here, user: 'bob' }, { ...here, channel: 'channel:slack:C2' }])
+      assert.equal(rules.decide({ ...request, ...other }).effect, 'deny', JSON.stringify(other));
+  }
+});
+
 test('arguments too large to be read count against the request, in conditions that read them', () => {
   const rules = policy(`  - {id: a, tool: stripe.refund, effect: allow, when: 'size(args.items) >= 0'}
   - {id: b, tool: other, effect: allow, when: 'tool.risk == "financial"'}`);

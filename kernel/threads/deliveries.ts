@@ -94,14 +94,24 @@ export async function renewDelivery(
   progress?: unknown,
 ): Promise<{ readonly state: 'live' | 'sending' }> {
   checkExecutionId(executionId);
-  const { rows } = await store.query<{ state: 'live' | 'sending' }>(
-    `update agent_final_delivery_outbox set lease_expires_at = now() + make_interval(secs => $3), progress = coalesce($4, progress), updated_at = now()
-     where execution_id = $1 and state in ('live', 'sending') and lease_owner = $2 returning state`,
-    [executionId, consumerId, leaseSeconds, progress === undefined ? null : JSON.stringify(progress)],
-  );
-  const [row] = rows;
+  const row = await evenAsItEnds(async () => {
+    const { rows } = await store.query<{ state: 'live' | 'sending' }>(
+      `update agent_final_delivery_outbox set lease_expires_at = now() + make_interval(secs => $3), progress = coalesce($4, progress), updated_at = now()
+       where execution_id = $1 and state in ('live', 'sending') and lease_owner = $2 returning state`,
+      [executionId, consumerId, leaseSeconds, progress === undefined ? null : JSON.stringify(progress)],
+    );
+    return rows[0];
+  });
   if (row === undefined) throw notClaimed(executionId);
   return row;
+}
+
+/**
+ * A turn that ends puts a new row in the place of the one that is live. Whoever waited for that one's lock finds it gone, and does not
+ * see the new one before it looks again.
+ */
+async function evenAsItEnds<T>(change: () => Promise<T | undefined>): Promise<T | undefined> {
+  return (await change()) ?? change();
 }
 
 /** @throws ThreadError DELIVERY_NOT_CLAIMED, EXECUTION_NOT_FOUND */
@@ -149,21 +159,23 @@ export async function failDelivery(
   },
 ): Promise<{ readonly state: 'live' | 'retry_wait' | 'dead_letter' }> {
   checkExecutionId(executionId);
-  const { rows } = await store.query<{ state: 'live' | 'retry_wait' | 'dead_letter' }>(
-    `update agent_final_delivery_outbox
-     set state = case when state = 'live' then 'live' when $4 or attempt_count >= ${ATTEMPTS_MOST} then 'dead_letter' else 'retry_wait' end,
-       next_attempt_at = now() + make_interval(secs => coalesce($5, (array[${BACKOFF_S.join(', ')}])[least(attempt_count, ${BACKOFF_S.length})])),
-       lease_owner = null, lease_expires_at = null, last_error = $3, updated_at = now()
-     where execution_id = $1 and state in ('live', 'sending') and lease_owner = $2 returning state`,
-    [
-      executionId,
-      request.consumer_id,
-      request.error.slice(0, 2000).replaceAll('\0', ''),
-      request.non_retryable ?? false,
-      request.retry_after_seconds ?? null,
-    ],
-  );
-  const [row] = rows;
+  const row = await evenAsItEnds(async () => {
+    const { rows } = await store.query<{ state: 'live' | 'retry_wait' | 'dead_letter' }>(
+      `update agent_final_delivery_outbox
+       set state = case when state = 'live' then 'live' when $4 or attempt_count >= ${ATTEMPTS_MOST} then 'dead_letter' else 'retry_wait' end,
+         next_attempt_at = now() + make_interval(secs => coalesce($5, (array[${BACKOFF_S.join(', ')}])[least(attempt_count, ${BACKOFF_S.length})])),
+         lease_owner = null, lease_expires_at = null, last_error = $3, updated_at = now()
+       where execution_id = $1 and state in ('live', 'sending') and lease_owner = $2 returning state`,
+      [
+        executionId,
+        request.consumer_id,
+        request.error.slice(0, 2000).replaceAll('\0', ''),
+        request.non_retryable ?? false,
+        request.retry_after_seconds ?? null,
+      ],
+    );
+    return rows[0];
+  });
   if (row === undefined) throw notClaimed(executionId);
   return row;
 }

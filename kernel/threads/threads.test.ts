@@ -426,6 +426,34 @@ test('a turn whose start was cut off is started by the sweep', async () => {
   assert.equal((await t.ended(execution_id)).status, 'completed');
 });
 
+test('whoever shows a turn keeps it when it notes something as the turn ends', async () => {
+  await using t = await createTestThreads();
+  const gate = Promise.withResolvers<void>();
+  t.onTurn(async (owner, threads) => {
+    await threads.turns.begin(owner);
+    await gate.promise;
+    await threads.turns.finish(owner, { status: 'completed', reason: 'completed', resultText: 'done' });
+  });
+  const id = await t.say('a', 'hello', { platform: 'slack', delivery: { channel: 'C1' } });
+  const { deliveries } = t.threads;
+  await deliveries.claim({ consumer_id: 'bot', limit: 1, lease_seconds: 60, live: true });
+  // the end of a turn, before its commit
+  const renewed = await t.store.transaction(async (tx) => {
+    await tx.query(
+      `insert into agent_final_delivery_outbox (thread_key, execution_id, platform, delivery, final_payload) values ('a', $1, 'slack', '{}', '{}')`,
+      [id],
+    );
+    const renewing = deliveries.renew(id, 'bot', 60, { seen: 1 });
+    await eventually(async () => {
+      const waiting = `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%progress%'`;
+      return (await t.store.query(waiting)).rowCount === 1;
+    });
+    return { renewing };
+  });
+  assert.deepEqual(await renewed.renewing, { state: 'sending' });
+  gate.resolve();
+});
+
 test('a final answer is owed until somebody says that it was delivered', async () => {
   await using t = await createTestThreads();
   const executionId = await t.say('slack:C1:1', 'one', { platform: 'slack', delivery: { channel: 'C1' } });

@@ -44,9 +44,10 @@ export async function readBackground(context: GitHubContext, heard: Heard, signa
       throw error;
     }
   };
-  const [issue, pull] = await Promise.all([
-    orNothing(github.read<RawIssue>(heard, `/issues/${heard.number}`, signal)),
-    heard.isPull ? orNothing(readPull(context, heard, signal)) : undefined,
+  const path = `/${heard.isPull ? 'pulls' : 'issues'}/${heard.number}`;
+  const [issue, files] = await Promise.all([
+    orNothing(github.read<RawIssue>(heard, path, signal)),
+    heard.isPull ? orNothing(github.read<RawFile[]>(heard, `${path}/files?per_page=${FILES_MOST}`, signal)) : undefined,
   ]);
   const { comments: most } = settings.rules.history;
   // the one that asks comes by itself
@@ -62,7 +63,10 @@ export async function readBackground(context: GitHubContext, heard: Heard, signa
     author: issue?.user?.login ?? 'ghost',
     labels: (issue?.labels ?? []).map((label) => (typeof label === 'string' ? label : (label.name ?? ''))),
     body: issue?.body ?? '',
-    pull,
+    pull:
+      issue?.base === undefined || issue.head === undefined
+        ? undefined
+        : toPull({ ...issue, base: issue.base, head: issue.head }, files ?? []),
     code: heard.code,
     comments: most === 0 ? [] : comments,
     earlier: heard.root === null ? Math.max(0, (issue?.comments ?? 0) - all.length) : 0,
@@ -76,22 +80,25 @@ interface RawIssue {
   readonly comments: number;
   readonly user: { readonly login: string } | null;
   readonly labels: readonly (string | { readonly name?: string })[];
+  /** Of a pull request. */
+  readonly base?: { readonly ref: string };
+  readonly head?: { readonly ref: string };
+  readonly changed_files?: number;
 }
 
-async function readPull({ github }: GitHubContext, heard: Heard, signal: AbortSignal): Promise<PullFacts> {
-  const [pull, files] = await Promise.all([
-    github.read<{ base: { ref: string }; head: { ref: string }; changed_files?: number }>(heard, `/pulls/${heard.number}`, signal),
-    github.read<{ filename: string; status: string; additions: number; deletions: number }[]>(
-      heard,
-      `/pulls/${heard.number}/files?per_page=${FILES_MOST}`,
-      signal,
-    ),
-  ]);
+interface RawFile {
+  readonly filename: string;
+  readonly status: string;
+  readonly additions: number;
+  readonly deletions: number;
+}
+
+function toPull(issue: RawIssue & Required<Pick<RawIssue, 'base' | 'head'>>, files: readonly RawFile[]): PullFacts {
   return {
-    base: pull.base.ref,
-    head: pull.head.ref,
+    base: issue.base.ref,
+    head: issue.head.ref,
     files: files.map(({ filename, status, additions, deletions }) => ({ name: filename, status, added: additions, removed: deletions })),
-    fileCount: Math.max(pull.changed_files ?? 0, files.length),
+    fileCount: Math.max(issue.changed_files ?? 0, files.length),
   };
 }
 

@@ -54,7 +54,7 @@ export async function readHistory(context: SlackContext, place: Place, before: s
 }
 
 /** The first, and as many of the last as there is room for; one that is too long alone is cut. */
-function fit<Told extends { readonly line: string }>(told: readonly Told[], characters: number): readonly Told[] {
+export function fit<Told extends { readonly line: string }>(told: readonly Told[], characters: number): readonly Told[] {
   const [first, ...later] = told;
   if (first === undefined) return [];
   const beginning = { ...first, line: cut(first.line, Math.max(1, Math.floor(later.length === 0 ? characters : characters / 2))) };

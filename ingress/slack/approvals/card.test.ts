@@ -93,7 +93,15 @@ describe('a card says', () => {
     });
 
   it('who asked in Slack, and whom that is', () => {
-    assert.match(words(drawCard(approvalWith(), { asker: 'Ann <!here>' })), /^Asked by Ann <!here> \(ann\)/m);
+    const asked = (requester: readonly string[], asker?: string): string => {
+      const involved = { requester, run_owner: [], trigger_actor: [], policy_author: [] };
+      return /^Asked by (.*?) · /m.exec(words(drawCard(approvalWith({ involved }), asker === undefined ? {} : { asker })))?.[1] ?? '';
+    };
+    assert.equal(asked(['slack:t1:u1', 'ann'], 'Ann <!here>'), 'Ann <!here> (ann)');
+    assert.equal(asked(['slack:t1:u1'], 'Ann'), 'Ann');
+    assert.equal(asked(['slack:t1:u1', 'ann']), 'ann');
+    assert.equal(asked(['github:github.com:octocat']), 'github:github.com:octocat');
+    assert.equal(asked([]), 'thread:slack:C1:1700000000.000100');
   });
 });
 

@@ -126,7 +126,7 @@ function headline({ state, overridden, decided_at: decided }: ShownApproval): st
 }
 
 function whoAsks({ principal, involved, thread_key: thread, run_id: run, asked }: ShownApproval, { asker }: CardFacts): string {
-  const names = involved.requester.map((each) => name(each));
+  const names = usersIn(involved.requester, asker).map((each) => name(each));
   const people = asker === undefined ? names : [`${name(asker)}${names.length === 0 ? '' : ` (${names.join(', ')})`}`];
   const lines = [
     `Asked by ${people.length === 0 ? visibleLine(principal) : people.join(', ')}${asked > 1 ? `, ${asked} times` : ''}`,
@@ -135,6 +135,12 @@ function whoAsks({ principal, involved, thread_key: thread, run_id: run, asked }
     ...(run === null ? [] : [`run ${name(run, 200)}`]),
   ];
   return lines.map((line) => clipLine(line, 200)).join(' · ');
+}
+
+/** Beside users stand their accounts in chats, which are said where there is nothing better. */
+function usersIn(names: readonly string[], asker?: string): readonly string[] {
+  const users = names.filter((each) => !each.includes(':'));
+  return users.length > 0 || asker !== undefined ? users : names;
 }
 
 /** What was edited, and by whom: lines of before and after. */
@@ -182,7 +188,7 @@ function gateText(approval: ShownApproval): string {
 }
 
 function partText({ involved }: ShownApproval, part: string): string {
-  const names = Object.hasOwn(involved, part) ? involved[part as keyof typeof involved] : [];
+  const names = Object.hasOwn(involved, part) ? usersIn(involved[part as keyof typeof involved]) : [];
   return names.length === 0 ? part.replaceAll('_', ' ') : `${part.replaceAll('_', ' ')} (${names.join(', ')})`;
 }
 

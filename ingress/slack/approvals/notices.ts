@@ -4,9 +4,10 @@
  */
 import { type ApprovalNotice, CentaurApiError, type ShownApproval } from '@centaur/sdk';
 import { pause } from '../../chat/index.ts';
+import { namesOf } from '../act/people.ts';
 import { SlackRefused } from '../calls.ts';
 import { PLATFORM, type SlackContext } from '../context.ts';
-import { type Card, drawCard, drawOverride } from './card.ts';
+import { type Card, type CardFacts, drawCard, drawOverride } from './card.ts';
 import { findPosted, type Kind, metadataOf, type Place, placesOf, type Posted, readRef, type Ref } from './place.ts';
 
 const LEASE_SECONDS = 60;
@@ -64,7 +65,7 @@ async function show(context: SlackContext, notice: ApprovalNotice, signal: Abort
   const { approval } = notice;
   const common = context.settings.rules.approvals_channel;
   const known = notice.shown === null ? undefined : readRef(notice.shown.ref);
-  const card = drawCard(approval, await factsOf(context, notice, signal));
+  const card = drawCard(approval, await factsOf(context, notice));
   const cards: Posted[] = [];
   for (const posted of known?.cards ?? []) if (await update(context, posted, approval, card, signal)) cards.push(posted);
   // what is decided needs no new card; one that somebody has deleted is needed as long as it waits
@@ -172,24 +173,9 @@ const NO_PLACE: ReadonlySet<string> = new Set([
 ]);
 
 /** The name of who asked, for people to read: nobody is called by it. */
-async function factsOf(
-  { slack, log }: SlackContext,
-  { delivery, approval }: ApprovalNotice,
-  signal: AbortSignal,
-): Promise<{ readonly asker?: string }> {
+async function factsOf(context: SlackContext, { delivery }: ApprovalNotice): Promise<CardFacts> {
   const { platform, user } = (typeof delivery === 'object' && delivery !== null ? delivery : {}) as Readonly<Record<string, unknown>>;
   if (platform !== PLATFORM || typeof user !== 'string') return {};
-  try {
-    const { user: found } = await slack.call<{ readonly user?: { readonly name?: string; readonly real_name?: string } }>(
-      'users.info',
-      { user },
-      { signal },
-    );
-    const asker = found?.real_name ?? found?.name;
-    return asker === undefined || asker === '' ? {} : { asker };
-  } catch (error) {
-    if (signal.aborted) throw error;
-    log({ level: 'debug', message: 'the name of who asked is not known', approval: approval.approval_id, error: (error as Error).message });
-    return { asker: user };
-  }
+  const { people } = await namesOf(context, { people: [user], channels: [] });
+  return { asker: people.get(user) ?? user };
 }
