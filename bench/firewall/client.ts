@@ -90,6 +90,7 @@ export function createCaller(socket: tls.TLSSocket): (request: Buffer, onData?: 
   return (request, onData) =>
     new Promise((resolve, reject) => {
       [done, fail, onBody] = [resolve, reject, onData];
-      socket.write(request);
+      if (socket.destroyed) reject(new Error('the connection was closed'));
+      else socket.write(request);
     });
 }

@@ -19,7 +19,7 @@ const REPORT = path.join(HERE, '..', '..', 'docs', 'benchmarks-hosts.md');
 const { values: flags } = parseArgs({
   options: { quick: { type: 'boolean', default: false }, write: { type: 'boolean', default: false } },
 });
-const sizes = flags.quick ? { repeat: 1, runs: 20, steps: 10, samples: 1 } : { repeat: 3, runs: 200, steps: 50, samples: 9 };
+const sizes = flags.quick ? { repeat: 1, runs: 20, steps: 10, samples: 3 } : { repeat: 3, runs: 200, steps: 50, samples: 9 };
 const MODES = ['in_process', 'node', 'python', 'node-sandbox', 'python-sandbox'] as const;
 const MODE_MS = 180_000;
 
