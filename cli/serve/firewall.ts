@@ -18,7 +18,8 @@ import { findMasterKey } from './trust.ts';
 
 const COMMAND = fileURLToPath(new URL('../bin/centaur.js', import.meta.url));
 const RESTART_MS = [100, 500, 1000, 2000, 5000];
-const READY_MS = 30_000;
+/** For a machine that is busy: where a firewall cannot start, it says so and ends. */
+const READY_MS = 120_000;
 const RELOAD_MS = 100;
 /** Longer than a firewall waits for a token that it has asked for: see `kernel/firewall/refresh.ts`. */
 const STOP_MS = 35_000;

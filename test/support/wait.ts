@@ -3,13 +3,11 @@ export async function eventually<T>(
   check: () => T | Promise<T>,
   options: { readonly timeoutMs?: number; readonly what?: string } = {},
 ): Promise<NonNullable<T>> {
-  const began = performance.now();
-  const deadline = began + (options.timeoutMs ?? 60_000);
+  const deadline = performance.now() + (options.timeoutMs ?? 60_000);
   for (;;) {
     const value = await check();
     if (value !== undefined && value !== null && value !== false) return value;
     if (performance.now() > deadline) throw new Error(`waited too long for ${options.what ?? 'the condition'}`);
-    // at once while it is short; and what takes long is not slowed down by being asked for
-    await new Promise((resolve) => setTimeout(resolve, Math.min(250, Math.max(10, (performance.now() - began) / 10))));
+    await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
