@@ -40,7 +40,23 @@ export const LinkCodeSchema = named(
   'LinkCode',
   z.strictObject({ code: z.string().describe('Shown this once; good for ten minutes and one use'), expires_at: time }),
 );
-export const LinkedSchema = named('Linked', z.strictObject({ user: z.string() }));
+export const LinkedSchema = named(
+  'Linked',
+  z.strictObject({
+    user: z.string().nullable().describe('Whose it is; null while it is nobody’s'),
+    pending: z.boolean().describe('The person whose code it was has to confirm it, in a session of theirs'),
+  }),
+);
+export const PendingLinkSchema = named(
+  'PendingChatLink',
+  z.strictObject({
+    ...identity,
+    team: z.string(),
+    external_user: z.string().describe('By this it is known: look whether it is yours'),
+    display_name: z.string().nullable().describe('As the bot says that it is called'),
+    expires_at: time,
+  }),
+);
 export const ChatLinkSchema = named(
   'ChatLink',
   z.strictObject({

@@ -40,6 +40,8 @@ const codeFor = async (whose: Person, platform = 'slack') => {
   assert.equal(status, 201, JSON.stringify(body));
   return body.code as string;
 };
+/** Says the code by the account, and that the account is theirs. */
+const confirm = (whose: Person, user: string) => api.call('POST', '/chats/links/confirm', slackUser(user), whose.as);
 const entries = async (action: string) =>
   (await api.call('GET', `/audit?action=${action}&limit=200`)).body.items as {
     actor: string;
@@ -68,7 +70,7 @@ const click = (user: string, verdict: 'approve' | 'deny' | 'abstain', approval: 
 const send = (request: object) => asBot('POST', '/chats/slack/interactions', request);
 
 describe('an account in a chat', () => {
-  test('is linked by a code that only its person has, once', async () => {
+  test('is linked by a code that only its person has, once, when they have said that it is theirs', async () => {
     const code = await codeFor(ann);
     assert.match(code, /^[A-Z2-9]{4}-[A-Z2-9]{4}$/);
     assert.deepEqual((await asBot('POST', '/chats/identities', slackUser('U1'))).body, {
@@ -83,7 +85,25 @@ describe('an account in a chat', () => {
       code: code.toLowerCase().replace('-', ' '),
       display_name: 'Ann',
     });
-    assert.deepEqual([linked.status, linked.body], [200, { user: 'ann' }]);
+    assert.deepEqual([linked.status, linked.body], [200, { user: null, pending: true }]);
+    assert.equal((await asBot('POST', '/chats/identities', slackUser('U1'))).body.user, null);
+    const waiting = (whose: Person) =>
+      api.call('GET', '/chats/links/pending', undefined, whose.as).then(({ body }) => body.items as { expires_at: string }[]);
+    const [one, ...more] = await waiting(ann);
+    assert.deepEqual([{ ...one, expires_at: '' }, more], [{ ...slackUser('U1'), display_name: 'Ann', expires_at: '' }, []]);
+    assert.deepEqual(await waiting(bob), []);
+    for (const [whose, user] of [
+      [bob, 'U1'],
+      [ann, 'U2'],
+    ] as const) {
+      const refused = await confirm(whose, user);
+      assert.deepEqual([refused.status, refused.body.code], [404, 'LINK_NOT_PENDING']);
+    }
+    assert.equal((await asBot('POST', '/chats/links/confirm', slackUser('U1'))).status, 403);
+    assert.deepEqual((await asBot('POST', '/chats/links', { ...slackUser('U2'), code })).body.code, 'LINK_CODE_INVALID');
+    const confirmed = await confirm(ann, 'U1');
+    assert.deepEqual([confirmed.status, confirmed.body.user, confirmed.body.display_name], [200, 'ann', 'Ann']);
+    assert.deepEqual(await waiting(ann), []);
     assert.deepEqual((await asBot('POST', '/chats/identities', slackUser('U1'))).body, {
       principal: 'user:ann',
       user: 'ann',
@@ -91,6 +111,8 @@ describe('an account in a chat', () => {
     });
     const again = await asBot('POST', '/chats/links', { ...slackUser('U2'), code });
     assert.equal(again.body.code, 'LINK_CODE_INVALID');
+    const once = await asBot('POST', '/chats/links', { ...slackUser('U1'), code: await codeFor(ann) });
+    assert.deepEqual([once.body, await waiting(ann)], [{ user: 'ann', pending: false }, []]);
     const [entry] = await entries('chat.link');
     assert.deepEqual([entry?.actor, entry?.resource, entry?.details['how']], ['user:ann', 'chat:slack:T1:U1', 'code']);
     const stored = JSON.stringify((await api.t.store.query('select * from chat_link_codes')).rows) + JSON.stringify(entry);
@@ -102,7 +124,8 @@ describe('an account in a chat', () => {
     const taken = await asBot('POST', '/chats/links', { ...slackUser('U1'), code });
     assert.deepEqual([taken.status, taken.body.code], [409, 'LINK_TAKEN']);
     assert.ok(!taken.body.message.includes('ann'));
-    assert.equal((await asBot('POST', '/chats/links', { ...slackUser('UB'), code })).body.user, 'bob');
+    assert.equal((await asBot('POST', '/chats/links', { ...slackUser('UB'), code })).body.pending, true);
+    assert.equal((await confirm(bob, 'UB')).body.user, 'bob');
   });
 
   test('is not linked by a code for another platform, an old one, or one of somebody disabled', async () => {
@@ -119,6 +142,8 @@ describe('an account in a chat', () => {
       user: null,
       role: null,
     });
+    const late = await api.call('POST', '/chats/links/admin', { ...slackUser('U3'), user: 'bob' });
+    assert.deepEqual([late.status, late.body.code], [409, 'USER_DISABLED']);
     await api.call('POST', '/users/bob/enable');
     bob = { ...bob, ...(await addSession(bob)) };
   });
@@ -321,6 +346,8 @@ describe('a click in Slack', () => {
     const asked = await ask({ gate: 'two', user: 'slack:T1:U7' });
     await api.call('DELETE', '/chats/links/slack/T1/U7');
     assert.equal((await send(click('U1', 'approve', asked))).body.code, 'NOT_AN_APPROVER');
+    // nor what was asked by it while it was nobody's
+    assert.equal((await words('slack:T1:U7')).code, 'NOT_AN_APPROVER');
   });
 });
 

@@ -87,6 +87,24 @@ export interface LinkCode {
   readonly expires_at: string;
 }
 
+/** What became of a code that an account has brought. */
+export interface Linked {
+  /** Name of the user to whom it is linked. */
+  readonly user: string | null;
+  /** Whoever was given the code has to confirm the account, where they asked for the code. */
+  readonly pending: boolean;
+}
+
+/** An account that has brought a code, and is nobody's before it is confirmed. */
+export interface PendingLink {
+  readonly platform: ChatPlatform;
+  readonly team: string;
+  readonly external_user: string;
+  /** On the word of the bot. */
+  readonly display_name: string | null;
+  readonly expires_at: string;
+}
+
 export interface ChatLink {
   readonly platform: ChatPlatform;
   readonly team: string;
@@ -227,8 +245,12 @@ export type SlackInteraction =
 export interface ChatsClient {
   /** Of the person whose session it is: for linking what is theirs on the platform. */
   linkCode(of: { readonly platform: ChatPlatform }): Promise<LinkCode>;
-  /** Links whoever brings the code to the person who was given it. */
-  link(link: Identity & { readonly code: string; readonly displayName?: string }): Promise<{ readonly user: string }>;
+  /** Hands over a code that this account has brought: it is linked when whoever was given the code has confirmed it. */
+  link(link: Identity & { readonly code: string; readonly displayName?: string }): Promise<Linked>;
+  /** Accounts that have brought a code of the person whose session it is. */
+  pendingLinks(): Promise<Page<PendingLink>>;
+  /** Says that one of them is theirs. */
+  confirmLink(identity: Identity): Promise<ChatLink>;
   /** Who that is. */
   identify(identity: Identity): Promise<ChatPerson>;
   /** A person's own; an admin's: all. */
@@ -272,6 +294,8 @@ export function createChatsClient(api: Transport): ChatsClient {
   return {
     linkCode: ({ platform }) => post('/links/codes', { platform }),
     link: ({ code, displayName, ...identity }) => post('/links', { ...named(identity), code, display_name: displayName }),
+    pendingLinks: () => request(api, 'GET', '/chats/links/pending'),
+    confirmLink: (identity) => post('/links/confirm', named(identity)),
     identify: (identity) => post('/identities', named(identity)),
     listLinks: () => request(api, 'GET', '/chats/links'),
     unlink: ({ platform, team, externalUser }) =>
