@@ -140,7 +140,7 @@ test('an account in a chat is linked with a code, or by an admin, listed, and un
   const code = /^link (\w{4}-\w{4})$/.exec(line)?.[1] ?? assert.fail(line);
   const linked = await client.chats.link({ platform: 'slack', team: 'T1', externalUser: 'U1', code });
   assert.deepEqual(linked, { user: null, pending: true });
-  assert.equal((await place.run(['users', 'link', 'slack', '--confirm', 'U2', '--team', 'T1'])).code, 1);
+  assert.equal((await place.run(['users', 'link', 'slack', '--confirm', 'U2', '--team', 'T1'])).code, 5);
   assert.equal((await place.run(['users', 'link', 'slack', '--confirm', 'U1'])).code, 2);
   assert.match(await ok(['users', 'link', 'slack', '--confirm', 'U1', '--team', 'T1']), new RegExp(`U1 at slack is ${me}`));
   assert.match(await ok(['users', 'link', 'github', 'OctoCat', '--user', me], { env: KEYED }), new RegExp(`OctoCat at github is ${me}`));

@@ -132,6 +132,11 @@ export const ShownNoticeBody = named(
     consumer_id: consumer,
     version: z.int().min(1).describe('Of the approval, as it is shown'),
     ref: json(REF_LONGEST).describe('Where: given back with the next version. Null: there is no place for it'),
+    places: z
+      .array(z.strictObject({ channel: part, ts: part }))
+      .max(20)
+      .default([])
+      .describe('Messages with its buttons, in Slack: a click counts only there'),
   }),
 );
 export const FailedNoticeBody = named(

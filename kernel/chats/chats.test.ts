@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { approvalValue, approvalViewMetadata } from '@centaur/sdk';
 import { startTestApi, type TestApi } from '../../test/support/api.ts';
-import { button, signed, SLACK_SECRET, view } from '../../test/support/slack-clicks.ts';
+import { button, CARD, noteCard, signed, SLACK_SECRET, view } from '../../test/support/slack-clicks.ts';
 import { addPerson, person, type Person } from '../../test/support/people.ts';
 import { askApproval, castVote, consumeApproval, publishPolicy, returnApproval, sweepApprovals } from '../policy/index.ts';
 import { canonicalJson } from '../store/index.ts';
@@ -50,7 +50,7 @@ const entries = async (action: string) =>
   }[];
 
 let asked = 0;
-async function ask(over: Partial<Parameters<typeof askApproval>[1]> = {}, args: object = { amount: 10, note: 'n', items: ['a'] }) {
+async function raise(over: Partial<Parameters<typeof askApproval>[1]> = {}, args: object = { amount: 10, note: 'n', items: ['a'] }) {
   const bound = { kind: 'tool', n: (asked += 1) };
   const digest = createHash('sha256')
     .update(canonicalJson({ ...bound, args }))
@@ -193,6 +193,14 @@ async function addSession(whose: Person): Promise<Partial<Person>> {
 }
 
 describe('a click in Slack', () => {
+  /** And shows its card. */
+  const ask = async (...question: Parameters<typeof raise>) => {
+    const approval = await raise(...question);
+    await noteCard(api.t.store, approval.approval_id);
+    return approval;
+  };
+  after(() => api.t.store.query(`with notices as (delete from chat_notices) delete from chat_platforms`));
+
   test('is a vote of the person to whom the account is linked', async () => {
     const approval = await ask();
     const { status, body } = await send(click('U1', 'approve', approval));
@@ -222,14 +230,14 @@ describe('a click in Slack', () => {
     assert.deepEqual([plain.body.approval.state, plain.body.approval.reason], ['denied', 'denied in Slack']);
     const money = await ask({ risk: 'financial' });
     assert.equal((await send(click('U1', 'deny', money))).body.code, 'REASON_REQUIRED');
-    const payload = view('U1', approvalViewMetadata({ ...refOf(money), verdict: 'deny', paths: [] }), { reason: 'over the limit' });
+    const payload = view('U1', approvalViewMetadata({ ...refOf(money), verdict: 'deny', paths: [], card: CARD }), { reason: 'over the limit' });
     const denied = await send(signed(payload, api.t.store.now()));
     assert.deepEqual([denied.body.approval.state, denied.body.approval.reason], ['denied', 'over the limit']);
   });
 
   test('in a view puts other arguments in place of those that were touched', async () => {
     const approval = await ask();
-    const metadata = approvalViewMetadata({ ...refOf(approval), verdict: 'approve', paths: ['amount', 'note', 'items'] });
+    const metadata = approvalViewMetadata({ ...refOf(approval), verdict: 'approve', paths: ['amount', 'note', 'items'], card: CARD });
     const values = (amount: string) => ({ reason: 'half', 'edit:0': amount, 'edit:1': 'n', 'edit:2': '["a"]' });
     const wrong = await send(signed(view('U1', metadata, values('five')), api.t.store.now()));
     assert.deepEqual([wrong.body.code, wrong.body.message.split(':')[0]], ['EDIT_REFUSED', 'amount']);
@@ -238,10 +246,10 @@ describe('a click in Slack', () => {
       [edited.body.outcome, edited.body.approval.edited_args, edited.body.approval.changed, edited.body.approval.edited_by],
       ['voted', { amount: 5, note: 'n', items: ['a'] }, ['amount'], 'ann'],
     );
-    const optional = approvalViewMetadata({ ...refOf(approval), verdict: 'approve', paths: ['more'] });
+    const optional = approvalViewMetadata({ ...refOf(approval), verdict: 'approve', paths: ['more'], card: CARD });
     assert.equal((await send(signed(view('U1', optional, { 'edit:0': '' }), api.t.store.now()))).body.code, 'APPROVAL_DECIDED');
     const untouched = await ask();
-    const same = approvalViewMetadata({ ...refOf(untouched), verdict: 'approve', paths: ['amount', 'note', 'items'] });
+    const same = approvalViewMetadata({ ...refOf(untouched), verdict: 'approve', paths: ['amount', 'note', 'items'], card: CARD });
     const voted = await send(signed(view('U1', same, values('10')), api.t.store.now()));
     assert.deepEqual([voted.body.approval.state, voted.body.approval.edited_by], ['approved', null]);
   });
@@ -276,6 +284,40 @@ describe('a click in Slack', () => {
     // by the digest, whoever has voted meanwhile
     assert.equal((await send(at('UO', 'approve', 20_000))).body.approval.approvals, 1);
     assert.equal((await send(at('U1', 'approve', 0))).body.approval.state, 'approved');
+  });
+
+  test('that was refused is as little a vote later, and is refused for the same when it comes again', async () => {
+    const approval = await ask();
+    const early = click('UL', 'approve', approval);
+    const first = await send(early);
+    assert.equal(first.body.code, 'NOT_LINKED');
+    await addPerson(api, 'lately', 'approver');
+    await api.call('POST', '/chats/links/admin', { ...slackUser('UL'), user: 'lately' });
+    assert.deepEqual((await send(early)).body, first.body);
+    const before = signed(button('UL', 'approve', approvalValue(refOf(approval))), api.t.store.now() - 10_000);
+    assert.equal((await send(before)).body.approval.approvals, 0);
+    const later = signed(button('UL', 'approve', approvalValue(refOf(approval))), api.t.store.now() + 1_000);
+    assert.equal((await send(later)).body.approval.state, 'approved');
+  });
+
+  test('counts on a card of this approval, and on no other message', async () => {
+    const [one, other, unseen] = [await ask(), await raise(), await raise()];
+    await noteCard(api.t.store, other.approval_id, { channel: 'C1', ts: '1700000000.000200' });
+    const at = (payload: object) => send(signed(payload, api.t.store.now())).then(({ body }) => body);
+    const value = approvalValue(refOf(one));
+    for (const place of [
+      { channel: 'C1', ts: '1700000000.000200' },
+      { channel: 'C2', ts: CARD.ts },
+      { channel: 'C1', ts: '1700000000.0001' },
+    ]) {
+      assert.equal((await at(button('U1', 'approve', value, place))).code, 'NOT_THE_CARD', JSON.stringify(place));
+      const metadata = approvalViewMetadata({ ...refOf(one), verdict: 'approve', paths: [], card: place });
+      assert.equal((await at(view('U1', metadata, {}))).code, 'NOT_THE_CARD', JSON.stringify(place));
+    }
+    const { container: _, ...nowhere } = button('U1', 'approve', value);
+    assert.equal((await at(nowhere)).code, 'NOT_THE_CARD');
+    assert.equal((await at(button('U1', 'approve', approvalValue(refOf(unseen))))).code, 'NOT_THE_CARD');
+    assert.equal((await at(button('U1', 'approve', value))).approval.state, 'approved');
   });
 
   test('of many at once, each by its own person, is counted each', async () => {
@@ -352,6 +394,7 @@ describe('a click in Slack', () => {
 });
 
 describe('an approval', () => {
+  const ask = raise;
   const claim = async (more: object = {}) => {
     const { status, body } = await asBot('POST', '/chats/approvals/claim', { platform: 'slack', consumer_id: 'bot-1', limit: 50, ...more });
     assert.equal(status, 200, JSON.stringify(body));
@@ -363,12 +406,13 @@ describe('an approval', () => {
     delivery: unknown;
     shown: { version: number; ref: unknown } | null;
   }
-  const shown = ({ approval }: Pick<Notice, 'approval'>, ref: unknown = { ts: '1' }, consumer = 'bot-1') =>
+  const shown = ({ approval }: Pick<Notice, 'approval'>, ref: unknown = { ts: '1' }, consumer = 'bot-1', places: readonly object[] = []) =>
     asBot('POST', `/chats/approvals/${approval.approval_id}/shown`, {
       platform: 'slack',
       consumer_id: consumer,
       version: approval.version,
       ref,
+      places,
     });
   const failed = (approvalId: string, more: object = {}) =>
     asBot('POST', `/chats/approvals/${approvalId}/failed`, { platform: 'slack', consumer_id: 'bot-1', error: 'no', ...more });
@@ -424,6 +468,23 @@ describe('an approval', () => {
       (await claim()).map(({ approval }) => [approval.approval_id, approval.state]),
       [[id, 'expired']],
     );
+  });
+
+  test('is voted on where it is shown, and a click that is faster than the note is to be sent again', async () => {
+    await drain();
+    const approval = await ask({ gate: 'two' });
+    const [notice] = await claim();
+    const early = click('U1', 'abstain', approval);
+    const unnoted = await send(early);
+    assert.deepEqual([unnoted.status, unnoted.body.code], [409, 'CARD_NOT_NOTED']);
+    assert.equal((await shown(notice as Notice, {}, 'bot-2', [CARD])).body.code, 'NOTICE_NOT_CLAIMED');
+    assert.equal((await send(early)).body.code, 'CARD_NOT_NOTED');
+    await shown(notice as Notice, {}, 'bot-1', [{ channel: 'C1', ts: '1.1' }, CARD]);
+    assert.equal((await send(early)).body.outcome, 'voted');
+    // what is said of an old version ends no lease of a newer one
+    const [second] = await claim();
+    await shown(notice as Notice, {}, 'bot-1', [CARD]);
+    assert.deepEqual([second?.approval.version, await claim()], [2, []]);
   });
 
   test('that was asked and decided between two claims is told, escalations and ends without a decision, too', async () => {
@@ -482,6 +543,17 @@ describe('an approval', () => {
     assert.deepEqual(await claim(), []);
     await castVote(api.installation, all, id, { verdict: 'abstain', channel: 'api' });
     assert.equal((await claim())[0]?.approval.version, 2);
+    const settled = () =>
+      api.t.store.query<{ is: boolean }>(`select settled_at < 'infinity' as is from chat_notices where approval_id = $1`, [id]);
+    await castVote(api.installation, all, id, { verdict: 'deny', reason: 'no', channel: 'api' });
+    await api.t.store.query('update chat_notices set lease_expires_at = null where approval_id = $1', [id]);
+    assert.equal((await claim()).length, 1);
+    await failed(id);
+    assert.equal((await settled()).rows[0]?.is, false);
+    await api.t.store.query('update chat_notices set next_attempt_at = now(), attempt_count = 19 where approval_id = $1', [id]);
+    await claim();
+    assert.equal((await failed(id)).body.state, 'given_up');
+    assert.equal((await settled()).rows[0]?.is, true);
   });
 
   test('is one consumer’s of many that claim at once', async () => {

@@ -31,8 +31,16 @@ export interface ApprovalRef {
   readonly version: number;
 }
 
+/** A message in Slack. */
+export interface SlackPlace {
+  readonly channel: string;
+  readonly ts: string;
+}
+
 /** What a view is for. */
 export interface ApprovalViewRef extends ApprovalRef {
+  /** The card from which it was opened. */
+  readonly card: SlackPlace;
   readonly verdict: 'approve' | 'deny';
   /** Of the arguments whose values can be changed in it. */
   readonly paths: readonly string[];
@@ -49,19 +57,20 @@ export function readApprovalValue(text: string): ApprovalRef | undefined {
 }
 
 /** `private_metadata` of a view. */
-export function approvalViewMetadata({ approvalId, digest, version, verdict, paths }: ApprovalViewRef): string {
-  return JSON.stringify({ a: approvalId, d: digest, v: version, verdict, paths });
+export function approvalViewMetadata({ approvalId, digest, version, verdict, paths, card }: ApprovalViewRef): string {
+  return JSON.stringify({ a: approvalId, d: digest, v: version, verdict, paths, c: card.channel, m: card.ts });
 }
 
 export function readApprovalViewMetadata(text: string): ApprovalViewRef | undefined {
   const read = readObject(text);
   const ref = read && readRef(read);
   if (read === undefined || ref === undefined) return undefined;
-  const { verdict, paths = [] } = read;
+  const { verdict, paths = [], c: channel, m: ts } = read;
+  if (typeof channel !== 'string' || typeof ts !== 'string') return undefined;
   if (verdict !== 'approve' && verdict !== 'deny') return undefined;
   if (!Array.isArray(paths) || paths.length > 50) return undefined;
   if (!paths.every((path): path is string => typeof path === 'string' && path.length > 0 && path.length <= 200)) return undefined;
-  return { ...ref, verdict, paths };
+  return { ...ref, verdict, paths, card: { channel, ts } };
 }
 
 function readRef({ a, d, v }: Readonly<Record<string, unknown>>): ApprovalRef | undefined {
@@ -273,6 +282,8 @@ export interface ChatsClient {
       readonly version: number;
       /** JSON, 8 KB at most: where it is shown; null: there is no place for it. */
       readonly ref: unknown;
+      /** Messages with its buttons: a click elsewhere is no vote. */
+      readonly places?: readonly SlackPlace[];
     },
   ): Promise<NoticeChange>;
   /** Says that it could not be shown. It is due again after a while. */
@@ -307,8 +318,8 @@ export function createChatsClient(api: Transport): ChatsClient {
       return (await post<{ readonly notices: readonly ApprovalNotice[] }>('/approvals/claim', body, signal)).notices;
     },
     approval: (approvalId, { signal } = {}) => request(api, 'GET', `/chats/approvals/${encodeURIComponent(approvalId)}`, undefined, signal),
-    approvalShown: (approvalId, { platform, consumerId, version, ref }) =>
-      post(`/approvals/${encodeURIComponent(approvalId)}/shown`, { platform, consumer_id: consumerId, version, ref }),
+    approvalShown: (approvalId, { platform, consumerId, version, ref, places }) =>
+      post(`/approvals/${encodeURIComponent(approvalId)}/shown`, { platform, consumer_id: consumerId, version, ref, places }),
     approvalFailed: (approvalId, { platform, consumerId, error, retryAfterSeconds }) =>
       post(`/approvals/${encodeURIComponent(approvalId)}/failed`, {
         platform,

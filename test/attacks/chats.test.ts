@@ -7,7 +7,7 @@ import { askApproval, getApproval } from '../../kernel/policy/index.ts';
 import { addGrant, besidesOf, ownSecretName, putSecret } from '../../kernel/vault/index.ts';
 import { type CallOptions, startTestApi, type TestApi } from '../support/api.ts';
 import { addPerson, type Person } from '../support/people.ts';
-import { button, signed, signedBody, SLACK_SECRET } from '../support/slack-clicks.ts';
+import { button, noteCard, signed, signedBody, SLACK_SECRET } from '../support/slack-clicks.ts';
 import { createTestThreads, type TestThreads } from '../support/threads.ts';
 
 let t: TestThreads;
@@ -41,6 +41,7 @@ async function ask() {
     .digest();
   const question = { digest, gate: 'default', rule: 'r', principal: `key:${asked}`, summary: {}, audited: {} };
   const { approvalId } = await askApproval(api.installation, { ...question, askAgainAfter: 3600 });
+  await noteCard(api.t.store, approvalId);
   return { approvalId, digest: digest.toString('hex'), version: 1 };
 }
 const untouched = async ({ approvalId }: { approvalId: string }) => {
@@ -114,6 +115,18 @@ describe('a vote in Slack', () => {
       ['/chats/slack/interactions', { payload: button('U1', 'approve', approvalValue(approval)), socket: true }],
     ];
     for (const [path, body] of tries) assert.ok([403, 404, 405].includes((await asBot('POST', path, body)).status), path);
+    await untouched(approval);
+  });
+
+  test('is not drawn by whoever has the token of the bot: buttons elsewhere, right as they may be, are none of the approval', async () => {
+    const approval = await ask();
+    for (const place of [
+      { channel: 'C1', ts: '1700000000.000999' },
+      { channel: 'CELSEWHERE', ts: '1700000000.000100' },
+    ]) {
+      const { body } = await send(signed(button('U1', 'approve', approvalValue(approval), place), now()));
+      assert.deepEqual([body.outcome, body.code], ['refused', 'NOT_THE_CARD']);
+    }
     await untouched(approval);
   });
 

@@ -134,8 +134,9 @@ function readClick(payload: Raw): Click {
 function placeOfMessage(payload: Raw): CardPlace | undefined {
   const channel = textAt(payload, 'channel', 'id') ?? textAt(payload, 'container', 'channel_id');
   const threadTs = textAt(payload, 'message', 'thread_ts') ?? textAt(payload, 'container', 'thread_ts');
-  if (channel === undefined) return undefined;
-  return { channel, ...(threadTs === undefined ? {} : { threadTs }) };
+  const ts = textAt(payload, 'container', 'message_ts') ?? textAt(payload, 'message', 'ts');
+  if (channel === undefined || ts === undefined) return undefined;
+  return { channel, ts, ...(threadTs === undefined ? {} : { threadTs }) };
 }
 
 function objectAt(value: Raw, name: string): Raw {
@@ -154,8 +155,9 @@ function textAt(value: Raw, ...names: readonly string[]): string | undefined {
 async function viewFor({ api }: SlackContext, { opens, approvalId, who }: Extract<Click, { kind: 'open' }>): Promise<View> {
   const approval = await api.chats.approval(approvalId, { signal: AbortSignal.timeout(READ_MS) });
   if (approval.state !== 'pending') return noticeView('Already decided', endOf(approval));
-  const place = who.place ?? { channel: who.user };
-  return { approve: approveView, edit: editView, deny: denyView }[opens](approval, place);
+  // where no message was clicked there is no card, and no vote
+  if (who.place === undefined) return noticeView('Not here', 'Use the card of the approval.');
+  return { approve: approveView, edit: editView, deny: denyView }[opens](approval, who.place);
 }
 
 function endOf({ state, decided_by: by }: ShownApproval): string {
