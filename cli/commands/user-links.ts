@@ -21,26 +21,35 @@ const platforms = () => new Argument('<platform>', 'the service').choices(CHAT_P
 export function addUserLinks(users: Command): void {
   const link = users
     .command('link')
-    .description('Link an account in a chat to you: prints a code, to be typed to the bot there, and asks whether the account that has brought it is yours. An admin links an account to anybody.')
+    .description(
+      'Link an account in a chat to you: prints a code, to be typed to the bot there, and asks whether the account that has brought it is yours. An admin links an account to anybody.',
+    )
     .addArgument(platforms())
     .argument('[account]', 'for admins: the service’s id of the account, such as U012AB3CD; the login at GitHub')
     .option('--user <name>', 'for admins: whose it is')
     .option('--confirm <account>', 'say that this account, which has brought a code of yours, is yours')
     .option('--team <id>', 'the team that the account is in, such as T012AB3CD (default github.com for GitHub)')
-    .action(async (platform: ChatPlatform, account: string | undefined, options: Json & { user?: string; team?: string; confirm?: string }) => {
-      if (options.confirm !== undefined) {
-        if (account !== undefined || options.user !== undefined)
-          throw new UsageError('--confirm is for an account of your own: leave out the account and --user');
-        return confirm(identityOf(platform, options.confirm, options.team), options);
-      }
-      if (account === undefined && options.user === undefined && options.team === undefined) return linkOwn(platform, options);
-      if (account === undefined || options.user === undefined)
-        throw new UsageError('name both the account and --user to link it as an admin, or neither to get a code for yourself');
-      const made = await connect().chats.linkAsAdmin({ ...identityOf(platform, account, options.team), user: options.user });
-      if (options.json) printJson(made);
-      else print(`${printable(account)} at ${platform} is ${made.user}`);
-    });
-  examples(withJson(link), 'centaur users link slack', 'centaur users link slack --confirm U012AB3CD --team T012AB3CD', 'centaur users link github octocat --user ann');
+    .action(
+      async (platform: ChatPlatform, account: string | undefined, options: Json & { user?: string; team?: string; confirm?: string }) => {
+        if (options.confirm !== undefined) {
+          if (account !== undefined || options.user !== undefined)
+            throw new UsageError('--confirm is for an account of your own: leave out the account and --user');
+          return confirm(identityOf(platform, options.confirm, options.team), options);
+        }
+        if (account === undefined && options.user === undefined && options.team === undefined) return linkOwn(platform, options);
+        if (account === undefined || options.user === undefined)
+          throw new UsageError('name both the account and --user to link it as an admin, or neither to get a code for yourself');
+        const made = await connect().chats.linkAsAdmin({ ...identityOf(platform, account, options.team), user: options.user });
+        if (options.json) printJson(made);
+        else print(`${printable(account)} at ${platform} is ${made.user}`);
+      },
+    );
+  examples(
+    withJson(link),
+    'centaur users link slack',
+    'centaur users link slack --confirm U012AB3CD --team T012AB3CD',
+    'centaur users link github octocat --user ann',
+  );
 
   const unlink = users
     .command('unlink')
@@ -71,7 +80,8 @@ async function linkOwn(platform: ChatPlatform, options: Json): Promise<void> {
   if (brought === undefined) throw new UsageError('nobody has said the code in time');
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   const answer = await terminal.question(`${described(brought)} wants to be you: link? [y/N] `).finally(() => terminal.close());
-  if (!/^y(es)?$/i.test(answer.trim())) return note('It is not linked. If it is not yours, tell an administrator: somebody else has your code.');
+  if (!/^y(es)?$/i.test(answer.trim()))
+    return note('It is not linked. If it is not yours, tell an administrator: somebody else has your code.');
   await confirm({ platform, team: brought.team, externalUser: brought.external_user }, options);
 }
 

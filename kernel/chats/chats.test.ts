@@ -230,7 +230,9 @@ describe('a click in Slack', () => {
     assert.deepEqual([plain.body.approval.state, plain.body.approval.reason], ['denied', 'denied in Slack']);
     const money = await ask({ risk: 'financial' });
     assert.equal((await send(click('U1', 'deny', money))).body.code, 'REASON_REQUIRED');
-    const payload = view('U1', approvalViewMetadata({ ...refOf(money), verdict: 'deny', paths: [], card: CARD }), { reason: 'over the limit' });
+    const payload = view('U1', approvalViewMetadata({ ...refOf(money), verdict: 'deny', paths: [], card: CARD }), {
+      reason: 'over the limit',
+    });
     const denied = await send(signed(payload, api.t.store.now()));
     assert.deepEqual([denied.body.approval.state, denied.body.approval.reason], ['denied', 'over the limit']);
   });

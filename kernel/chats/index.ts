@@ -10,7 +10,18 @@
 import type { ChatLink, ChatPerson, ChatPlatform, Identity, LinkCode, Linked, PendingLink } from '@centaur/sdk';
 import type { VotingParts } from '../policy/index.ts';
 import { type Interaction, type Outcome, pruneInteractions, type SlackSettings, voteBySlack } from './interactions.ts';
-import { bringCode, confirmLink, identify, linkByAdmin, type LinkParts, listLinks, listPending, makeCode, pruneCodes, unlink } from './links.ts';
+import {
+  bringCode,
+  confirmLink,
+  identify,
+  linkByAdmin,
+  type LinkParts,
+  listLinks,
+  listPending,
+  makeCode,
+  pruneCodes,
+  unlink,
+} from './links.ts';
 import { claimNotices, type Notice, type NoticeClaim, noticeFailed, noticeShown } from './notices.ts';
 
 export { ChatError } from './errors.ts';

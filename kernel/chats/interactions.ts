@@ -119,7 +119,9 @@ function refusalOf(error: unknown): Refused | undefined {
 
 /** What this very click was refused with. */
 async function refusedBefore(tx: Queryable, signature: Buffer): Promise<Refused | undefined> {
-  const { rows } = await tx.query<{ refusal: string | null }>('select refusal::text from chat_interactions where signature = $1', [signature]);
+  const { rows } = await tx.query<{ refusal: string | null }>('select refusal::text from chat_interactions where signature = $1', [
+    signature,
+  ]);
   const refusal = rows[0]?.refusal;
   return refusal === undefined || refusal === null ? undefined : (JSON.parse(refusal) as Refused);
 }

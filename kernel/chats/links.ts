@@ -125,7 +125,10 @@ export async function confirmLink(
     );
     const [brought] = rows;
     if (brought === undefined)
-      throw new ChatError('LINK_NOT_PENDING', `${externalId(identity)} has brought no code of yours, or too long ago: send the bot a new one`);
+      throw new ChatError(
+        'LINK_NOT_PENDING',
+        `${externalId(identity)} has brought no code of yours, or too long ago: send the bot a new one`,
+      );
     const link = { ...user, displayName: brought.display_name ?? undefined, how: 'code' as const };
     return insertLink(tx, audit, `user:${user.name}`, identity, link, { by: brought.brought_by });
   });

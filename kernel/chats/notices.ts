@@ -3,10 +3,10 @@
  * until somebody says that it is shown. Nothing is written with an approval or a vote: a claim looks for what is new, so that platforms that
  * nobody claims for cost nothing, and voting costs the same as ever.
  */
+import type { SlackPlace } from '@centaur/sdk';
 import type { ApprovalDetail } from '../policy/index.ts';
 import { getApproval, PolicyError } from '../policy/index.ts';
 import { claimWaiting, isUuid, type Queryable, type Store, uuidAt } from '../store/index.ts';
-import type { SlackPlace } from '@centaur/sdk';
 import { ChatError } from './errors.ts';
 
 /** Ends and votes that are told on it; for the rest it is looked once a second. */
@@ -147,7 +147,14 @@ export async function noticeShown(
        settled_at = case when a.version = $4 and a.state in ${ENDED} then least(n.settled_at, now()) else 'infinity' end
      from approvals a
      where a.approval_id = n.approval_id and n.approval_id = $1 and n.platform = $2 and n.lease_owner = $3 and $4 <= n.claimed_version`,
-    [approvalId, shown.platform, shown.consumer_id, shown.version, shown.ref === null ? null : JSON.stringify(shown.ref), JSON.stringify(shown.places)],
+    [
+      approvalId,
+      shown.platform,
+      shown.consumer_id,
+      shown.version,
+      shown.ref === null ? null : JSON.stringify(shown.ref),
+      JSON.stringify(shown.places),
+    ],
   );
   if (rowCount !== 1) throw notClaimed(approvalId);
 }

@@ -169,7 +169,12 @@ describe('an account in a chat', () => {
     assert.ok((rows[0]?.tries ?? 0) >= 10);
     await api.t.store.query('update user_tries set tries = 500');
     assert.equal((await guess(body.code, 'UOTHER')).body.code, 'TOO_MANY_TRIES');
-    const elsewhere = await api.call('POST', '/chats/links', { ...account('UFIRST'), code: 'AAAA-AAAA' }, { key: await api.keyWith('chats.use') });
+    const elsewhere = await api.call(
+      'POST',
+      '/chats/links',
+      { ...account('UFIRST'), code: 'AAAA-AAAA' },
+      { key: await api.keyWith('chats.use') },
+    );
     assert.equal(elsewhere.body.code, 'LINK_CODE_INVALID');
     await api.t.store.query('delete from user_tries');
     assert.equal((await guess(body.code)).body.pending, true);

@@ -56,7 +56,8 @@ export const chatRoutes = [
     path: '/chats/links',
     group: 'Chats',
     summary: 'Hand over a code that an account has brought',
-    description: 'For bots. It is linked when the person whose code it is has confirmed it. Tries are limited, for each account and each key.',
+    description:
+      'For bots. It is linked when the person whose code it is has confirmed it. Tries are limited, for each account and each key.',
     access: BOT,
     body: LinkBody,
     example: { platform: 'slack', team: 'T1', external_user: 'U1', code: 'ABCD-EFGH' },
