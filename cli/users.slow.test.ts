@@ -138,7 +138,11 @@ test('an account in a chat is linked with a code, or by an admin, listed, and un
   const me = JSON.parse(await ok(['whoami', '--json'])).user.name as string;
   const line = await ok(['users', 'link', 'slack']);
   const code = /^link (\w{4}-\w{4})$/.exec(line)?.[1] ?? assert.fail(line);
-  assert.deepEqual(await client.chats.link({ platform: 'slack', team: 'T1', externalUser: 'U1', code }), { user: me });
+  const linked = await client.chats.link({ platform: 'slack', team: 'T1', externalUser: 'U1', code });
+  assert.deepEqual(linked, { user: null, pending: true });
+  assert.equal((await place.run(['users', 'link', 'slack', '--confirm', 'U2', '--team', 'T1'])).code, 5);
+  assert.equal((await place.run(['users', 'link', 'slack', '--confirm', 'U1'])).code, 2);
+  assert.match(await ok(['users', 'link', 'slack', '--confirm', 'U1', '--team', 'T1']), new RegExp(`U1 at slack is ${me}`));
   assert.match(await ok(['users', 'link', 'github', 'OctoCat', '--user', me], { env: KEYED }), new RegExp(`OctoCat at github is ${me}`));
   const listed = await ok(['users', 'links']);
   assert.match(listed, /slack +T1 +U1/);

@@ -4,14 +4,23 @@ import { fileURLToPath } from 'node:url';
 import type { Log } from '../log.ts';
 
 export const SLACK_KEY = 'slackbot';
-/** What the bot does; nothing of it lets a person's vote be cast, a secret be seen or a key be made. */
+/**
+ * What the bot does; nothing of it lets a secret be seen or a key be made, nor, by itself, a person's vote be cast. Over HTTP the bot has Slack's signing
+ * secret besides, and whoever has both can.
+ */
 export const SLACK_SCOPES = ['threads.read', 'threads.write', 'deliveries.claim', 'inbox.use', 'chats.use', 'events.emit', 'workflows:*'];
 
 const COMMAND = fileURLToPath(new URL('../bin/centaur.js', import.meta.url));
 const RESTART_MS = [100, 1000, 5000, 15_000, 60_000];
 const STOP_MS = 25_000;
-/** What only the server needs. */
-const NOT_FOR_BOTS = ['DATABASE_URL', 'CENTAUR_MASTER_KEY', 'CENTAUR_MASTER_KEY_FILE', 'CENTAUR_API_KEY', 'CENTAUR_OIDC_CLIENT_SECRET'];
+/** What the bot needs of the server's environment: what is Slack's, where its files and logs are, and how this machine reaches others. */
+const FOR_BOTS =
+  /^(?:SLACK_[A-Z_]+|CENTAUR_(?:CONFIG|HOME|LOG|LOG_LEVEL|OVERLAYS|PUBLIC_URL)|PATH|HOME|USER|TMPDIR|TZ|LANG|LC_[A-Z]+|NO_COLOR|NODE_EXTRA_CA_CERTS|NODE_OPTIONS|NODE_NO_WARNINGS|NODE_USE_ENV_PROXY|SSL_CERT_(?:FILE|DIR)|(?:https?|no|all)_proxy)$/i;
+
+export function environmentForBots(environment: Readonly<NodeJS.ProcessEnv>): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(environment).filter(([name]) => FOR_BOTS.test(name)));
+}
+
 export interface SlackChild {
   /** Where it listens; undefined while it does not. */
   url(): string | undefined;
@@ -28,7 +37,7 @@ export function keepSlackBot(of: { readonly apiUrl: string; readonly apiKey: str
   let port: string | undefined;
 
   function start(): void {
-    const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !NOT_FOR_BOTS.includes(name)));
+    const inherited = environmentForBots(process.env);
     const own = {
       CENTAUR_API_URL: of.apiUrl,
       SLACKBOT_API_KEY: of.apiKey,

@@ -29,7 +29,9 @@ async function say(name: string, text: string, channel = 'general'): Promise<str
 
 async function link(name: string, whose: Person): Promise<void> {
   const { code } = (await place.api.call('POST', '/chats/links/codes', { platform: 'slack' }, whose.as)).body;
-  assert.match(await say(name, `link ${code}`), new RegExp(`You are \\*${whose.name}\\*`));
+  assert.match(await say(name, `link ${code}`), /confirm that `U\w+` is you/);
+  const account = { platform: 'slack', team: place.slack.team.id, external_user: place.slack.person(name).id };
+  assert.equal((await place.api.call('POST', '/chats/links/confirm', account, whose.as)).body.user, whose.name);
 }
 
 const runs = async () =>

@@ -1,7 +1,7 @@
 /** `/centaur …`: workflows, and who one is here. Answers are seen by whoever asked, and by nobody else. */
 import { CentaurApiError, type ThreadView } from '@centaur/sdk';
 import { helpText, statusOf, stopTurn } from './act/index.ts';
-import { connectText } from './connect/index.ts';
+import { confirmText, connectText } from './connect/index.ts';
 import { PLATFORM, placeOfKey, type SlackContext, threadKeyOf, userIdOf } from './context.ts';
 import type { Heard, Raw } from './heard.ts';
 import { textOf } from './receive/classify.ts';
@@ -150,7 +150,7 @@ async function link({ api }: SlackContext, { rest, team, user, userName }: Comma
     return 'Which code? `centaur users link slack` on your machine shows one; then `/centaur link ABCD-EFGH`.';
   const identity = { platform: PLATFORM, team, externalUser: user } as const;
   const linked = await api.chats.link({ ...identity, code: rest, ...(userName === undefined ? {} : { displayName: userName }) });
-  return `You are *${plain(linked.user)}* here from now on.`;
+  return linked.user === null ? confirmText(identity) : `You are *${plain(linked.user)}* here.`;
 }
 
 async function whoami(context: SlackContext, command: Command): Promise<string> {

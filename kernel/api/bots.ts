@@ -12,8 +12,8 @@ export type Bots = Readonly<Record<string, () => string | undefined>>;
 const BODY_MOST = 1024 * 1024;
 /** Slack waits for three seconds, and then sends it again. */
 const ANSWER_MS = 2_800;
-/** Whatever belongs to the line by which it came, or is made anew for the next one. */
-const OF_THE_LINE = ['connection', 'content-length', 'expect', 'host', 'keep-alive', 'te', 'trailer', 'transfer-encoding', 'upgrade'];
+/** What the service says of its body. Whatever else came, a key or a cookie of this server among it, is not the bot's. */
+const GOES_ON = /^(?:content-type|content-encoding|user-agent|x-slack-[a-z-]+)$/;
 const GIVEN_BACK = ['content-type', 'retry-after', 'x-slack-no-retry'];
 
 export interface Forwarded {
@@ -35,7 +35,7 @@ export async function forward(bots: Bots, { slug, request, incoming }: Forwarded
     throw new ApiError('TOO_LARGE', `the body is over the limit of ${BODY_MOST} bytes`, { headers: { connection: 'close' } });
   const where = whereOf();
   if (where === undefined) throw away(slug);
-  const headers = [...request.headers].filter(([name]) => !OF_THE_LINE.includes(name));
+  const headers = [...request.headers].filter(([name]) => GOES_ON.test(name));
   try {
     const answer = await fetch(`${where}/api/webhooks/${slug}`, {
       method: 'POST',

@@ -40,7 +40,23 @@ export const LinkCodeSchema = named(
   'LinkCode',
   z.strictObject({ code: z.string().describe('Shown this once; good for ten minutes and one use'), expires_at: time }),
 );
-export const LinkedSchema = named('Linked', z.strictObject({ user: z.string() }));
+export const LinkedSchema = named(
+  'Linked',
+  z.strictObject({
+    user: z.string().nullable().describe('Whose it is; null while it is nobody’s'),
+    pending: z.boolean().describe('The person whose code it was has to confirm it, in a session of theirs'),
+  }),
+);
+export const PendingLinkSchema = named(
+  'PendingChatLink',
+  z.strictObject({
+    ...identity,
+    team: z.string(),
+    external_user: z.string().describe('By this it is known: look whether it is yours'),
+    display_name: z.string().nullable().describe('As the bot says that it is called'),
+    expires_at: time,
+  }),
+);
 export const ChatLinkSchema = named(
   'ChatLink',
   z.strictObject({
@@ -116,6 +132,11 @@ export const ShownNoticeBody = named(
     consumer_id: consumer,
     version: z.int().min(1).describe('Of the approval, as it is shown'),
     ref: json(REF_LONGEST).describe('Where: given back with the next version. Null: there is no place for it'),
+    places: z
+      .array(z.strictObject({ channel: part, ts: part }))
+      .max(20)
+      .default([])
+      .describe('Messages with its buttons, in Slack: a click counts only there'),
   }),
 );
 export const FailedNoticeBody = named(

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { approvalValue, approvalViewMetadata } from '@centaur/sdk';
 import { startTestApi, type TestApi } from '../../test/support/api.ts';
-import { button, signed, SLACK_SECRET, view } from '../../test/support/slack-clicks.ts';
+import { button, CARD, noteCard, signed, SLACK_SECRET, view } from '../../test/support/slack-clicks.ts';
 import { addPerson, person, type Person } from '../../test/support/people.ts';
 import { askApproval, castVote, consumeApproval, publishPolicy, returnApproval, sweepApprovals } from '../policy/index.ts';
 import { canonicalJson } from '../store/index.ts';
@@ -40,6 +40,8 @@ const codeFor = async (whose: Person, platform = 'slack') => {
   assert.equal(status, 201, JSON.stringify(body));
   return body.code as string;
 };
+/** Says the code by the account, and that the account is theirs. */
+const confirm = (whose: Person, user: string) => api.call('POST', '/chats/links/confirm', slackUser(user), whose.as);
 const entries = async (action: string) =>
   (await api.call('GET', `/audit?action=${action}&limit=200`)).body.items as {
     actor: string;
@@ -48,7 +50,7 @@ const entries = async (action: string) =>
   }[];
 
 let asked = 0;
-async function ask(over: Partial<Parameters<typeof askApproval>[1]> = {}, args: object = { amount: 10, note: 'n', items: ['a'] }) {
+async function raise(over: Partial<Parameters<typeof askApproval>[1]> = {}, args: object = { amount: 10, note: 'n', items: ['a'] }) {
   const bound = { kind: 'tool', n: (asked += 1) };
   const digest = createHash('sha256')
     .update(canonicalJson({ ...bound, args }))
@@ -68,7 +70,7 @@ const click = (user: string, verdict: 'approve' | 'deny' | 'abstain', approval: 
 const send = (request: object) => asBot('POST', '/chats/slack/interactions', request);
 
 describe('an account in a chat', () => {
-  test('is linked by a code that only its person has, once', async () => {
+  test('is linked by a code that only its person has, once, when they have said that it is theirs', async () => {
     const code = await codeFor(ann);
     assert.match(code, /^[A-Z2-9]{4}-[A-Z2-9]{4}$/);
     assert.deepEqual((await asBot('POST', '/chats/identities', slackUser('U1'))).body, {
@@ -83,7 +85,25 @@ describe('an account in a chat', () => {
       code: code.toLowerCase().replace('-', ' '),
       display_name: 'Ann',
     });
-    assert.deepEqual([linked.status, linked.body], [200, { user: 'ann' }]);
+    assert.deepEqual([linked.status, linked.body], [200, { user: null, pending: true }]);
+    assert.equal((await asBot('POST', '/chats/identities', slackUser('U1'))).body.user, null);
+    const waiting = (whose: Person) =>
+      api.call('GET', '/chats/links/pending', undefined, whose.as).then(({ body }) => body.items as { expires_at: string }[]);
+    const [one, ...more] = await waiting(ann);
+    assert.deepEqual([{ ...one, expires_at: '' }, more], [{ ...slackUser('U1'), display_name: 'Ann', expires_at: '' }, []]);
+    assert.deepEqual(await waiting(bob), []);
+    for (const [whose, user] of [
+      [bob, 'U1'],
+      [ann, 'U2'],
+    ] as const) {
+      const refused = await confirm(whose, user);
+      assert.deepEqual([refused.status, refused.body.code], [404, 'LINK_NOT_PENDING']);
+    }
+    assert.equal((await asBot('POST', '/chats/links/confirm', slackUser('U1'))).status, 403);
+    assert.deepEqual((await asBot('POST', '/chats/links', { ...slackUser('U2'), code })).body.code, 'LINK_CODE_INVALID');
+    const confirmed = await confirm(ann, 'U1');
+    assert.deepEqual([confirmed.status, confirmed.body.user, confirmed.body.display_name], [200, 'ann', 'Ann']);
+    assert.deepEqual(await waiting(ann), []);
     assert.deepEqual((await asBot('POST', '/chats/identities', slackUser('U1'))).body, {
       principal: 'user:ann',
       user: 'ann',
@@ -91,6 +111,8 @@ describe('an account in a chat', () => {
     });
     const again = await asBot('POST', '/chats/links', { ...slackUser('U2'), code });
     assert.equal(again.body.code, 'LINK_CODE_INVALID');
+    const once = await asBot('POST', '/chats/links', { ...slackUser('U1'), code: await codeFor(ann) });
+    assert.deepEqual([once.body, await waiting(ann)], [{ user: 'ann', pending: false }, []]);
     const [entry] = await entries('chat.link');
     assert.deepEqual([entry?.actor, entry?.resource, entry?.details['how']], ['user:ann', 'chat:slack:T1:U1', 'code']);
     const stored = JSON.stringify((await api.t.store.query('select * from chat_link_codes')).rows) + JSON.stringify(entry);
@@ -102,7 +124,8 @@ describe('an account in a chat', () => {
     const taken = await asBot('POST', '/chats/links', { ...slackUser('U1'), code });
     assert.deepEqual([taken.status, taken.body.code], [409, 'LINK_TAKEN']);
     assert.ok(!taken.body.message.includes('ann'));
-    assert.equal((await asBot('POST', '/chats/links', { ...slackUser('UB'), code })).body.user, 'bob');
+    assert.equal((await asBot('POST', '/chats/links', { ...slackUser('UB'), code })).body.pending, true);
+    assert.equal((await confirm(bob, 'UB')).body.user, 'bob');
   });
 
   test('is not linked by a code for another platform, an old one, or one of somebody disabled', async () => {
@@ -119,6 +142,8 @@ describe('an account in a chat', () => {
       user: null,
       role: null,
     });
+    const late = await api.call('POST', '/chats/links/admin', { ...slackUser('U3'), user: 'bob' });
+    assert.deepEqual([late.status, late.body.code], [409, 'USER_DISABLED']);
     await api.call('POST', '/users/bob/enable');
     bob = { ...bob, ...(await addSession(bob)) };
   });
@@ -168,6 +193,14 @@ async function addSession(whose: Person): Promise<Partial<Person>> {
 }
 
 describe('a click in Slack', () => {
+  /** And shows its card. */
+  const ask = async (...question: Parameters<typeof raise>) => {
+    const approval = await raise(...question);
+    await noteCard(api.t.store, approval.approval_id);
+    return approval;
+  };
+  after(() => api.t.store.query(`with notices as (delete from chat_notices) delete from chat_platforms`));
+
   test('is a vote of the person to whom the account is linked', async () => {
     const approval = await ask();
     const { status, body } = await send(click('U1', 'approve', approval));
@@ -197,14 +230,16 @@ describe('a click in Slack', () => {
     assert.deepEqual([plain.body.approval.state, plain.body.approval.reason], ['denied', 'denied in Slack']);
     const money = await ask({ risk: 'financial' });
     assert.equal((await send(click('U1', 'deny', money))).body.code, 'REASON_REQUIRED');
-    const payload = view('U1', approvalViewMetadata({ ...refOf(money), verdict: 'deny', paths: [] }), { reason: 'over the limit' });
+    const payload = view('U1', approvalViewMetadata({ ...refOf(money), verdict: 'deny', paths: [], card: CARD }), {
+      reason: 'over the limit',
+    });
     const denied = await send(signed(payload, api.t.store.now()));
     assert.deepEqual([denied.body.approval.state, denied.body.approval.reason], ['denied', 'over the limit']);
   });
 
   test('in a view puts other arguments in place of those that were touched', async () => {
     const approval = await ask();
-    const metadata = approvalViewMetadata({ ...refOf(approval), verdict: 'approve', paths: ['amount', 'note', 'items'] });
+    const metadata = approvalViewMetadata({ ...refOf(approval), verdict: 'approve', paths: ['amount', 'note', 'items'], card: CARD });
     const values = (amount: string) => ({ reason: 'half', 'edit:0': amount, 'edit:1': 'n', 'edit:2': '["a"]' });
     const wrong = await send(signed(view('U1', metadata, values('five')), api.t.store.now()));
     assert.deepEqual([wrong.body.code, wrong.body.message.split(':')[0]], ['EDIT_REFUSED', 'amount']);
@@ -213,10 +248,10 @@ describe('a click in Slack', () => {
       [edited.body.outcome, edited.body.approval.edited_args, edited.body.approval.changed, edited.body.approval.edited_by],
       ['voted', { amount: 5, note: 'n', items: ['a'] }, ['amount'], 'ann'],
     );
-    const optional = approvalViewMetadata({ ...refOf(approval), verdict: 'approve', paths: ['more'] });
+    const optional = approvalViewMetadata({ ...refOf(approval), verdict: 'approve', paths: ['more'], card: CARD });
     assert.equal((await send(signed(view('U1', optional, { 'edit:0': '' }), api.t.store.now()))).body.code, 'APPROVAL_DECIDED');
     const untouched = await ask();
-    const same = approvalViewMetadata({ ...refOf(untouched), verdict: 'approve', paths: ['amount', 'note', 'items'] });
+    const same = approvalViewMetadata({ ...refOf(untouched), verdict: 'approve', paths: ['amount', 'note', 'items'], card: CARD });
     const voted = await send(signed(view('U1', same, values('10')), api.t.store.now()));
     assert.deepEqual([voted.body.approval.state, voted.body.approval.edited_by], ['approved', null]);
   });
@@ -251,6 +286,40 @@ describe('a click in Slack', () => {
     // by the digest, whoever has voted meanwhile
     assert.equal((await send(at('UO', 'approve', 20_000))).body.approval.approvals, 1);
     assert.equal((await send(at('U1', 'approve', 0))).body.approval.state, 'approved');
+  });
+
+  test('that was refused is as little a vote later, and is refused for the same when it comes again', async () => {
+    const approval = await ask();
+    const early = click('UL', 'approve', approval);
+    const first = await send(early);
+    assert.equal(first.body.code, 'NOT_LINKED');
+    await addPerson(api, 'lately', 'approver');
+    await api.call('POST', '/chats/links/admin', { ...slackUser('UL'), user: 'lately' });
+    assert.deepEqual((await send(early)).body, first.body);
+    const before = signed(button('UL', 'approve', approvalValue(refOf(approval))), api.t.store.now() - 10_000);
+    assert.equal((await send(before)).body.approval.approvals, 0);
+    const later = signed(button('UL', 'approve', approvalValue(refOf(approval))), api.t.store.now() + 1_000);
+    assert.equal((await send(later)).body.approval.state, 'approved');
+  });
+
+  test('counts on a card of this approval, and on no other message', async () => {
+    const [one, other, unseen] = [await ask(), await raise(), await raise()];
+    await noteCard(api.t.store, other.approval_id, { channel: 'C1', ts: '1700000000.000200' });
+    const at = (payload: object) => send(signed(payload, api.t.store.now())).then(({ body }) => body);
+    const value = approvalValue(refOf(one));
+    for (const place of [
+      { channel: 'C1', ts: '1700000000.000200' },
+      { channel: 'C2', ts: CARD.ts },
+      { channel: 'C1', ts: '1700000000.0001' },
+    ]) {
+      assert.equal((await at(button('U1', 'approve', value, place))).code, 'NOT_THE_CARD', JSON.stringify(place));
+      const metadata = approvalViewMetadata({ ...refOf(one), verdict: 'approve', paths: [], card: place });
+      assert.equal((await at(view('U1', metadata, {}))).code, 'NOT_THE_CARD', JSON.stringify(place));
+    }
+    const { container: _, ...nowhere } = button('U1', 'approve', value);
+    assert.equal((await at(nowhere)).code, 'NOT_THE_CARD');
+    assert.equal((await at(button('U1', 'approve', approvalValue(refOf(unseen))))).code, 'NOT_THE_CARD');
+    assert.equal((await at(button('U1', 'approve', value))).approval.state, 'approved');
   });
 
   test('of many at once, each by its own person, is counted each', async () => {
@@ -321,10 +390,13 @@ describe('a click in Slack', () => {
     const asked = await ask({ gate: 'two', user: 'slack:T1:U7' });
     await api.call('DELETE', '/chats/links/slack/T1/U7');
     assert.equal((await send(click('U1', 'approve', asked))).body.code, 'NOT_AN_APPROVER');
+    // nor what was asked by it while it was nobody's
+    assert.equal((await words('slack:T1:U7')).code, 'NOT_AN_APPROVER');
   });
 });
 
 describe('an approval', () => {
+  const ask = raise;
   const claim = async (more: object = {}) => {
     const { status, body } = await asBot('POST', '/chats/approvals/claim', { platform: 'slack', consumer_id: 'bot-1', limit: 50, ...more });
     assert.equal(status, 200, JSON.stringify(body));
@@ -336,12 +408,13 @@ describe('an approval', () => {
     delivery: unknown;
     shown: { version: number; ref: unknown } | null;
   }
-  const shown = ({ approval }: Pick<Notice, 'approval'>, ref: unknown = { ts: '1' }, consumer = 'bot-1') =>
+  const shown = ({ approval }: Pick<Notice, 'approval'>, ref: unknown = { ts: '1' }, consumer = 'bot-1', places: readonly object[] = []) =>
     asBot('POST', `/chats/approvals/${approval.approval_id}/shown`, {
       platform: 'slack',
       consumer_id: consumer,
       version: approval.version,
       ref,
+      places,
     });
   const failed = (approvalId: string, more: object = {}) =>
     asBot('POST', `/chats/approvals/${approvalId}/failed`, { platform: 'slack', consumer_id: 'bot-1', error: 'no', ...more });
@@ -397,6 +470,23 @@ describe('an approval', () => {
       (await claim()).map(({ approval }) => [approval.approval_id, approval.state]),
       [[id, 'expired']],
     );
+  });
+
+  test('is voted on where it is shown, and a click that is faster than the note is to be sent again', async () => {
+    await drain();
+    const approval = await ask({ gate: 'two' });
+    const [notice] = await claim();
+    const early = click('U1', 'abstain', approval);
+    const unnoted = await send(early);
+    assert.deepEqual([unnoted.status, unnoted.body.code], [409, 'CARD_NOT_NOTED']);
+    assert.equal((await shown(notice as Notice, {}, 'bot-2', [CARD])).body.code, 'NOTICE_NOT_CLAIMED');
+    assert.equal((await send(early)).body.code, 'CARD_NOT_NOTED');
+    await shown(notice as Notice, {}, 'bot-1', [{ channel: 'C1', ts: '1.1' }, CARD]);
+    assert.equal((await send(early)).body.outcome, 'voted');
+    // what is said of an old version ends no lease of a newer one
+    const [second] = await claim();
+    await shown(notice as Notice, {}, 'bot-1', [CARD]);
+    assert.deepEqual([second?.approval.version, await claim()], [2, []]);
   });
 
   test('that was asked and decided between two claims is told, escalations and ends without a decision, too', async () => {
@@ -455,6 +545,17 @@ describe('an approval', () => {
     assert.deepEqual(await claim(), []);
     await castVote(api.installation, all, id, { verdict: 'abstain', channel: 'api' });
     assert.equal((await claim())[0]?.approval.version, 2);
+    const settled = () =>
+      api.t.store.query<{ is: boolean }>(`select settled_at < 'infinity' as is from chat_notices where approval_id = $1`, [id]);
+    await castVote(api.installation, all, id, { verdict: 'deny', reason: 'no', channel: 'api' });
+    await api.t.store.query('update chat_notices set lease_expires_at = null where approval_id = $1', [id]);
+    assert.equal((await claim()).length, 1);
+    await failed(id);
+    assert.equal((await settled()).rows[0]?.is, false);
+    await api.t.store.query('update chat_notices set next_attempt_at = now(), attempt_count = 19 where approval_id = $1', [id]);
+    await claim();
+    assert.equal((await failed(id)).body.state, 'given_up');
+    assert.equal((await settled()).rows[0]?.is, true);
   });
 
   test('is one consumer’s of many that claim at once', async () => {

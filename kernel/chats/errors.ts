@@ -5,6 +5,9 @@ const CHAT_ERRORS = {
   /** The account is somebody else's: it has to be unlinked first. */
   LINK_TAKEN: 409,
   LINK_NOT_FOUND: 404,
+  /** No code of the person was brought by the account, or it is over. */
+  LINK_NOT_PENDING: 404,
+  USER_DISABLED: 409,
   /** The person has as many codes open as they may. */
   TOO_MANY_CODES: 429,
   /** Not what Slack signed, or too old. */
@@ -13,6 +16,8 @@ const CHAT_ERRORS = {
   SIGNATURE_REQUIRED: 403,
   /** It is no click under an approval. */
   NOT_AN_APPROVAL: 422,
+  /** Where it was clicked may be a card that is not noted yet: to be sent again. */
+  CARD_NOT_NOTED: 409,
   /** The server has no signing secret. */
   CHAT_NOT_CONFIGURED: 503,
   /** The notice is another consumer's by now, or was never this one's. */

@@ -7,10 +7,21 @@
  *
  * Read `links.ts` for who is whom, `interactions.ts` for votes, `notices.ts` for what is to be shown.
  */
-import type { ChatLink, ChatPerson, ChatPlatform, Identity, LinkCode } from '@centaur/sdk';
+import type { ChatLink, ChatPerson, ChatPlatform, Identity, LinkCode, Linked, PendingLink } from '@centaur/sdk';
 import type { VotingParts } from '../policy/index.ts';
 import { type Interaction, type Outcome, pruneInteractions, type SlackSettings, voteBySlack } from './interactions.ts';
-import { identify, linkByAdmin, linkByCode, type LinkParts, listLinks, makeCode, pruneCodes, unlink } from './links.ts';
+import {
+  bringCode,
+  confirmLink,
+  identify,
+  linkByAdmin,
+  type LinkParts,
+  listLinks,
+  listPending,
+  makeCode,
+  pruneCodes,
+  unlink,
+} from './links.ts';
 import { claimNotices, type Notice, type NoticeClaim, noticeFailed, noticeShown } from './notices.ts';
 
 export { ChatError } from './errors.ts';
@@ -20,11 +31,10 @@ export interface Chats {
   /** @throws ChatError TOO_MANY_CODES */
   makeCode(user: { readonly userId: string; readonly name: string }, platform: ChatPlatform): Promise<LinkCode>;
   /** @throws ChatError LINK_CODE_INVALID, LINK_TAKEN; UserError TOO_MANY_TRIES */
-  link(
-    actor: string,
-    identity: Identity,
-    by: { readonly code: string; readonly displayName?: string | undefined },
-  ): Promise<{ readonly user: string }>;
+  bringCode(actor: string, identity: Identity, by: { readonly code: string; readonly displayName?: string | undefined }): Promise<Linked>;
+  listPending(userId: string): Promise<readonly PendingLink[]>;
+  /** @throws ChatError LINK_NOT_PENDING, LINK_TAKEN */
+  confirmLink(user: { readonly userId: string; readonly name: string }, identity: Identity): Promise<ChatLink>;
   /** @throws ChatError LINK_TAKEN; UserError USER_NOT_FOUND */
   linkAsAdmin(
     actor: string,
@@ -59,7 +69,9 @@ export function createChats(options: ChatsOptions): Chats {
   const { store, audit, slack = {} } = options;
   return {
     makeCode: (user, platform) => makeCode(options, user, platform),
-    link: (actor, identity, by) => linkByCode(options, actor, identity, by),
+    bringCode: (actor, identity, by) => bringCode(options, actor, identity, by),
+    listPending: (userId) => listPending(options, userId),
+    confirmLink: (user, identity) => confirmLink(options, user, identity),
     linkAsAdmin: (actor, identity, link) => linkByAdmin(options, actor, identity, link),
     unlink: (actor, identity, owner) => unlink(options, actor, identity, owner),
     listLinks: (owner) => listLinks(store, owner),

@@ -1,6 +1,10 @@
 /**
- * Clicks under approvals in Slack. A bot hands over what Slack sent it, and the signature over just these bytes decides: neither the bot nor
- * its key can vote, choose another person, or send a click twice. What people see before they click is the bot's, and trusted to be so.
+ * Clicks under approvals in Slack. A bot hands over what Slack sent it, and the signature over just these bytes decides: the key of the bot alone
+ * cannot vote, choose another person, or send a click twice. A button counts only on a message that was noted as a card of its approval: whoever has
+ * nothing but the token of the bot can draw buttons, and note none.
+ *
+ * Whoever has the signing secret can sign any click: the secret makes a vote. A bot that hears of Slack over HTTP has it, so whoever runs that bot is
+ * trusted with everybody's votes, as by Socket Mode; and in any case with what people see before they click.
  */
 import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
@@ -16,6 +20,7 @@ import {
   readApprovalViewMetadata,
   readExternalId,
   REASON_BLOCK,
+  type SlackPlace,
   VALUE_ACTION,
 } from '@centaur/sdk';
 import {
@@ -32,6 +37,7 @@ import {
 import { canonicalJson, type Queryable } from '../store/index.ts';
 import { ChatError } from './errors.ts';
 import { personOf } from './links.ts';
+import { isCardOf } from './notices.ts';
 import { checkSignature, type SignedRequest } from './slack-signature.ts';
 
 export interface SlackSettings {
@@ -62,22 +68,62 @@ export async function voteBySlack(parts: VotingParts, slack: SlackSettings, inte
   const { payload, signature, madeAt } = read(slack, interaction, parts.store.now());
   const click = clickOf(payload);
   if (click === undefined) throw new ChatError('NOT_AN_APPROVAL', 'body: it is no click on an approval’s buttons, nor a view of one');
-  const { by, ref } = click;
   try {
-    const approval = await parts.store.transaction(async (tx) => {
-      // the approval first: what refers to it locks it a little, and of two who did only that none could go on
-      const row = await lockApproval(tx, ref.approvalId);
-      if (!(await countOnce(tx, { signature, madeAt, approvalId: ref.approvalId, account: externalId(by) })))
-        return getApproval(tx, ref.approvalId);
-      const person = await personOf(tx, by);
-      if (person === undefined || person.disabled) throw new Refusal('NOT_LINKED', NOT_LINKED);
-      return castVoteIn(tx, parts, { ...person, provenAt: 0 }, ref.approvalId, voteOf(click, row));
-    });
-    return { outcome: 'voted', approval };
+    return await parts.store.transaction((tx) => countClick(tx, parts, click, { signature, madeAt }));
   } catch (error) {
-    if (error instanceof PolicyError || error instanceof Refusal) return { outcome: 'refused', code: error.code, message: error.message };
-    throw error;
+    const refused = refusalOf(error);
+    if (refused === undefined) throw error;
+    return refused;
   }
+}
+
+async function countClick(
+  tx: Queryable,
+  parts: VotingParts,
+  click: Click,
+  { signature, madeAt }: { readonly signature: Buffer; readonly madeAt: number },
+): Promise<Outcome> {
+  const { by, place } = click;
+  const { approvalId } = click.ref;
+  // the approval first: what refers to it locks it a little, and of two who did only that none could go on
+  const row = await lockApproval(tx, approvalId);
+  const card = place === undefined ? 'no' : await isCardOf(tx, approvalId, 'slack', place);
+  if (card === 'not yet') throw new ChatError('CARD_NOT_NOTED', 'its card is being shown just now: send the click again');
+  if (!(await countOnce(tx, { signature, madeAt, approvalId, account: externalId(by) }))) {
+    const refused = await refusedBefore(tx, signature);
+    return refused ?? { outcome: 'voted', approval: await getApproval(tx, approvalId) };
+  }
+  // a click that was refused is counted, too: held back, it must not become a vote when its person may do more
+  await tx.query('savepoint counted');
+  try {
+    if (card === 'no') throw new Refusal('NOT_THE_CARD', NOT_THE_CARD);
+    const person = await personOf(tx, by);
+    if (person === undefined || person.disabled) throw new Refusal('NOT_LINKED', NOT_LINKED);
+    return { outcome: 'voted', approval: await castVoteIn(tx, parts, { ...person, provenAt: 0 }, approvalId, voteOf(click, row)) };
+  } catch (error) {
+    const refused = refusalOf(error);
+    if (refused === undefined) throw error;
+    await tx.query('rollback to savepoint counted');
+    await tx.query('update chat_interactions set refusal = $2 where signature = $1', [signature, JSON.stringify(refused)]);
+    return refused;
+  }
+}
+
+type Refused = Extract<Outcome, { outcome: 'refused' }>;
+
+/** Undefined: it is nothing for whoever clicked. */
+function refusalOf(error: unknown): Refused | undefined {
+  if (!(error instanceof PolicyError || error instanceof Refusal)) return undefined;
+  return { outcome: 'refused', code: error.code, message: error.message };
+}
+
+/** What this very click was refused with. */
+async function refusedBefore(tx: Queryable, signature: Buffer): Promise<Refused | undefined> {
+  const { rows } = await tx.query<{ refusal: string | null }>('select refusal::text from chat_interactions where signature = $1', [
+    signature,
+  ]);
+  const refusal = rows[0]?.refusal;
+  return refusal === undefined || refusal === null ? undefined : (JSON.parse(refusal) as Refused);
 }
 
 /** Forgets clicks whose signatures are too old by now. */
@@ -85,6 +131,7 @@ export async function pruneInteractions({ store }: Pick<VotingParts, 'store'>): 
   await store.query('delete from chat_interactions where at < $1', [new Date(store.now() - REMEMBERED_MINUTES * 60_000)]);
 }
 
+const NOT_THE_CARD = 'This is not the card of the approval, so it counts for nothing. Use the card, or centaur approvals.';
 const NOT_LINKED = 'Your Slack account is not linked to a user here: run "centaur users link slack", and send me the code that it prints.';
 
 /** Told to whoever clicked. */
@@ -98,7 +145,7 @@ class Refusal extends Error {
 
 /**
  * False when it comes again, or after a later one of the same person: a bot that holds a click back must not undo what was clicked since. In the
- * transaction of the vote, so that one that failed is not counted.
+ * transaction of the vote, so that one that failed, and was not refused, is not counted.
  */
 async function countOnce(
   tx: Queryable,
@@ -151,8 +198,16 @@ function read(slack: SlackSettings, interaction: Interaction, now: number): Read
 }
 
 type Click =
-  | { readonly kind: 'button'; readonly by: Identity; readonly ref: ApprovalRef; readonly verdict: Vote['verdict'] }
-  | { readonly kind: 'view'; readonly by: Identity; readonly ref: ApprovalViewRef; readonly values: unknown };
+  /** @property place the message that was clicked, as Slack has signed it; undefined: none */
+  | {
+      readonly kind: 'button';
+      readonly by: Identity;
+      readonly place: SlackPlace | undefined;
+      readonly ref: ApprovalRef;
+      readonly verdict: Vote['verdict'];
+    }
+  /** @property place the card, on the word of whoever opened the view: Slack signs no more of it than that */
+  | { readonly kind: 'view'; readonly by: Identity; readonly place: SlackPlace; readonly ref: ApprovalViewRef; readonly values: unknown };
 
 const VERDICTS: ReadonlyMap<unknown, Vote['verdict']> = new Map(
   (['approve', 'deny', 'abstain'] as const).map((verdict) => [APPROVAL_ACTIONS[verdict], verdict]),
@@ -168,12 +223,18 @@ function clickOf(payload: unknown): Click | undefined {
     const verdict = VERDICTS.get(at(actions[0], 'action_id'));
     const value = at(actions[0], 'value');
     const ref = typeof value === 'string' ? readApprovalValue(value) : undefined;
-    return verdict === undefined || ref === undefined ? undefined : { kind: 'button', by, ref, verdict };
+    return verdict === undefined || ref === undefined ? undefined : { kind: 'button', by, place: placeIn(payload), ref, verdict };
   }
   if (at(payload, 'type') !== 'view_submission' || at(payload, 'view', 'callback_id') !== APPROVAL_CALLBACK) return undefined;
   const metadata = at(payload, 'view', 'private_metadata');
   const ref = typeof metadata === 'string' ? readApprovalViewMetadata(metadata) : undefined;
-  return ref && { kind: 'view', by, ref, values: at(payload, 'view', 'state', 'values') };
+  return ref && { kind: 'view', by, place: ref.card, ref, values: at(payload, 'view', 'state', 'values') };
+}
+
+function placeIn(payload: unknown): SlackPlace | undefined {
+  const channel = at(payload, 'container', 'channel_id');
+  const ts = at(payload, 'container', 'message_ts');
+  return typeof channel === 'string' && typeof ts === 'string' ? { channel, ts } : undefined;
 }
 
 /** Somebody of another organisation in a shared channel has a team of their own. */

@@ -1,9 +1,10 @@
 /**
- * Links: which account at a chat service is which user's. A person gets a code by their session and brings it by the account, so that both
- * are shown to be theirs; or an admin says so. An account has one user at most, who may have several accounts.
+ * Links: which account at a chat service is which user's. A person gets a code by their session and brings it by the account; a bot says which
+ * account that was, and could say another. So the person sees the account in their session, and says yes to it. Or an admin says so. An
+ * account has one user at most, who may have several accounts.
  */
 import { createHmac, hkdfSync, randomInt } from 'node:crypto';
-import type { ChatLink, ChatPerson, ChatPlatform, Identity, LinkCode } from '@centaur/sdk';
+import type { ChatLink, ChatPerson, ChatPlatform, Identity, LinkCode, Linked, PendingLink } from '@centaur/sdk';
 import { externalId } from '@centaur/sdk';
 import type { AuditLog } from '../audit/index.ts';
 import type { Queryable, Store } from '../store/index.ts';
@@ -23,7 +24,7 @@ const CODES_MOST = 5;
 /** Without what is taken for something else when it is typed. 31^8 codes. */
 const LETTERS = 'ABCDEFGHJKMNPQRSTUVWXYZ23456789';
 /** In a quarter of an hour. */
-const TRIES = { identity: 10, platform: 500 } as const;
+const TRIES = { identity: 10, key: 500 } as const;
 
 /** @throws ChatError TOO_MANY_CODES */
 export async function makeCode(
@@ -54,32 +55,82 @@ export async function makeCode(
 }
 
 /**
- * Tries are counted before the code is looked at.
+ * The code is the account's from then on, and linked to nobody before its person has confirmed it. Tries are counted before the code is looked at.
  *
  * @throws ChatError LINK_CODE_INVALID, LINK_TAKEN; UserError TOO_MANY_TRIES
  */
-export async function linkByCode(
-  { store, audit, macKey, users }: LinkParts,
+export async function bringCode(
+  { store, macKey, users }: LinkParts,
   actor: string,
   identity: Identity,
   { code, displayName }: { readonly code: string; readonly displayName?: string | undefined },
-): Promise<{ readonly user: string }> {
+): Promise<Linked> {
   await users.countTry(`link ${externalId(identity)}`, null, TRIES.identity);
-  await users.countTry(`link on ${identity.platform}`, null, TRIES.platform);
+  // not of the platform as a whole: else one key could keep the people of all others out
+  await users.countTry(`link by ${actor}`, null, TRIES.key);
   return store.transaction(async (tx) => {
     await lockIdentity(tx, identity);
-    // taken by whoever is first; one that is refused below is there again
-    const { rows } = await tx.query<{ user_id: string; name: string }>(
-      `delete from chat_link_codes c using users u where c.code_mac = $1 and c.platform = $2 and c.expires_at > $3
-         and u.user_id = c.user_id and u.disabled_at is null returning u.user_id::text, u.name`,
-      [macOf(macKey, plain(code)), identity.platform, new Date(store.now())],
+    const [platform, team, account] = keyOf(identity);
+    // whoever is first has it; one that is refused below is there again
+    const { rows } = await tx.query<{ name: string }>(
+      `update chat_link_codes c set team = $4, external_user = $5, display_name = $6, brought_by = $7,
+         expires_at = case when c.team is null then $8 else c.expires_at end
+       from users u where c.code_mac = $1 and c.platform = $2 and c.expires_at > $3 and u.user_id = c.user_id and u.disabled_at is null
+         and (c.team is null or (c.team = $4 and c.external_user = $5)) returning u.name`,
+      [
+        macOf(macKey, plain(code)),
+        platform,
+        new Date(store.now()),
+        team,
+        account,
+        displayName ?? null,
+        actor,
+        new Date(store.now() + CODE_MS),
+      ],
     );
     const [owner] = rows;
     if (owner === undefined)
       throw new ChatError('LINK_CODE_INVALID', 'code: this one is wrong, over or used; make another with: centaur users link');
-    const link = { userId: owner.user_id, name: owner.name, displayName, how: 'code' as const };
-    await insertLink(tx, audit, `user:${owner.name}`, identity, link, { by: actor });
-    return { user: owner.name };
+    const known = await findLink(tx, identity);
+    if (known === undefined) return { user: null, pending: true };
+    if (known.user !== owner.name) throw taken(identity);
+    // nothing is left to be confirmed
+    await tx.query('delete from chat_link_codes where code_mac = $1', [macOf(macKey, plain(code))]);
+    return { user: known.user, pending: false };
+  });
+}
+
+/** Accounts that have brought a code of this person, and wait for their yes. */
+export async function listPending({ store }: Pick<LinkParts, 'store'>, userId: string): Promise<readonly PendingLink[]> {
+  const { rows } = await store.query<Omit<PendingLink, 'expires_at'> & { readonly expires_at: number }>(
+    `select platform, team, external_user, (array_agg(display_name order by expires_at desc))[1] as display_name, max(expires_at) as expires_at
+     from chat_link_codes where user_id = $1 and team is not null and expires_at > $2 group by 1, 2, 3 order by 1, 2, 3`,
+    [userId, new Date(store.now())],
+  );
+  return rows.map((row) => ({ ...row, expires_at: new Date(row.expires_at).toISOString() }));
+}
+
+/** @throws ChatError LINK_NOT_PENDING, LINK_TAKEN */
+export async function confirmLink(
+  { store, audit }: LinkParts,
+  user: { readonly userId: string; readonly name: string },
+  identity: Identity,
+): Promise<ChatLink> {
+  return store.transaction(async (tx) => {
+    await lockIdentity(tx, identity);
+    const { rows } = await tx.query<{ display_name: string | null; brought_by: string }>(
+      `delete from chat_link_codes where platform = $1 and team = $2 and external_user = $3 and user_id = $4 and expires_at > $5
+       returning display_name, brought_by`,
+      [...keyOf(identity), user.userId, new Date(store.now())],
+    );
+    const [brought] = rows;
+    if (brought === undefined)
+      throw new ChatError(
+        'LINK_NOT_PENDING',
+        `${externalId(identity)} has brought no code of yours, or too long ago: send the bot a new one`,
+      );
+    const link = { ...user, displayName: brought.display_name ?? undefined, how: 'code' as const };
+    return insertLink(tx, audit, `user:${user.name}`, identity, link, { by: brought.brought_by });
   });
 }
 
@@ -108,8 +159,11 @@ async function insertLink(
   const known = await findLink(tx, identity);
   if (known !== undefined) {
     if (known.user === link.name) return known;
-    throw new ChatError('LINK_TAKEN', `${externalId(identity)} is linked to somebody else: unlink it first (centaur users unlink)`);
+    throw taken(identity);
   }
+  // not disabled or erased meanwhile
+  const { rowCount } = await tx.query('select 1 from users where user_id = $1 and disabled_at is null for share', [link.userId]);
+  if (rowCount !== 1) throw new ChatError('USER_DISABLED', `${link.name} is disabled: nothing is linked to somebody who may do nothing`);
   const auditId = await audit.append(tx, {
     action: 'chat.link',
     actor,
@@ -121,6 +175,10 @@ async function insertLink(
     [...keyOf(identity), link.userId, link.displayName ?? null, link.how, actor, auditId],
   );
   return (await findLink(tx, identity)) as ChatLink;
+}
+
+function taken(identity: Identity): ChatError {
+  return new ChatError('LINK_TAKEN', `${externalId(identity)} is linked to somebody else: unlink it first (centaur users unlink)`);
 }
 
 /**
@@ -139,10 +197,17 @@ export async function unlink({ store, audit }: LinkParts, actor: string, identit
       resource: `chat:${externalId(identity)}`,
       details: { user: known.user },
     });
-    await tx.query('delete from chat_links where platform = $1 and team = $2 and external_user = $3', keyOf(identity));
+    // whose it was is kept: they have asked for what was asked for by it
+    await tx.query(
+      `with gone as (delete from chat_links where platform = $1 and team = $2 and external_user = $3 returning user_id)
+       insert into chat_former_links (platform, team, external_user, user_id) select $1, $2, $3, user_id from gone
+       on conflict (platform, team, external_user, user_id) do update set ended_at = excluded.ended_at`,
+      keyOf(identity),
+    );
     // what was leased for a turn that was asked for by the account: in effect at once
     await tx.query(
-      `with ended as (update leases set revoked_at = now() where revoked_at is null and account = $1 and besides @> array[$2::text] returning 1)
+      `with ended as (update leases set revoked_at = now() where revoked_at is null and account = $1 and besides <> '{}'
+         and besides @> array[$2::text] returning 1)
        select pg_notify('centaur_firewall', '') from ended limit 1`,
       [externalId(identity), `user:${known.user}`],
     );

@@ -3,9 +3,10 @@
  * until somebody says that it is shown. Nothing is written with an approval or a vote: a claim looks for what is new, so that platforms that
  * nobody claims for cost nothing, and voting costs the same as ever.
  */
+import type { SlackPlace } from '@centaur/sdk';
 import type { ApprovalDetail } from '../policy/index.ts';
 import { getApproval, PolicyError } from '../policy/index.ts';
-import { claimWaiting, isUuid, type Store, uuidAt } from '../store/index.ts';
+import { claimWaiting, isUuid, type Queryable, type Store, uuidAt } from '../store/index.ts';
 import { ChatError } from './errors.ts';
 
 /** Ends and votes that are told on it; for the rest it is looked once a second. */
@@ -114,6 +115,8 @@ async function enrol(store: Store, platform: string): Promise<void> {
        select approval_id from approvals where state = 'pending'
        union select approval_id from approvals where approval_id >= $2 and created_at >= $3) a
      where not exists (select from chat_notices n where n.approval_id = a.approval_id and n.platform = $1)
+     -- all in one order: two that look at once wait for each other, and not in a ring
+     order by a.approval_id
      on conflict do nothing`,
     [platform, uuidAt(from), new Date(known.since), known.stale],
   );
@@ -126,17 +129,32 @@ async function enrol(store: Store, platform: string): Promise<void> {
 export async function noticeShown(
   store: Store,
   approvalId: string,
-  shown: { readonly platform: string; readonly consumer_id: string; readonly version: number; readonly ref: unknown },
+  shown: {
+    readonly platform: string;
+    readonly consumer_id: string;
+    readonly version: number;
+    readonly ref: unknown;
+    /** Messages with its buttons. */
+    readonly places: readonly SlackPlace[];
+  },
 ): Promise<void> {
   if (!isUuid(approvalId)) throw notClaimed(approvalId);
   // nobody else has claimed it since: so what is said twice is said once
   const { rowCount } = await store.query(
-    `update chat_notices n set shown_version = greatest(n.shown_version, $4), ref = $5, lease_expires_at = null, attempt_count = 0,
-       last_error = null, next_attempt_at = now(),
+    `update chat_notices n set shown_version = greatest(n.shown_version, $4), ref = $5, places = $6, attempt_count = 0, last_error = null,
+       -- a newer version that is claimed already is still this consumer's to show
+       lease_expires_at = case when $4 = n.claimed_version then null else n.lease_expires_at end, next_attempt_at = now(),
        settled_at = case when a.version = $4 and a.state in ${ENDED} then least(n.settled_at, now()) else 'infinity' end
      from approvals a
      where a.approval_id = n.approval_id and n.approval_id = $1 and n.platform = $2 and n.lease_owner = $3 and $4 <= n.claimed_version`,
-    [approvalId, shown.platform, shown.consumer_id, shown.version, shown.ref === null ? null : JSON.stringify(shown.ref)],
+    [
+      approvalId,
+      shown.platform,
+      shown.consumer_id,
+      shown.version,
+      shown.ref === null ? null : JSON.stringify(shown.ref),
+      JSON.stringify(shown.places),
+    ],
   );
   if (rowCount !== 1) throw notClaimed(approvalId);
 }
@@ -154,9 +172,14 @@ export async function noticeFailed(
 ): Promise<{ readonly state: 'retry_wait' | 'given_up' }> {
   if (!isUuid(approvalId)) throw notClaimed(approvalId);
   const { rows } = await store.query<{ attempt_count: number }>(
-    `update chat_notices set lease_expires_at = null, lease_owner = null, last_error = $4,
-       next_attempt_at = now() + make_interval(secs => coalesce($5, (array[${BACKOFF_S.join(', ')}])[least(attempt_count, ${BACKOFF_S.length})]))
-     where approval_id = $1 and platform = $2 and lease_owner = $3 and lease_expires_at is not null returning attempt_count`,
+    `update chat_notices n set lease_expires_at = null, lease_owner = null, last_error = $4,
+       next_attempt_at = now() + make_interval(secs => coalesce($5, (array[${BACKOFF_S.join(', ')}])[least(attempt_count, ${BACKOFF_S.length})])),
+       -- nothing comes after its end: it is looked at no more
+       settled_at = case when n.attempt_count >= ${ATTEMPTS_MOST} and n.claimed_version = a.version and a.state in ${ENDED}
+         then least(n.settled_at, now()) else n.settled_at end
+     from approvals a
+     where a.approval_id = n.approval_id and n.approval_id = $1 and n.platform = $2 and n.lease_owner = $3 and n.lease_expires_at is not null
+     returning n.attempt_count`,
     [approvalId, failed.platform, failed.consumer_id, failed.error.slice(0, 2000).replaceAll('\0', ''), failed.retry_after_seconds ?? null],
   );
   const [row] = rows;
@@ -169,4 +192,22 @@ function notClaimed(approvalId: string): ChatError {
     'NOTICE_NOT_CLAIMED',
     `the notice of ${approvalId.slice(0, 64)} is not claimed by this consumer, or was claimed by another since`,
   );
+}
+
+/**
+ * Whether this message is a card of the approval. Whoever has the token of the bot can draw its buttons anywhere, under any words; only what the bot
+ * has said that it shows is one.
+ *
+ * @returns `not yet`: a card is being shown just now, and may be this one
+ */
+export async function isCardOf(on: Queryable, approvalId: string, platform: string, place: SlackPlace): Promise<'yes' | 'no' | 'not yet'> {
+  const { rows } = await on.query<{ is_card: boolean; is_due: boolean }>(
+    `select n.places @> $3::jsonb as is_card,
+       n.settled_at = 'infinity' and a.version > n.shown_version and (a.version > n.claimed_version or n.attempt_count < ${ATTEMPTS_MOST}) as is_due
+     from chat_notices n join approvals a using (approval_id) where n.approval_id = $1 and n.platform = $2`,
+    [approvalId, platform, JSON.stringify([{ channel: place.channel, ts: place.ts }])],
+  );
+  const [known] = rows;
+  if (known?.is_card === true) return 'yes';
+  return known?.is_due === true ? 'not yet' : 'no';
 }

@@ -120,14 +120,16 @@ export async function involvedIn(on: Queryable, { words, author, runs }: Beginni
   };
 }
 
-/** Users to whom these accounts in chats are linked. */
+/** Users to whom these accounts in chats are linked, or were: an account that is unlinked for the vote has asked all the same. */
 async function linkedTo(on: Queryable, words: readonly string[]): Promise<readonly string[]> {
   // most of the time nobody is in a chat, and nothing is asked
   const accounts = words.filter((word) => word.split(':').length === 3);
   if (accounts.length === 0) return [];
   const { rows } = await on.query<{ name: string }>(
-    `select u.name from chat_links l join users u using (user_id)
-     where lower(l.platform || ':' || l.team || ':' || l.external_user) = any($1::text[]) order by 1`,
+    `select u.name from (
+       select user_id from chat_links where lower(platform || ':' || team || ':' || external_user) = any($1::text[])
+       union select user_id from chat_former_links where lower(platform || ':' || team || ':' || external_user) = any($1::text[])) l
+     join users u using (user_id) order by 1`,
     [accounts],
   );
   return rows.map(({ name }) => name);

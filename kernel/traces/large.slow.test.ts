@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
+import { startEffort } from '../../test/support/effort.ts';
 import { createTestEngine } from '../../test/support/engine.ts';
 import { readTrace } from './index.ts';
 
@@ -28,12 +29,12 @@ test('a trace of 20,000 steps and 20,000 entries is read within its limits, and 
     [runId],
   );
   const heap = process.memoryUsage().rss;
-  const began = performance.now();
+  const effort = startEffort();
   const trace = await readTrace(t.store, runId, { limit: 10_000, workflows: 'all' });
-  const took = performance.now() - began;
+  const took = effort();
   const grown = (process.memoryUsage().rss - heap) / 2 ** 20;
   assert.deepEqual([trace?.spans.length, trace?.truncated], [10_000, true]);
-  assert.ok(took < 15_000, `${Math.round(took)} ms`);
+  assert.ok(took < 15_000, `${Math.round(took)} ms of the processor`);
   assert.ok(grown < 300, `${Math.round(grown)} MiB`);
   const small = await readTrace(t.store, runId, { limit: 10, workflows: 'all' });
   assert.deepEqual([small?.spans.length, small?.truncated], [10, true]);

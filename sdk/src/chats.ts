@@ -31,8 +31,16 @@ export interface ApprovalRef {
   readonly version: number;
 }
 
+/** A message in Slack. */
+export interface SlackPlace {
+  readonly channel: string;
+  readonly ts: string;
+}
+
 /** What a view is for. */
 export interface ApprovalViewRef extends ApprovalRef {
+  /** The card from which it was opened. */
+  readonly card: SlackPlace;
   readonly verdict: 'approve' | 'deny';
   /** Of the arguments whose values can be changed in it. */
   readonly paths: readonly string[];
@@ -49,19 +57,20 @@ export function readApprovalValue(text: string): ApprovalRef | undefined {
 }
 
 /** `private_metadata` of a view. */
-export function approvalViewMetadata({ approvalId, digest, version, verdict, paths }: ApprovalViewRef): string {
-  return JSON.stringify({ a: approvalId, d: digest, v: version, verdict, paths });
+export function approvalViewMetadata({ approvalId, digest, version, verdict, paths, card }: ApprovalViewRef): string {
+  return JSON.stringify({ a: approvalId, d: digest, v: version, verdict, paths, c: card.channel, m: card.ts });
 }
 
 export function readApprovalViewMetadata(text: string): ApprovalViewRef | undefined {
   const read = readObject(text);
   const ref = read && readRef(read);
   if (read === undefined || ref === undefined) return undefined;
-  const { verdict, paths = [] } = read;
+  const { verdict, paths = [], c: channel, m: ts } = read;
+  if (typeof channel !== 'string' || typeof ts !== 'string') return undefined;
   if (verdict !== 'approve' && verdict !== 'deny') return undefined;
   if (!Array.isArray(paths) || paths.length > 50) return undefined;
   if (!paths.every((path): path is string => typeof path === 'string' && path.length > 0 && path.length <= 200)) return undefined;
-  return { ...ref, verdict, paths };
+  return { ...ref, verdict, paths, card: { channel, ts } };
 }
 
 function readRef({ a, d, v }: Readonly<Record<string, unknown>>): ApprovalRef | undefined {
@@ -84,6 +93,24 @@ function readObject(text: string): Readonly<Record<string, unknown>> | undefined
 export interface LinkCode {
   /** To be typed to the bot, within ten minutes, once. */
   readonly code: string;
+  readonly expires_at: string;
+}
+
+/** What became of a code that an account has brought. */
+export interface Linked {
+  /** Name of the user to whom it is linked. */
+  readonly user: string | null;
+  /** Whoever was given the code has to confirm the account, where they asked for the code. */
+  readonly pending: boolean;
+}
+
+/** An account that has brought a code, and is nobody's before it is confirmed. */
+export interface PendingLink {
+  readonly platform: ChatPlatform;
+  readonly team: string;
+  readonly external_user: string;
+  /** On the word of the bot. */
+  readonly display_name: string | null;
   readonly expires_at: string;
 }
 
@@ -227,8 +254,12 @@ export type SlackInteraction =
 export interface ChatsClient {
   /** Of the person whose session it is: for linking what is theirs on the platform. */
   linkCode(of: { readonly platform: ChatPlatform }): Promise<LinkCode>;
-  /** Links whoever brings the code to the person who was given it. */
-  link(link: Identity & { readonly code: string; readonly displayName?: string }): Promise<{ readonly user: string }>;
+  /** Hands over a code that this account has brought: it is linked when whoever was given the code has confirmed it. */
+  link(link: Identity & { readonly code: string; readonly displayName?: string }): Promise<Linked>;
+  /** Accounts that have brought a code of the person whose session it is. */
+  pendingLinks(): Promise<Page<PendingLink>>;
+  /** Says that one of them is theirs. */
+  confirmLink(identity: Identity): Promise<ChatLink>;
   /** Who that is. */
   identify(identity: Identity): Promise<ChatPerson>;
   /** A person's own; an admin's: all. */
@@ -251,6 +282,8 @@ export interface ChatsClient {
       readonly version: number;
       /** JSON, 8 KB at most: where it is shown; null: there is no place for it. */
       readonly ref: unknown;
+      /** Messages with its buttons: a click elsewhere is no vote. */
+      readonly places?: readonly SlackPlace[];
     },
   ): Promise<NoticeChange>;
   /** Says that it could not be shown. It is due again after a while. */
@@ -272,6 +305,8 @@ export function createChatsClient(api: Transport): ChatsClient {
   return {
     linkCode: ({ platform }) => post('/links/codes', { platform }),
     link: ({ code, displayName, ...identity }) => post('/links', { ...named(identity), code, display_name: displayName }),
+    pendingLinks: () => request(api, 'GET', '/chats/links/pending'),
+    confirmLink: (identity) => post('/links/confirm', named(identity)),
     identify: (identity) => post('/identities', named(identity)),
     listLinks: () => request(api, 'GET', '/chats/links'),
     unlink: ({ platform, team, externalUser }) =>
@@ -283,8 +318,8 @@ export function createChatsClient(api: Transport): ChatsClient {
       return (await post<{ readonly notices: readonly ApprovalNotice[] }>('/approvals/claim', body, signal)).notices;
     },
     approval: (approvalId, { signal } = {}) => request(api, 'GET', `/chats/approvals/${encodeURIComponent(approvalId)}`, undefined, signal),
-    approvalShown: (approvalId, { platform, consumerId, version, ref }) =>
-      post(`/approvals/${encodeURIComponent(approvalId)}/shown`, { platform, consumer_id: consumerId, version, ref }),
+    approvalShown: (approvalId, { platform, consumerId, version, ref, places }) =>
+      post(`/approvals/${encodeURIComponent(approvalId)}/shown`, { platform, consumer_id: consumerId, version, ref, places }),
     approvalFailed: (approvalId, { platform, consumerId, error, retryAfterSeconds }) =>
       post(`/approvals/${encodeURIComponent(approvalId)}/failed`, {
         platform,

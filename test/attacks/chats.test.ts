@@ -7,7 +7,7 @@ import { askApproval, getApproval } from '../../kernel/policy/index.ts';
 import { addGrant, besidesOf, ownSecretName, putSecret } from '../../kernel/vault/index.ts';
 import { type CallOptions, startTestApi, type TestApi } from '../support/api.ts';
 import { addPerson, type Person } from '../support/people.ts';
-import { button, signed, signedBody, SLACK_SECRET } from '../support/slack-clicks.ts';
+import { button, noteCard, signed, signedBody, SLACK_SECRET } from '../support/slack-clicks.ts';
 import { createTestThreads, type TestThreads } from '../support/threads.ts';
 
 let t: TestThreads;
@@ -41,6 +41,7 @@ async function ask() {
     .digest();
   const question = { digest, gate: 'default', rule: 'r', principal: `key:${asked}`, summary: {}, audited: {} };
   const { approvalId } = await askApproval(api.installation, { ...question, askAgainAfter: 3600 });
+  await noteCard(api.t.store, approvalId);
   return { approvalId, digest: digest.toString('hex'), version: 1 };
 }
 const untouched = async ({ approvalId }: { approvalId: string }) => {
@@ -117,6 +118,18 @@ describe('a vote in Slack', () => {
     await untouched(approval);
   });
 
+  test('is not drawn by whoever has the token of the bot: buttons elsewhere, right as they may be, are none of the approval', async () => {
+    const approval = await ask();
+    for (const place of [
+      { channel: 'C1', ts: '1700000000.000999' },
+      { channel: 'CELSEWHERE', ts: '1700000000.000100' },
+    ]) {
+      const { body } = await send(signed(button('U1', 'approve', approvalValue(approval), place), now()));
+      assert.deepEqual([body.outcome, body.code], ['refused', 'NOT_THE_CARD']);
+    }
+    await untouched(approval);
+  });
+
   test('that comes again, many times at once, is counted once', async () => {
     const approval = await ask();
     const click = signed(button('U1', 'abstain', approvalValue(approval)), now());
@@ -151,13 +164,21 @@ describe('an account in a chat', () => {
     const right = await guess(body.code);
     assert.deepEqual([right.status, right.body.code], [429, 'TOO_MANY_TRIES']);
     assert.ok(Number(right.headers.get('retry-after')) > 0);
-    // by as many accounts as one likes: all of a platform's tries are counted
+    // by as many accounts as one likes: all of a key's tries are counted, and no other bot's
     const { rows } = await api.t.store.query<{ tries: number }>('select max(tries) as tries from user_tries');
     assert.ok((rows[0]?.tries ?? 0) >= 10);
     await api.t.store.query('update user_tries set tries = 500');
     assert.equal((await guess(body.code, 'UOTHER')).body.code, 'TOO_MANY_TRIES');
+    const elsewhere = await api.call(
+      'POST',
+      '/chats/links',
+      { ...account('UFIRST'), code: 'AAAA-AAAA' },
+      { key: await api.keyWith('chats.use') },
+    );
+    assert.equal(elsewhere.body.code, 'LINK_CODE_INVALID');
     await api.t.store.query('delete from user_tries');
-    assert.equal((await guess(body.code)).body.user, 'ann');
+    assert.equal((await guess(body.code)).body.pending, true);
+    assert.equal((await api.call('POST', '/chats/links/confirm', account('UG'), ann.as)).body.user, 'ann');
     await api.call('DELETE', '/chats/links/slack/T1/UG');
   });
 
@@ -167,6 +188,16 @@ describe('an account in a chat', () => {
       ['UA', 'UB', 'UC', 'UD'].map((user) => asBot('POST', '/chats/links', { ...account(user), code: body.code })),
     );
     assert.equal(all.filter(({ status }) => status === 200).length, 1);
+    // whoever has the key of the bot reads codes, and hands them over for an account of their own: its owner is asked, and nobody is linked
+    const mallory = await api.call('POST', '/chats/links/codes', { platform: 'slack' }, ann.as);
+    await asBot('POST', '/chats/links', { ...account('UMALLORY'), code: mallory.body.code, display_name: 'Ann' });
+    for (const as of [{ key: bot }, { key: await api.keyWith('chats.use', 'approvals.decide') }])
+      assert.equal((await api.call('POST', '/chats/links/confirm', account('UMALLORY'), as)).status, 403);
+    const approval = await ask();
+    const click = signed(button('UMALLORY', 'approve', approvalValue(approval)), api.t.store.now());
+    assert.equal((await send(click)).body.code, 'NOT_LINKED');
+    await untouched(approval);
+    await api.t.store.query('delete from chat_link_codes');
     assert.equal((await asBot('POST', '/chats/links/admin', { ...account('U9'), user: 'ann' })).status, 403);
     assert.equal((await asBot('DELETE', '/chats/links/slack/T1/U1')).status, 403);
     assert.equal((await asBot('POST', '/chats/links/codes', { platform: 'slack' })).status, 403);

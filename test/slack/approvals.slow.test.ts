@@ -282,6 +282,8 @@ describe('whoever may decide', () => {
     await asked.says(/✓ bob approved by slack/);
     await click('bob', asked, 'approve');
     await asked.says(/1 of 2 votes/);
+    const counted = () => api.t.store.query('select 1 from chat_interactions where approval_id = $1', [asked.id]);
+    await eventually(async () => ((await counted()).rowCount === 2 ? true : undefined), { ...PATIENT, what: 'the second click' });
     // what somebody else says meanwhile is no reason to click again
     await click('cleo', { ...asked, card: () => shown }, 'approve');
     assert.match(await asked.end(), /^paid/);

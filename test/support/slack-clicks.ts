@@ -1,14 +1,29 @@
 /** Clicks on approvals as Slack sends and signs them, for whatever reads them without a Slack. */
 import { createHmac } from 'node:crypto';
-import { APPROVAL_ACTIONS, APPROVAL_CALLBACK, VALUE_ACTION } from '@centaur/sdk';
+import { APPROVAL_ACTIONS, APPROVAL_CALLBACK, type SlackPlace, VALUE_ACTION } from '@centaur/sdk';
+import type { Queryable } from '../../kernel/store/index.ts';
 
 export const SLACK_SECRET = '8f742231b10e8888abcd99yyyzzz85a5';
 
+/** Where people click. */
+export const CARD = { channel: 'C1', ts: '1700000000.000100' } as const;
+
+/** As when a bot has said that the approval is shown there. */
+export async function noteCard(on: Queryable, approvalId: string, place: SlackPlace = CARD): Promise<void> {
+  await on.query(`insert into chat_platforms (platform) values ('slack') on conflict do nothing`);
+  await on.query(
+    `insert into chat_notices (approval_id, platform, shown_version, claimed_version, places) values ($1, 'slack', 1, 1, $2)
+     on conflict (approval_id, platform) do update set places = excluded.places`,
+    [approvalId, JSON.stringify([place])],
+  );
+}
+
 const who = (user: string) => ({ team: { id: 'T1', domain: 'acme' }, user: { id: user, username: user, team_id: 'T1' } });
 
-export function button(user: string, verdict: keyof typeof APPROVAL_ACTIONS, value: string) {
+export function button(user: string, verdict: keyof typeof APPROVAL_ACTIONS, value: string, card: SlackPlace = CARD) {
   const action = { type: 'button', action_id: APPROVAL_ACTIONS[verdict], block_id: 'b', value, action_ts: '1700000000.1' };
-  return { type: 'block_actions', ...who(user), api_app_id: 'A1', trigger_id: '1.2.3', actions: [action] };
+  const container = { type: 'message', message_ts: card.ts, channel_id: card.channel, is_ephemeral: false };
+  return { type: 'block_actions', ...who(user), container, api_app_id: 'A1', trigger_id: '1.2.3', actions: [action] };
 }
 
 /** @param values by block */

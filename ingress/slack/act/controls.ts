@@ -1,6 +1,7 @@
 /** What people say to the platform instead of the agent: stop, release, status, help, retry, link, whoami; and the buttons of a turn. */
 import { CentaurApiError, type ExecutionView, type InputPart } from '@centaur/sdk';
 import type { Control } from '../../chat/index.ts';
+import { confirmText } from '../connect/index.ts';
 import { PLATFORM, type SlackContext, threadKeyOf, userIdOf } from '../context.ts';
 import type { Heard } from '../heard.ts';
 import { cancelQuietly, deliveryOf, idOfMessage, isCode, listenerOf, send, speakerOf } from './ask.ts';
@@ -133,7 +134,7 @@ async function link(
 ): Promise<string> {
   try {
     const linked = await api.chats.link({ platform: PLATFORM, team, externalUser: user, code });
-    return `Linked: you are \`${escape(linked.user)}\` here from now on.`;
+    return linked.user === null ? confirmText({ team, externalUser: user }) : `You are \`${escape(linked.user)}\` here.`;
   } catch (error) {
     if (isCode(error, 'LINK_CODE_INVALID')) return 'That code does not hold, or not any more. `centaur users link slack` shows a new one.';
     if (isCode(error, 'LINK_TAKEN')) return 'You are linked to somebody already. `centaur users unlink slack` ends that.';

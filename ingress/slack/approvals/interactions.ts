@@ -2,6 +2,7 @@
  * What people click under an approval. Buttons that open a window open it at once; every vote is handed to the platform just as Slack signed it,
  * which alone decides whose vote it is and whether it counts.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   APPROVAL_ACTIONS,
   APPROVAL_CALLBACK,
@@ -21,6 +22,8 @@ import { approveView, type CardPlace, denyView, editView, noticeView, placeOfVie
 /** Slack waits for 3 s: a window needs its trigger before that. */
 const READ_MS = 1_500;
 const OPEN_MS = 2_500;
+const NOTED_TRIES = 10;
+const NOTED_PAUSE_MS = 300;
 
 /**
  * What cannot wait: the window of a button, and what is wrong with a window that was submitted. Never rejects.
@@ -56,7 +59,7 @@ export async function actOnInteraction(context: SlackContext, heard: Extract<Hea
   // Slack has shown what is wrong, and the window is still open
   if (click.kind === 'submitted' && submissionErrors(click.view) !== undefined) return;
   try {
-    const outcome = await api.chats.slackInteraction(signed === null ? { payload, socket: true } : signed);
+    const outcome = await whenNoted(() => api.chats.slackInteraction(signed === null ? { payload, socket: true } : signed));
     if (outcome.outcome === 'refused') await tell(context, click.who, refusalText(outcome));
   } catch (error) {
     if (!(error instanceof CentaurApiError)) throw error;
@@ -65,6 +68,18 @@ export async function actOnInteraction(context: SlackContext, heard: Extract<Hea
     log({ level: 'error', message: 'a vote from Slack was not taken', code: error.code, error: error.message });
     await tell(context, click.who, words);
     throw new Hopeless(`${error.code}: ${error.message}`);
+  }
+}
+
+/** Whoever is faster than the note of where the card is waits a moment for it; after that it is tried again as anything that has failed. */
+async function whenNoted(vote: () => Promise<ApprovalOutcome>): Promise<ApprovalOutcome> {
+  for (let left = NOTED_TRIES; ; left -= 1) {
+    try {
+      return await vote();
+    } catch (error) {
+      if (left === 0 || !(error instanceof CentaurApiError) || error.code !== 'CARD_NOT_NOTED') throw error;
+      await sleep(NOTED_PAUSE_MS);
+    }
   }
 }
 
@@ -134,8 +149,9 @@ function readClick(payload: Raw): Click {
 function placeOfMessage(payload: Raw): CardPlace | undefined {
   const channel = textAt(payload, 'channel', 'id') ?? textAt(payload, 'container', 'channel_id');
   const threadTs = textAt(payload, 'message', 'thread_ts') ?? textAt(payload, 'container', 'thread_ts');
-  if (channel === undefined) return undefined;
-  return { channel, ...(threadTs === undefined ? {} : { threadTs }) };
+  const ts = textAt(payload, 'container', 'message_ts') ?? textAt(payload, 'message', 'ts');
+  if (channel === undefined || ts === undefined) return undefined;
+  return { channel, ts, ...(threadTs === undefined ? {} : { threadTs }) };
 }
 
 function objectAt(value: Raw, name: string): Raw {
@@ -154,8 +170,9 @@ function textAt(value: Raw, ...names: readonly string[]): string | undefined {
 async function viewFor({ api }: SlackContext, { opens, approvalId, who }: Extract<Click, { kind: 'open' }>): Promise<View> {
   const approval = await api.chats.approval(approvalId, { signal: AbortSignal.timeout(READ_MS) });
   if (approval.state !== 'pending') return noticeView('Already decided', endOf(approval));
-  const place = who.place ?? { channel: who.user };
-  return { approve: approveView, edit: editView, deny: denyView }[opens](approval, place);
+  // where no message was clicked there is no card, and no vote
+  if (who.place === undefined) return noticeView('Not here', 'Use the card of the approval.');
+  return { approve: approveView, edit: editView, deny: denyView }[opens](approval, who.place);
 }
 
 function endOf({ state, decided_by: by }: ShownApproval): string {

@@ -6,7 +6,7 @@ import { hostileMarkdown } from '../render/testing.ts';
 import { approveView, denyView, editView, noticeView, placeOfView, submissionErrors, type View } from './modal.ts';
 import { approvalWith, DIGEST, ID } from './testing.ts';
 
-const PLACE = { channel: 'C1', threadTs: '1700000000.000100' };
+const PLACE = { channel: 'C1', ts: '1700000000.000200', threadTs: '1700000000.000100' };
 
 const inputsOf = ({ blocks }: View) => blocks.filter((block) => block.type === 'input');
 const inputs = (view: View): unknown[] =>
@@ -115,6 +115,7 @@ describe('the window of', () => {
         version: 1,
         verdict,
         paths,
+        card: { channel: 'C1', ts: '1700000000.000200' },
       });
       assert.deepEqual(placeOfView(view.private_metadata), PLACE);
     }

@@ -18,6 +18,7 @@ import { subjectOf } from './subject.ts';
 /** The card under which the window was opened: there people are told what became of it. */
 export interface CardPlace {
   readonly channel: string;
+  readonly ts: string;
   readonly threadTs?: string;
 }
 
@@ -160,9 +161,9 @@ export function submissionErrors(submitted: unknown): Readonly<Record<string, st
 /** The card from which a window was opened. */
 export function placeOfView(metadata: unknown): CardPlace | undefined {
   if (typeof metadata !== 'string' || !isJson(metadata)) return undefined;
-  const { c: channel, t: threadTs } = at(JSON.parse(metadata));
-  if (typeof channel !== 'string') return undefined;
-  return { channel, ...(typeof threadTs === 'string' ? { threadTs } : {}) };
+  const { c: channel, m: ts, t: threadTs } = at(JSON.parse(metadata));
+  if (typeof channel !== 'string' || typeof ts !== 'string') return undefined;
+  return { channel, ts, ...(typeof threadTs === 'string' ? { threadTs } : {}) };
 }
 
 function isJson(text: string): boolean {
@@ -219,11 +220,11 @@ const fieldsMetadata = (fields: readonly Field[]) => ({
 /** As the platform reads it, and beside that what only we read. */
 function metadataOf(
   { approval_id: approvalId, digest, version }: ShownApproval,
-  { channel, threadTs }: CardPlace,
+  { channel, ts, threadTs }: CardPlace,
   { json, ...of }: { readonly verdict: 'approve' | 'deny'; readonly paths: readonly string[]; readonly json: readonly number[] },
 ): string {
-  const read = JSON.parse(approvalViewMetadata({ approvalId, digest, version, ...of })) as object;
-  return JSON.stringify({ ...read, c: channel, t: threadTs, j: json });
+  const read = JSON.parse(approvalViewMetadata({ approvalId, digest, version, card: { channel, ts }, ...of })) as object;
+  return JSON.stringify({ ...read, t: threadTs, j: json });
 }
 
 // ---- blocks

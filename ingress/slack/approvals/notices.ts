@@ -52,7 +52,7 @@ async function showOne(context: SlackContext, notice: ApprovalNotice, stop: Abor
   try {
     const ref = await show(context, notice, signal);
     const isNowhere = ref.cards.length === 0 && ref.override === undefined;
-    await api.chats.approvalShown(id, { platform: PLATFORM, consumerId, version, ref: isNowhere ? null : ref });
+    await api.chats.approvalShown(id, { platform: PLATFORM, consumerId, version, ref: isNowhere ? null : ref, places: ref.cards });
   } catch (thrown) {
     // its lease ends by itself, and the next process finds what was posted
     if (stop.aborted) return;

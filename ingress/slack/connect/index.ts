@@ -3,6 +3,11 @@
  * account it is, and an attempt is begun by who may write secrets: so neither begins here, and no key of a bot may begin one.
  */
 
+/** In Slack's markup: what follows a code. Only whoever was given it can say that the account is theirs. */
+export function confirmText({ team, externalUser }: { readonly team: string; readonly externalUser: string }): string {
+  return `Nearly there: confirm that \`${externalUser}\` is you where you asked for the code, or with \`centaur users link slack --confirm ${externalUser} --team ${team}\`.`;
+}
+
 /** In Slack's markup: how somebody's own account at a service is connected, so that it is used in their turns. @param user null: linked to nobody */
 export function connectText(app: string, user: string | null): string {
   if (!/^[a-z][a-z0-9-]{0,63}$/.test(app)) return 'Which service? Such as `/centaur connect google`.';
