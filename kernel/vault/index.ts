@@ -37,7 +37,7 @@ export {
   readConnected,
   reconnectCommand,
 } from './connected.ts';
-export { type Asker, type Besides, besidesOf, userOfWords } from './askers.ts';
+export { type Asker, type Besides, besidesOf, canonicalAccount, userOfWords } from './askers.ts';
 export { changedSecrets } from './description.ts';
 export { localMasterKey, type MasterKey, open, seal, type Sealed } from './envelope.ts';
 export { VaultError, type VaultErrorCode } from './errors.ts';
@@ -66,6 +66,7 @@ export { installKey, openInstallKey, publicPart } from './install-keys.ts';
 export { type Installation, type InstallationOptions, openInstallation } from './installation.ts';
 export {
   createLease,
+  endLeasesOfAsker,
   type CreatedLease,
   hashToken,
   type LeaseKind,
