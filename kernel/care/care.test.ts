@@ -5,7 +5,6 @@ import { CANARY, type CarePlace, openCarePlace, say, seed, tablesWith } from '..
 import { sealAll } from '../../test/support/seal.ts';
 import { eventually } from '../../test/support/wait.ts';
 import { verifyLog } from '../audit/index.ts';
-import { createChats } from '../chats/index.ts';
 import type { RetentionPeriods } from '../config/index.ts';
 import { uuidv7 } from '../store/index.ts';
 import { createUsers } from '../users/index.ts';
@@ -346,17 +345,19 @@ test('a person’s words by an account of theirs, also one that they had once, a
   const { store, installation } = place;
   const parts = { store, audit: installation.audit };
   const users = createUsers(parts);
-  const chats = createChats({ ...parts, macKey: installation.macKey, users });
   await users.add('test', { name: 'root', role: 'admin' }, 'none');
   for (const name of ['ann', 'bob']) await users.add('test', { name, role: 'viewer' }, 'none');
-  const account = (externalUser: string) => ({ platform: 'slack', team: 'T1', externalUser }) as const;
   for (const [user, name] of [
     ['U1', 'ann'],
     ['UWAS', 'ann'],
     ['UMOVED', 'ann'],
     ['U2', 'bob'],
   ] as const)
-    await chats.linkAsAdmin('test', account(user), { user: name });
+    await store.query(
+      `insert into chat_links (platform, team, external_user, user_id, how, linked_by, audit_id)
+       select 'slack', 'T1', $1, user_id, 'admin', 'test', (select audit_id from audit_log limit 1) from users where name = $2`,
+      [user, name],
+    );
   // as an unlinking leaves it; the second of them is another's now
   await store.query(
     `insert into chat_former_links (platform, team, external_user, user_id) select platform, team, external_user, user_id from chat_links

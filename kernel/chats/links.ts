@@ -7,8 +7,7 @@ import type { ChatLink, ChatPerson, ChatPlatform, Identity, LinkCode } from '@ce
 import { externalId } from '@centaur/sdk';
 import type { AuditLog } from '../audit/index.ts';
 import type { Queryable, Store } from '../store/index.ts';
-import type { UserRole, Users } from '../users/index.ts';
-import { endLeasesOfAsker } from '../vault/index.ts';
+import { endLeasesOfAsker, type UserRole, type Users } from '../users/index.ts';
 import { ChatError } from './errors.ts';
 
 export interface LinkParts {

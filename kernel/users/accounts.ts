@@ -1,7 +1,7 @@
 /** Users: what is said of them, with the audit entry in the same transaction. */
 import type { AuditLog } from '../audit/index.ts';
 import { nearNames, type Queryable, type Store, uuidv7 } from '../store/index.ts';
-import { endLeasesOfAsker } from '../vault/index.ts';
+import { endLeasesOfAsker } from './asker-leases.ts';
 import { UserError } from './errors.ts';
 import { type NewUser, USER_ROLES, type UserChange, type UserRole, type UserView } from './types.ts';
 

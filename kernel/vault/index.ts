@@ -66,7 +66,6 @@ export { installKey, openInstallKey, publicPart } from './install-keys.ts';
 export { type Installation, type InstallationOptions, openInstallation } from './installation.ts';
 export {
   createLease,
-  endLeasesOfAsker,
   type CreatedLease,
   hashToken,
   type LeaseKind,
