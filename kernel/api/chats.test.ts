@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { startTestApi } from '../../test/support/api.ts';
 import { addPerson } from '../../test/support/people.ts';
 import { beginErasure, exportSubject, getErasure, runErasures } from '../care/index.ts';
-import { addGrant, besidesOf, createLease, putSecret } from '../vault/index.ts';
+import { addGrant, createLease, putSecret } from '../vault/index.ts';
 
 const account = { platform: 'slack', team: 'T1', external_user: 'UGONE' };
 
@@ -16,8 +16,8 @@ test('whose account it is goes with the person, and is in what they are given of
   const secret = { hosts: ['api.example.com'], value: 'value-of-gone-1234567890' };
   await putSecret(api.installation, 'test', 'OF_GONE', secret);
   await addGrant(api.installation, 'test', 'user:gone', 'OF_GONE');
-  const besides = await besidesOf(store, { account: 'slack:T1:UGONE', channel: null });
-  await createLease(api.installation, 'test', { principal: 'thread:x', secrets: ['OF_GONE'], ttlSeconds: 60, besides, threadKey: 'x' });
+  const asker = { account: 'slack:T1:UGONE', channel: null };
+  await createLease(api.installation, 'test', { principal: 'thread:x', secrets: [], ttlSeconds: 60, asker, threadKey: 'x' });
   const exported = new Map<string, string>();
   for await (const text of exportSubject(api.installation, 'user:gone')) {
     const { file = '', row = '' } = JSON.parse(text) as { file?: string; row?: string };

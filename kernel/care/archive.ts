@@ -14,6 +14,7 @@ import { openPrivate, proveInclusion } from '../audit/index.ts';
 import type { Queryable, Store } from '../store/index.ts';
 import { type MasterKey, principalOfThread } from '../vault/index.ts';
 import { CareError } from './errors.ts';
+import { namesOf, principalsOf } from './names.ts';
 import { has } from './schema.ts';
 import { parseSubject, type Subject } from './subject.ts';
 
@@ -35,7 +36,8 @@ const ROWS = 20;
 /** Divisible by three, so that the base64 of pieces is that of the whole. */
 const PIECE = 768 * 1024;
 
-/** `$1` is the thread's key or the person's name, `$2` the principal, `$3` the subject, `$4` how an entry with something private of it begins to say so. */
+/** `$1` is the thread's key or the person's name, `$2` the principal, `$3` the subject, `$4` how an entry with something private of it begins to say so, `$5` all names of
+ * a person, and `$6` all principals. */
 interface Section {
   readonly file: string;
   readonly sql: string;
@@ -80,13 +82,13 @@ const shared = (of: string, leases: string, questions: string): readonly Section
   },
   {
     file: 'tool_calls.jsonl',
-    sql: `select ${CALL} from tool_calls where principal = $2 or split_part(principal, ' ', 1) = $2 or split_part(principal, ' ', 2) = $2`,
+    sql: `select ${CALL} from tool_calls where principal = any($6) or split_part(principal, ' ', 1) = any($6) or split_part(principal, ' ', 2) = any($6)`,
   },
   {
     file: 'approvals.jsonl',
-    sql: `select ${APPROVAL} from approvals where principal = $2 or ${questions} or run_id in (${RUNS(of)})`,
+    sql: `select ${APPROVAL} from approvals where principal = any($6) or ${questions} or run_id in (${RUNS(of)})`,
   },
-  { file: 'grants.jsonl', sql: 'select grant_id, principal, secret, created_at, revoked_at from grants where principal = $2' },
+  { file: 'grants.jsonl', sql: 'select grant_id, principal, secret, created_at, revoked_at from grants where principal = any($6)' },
   { file: 'leases.jsonl', sql: `select ${LEASE} from leases where ${leases}` },
   { file: 'holds.jsonl', sql: `select hold_id, subject, reason, created_by, created_at, released_at from data_holds where subject = $3` },
 ];
@@ -169,22 +171,31 @@ const MORE_OF_PERSON: readonly Section[] = [
       from chat_links l join users u using (user_id) where u.name = $1`,
   },
   {
+    file: 'former_chat_links.jsonl',
+    needs: 'chat_former_links',
+    sql: `select l.platform, l.team, l.external_user, l.ended_at from chat_former_links l join users u using (user_id) where u.name = $1`,
+  },
+  {
     file: 'sessions.jsonl',
     needs: 'user_sessions',
     sql: `select s.session_id, s.kind, s.how, s.address, s.agent, s.proven_at, s.created_at, s.seen_at, s.expires_at, s.revoked_at
       from user_sessions s join users u using (user_id) where u.name = $1`,
   },
-  { file: 'usage.jsonl', needs: 'usage', sql: 'select * from usage where user_id = $1 order by at' },
-  { file: 'usage_days.jsonl', needs: 'usage_days', sql: `select * from usage_days where dimension = 'user' and key = $1 order by day` },
+  { file: 'usage.jsonl', needs: 'usage', sql: 'select * from usage where user_id = any($5) order by at' },
+  {
+    file: 'usage_days.jsonl',
+    needs: 'usage_days',
+    sql: `select * from usage_days where dimension = 'user' and key = any($5) order by day`,
+  },
   {
     file: 'approval_grants.jsonl',
     needs: 'approval_grants',
-    sql: `select ${GRANT} from approval_grants where principal = $2 or granted_by = $2`,
+    sql: `select ${GRANT} from approval_grants where principal = any($6) or granted_by = $2`,
   },
   {
     file: 'call_leases.jsonl',
     needs: 'tool_call_leases',
-    sql: `select ${CALL_LEASE} from tool_call_leases where principal = $2 or on_behalf_of = $2`,
+    sql: `select ${CALL_LEASE} from tool_call_leases where principal = any($6) or on_behalf_of = any($6)`,
   },
   {
     file: 'votes.jsonl',
@@ -205,18 +216,18 @@ const MORE_OF_PERSON: readonly Section[] = [
   { file: 'asked_runs.jsonl', needs: 'run_askers', sql: 'select run_id from run_askers where actor = $2 order by run_id' },
 ];
 
-const TURNS = `(e.user_id = $1
-  or exists (select from agent_message_requests m where m.thread_key = e.thread_key and m.delivered_execution_id = e.execution_id and m.user_id = $1)
-  or exists (select from agent_execution_signals s where s.thread_key = e.thread_key and s.execution_id = e.execution_id and s.user_id = $1))`;
+const TURNS = `(e.user_id = any($5)
+  or exists (select from agent_message_requests m where m.thread_key = e.thread_key and m.delivered_execution_id = e.execution_id and m.user_id = any($5))
+  or exists (select from agent_execution_signals s where s.thread_key = e.thread_key and s.execution_id = e.execution_id and s.user_id = any($5)))`;
 const MINE = `select e.execution_id from agent_execution_requests e where ${TURNS}`;
 
 const OF_PERSON: readonly Section[] = [
   {
     file: 'threads.jsonl',
     sql: `select thread_key, title, created_at, last_used_at from sandbox_sessions where thread_key in (
-      select thread_key from agent_message_requests where user_id = $1 union select thread_key from agent_execution_requests where user_id = $1) order by thread_key`,
+      select thread_key from agent_message_requests where user_id = any($5) union select thread_key from agent_execution_requests where user_id = any($5)) order by thread_key`,
   },
-  { file: 'messages.jsonl', sql: `select ${MESSAGE} from agent_message_requests where user_id = $1 order by thread_key, position` },
+  { file: 'messages.jsonl', sql: `select ${MESSAGE} from agent_message_requests where user_id = any($5) order by thread_key, position` },
   { file: 'executions.jsonl', sql: `select ${EXECUTION} from agent_execution_requests e where ${TURNS} order by created_at, execution_id` },
   {
     file: 'events.jsonl',
@@ -224,7 +235,7 @@ const OF_PERSON: readonly Section[] = [
   },
   {
     file: 'signals.jsonl',
-    sql: 'select thread_key, execution_id, signal_id, kind, body, user_id, created_at from agent_execution_signals where user_id = $1 order by position',
+    sql: 'select thread_key, execution_id, signal_id, kind, body, user_id, created_at from agent_execution_signals where user_id = any($5) order by position',
   },
   {
     file: 'deliveries.jsonl',
@@ -234,17 +245,17 @@ const OF_PERSON: readonly Section[] = [
   {
     file: 'attachments.jsonl',
     sql: `select ${ATTACHMENT} from attachments a where a.execution_id in (${MINE})
-      or exists (select from agent_message_requests m where m.thread_key = a.thread_key and m.message_id = a.message_id and m.user_id = $1) order by attachment_id`,
+      or exists (select from agent_message_requests m where m.thread_key = a.thread_key and m.message_id = a.message_id and m.user_id = any($5)) order by attachment_id`,
   },
   {
     file: 'accounts.jsonl',
     sql: `select connection_id, app, user_name, flow, status, reason, secret, scopes, token_ends_at, created_by, created_at, updated_at
       from oauth_connections where user_name = $1 order by created_at`,
   },
-  { file: 'roles.jsonl', sql: 'select principal, role, created_at from principal_roles where principal = $2' },
+  { file: 'roles.jsonl', sql: 'select principal, role, created_at from principal_roles where principal = any($6)' },
   ...shared(
     TURNS,
-    'principal = $2 or on_behalf_of = $2 or besides @> array[$2::text] or user_name = $1 or account = $1',
+    'principal = any($6) or on_behalf_of = any($6) or besides && $6 or user_name = any($5) or account = any($5)',
     '(decided_by = $2 or edited_by = $1 or approval_id in (select approval_id from approval_votes where voter = $1))',
   ),
 ];
@@ -261,9 +272,10 @@ export async function* exportSubject(
   text: string,
 ): AsyncGenerator<string> {
   const subject = parseSubject(text);
-  const given = [
+  const principal = subject.kind === 'thread' ? principalOfThread(subject.key) : subject.text;
+  const said = [
     subject.kind === 'thread' ? subject.key : subject.name,
-    subject.kind === 'thread' ? principalOfThread(subject.key) : subject.text,
+    principal,
     subject.text,
     `"private":${JSON.stringify({ subject: subject.text }).slice(0, -1)},`,
   ] as const;
@@ -293,6 +305,8 @@ export async function* exportSubject(
   try {
     await client.query('begin isolation level repeatable read read only');
     if (subject.kind === 'thread') await refuseUnknown(on, subject);
+    const names = subject.kind === 'thread' ? undefined : await namesOf(on, subject.name);
+    const given: Given = [...said, names ?? [], names === undefined ? [principal] : principalsOf(names)];
     const attachments: { readonly id: string; readonly threadKey: string; readonly size: number }[] = [];
     const sections = subject.kind === 'thread' ? [...OF_THREAD, ...MORE_OF_THREAD] : [...OF_PERSON, ...MORE_OF_PERSON];
     for (const { file, sql, needs } of sections) {
@@ -347,10 +361,12 @@ async function refuseUnknown(on: Queryable, subject: Extract<Subject, { kind: 't
   if (rowCount === 0) throw new CareError('SUBJECT_NOT_FOUND', `there is no thread ${JSON.stringify(subject.key)}`);
 }
 
+type Given = readonly [string, string, string, string, readonly string[], readonly string[]];
+
 /** Each as its JSON, by a cursor. Not every statement asks for all that is given. */
-async function* rowsOf(on: Queryable, sql: string, given: readonly [string, string, string, string]): AsyncGenerator<string> {
+async function* rowsOf(on: Queryable, sql: string, given: Given): AsyncGenerator<string> {
   await on.query(
-    `declare rows no scroll cursor for with given as (select $1::text, $2::text, $3::text, $4::text) select to_json(r)::text as json from (${sql}) r`,
+    `declare rows no scroll cursor for with given as (select $1::text, $2::text, $3::text, $4::text, $5::text[], $6::text[]) select to_json(r)::text as json from (${sql}) r`,
     given,
   );
   for (;;) {

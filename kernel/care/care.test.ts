@@ -7,6 +7,7 @@ import { eventually } from '../../test/support/wait.ts';
 import { verifyLog } from '../audit/index.ts';
 import type { RetentionPeriods } from '../config/index.ts';
 import { uuidv7 } from '../store/index.ts';
+import { createUsers } from '../users/index.ts';
 import { addGrant, createLease, putSecret } from '../vault/index.ts';
 import {
   beginErasure,
@@ -337,6 +338,102 @@ test('what a person said goes from a shared thread, whatever others said in it',
     `select 1 from agent_execution_events where event_kind = 'message_stored' and event_json::text like '%a zero byte%'`,
   );
   assert.equal(rows.length, 1, 'what bob said stays');
+});
+
+test('a person’s words by an account of theirs, also one that they had once, are held, exported and erased with the rest', async () => {
+  await using place = await openCarePlace();
+  const { store, installation } = place;
+  const parts = { store, audit: installation.audit };
+  const users = createUsers(parts);
+  await users.add('test', { name: 'root', role: 'admin' }, 'none');
+  for (const name of ['ann', 'bob']) await users.add('test', { name, role: 'viewer' }, 'none');
+  for (const [user, name] of [
+    ['U1', 'ann'],
+    ['UWAS', 'ann'],
+    ['UMOVED', 'ann'],
+    ['U2', 'bob'],
+  ] as const)
+    await store.query(
+      `insert into chat_links (platform, team, external_user, user_id, how, linked_by, audit_id)
+       select 'slack', 'T1', $1, user_id, 'admin', 'test', (select audit_id from audit_log limit 1) from users where name = $2`,
+      [user, name],
+    );
+  // as an unlinking leaves it; the second of them is another's now
+  await store.query(
+    `insert into chat_former_links (platform, team, external_user, user_id) select platform, team, external_user, user_id from chat_links
+     where external_user in ('UWAS', 'UMOVED')`,
+  );
+  await store.query(`delete from chat_links where external_user = 'UWAS'`);
+  await store.query(`update chat_links set user_id = (select user_id from users where name = 'bob') where external_user = 'UMOVED'`);
+  await seed(place, 'own', 'slack:T1:U1', CANARY);
+  await say(place, 'own', 'ann', `by her name, too ${CANARY}`);
+  await seed(place, 'before', 'slack:T1:UWAS', CANARY);
+  await say(place, 'ours', 'slack:T1:U2', 'what bob said');
+  await say(place, 'ours', 'slack:T1:U1', `psst ${CANARY}`);
+  await say(place, 'moved', 'slack:T1:UMOVED', 'what bob said by it');
+  await putSecret(installation, 'test', 'KEY', { value: 'value-of-key-1234567890', hosts: ['api.example.com'] });
+  await addGrant(installation, 'test', 'slack:T1:U1', 'KEY');
+  const principal = { principal: 'thread:ours', secrets: [], ttlSeconds: 60, threadKey: 'ours' };
+  const { leaseId } = await createLease(installation, 'test', principal);
+  await store.query(`update leases set account = 'slack:T1:U1', user_name = 'ann' where lease_id = $1`, [leaseId]);
+  await store.query(
+    `insert into usage (execution_id, model, thread_key, harness, user_id, input, output, cache_read, cache_write, reasoning)
+     values (gen_random_uuid(), 'opus', 'elsewhere', 'demo', 'slack:T1:U1', 1, 1, 0, 0, 0)`,
+  );
+
+  const hold = await placeHold(parts, 'user:lawyer', 'user:ann', 'case 8');
+  const { rows: held } = await store.query<{ thread_key: string }>('select thread_key from held_threads order by 1');
+  assert.deepEqual(
+    held.map(({ thread_key }) => thread_key),
+    ['before', 'moved', 'ours', 'own'],
+  );
+  await assert.rejects(beginErasure(parts, 'user:admin', 'thread:before'), { code: 'HELD', message: /case 8/ });
+  await releaseHold(parts, 'user:lawyer', hold.hold_id);
+  const other = await placeHold(parts, 'user:lawyer', 'thread:before', 'case 9');
+  await assert.rejects(beginErasure(parts, 'user:admin', 'user:ann'), { code: 'HELD' });
+  await releaseHold(parts, 'user:lawyer', other.hold_id);
+
+  const exported = new Map<string, string>();
+  for await (const text of exportSubject(installation, 'user:ann')) {
+    const { file = '', row = '' } = JSON.parse(text) as { file?: string; row?: string };
+    exported.set(file, `${exported.get(file) ?? ''}${row}`);
+  }
+  for (const [file, wanted] of [
+    ['threads.jsonl', /"before".*"ours".*"own"/],
+    ['messages.jsonl', /psst/],
+    ['usage.jsonl', /elsewhere/],
+    ['leases.jsonl', new RegExp(leaseId)],
+    ['grants.jsonl', /slack:T1:U1/],
+    ['tool_calls.jsonl', /user:slack:T1:U1/],
+  ] as const)
+    assert.match(exported.get(file) ?? '', wanted);
+  assert.doesNotMatch(exported.get('messages.jsonl') ?? '', /what bob said/);
+
+  const plan = await planErasure(store, 'user:ann');
+  assert.deepEqual([plan.threads, plan.shared], [['before', 'own'], ['ours']]);
+  const done = await erase(place, 'user:ann');
+  assert.equal(done.state, 'done', done.problem ?? '');
+  assert.deepEqual(await tablesWith(store, CANARY), []);
+  assert.deepEqual((await store.query('select principal from grants where revoked_at is null')).rows, []);
+  for (const table of [
+    'usage',
+    'usage_days',
+    'leases',
+    'chat_links',
+    'chat_former_links',
+    'agent_execution_requests',
+    'agent_message_requests',
+  ])
+    assert.ok(!JSON.stringify((await store.query(`select * from ${table}`)).rows).includes('slack:T1:U1"'), table);
+  assert.deepEqual(
+    (await store.query<{ account: string }>('select external_user as account from chat_links order by 1')).rows.map((row) => row.account),
+    ['U2', 'UMOVED'],
+  );
+  const kept = JSON.stringify([
+    await place.t.threads.listMessages('ours', { limit: 10 }),
+    await place.t.threads.listMessages('moved', { limit: 10 }),
+  ]);
+  assert.match(kept, /what bob said.*what bob said by it/);
 });
 
 test('an inbox is erased and exported with its thread', async () => {

@@ -14,6 +14,7 @@ import { disableUser, lockUser, refuseLastAdmin, UserError, type UserRow } from 
 import { principalOfThread, removeSecretIn } from '../vault/index.ts';
 import { CareError } from './errors.ts';
 import { refuseHeld, refuseHeldParts } from './holds.ts';
+import { namesOf, principalsOf } from './names.ts';
 import { has } from './schema.ts';
 import type { Subject } from './subject.ts';
 
@@ -129,8 +130,6 @@ const MORE_OF_PRINCIPAL: readonly (readonly [needs: string, sql: string])[] = [
  */
 const MORE_OF_PERSON: readonly (readonly [needs: string, sql: string])[] = [
   ['user_sessions', 'delete from user_sessions s using users u where u.user_id = s.user_id and u.name = $1'],
-  ['leases.account', 'update leases set account = null, user_name = null where account = $1 or user_name = $1'],
-  ['chat_links', 'delete from chat_links l using users u where u.user_id = l.user_id and u.name = $1'],
   ['chat_link_codes', 'delete from chat_link_codes c using users u where u.user_id = c.user_id and u.name = $1'],
   ['user_identities', 'delete from user_identities i using users u where u.user_id = i.user_id and u.name = $1'],
   [
@@ -152,9 +151,20 @@ const MORE_OF_PERSON: readonly (readonly [needs: string, sql: string])[] = [
   ['approval_grants', `update approval_grants set reason = null where granted_by = 'user:' || $1 and reason is not null`],
   ['policy_drafts', `update policy_drafts set message = null where author = 'user:' || $1 and message is not null`],
   ['run_askers', `delete from run_askers where actor = 'user:' || $1`],
-  ['usage', 'update usage set user_id = null where user_id = $1'],
-  ['usage_days', `delete from usage_days where dimension = 'user' and key = $1`],
 ];
+
+/** By any of their names. `$1` are those. */
+const MORE_OF_NAMES: readonly (readonly [needs: string, sql: string])[] = [
+  ['leases.account', 'update leases set account = null, user_name = null where account = any($1::text[]) or user_name = any($1::text[])'],
+  ['usage', 'update usage set user_id = null where user_id = any($1::text[])'],
+  ['usage_days', `delete from usage_days where dimension = 'user' and key = any($1::text[])`],
+];
+
+/** What tells by which names. `$1` is the person's. */
+const LINKS_OF_PERSON: readonly (readonly [needs: string, sql: string])[] = ['chat_links', 'chat_former_links'].map((table) => [
+  table,
+  `delete from ${table} l using users u where u.user_id = l.user_id and u.name = $1`,
+]);
 
 /** Once nothing of it is left, its row goes; a turn or message that came meanwhile is deleted in the next round. */
 export async function eraseThread(parts: EraseParts, subject: Extract<Subject, { kind: 'thread' }>): Promise<void> {
@@ -329,24 +339,26 @@ async function eraseNotes(tx: Queryable, count: EraseParts['count'], key: string
 }
 
 /** As text: Postgres takes no field out of a JSON text with a zero byte anywhere in it. No string in it can look like this. */
-const OF_PERSON = (name: string): string => `strpos(event_json::text, '"user_id":' || to_json(${name}::text)::text) > 0`;
+const OF_PERSON = (names: string): string =>
+  `exists (select from unnest(${names}::text[]) n(name) where strpos(event_json::text, '"user_id":' || to_json(n.name)::text) > 0)`;
 
 /** That somebody else than the person has a word in a thread. */
-const sharedWith = (key: string, name: string): string =>
-  `(exists (select from agent_message_requests m where m.thread_key = ${key} and m.role = 'user' and m.user_id is distinct from ${name})
-     or exists (select from agent_execution_signals s where s.thread_key = ${key} and s.user_id is distinct from ${name}))`;
+const sharedWith = (key: string, names: string): string =>
+  `(exists (select from agent_message_requests m where m.thread_key = ${key} and m.role = 'user' and (m.user_id = any(${names}::text[])) is not true)
+     or exists (select from agent_execution_signals s where s.thread_key = ${key} and (s.user_id = any(${names}::text[])) is not true))`;
 
 /** Threads in which nobody else has a word; and those in which somebody has. */
 export async function threadsOf(
   on: Queryable,
-  name: string,
+  names: readonly string[],
 ): Promise<{ readonly own: readonly string[]; readonly shared: readonly string[] }> {
   const { rows } = await on.query<{ thread_key: string; shared: boolean }>(
     `with mine as (
-       select thread_key from agent_message_requests where user_id = $1 union select thread_key from agent_execution_requests where user_id = $1
-       union select thread_key from agent_execution_signals where user_id = $1)
+       select thread_key from agent_message_requests where user_id = any($1::text[])
+       union select thread_key from agent_execution_requests where user_id = any($1::text[])
+       union select thread_key from agent_execution_signals where user_id = any($1::text[]))
      select t.thread_key, ${sharedWith('t.thread_key', '$1')} as shared from mine t order by 1`,
-    [name],
+    [names],
   );
   return {
     own: rows.filter(({ shared }) => !shared).map(({ thread_key }) => thread_key),
@@ -354,23 +366,23 @@ export async function threadsOf(
   };
 }
 
-/** Turns in which the person has a word. `$1` is the thread's key, `$2` the name. */
-const TURNS_OF_PERSON = `select e.execution_id from agent_execution_requests e where e.thread_key = $1 and (e.user_id = $2
-  or exists (select from agent_message_requests m where m.thread_key = e.thread_key and m.delivered_execution_id = e.execution_id and m.user_id = $2)
-  or exists (select from agent_execution_signals s where s.thread_key = e.thread_key and s.execution_id = e.execution_id and s.user_id = $2))`;
+/** Turns in which the person has a word. `$1` is the thread's key, `$2` the names. */
+const TURNS_OF_PERSON = `select e.execution_id from agent_execution_requests e where e.thread_key = $1 and (e.user_id = any($2::text[])
+  or exists (select from agent_message_requests m where m.thread_key = e.thread_key and m.delivered_execution_id = e.execution_id and m.user_id = any($2::text[]))
+  or exists (select from agent_execution_signals s where s.thread_key = e.thread_key and s.execution_id = e.execution_id and s.user_id = any($2::text[])))`;
 
 /**
  * In a thread of several: what the person said, and all of the turns in which they had a word, is emptied. The rows stay, since
  * messages and events of a thread are numbered without gaps. The agent's own memory of the conversation goes as a whole.
  */
-async function eraseWords(parts: EraseParts, subject: Subject, key: string, name: string): Promise<void> {
-  while (!(await emptyWords(parts, subject, key, name)));
+async function eraseWords(parts: EraseParts, subject: Subject, key: string, names: readonly string[]): Promise<void> {
+  while (!(await emptyWords(parts, subject, key, names)));
 }
 
 /** @returns whether nothing came meanwhile */
-async function emptyWords(parts: EraseParts, subject: Subject, key: string, name: string): Promise<boolean> {
+async function emptyWords(parts: EraseParts, subject: Subject, key: string, names: readonly string[]): Promise<boolean> {
   const { store, count } = parts;
-  const { rows: turns } = await store.query<{ execution_id: string }>(TURNS_OF_PERSON, [key, name]);
+  const { rows: turns } = await store.query<{ execution_id: string }>(TURNS_OF_PERSON, [key, names]);
   const ids = turns.map(({ execution_id }) => execution_id);
   const emptied: readonly (readonly [what: string, sql: string, params: readonly unknown[]])[] = [
     [
@@ -378,13 +390,13 @@ async function emptyWords(parts: EraseParts, subject: Subject, key: string, name
       `update agent_execution_events set event_json = ${ERASED} where (thread_key, event_id) in (
          select thread_key, event_id from agent_execution_events where thread_key = $1 and event_json::text <> ${ERASED}
            and (execution_id = any($2::uuid[]) or ${OF_PERSON('$3')}) limit $4)`,
-      [key, ids, name, BATCH],
+      [key, ids, names, BATCH],
     ],
     [
       'attachments',
       `delete from attachments a where ctid = any(array(select a.ctid from attachments a where a.thread_key = $1 and (a.execution_id = any($2::uuid[])
-         or a.message_id in (select m.message_id from agent_message_requests m where m.thread_key = $1 and m.user_id = $3)) limit $4))`,
-      [key, ids, name, FEW],
+         or a.message_id in (select m.message_id from agent_message_requests m where m.thread_key = $1 and m.user_id = any($3::text[]))) limit $4))`,
+      [key, ids, names, FEW],
     ],
     ['session_snapshots', 'delete from session_snapshots where thread_key = $1', [key]],
     // nobody can tell whose words these are
@@ -415,7 +427,7 @@ async function emptyWords(parts: EraseParts, subject: Subject, key: string, name
     const { rows } = await tx.query<{ more: boolean }>(
       `select exists (${TURNS_OF_PERSON} and e.execution_id <> all($3::uuid[]))
          or exists (select from agent_execution_events where thread_key = $1 and event_json::text <> ${ERASED} and ${OF_PERSON('$2')}) as more`,
-      [key, name, ids],
+      [key, names, ids],
     );
     if (rows[0]?.more === true) return false;
     await counted(
@@ -434,15 +446,15 @@ async function emptyWords(parts: EraseParts, subject: Subject, key: string, name
       'agent_message_requests',
       await tx.query(
         `update agent_message_requests set parts = '[{"type": "text", "text": "(erased)"}]', user_id = null, metadata = null, request_hash = ''
-         where thread_key = $1 and user_id = $2`,
-        [key, name],
+         where thread_key = $1 and user_id = any($2::text[])`,
+        [key, names],
       ),
     );
     await counted(
       tx,
       count,
       'agent_execution_signals',
-      await tx.query('delete from agent_execution_signals where thread_key = $1 and user_id = $2', [key, name]),
+      await tx.query('delete from agent_execution_signals where thread_key = $1 and user_id = any($2::text[])', [key, names]),
     );
     return true;
   });
@@ -470,10 +482,11 @@ export async function erasePerson(parts: EraseParts, subject: Extract<Subject, {
     const user = await refuseLastAdminOf(tx, subject.name);
     if (user !== undefined) await disableUser(tx, audit, actor, user, new Date(store.now()));
   });
-  const { own, shared } = await threadsOf(store, subject.name);
+  const names = await namesOf(store, subject.name);
+  const { own, shared } = await threadsOf(store, names);
   for (const key of own)
-    await eraseThread({ ...parts, check: (tx) => refuseShared(tx, key, subject.name) }, { kind: 'thread', key, text: `thread:${key}` });
-  for (const key of shared) await eraseWords(parts, subject, key, subject.name);
+    await eraseThread({ ...parts, check: (tx) => refuseShared(tx, key, names) }, { kind: 'thread', key, text: `thread:${key}` });
+  for (const key of shared) await eraseWords(parts, subject, key, names);
   await store.transaction(async (tx) => {
     await refuseHeld(tx, subject);
     const { rows } = await tx.query<{ secret: string }>(
@@ -483,17 +496,19 @@ export async function erasePerson(parts: EraseParts, subject: Extract<Subject, {
     for (const { secret } of rows) await removeSecretIn(tx, audit, actor, secret);
     await counted(tx, count, 'oauth_connections', await tx.query('delete from oauth_connections where user_name = $1', [subject.name]));
     await more(tx, count, MORE_OF_PERSON, subject.name);
+    await more(tx, count, MORE_OF_NAMES, names);
   });
-  await erasePrincipal(parts, subject, subject.text);
+  for (const principal of principalsOf(names)) await erasePrincipal(parts, subject, principal);
   await store.transaction(async (tx) => {
     await refuseHeld(tx, subject);
+    await more(tx, count, LINKS_OF_PERSON, subject.name);
     await erasePrivate(tx, audit, actor, subject.text);
   });
 }
 
 /** Whoever said something in it since it was found to be one person's keeps that: the job looks again. @throws CareError TURN_LIVE */
-async function refuseShared(tx: Queryable, key: string, name: string): Promise<void> {
-  const { rows } = await tx.query<{ shared: boolean }>(`select ${sharedWith('$1', '$2')} as shared`, [key, name]);
+async function refuseShared(tx: Queryable, key: string, names: readonly string[]): Promise<void> {
+  const { rows } = await tx.query<{ shared: boolean }>(`select ${sharedWith('$1', '$2')} as shared`, [key, names]);
   if (rows[0]?.shared === true)
     throw new CareError('TURN_LIVE', `somebody else has said something in the thread ${JSON.stringify(key)} meanwhile`);
 }

@@ -8,6 +8,7 @@ import { isUuid, type Queryable, type Store, type StoreLogEntry } from '../store
 import { CareError } from './errors.ts';
 import { eraseThread, erasePerson, refuseHeldIn, refuseLastAdminOf, RUNS_OF_THREADS, threadsOf } from './erase.ts';
 import { refuseHeld } from './holds.ts';
+import { namesOf, principalsOf } from './names.ts';
 import { parseSubject, type Subject } from './subject.ts';
 
 export interface ErasureView {
@@ -55,7 +56,8 @@ export const NOT_COVERED: readonly string[] = [
 /** @throws CareError INVALID_SUBJECT */
 export async function planErasure(store: Store, text: string): Promise<ErasurePlan> {
   const subject = parseSubject(text);
-  const { own, shared } = subject.kind === 'thread' ? { own: [subject.key], shared: [] } : await threadsOf(store, subject.name);
+  const names = subject.kind === 'user' ? await namesOf(store, subject.name) : undefined;
+  const { own, shared } = names === undefined ? { own: [subject.text.slice('thread:'.length)], shared: [] } : await threadsOf(store, names);
   const counts: Record<string, number> = {};
   const add = async (what: string, sql: string, params: readonly unknown[]) => {
     const { rows } = await store.query<{ n: number }>(sql, params);
@@ -73,16 +75,18 @@ export async function planErasure(store: Store, text: string): Promise<ErasurePl
   ])
     await add(table, `select count(*)::int as n from ${table} where thread_key = any($1::text[])`, [own]);
   await add('workflow_runs_finished', `select count(*)::int as n from workflow_runs_finished where run_id in (${RUNS_OF_THREADS})`, [own]);
-  if (subject.kind === 'user') {
+  if (names !== undefined) {
     for (const table of ['agent_message_requests', 'agent_execution_requests', 'agent_execution_signals'])
-      await add(table, `select count(*)::int as n from ${table} where thread_key = any($1::text[]) and user_id = $2`, [
+      await add(table, `select count(*)::int as n from ${table} where thread_key = any($1::text[]) and user_id = any($2::text[])`, [
         shared,
-        subject.name,
+        names,
       ]);
-    await add('oauth_connections', 'select count(*)::int as n from oauth_connections where user_name = $1', [subject.name]);
-    await add('tool_calls', `select count(*)::int as n from tool_calls where principal = $1 or split_part(principal, ' ', 2) = $1`, [
-      subject.text,
-    ]);
+    await add('oauth_connections', 'select count(*)::int as n from oauth_connections where user_name = $1', [names[0]]);
+    await add(
+      'tool_calls',
+      `select count(*)::int as n from tool_calls where principal = any($1::text[]) or split_part(principal, ' ', 2) = any($1::text[])`,
+      [principalsOf(names)],
+    );
   }
   const { rows: alive } = await store.query<{ execution_id: string; thread_key: string }>(
     'select execution_id, thread_key from agent_execution_requests where thread_key = any($1::text[]) and completed_at is null limit 100',

@@ -2,6 +2,7 @@
 import type { AuditLog } from '../audit/index.ts';
 import { isUuid, type Queryable, type Store, uuidv7 } from '../store/index.ts';
 import { CareError } from './errors.ts';
+import { namesOf } from './names.ts';
 import { parseSubject, type Subject } from './subject.ts';
 
 export interface HoldView {
@@ -71,15 +72,15 @@ export async function refuseHeld(tx: Queryable, subject: Subject): Promise<void>
   await tx.query('select lock_holds()');
   const { rows } = await tx.query<{ hold_id: string; reason: string }>(
     `select hold_id, reason from data_holds where released_at is null
-       and (subject = $1 or ($2::text is not null and subject in (
-         select 'user:' || m.user_id from agent_message_requests m where m.thread_key = $2
-         union select 'user:' || e.user_id from agent_execution_requests e where e.thread_key = $2
-         union select 'user:' || s.user_id from agent_execution_signals s where s.thread_key = $2))
-       or ($3::text is not null and substr(subject, 8) in (
-         select m.thread_key from agent_message_requests m where m.user_id = $3
-         union select e.thread_key from agent_execution_requests e where e.user_id = $3
-         union select s.thread_key from agent_execution_signals s where s.user_id = $3) and subject like 'thread:%')) limit 1`,
-    [subject.text, subject.kind === 'thread' ? subject.key : null, subject.kind === 'user' ? subject.name : null],
+       and (subject = $1 or ($2::text is not null and hold_id in (select n.hold_id from held_names n where n.name in (
+         select m.user_id from agent_message_requests m where m.thread_key = $2
+         union select e.user_id from agent_execution_requests e where e.thread_key = $2
+         union select s.user_id from agent_execution_signals s where s.thread_key = $2)))
+       or ($3::text[] is not null and substr(subject, 8) in (
+         select m.thread_key from agent_message_requests m where m.user_id = any($3)
+         union select e.thread_key from agent_execution_requests e where e.user_id = any($3)
+         union select s.thread_key from agent_execution_signals s where s.user_id = any($3)) and subject like 'thread:%')) limit 1`,
+    [subject.text, subject.kind === 'thread' ? subject.key : null, subject.kind === 'user' ? await namesOf(tx, subject.name) : null],
   );
   const [hold] = rows;
   if (hold !== undefined)

@@ -8,7 +8,7 @@ import type { ChatLink, ChatPerson, ChatPlatform, Identity, LinkCode, Linked, Pe
 import { externalId } from '@centaur/sdk';
 import type { AuditLog } from '../audit/index.ts';
 import type { Queryable, Store } from '../store/index.ts';
-import type { UserRole, Users } from '../users/index.ts';
+import { endLeasesOfAsker, type UserRole, type Users } from '../users/index.ts';
 import { ChatError } from './errors.ts';
 
 export interface LinkParts {
@@ -205,12 +205,8 @@ export async function unlink({ store, audit }: LinkParts, actor: string, identit
       keyOf(identity),
     );
     // what was leased for a turn that was asked for by the account: in effect at once
-    await tx.query(
-      `with ended as (update leases set revoked_at = now() where revoked_at is null and account = $1 and besides <> '{}'
-         and besides @> array[$2::text] returning 1)
-       select pg_notify('centaur_firewall', '') from ended limit 1`,
-      [externalId(identity), `user:${known.user}`],
-    );
+    const accounts = [externalId(identity)];
+    await endLeasesOfAsker(tx, audit, actor, { accounts, user: known.user, which: 'both', reason: 'the account was unlinked' });
     return known;
   });
 }

@@ -16,9 +16,9 @@ export interface LiveLease {
   /** These change with each turn that goes on in the same sandbox. */
   runId: string | null;
   traceId: string | null;
-  /** Who asked for the turn, and in which channel. */
-  user: string | null;
-  channel: string | null;
+  /** Who asked for the turn, and in which channel: for another it is another lease. */
+  readonly user: string | null;
+  readonly channel: string | null;
   readonly step: string | null;
   readonly threadKey: string | null;
   readonly maxUses: number | null;
@@ -199,11 +199,10 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
     if (byId.size === 0) return;
     // those that come while Postgres answers are not in its answer
     const known = [...byId.values()];
-    const { rows } = await store.query<
-      Pick<Row, 'lease_id' | 'expires_at' | 'revoked_at' | 'run_id' | 'trace_id' | 'user_name' | 'channel'>
-    >('select lease_id, expires_at, revoked_at, run_id, trace_id, user_name, channel from leases where lease_id = any($1::uuid[])', [
-      known.map(({ leaseId }) => leaseId),
-    ]);
+    const { rows } = await store.query<Pick<Row, 'lease_id' | 'expires_at' | 'revoked_at' | 'run_id' | 'trace_id'>>(
+      'select lease_id, expires_at, revoked_at, run_id, trace_id from leases where lease_id = any($1::uuid[])',
+      [known.map(({ leaseId }) => leaseId)],
+    );
     const found = new Map(rows.map((row) => [row.lease_id, row]));
     for (const lease of known) {
       const row = found.get(lease.leaseId);
@@ -213,8 +212,6 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
         (lease as { expiresAt: number }).expiresAt = row.expires_at;
         lease.runId = row.run_id;
         lease.traceId = row.trace_id;
-        lease.user = row.user_name;
-        lease.channel = row.channel;
       }
     }
     await endIdle(known);

@@ -83,31 +83,34 @@ test('a lease that goes on with another turn belongs to that from then on', asyn
   assert.equal((await t.entries('egress.intent'))[0]?.['trace_id'], first);
 });
 
-test('a request is decided on by who asked for the turn and where, also when the lease goes on with the turn of another', async () => {
+test('a request is decided on by who asked for the turn and where, and a lease goes on for nobody else', async () => {
   await using service = await startService((_, response) => response.end('ok'));
   const host = `localhost:${service.port}`;
   await using t = await createTestFirewall({ config: { allow_cidrs: ['127.0.0.1'], ca_pems: [service.caPem], allow: [{ host }] } });
   const text = `version: 1
 default: deny
 rules:
-  - {id: here, host: localhost, effect: allow, when: 'run.user == "ann" && run.channel == "channel:slack:C1"'}
+  - {id: here, host: localhost, effect: allow, when: 'run.user == "slack:T1:UA" && run.channel == "channel:slack:C1"'}
 `;
   const { version } = await publishPolicy({ store: t.store, audit: t.installation.audit }, 'test', { text });
   await eventually(
     async () => (await t.store.query('select 1 from firewall_processes where policy_version = $1', [version])).rowCount === 1,
   );
-  const besidesOf = (user: string) => ({ account: user, user, channel: 'channel:slack:C1', principals: [], secrets: [] });
-  const turn = (user: string) => ({ runId: randomUUID(), traceId: randomUUID(), besides: besidesOf(user) });
-  const lease = await t.lease([], { principal: 'thread:x', threadKey: 'x', besides: besidesOf('ann') });
-  const status = async () => (await callThrough(t, lease.token, `https://${host}/`)).status;
+  const askedBy = (user: string, channel = 'C1') => ({ account: `slack:T1:${user}`, channel: `channel:slack:${channel}` });
+  const leaseFor = (asker: ReturnType<typeof askedBy>) => t.lease([], { principal: 'thread:x', threadKey: 'x', asker });
+  const goesOnFor = (asker: ReturnType<typeof askedBy>) =>
+    renewThreadLeases(t.installation, 'test', { principal: 'thread:x', threadKey: 'x' }, 60, {
+      runId: randomUUID(),
+      traceId: randomUUID(),
+      asker,
+    });
+  const lease = await leaseFor(askedBy('UA'));
+  const status = async ({ token }: { readonly token: string } = lease) => (await callThrough(t, token, `https://${host}/`)).status;
   assert.equal(await status(), 200);
-  for (const [user, wanted] of [
-    ['bob', 403],
-    ['ann', 200],
-  ] as const) {
-    assert.ok(await renewThreadLeases(t.installation, 'test', { principal: 'thread:x', threadKey: 'x' }, 60, turn(user)));
-    await eventually(async () => (await status()) === wanted);
-  }
+  assert.equal(await goesOnFor(askedBy('UA')), true);
+  assert.equal(await status(), 200);
+  for (const other of [askedBy('UB'), askedBy('UA', 'C2')]) assert.equal(await goesOnFor(other), false);
+  for (const other of [askedBy('UB'), askedBy('UA', 'C2')]) assert.equal(await status(await leaseFor(other)), 403);
 });
 
 test('only what is a trace id is one, and only what is a reference is read', () => {

@@ -1,6 +1,7 @@
 /** Users: what is said of them, with the audit entry in the same transaction. */
 import type { AuditLog } from '../audit/index.ts';
 import { nearNames, type Queryable, type Store, uuidv7 } from '../store/index.ts';
+import { endLeasesOfAsker } from './asker-leases.ts';
 import { UserError } from './errors.ts';
 import { type NewUser, USER_ROLES, type UserChange, type UserRole, type UserView } from './types.ts';
 
@@ -150,13 +151,12 @@ export async function disableUser(tx: Queryable, audit: AuditLog, actor: string,
   await audit.append(tx, { action: 'user.disable', actor, resource: `user:${user.name}` });
   await tx.query('update users set disabled_at = $2, updated_at = $2 where user_id = $1', [user.user_id, at]);
   // what was leased for a turn that they asked for, by whichever account
-  await tx.query(
-    `with ended as (
-       update leases set revoked_at = now() where revoked_at is null and besides <> '{}' and (besides @> array['user:' || $2]
-         or account in (select platform || ':' || team || ':' || external_user from chat_links where user_id = $1)) returning 1)
-     select pg_notify('centaur_firewall', '') from ended limit 1`,
-    [user.user_id, user.name],
+  const { rows } = await tx.query<{ account: string }>(
+    `select platform || ':' || team || ':' || external_user as account from chat_links where user_id = $1`,
+    [user.user_id],
   );
+  const accounts = [user.name, ...rows.map(({ account }) => account)];
+  await endLeasesOfAsker(tx, audit, actor, { accounts, user: user.name, which: 'either', reason: `${user.name} was disabled` });
   return true;
 }
 

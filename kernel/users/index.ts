@@ -18,6 +18,7 @@ import { createSessions } from './sessions.ts';
 import { createTries } from './tries.ts';
 import type { BegunSession, NewUser, SessionKind, SessionUser, SessionView, Source, UserChange, UserView } from './types.ts';
 
+export { endLeasesOfAsker } from './asker-leases.ts';
 export { disableUser, lockUser, refuseLastAdmin, type UserRow } from './accounts.ts';
 export { USER_ERRORS, UserError, type UserErrorCode } from './errors.ts';
 export type { Admission, Claims } from './identities.ts';

@@ -2,9 +2,9 @@
  * Whose grants count in a turn, beside those of its thread: those of who asked for it, and of the channel that it was asked in. Both are
  * somebody's word: of the chat's bot, or of a session.
  */
-import { readExternalId } from '@centaur/sdk/chat-names';
+import { externalId, readExternalId } from '@centaur/sdk/chat-names';
 import type { Queryable } from '../store/index.ts';
-import { grantsOf, isOwnSecretOf } from './grants.ts';
+import { grantsOf, isOwnSecretOf, isPrincipal } from './grants.ts';
 
 /** Of a turn. */
 export interface Asker {
@@ -26,14 +26,18 @@ export interface Besides extends Asker {
  * As of now. What a user has connected of their own is not among the secrets: that is for calls of tools, in turns in which nobody else has
  * a word (decision 17).
  */
-export async function besidesOf(on: Queryable, { account, channel }: Asker): Promise<Besides> {
-  const person = account === null ? undefined : await personOfAccount(on, account);
+export async function besidesOf(on: Queryable, asker: Asker, lock: Lock = 'free'): Promise<Besides> {
+  const { channel } = asker;
+  const account = asker.account === null ? null : canonicalAccount(asker.account);
+  const person = account === null ? undefined : await personOfAccount(on, account, lock);
   const holders = [
     ...(person?.state === 'linked' && person.external ? [account as string] : []),
     ...(person?.state === 'linked' ? [`user:${person.user}`] : []),
     ...(person?.state === 'unknown' ? [account as string] : []),
-    ...(channel === null ? [] : [channel]),
-  ];
+    // who may do nothing any more has nothing of a channel either
+    ...(channel === null || person?.state === 'nobody' ? [] : [channel]),
+    // what is too long for a principal holds nothing
+  ].filter(isPrincipal);
   const held = new Map<string, readonly string[]>();
   for (const holder of holders) {
     const secrets = (await grantsOf(on, holder)).filter((secret) => person?.state !== 'linked' || !isOwnSecretOf(secret, person.user));
@@ -41,6 +45,15 @@ export async function besidesOf(on: Queryable, { account, channel }: Asker): Pro
   }
   const user = person?.state === 'linked' ? person.user : person?.state === 'unknown' ? account : null;
   return { account, channel, user, principals: [...held.keys()].toSorted(), secrets: [...new Set([...held.values()].flat())] };
+}
+
+/** `held`: nobody is unlinked or disabled until the transaction ends. */
+type Lock = 'free' | 'held';
+
+/** As links and grants have it; a user's name as it is. */
+export function canonicalAccount(account: string): string {
+  const identity = readExternalId(account);
+  return identity === undefined ? account : externalId(identity);
 }
 
 export type AccountPerson =
@@ -51,15 +64,16 @@ export type AccountPerson =
   | { readonly state: 'nobody' };
 
 /** Who that is: an account in a chat, or a user's name. */
-export async function personOfAccount(on: Queryable, account: string): Promise<AccountPerson> {
+export async function personOfAccount(on: Queryable, account: string, lock: Lock = 'free'): Promise<AccountPerson> {
   const identity = readExternalId(account);
   const { rows } = await (identity === undefined
-    ? on.query<{ name: string; disabled: boolean }>('select name, disabled_at is not null as disabled from users where name = $1', [
-        account,
-      ])
+    ? on.query<{ name: string; disabled: boolean }>(
+        `select name, disabled_at is not null as disabled from users where name = $1 ${lock === 'held' ? 'for share' : ''}`,
+        [account],
+      )
     : on.query<{ name: string; disabled: boolean }>(
         `select u.name, u.disabled_at is not null as disabled from chat_links l join users u using (user_id)
-         where l.platform = $1 and l.team = $2 and l.external_user = $3`,
+         where l.platform = $1 and l.team = $2 and l.external_user = $3 ${lock === 'held' ? 'for share' : ''}`,
         [identity.platform, identity.team, identity.externalUser],
       ));
   const [found] = rows;

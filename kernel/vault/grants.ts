@@ -22,9 +22,15 @@ interface Parts {
   readonly audit: AuditLog;
 }
 
+const PRINCIPAL = new RegExp(`^(?:${PRINCIPAL_KINDS.join('|')}):[\\x21-\\x7e]{1,200}$`);
+
+export function isPrincipal(text: string): boolean {
+  return PRINCIPAL.test(text);
+}
+
 /** @throws VaultError INVALID_SECRET unless it is `kind:name` */
 export function checkPrincipal(principal: string): string {
-  if (!new RegExp(`^(?:${PRINCIPAL_KINDS.join('|')}):[\\x21-\\x7e]{1,200}$`).test(principal))
+  if (!isPrincipal(principal))
     throw new VaultError(
       'INVALID_SECRET',
       `principal: expected ${PRINCIPAL_KINDS.map((kind) => `${kind}:…`).join(', ')}, such as workflow:nightly_report`,

@@ -37,7 +37,7 @@ export {
   readConnected,
   reconnectCommand,
 } from './connected.ts';
-export { type Asker, type Besides, besidesOf, userOfWords } from './askers.ts';
+export { type Asker, type Besides, besidesOf, canonicalAccount, userOfWords } from './askers.ts';
 export { changedSecrets } from './description.ts';
 export { localMasterKey, type MasterKey, open, seal, type Sealed } from './envelope.ts';
 export { VaultError, type VaultErrorCode } from './errors.ts';

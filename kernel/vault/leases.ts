@@ -7,7 +7,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import type { AuditLog } from '../audit/index.ts';
 import { canonicalJson, type Store, uuidv7 } from '../store/index.ts';
-import type { Besides } from './askers.ts';
+import { type Asker, type Besides, besidesOf } from './askers.ts';
 import { VaultError } from './errors.ts';
 import { checkPrincipal, grantedSecrets } from './grants.ts';
 import { canonicalOpenings, type OpeningRequest, type StoredOpening } from './openings.ts';
@@ -21,8 +21,8 @@ export interface LeaseRequest {
   readonly principal: string;
   /** A user whose grants count besides: of a tool's process that serves the calls of that user alone. */
   readonly onBehalfOf?: string | undefined;
-  /** Of a turn: who asked for it, and whose grants count besides. */
-  readonly besides?: Besides | undefined;
+  /** Of a turn: what counts besides is leased, too, as it is when the lease is made, and as much of it as there is room for. */
+  readonly asker?: Asker | undefined;
   readonly secrets: readonly string[];
   readonly ttlSeconds: number;
   /** `run`: as long as it lasts; `call`: one request; `step`: the requests of one step; `tool`: see `LeaseKind`. */
@@ -84,21 +84,28 @@ export async function createLease(
 ): Promise<CreatedLease> {
   checkPrincipal(request.principal);
   if (request.onBehalfOf !== undefined) checkPrincipal(request.onBehalfOf);
-  const secrets = [...new Set(request.secrets)].sort();
+  const needed = [...new Set(request.secrets)].sort();
   if (!(request.ttlSeconds > 0 && request.ttlSeconds <= LEASE_SECONDS_MOST))
     throw new VaultError('INVALID_SECRET', `ttlSeconds: expected more than 0 and at most ${LEASE_SECONDS_MOST}`);
-  if (secrets.length > SECRETS_MOST) throw new VaultError('INVALID_SECRET', `secrets: ${SECRETS_MOST} are the most of one lease`);
+  if (needed.length > SECRETS_MOST) throw new VaultError('INVALID_SECRET', `secrets: ${SECRETS_MOST} are the most of one lease`);
   const egress = request.egress === undefined ? undefined : canonicalOpenings(request.egress);
   const kind = request.kind ?? 'run';
   const maxUses = request.maxUses ?? (kind === 'call' ? 1 : null);
   const token = randomBytes(32).toString('base64url');
   const leaseId = uuidv7(store.now());
   return store.transaction(async (tx) => {
-    const { rows } = await tx.query<{ name: string; type: string; shape: string }>(
+    // before whose they are: so whoever takes secrets away and disables their holder never waits for what waits for them
+    const seen = request.asker === undefined ? undefined : await besidesOf(tx, request.asker);
+    const { rows: found } = await tx.query<{ name: string; type: string; shape: string }>(
       'select name, type, shape from secrets where name = any($1::text[]) and removed_at is null order by name for share',
-      [secrets],
+      [[...new Set([...needed, ...(seen?.secrets ?? [])])]],
     );
-    const unknown = secrets.filter((name) => !rows.some((row) => row.name === name));
+    // whoever unlinks or disables waits for this lease, and ends it
+    const asked = request.asker === undefined ? NOBODY : await besidesOf(tx, request.asker, 'held');
+    const optional = asked.secrets.filter((name) => !needed.includes(name) && found.some((row) => row.name === name)).toSorted();
+    const secrets = [...needed, ...optional.slice(0, SECRETS_MOST - needed.length)].sort();
+    const rows = found.filter(({ name }) => secrets.includes(name));
+    const unknown = needed.filter((name) => !rows.some((row) => row.name === name));
     if (unknown.length > 0)
       throw new VaultError('SECRET_NOT_FOUND', `there is no secret ${unknown.map((name) => JSON.stringify(name)).join(', ')}`, {
         details: { secrets: unknown },
@@ -106,7 +113,7 @@ export async function createLease(
     const [unsent] = rows.filter(({ type }) => type === 'webhook');
     if (unsent !== undefined)
       throw new VaultError('INVALID_SECRET', `secrets: ${unsent.name} verifies webhooks: it is sent nowhere, and nobody leases it`);
-    const { principals: besides = [], account = null, user = null, channel = null } = request.besides ?? {};
+    const { principals: besides, account, user, channel } = asked;
     const holders = [request.principal, ...(request.onBehalfOf === undefined ? [] : [request.onBehalfOf]), ...besides];
     const granted = new Set<string>();
     for (const holder of holders) for (const name of await grantedSecrets(tx, holder, secrets)) granted.add(name);
@@ -134,6 +141,7 @@ export async function createLease(
         ...(besides.length === 0 ? {} : { besides, account, user, channel }),
         kind,
         secrets,
+        ...(optional.length > SECRETS_MOST - needed.length ? { left_out: optional.slice(SECRETS_MOST - needed.length) } : {}),
         ttl_seconds: request.ttlSeconds,
         max_uses: maxUses,
         step: request.step,
@@ -177,6 +185,8 @@ export async function createLease(
   });
 }
 
+const NOBODY: Besides = { account: null, channel: null, user: null, principals: [], secrets: [] };
+
 /** In effect everywhere within a second; open streams are cut. Revoking twice changes nothing. */
 export async function revokeLease(
   { store, audit }: { readonly store: Store; readonly audit: AuditLog },
@@ -213,25 +223,40 @@ export async function renewThreadLeases(
   actor: string,
   { principal, threadKey, source }: ThreadLeases,
   ttlSeconds: number,
-  turn?: { readonly runId: string; readonly traceId: string; readonly besides: Besides },
+  turn?: { readonly runId: string; readonly traceId: string; readonly asker: Asker },
 ): Promise<boolean> {
-  const { rows } = await parts.store.query<{ lease_id: string; left: number; besides: readonly string[] }>(
-    `select lease_id, extract(epoch from expires_at - now())::float8 as left, besides from leases
-     where principal = $1 and thread_key = $2 and ($3::inet is null or source = $3::inet) and revoked_at is null and expires_at > now()`,
-    [principal, threadKey, source ?? null],
-  );
-  // what was leased for who asked before is not for who asks now
-  if (turn !== undefined && rows.some(({ besides }) => !isDeepStrictEqual([...besides], [...turn.besides.principals]))) return false;
-  for (const row of rows) if (row.left < ttlSeconds / 2) await renewLease(parts, actor, row.lease_id, ttlSeconds);
-  if (turn !== undefined && rows.length > 0) {
-    await parts.store.query(
-      `with changed as (update leases set run_id = $2, trace_id = $3, account = $4, user_name = $5, channel = $6 where lease_id = any($1::uuid[])
-         and (run_id, trace_id, account, user_name, channel) is distinct from ($2::uuid, $3::uuid, $4::text, $5::text, $6::text) returning 1)
-       select pg_notify('centaur_leases', '') from changed limit 1`,
-      [rows.map((row) => row.lease_id), turn.runId, turn.traceId, turn.besides.account, turn.besides.user, turn.besides.channel],
+  const rows = await parts.store.transaction(async (tx) => {
+    // until it is this turn's: whoever unlinks or disables after that finds it by the account
+    const asked = turn === undefined ? undefined : await besidesOf(tx, turn.asker, 'held');
+    const { rows: held } = await tx.query<HeldLease>(
+      `select lease_id, extract(epoch from expires_at - now())::float8 as left, besides, user_name as user, channel from leases
+       where principal = $1 and thread_key = $2 and ($3::inet is null or source = $3::inet) and revoked_at is null and expires_at > now()`,
+      [principal, threadKey, source ?? null],
     );
-  }
+    if (turn === undefined || asked === undefined || held.length === 0) return held;
+    // who asks by whom firewalls decide is told to them once, with the lease: one for another is another
+    if (
+      held.some(({ besides, user, channel }) => !isDeepStrictEqual([besides, user, channel], [asked.principals, asked.user, asked.channel]))
+    )
+      return [];
+    await tx.query(
+      `with changed as (update leases set run_id = $2, trace_id = $3, account = $4 where lease_id = any($1::uuid[])
+         and (run_id, trace_id, account) is distinct from ($2::uuid, $3::uuid, $4::text) returning 1)
+       select pg_notify('centaur_leases', '') from changed limit 1`,
+      [held.map((row) => row.lease_id), turn.runId, turn.traceId, asked.account],
+    );
+    return held;
+  });
+  for (const row of rows) if (row.left < ttlSeconds / 2) await renewLease(parts, actor, row.lease_id, ttlSeconds);
   return rows.length > 0;
+}
+
+interface HeldLease {
+  readonly lease_id: string;
+  readonly left: number;
+  readonly besides: readonly string[];
+  readonly user: string | null;
+  readonly channel: string | null;
 }
 
 /** All that a principal holds for a thread. In effect as `revokeLease` is. */

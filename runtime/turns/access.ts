@@ -3,7 +3,7 @@
  * placeholders for the secrets that are granted to the thread, and to those whose grants count in the turn besides.
  */
 import {
-  type Besides,
+  type Asker,
   createLease,
   grantsOf,
   type Installation,
@@ -41,7 +41,7 @@ export async function openAccess(
     readonly traceId: string;
     readonly runId: string;
     readonly source: string | null;
-    readonly besides: Besides;
+    readonly asker: Asker;
   },
   needed: string,
 ): Promise<Access> {
@@ -50,8 +50,8 @@ export async function openAccess(
   const granted = await grantsOf(installation.store, principal);
   const lease = await createLease(installation, ACTOR, {
     principal,
-    besides: thread.besides,
-    secrets: [...new Set([needed, ...granted, ...thread.besides.secrets])],
+    asker: thread.asker,
+    secrets: [...new Set([needed, ...granted])],
     ttlSeconds: LEASE_SECONDS,
     kind: 'run',
     runId: thread.runId,
@@ -75,14 +75,14 @@ export async function closeAccess(installation: Installation, threadKey: string,
 }
 
 /**
- * What it asks for belongs to this turn from now on. False when its lease has ended, or has what this turn may not use: then the process
+ * What it asks for belongs to this turn from now on. False when its lease has ended, or was for who asked before: then the process
  * needs another one.
  */
 export function keepAccess(
   installation: Installation,
   threadKey: string,
   source: string | null,
-  turn: { readonly runId: string; readonly traceId: string; readonly besides: Besides },
+  turn: { readonly runId: string; readonly traceId: string; readonly asker: Asker },
 ): Promise<boolean> {
   const lease = { principal: principalOfThread(threadKey), threadKey, source: source ?? undefined };
   return renewThreadLeases(installation, ACTOR, lease, LEASE_SECONDS, turn);

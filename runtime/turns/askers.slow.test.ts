@@ -74,7 +74,7 @@ test('a thread of several people: each turn has the grants of who asked for it, 
   assert.deepEqual(await seen(by('U1')), []);
 });
 
-test('who asks for turns by turns and holds nothing finds the process warm, and what is said to a turn widens nothing', async () => {
+test('who asks for turns by turns finds the same sandbox and a lease of their own, and what is said to a turn widens nothing', async () => {
   await using t = await createTestAgents();
   const { installation } = t.trust;
   const { store, audit } = installation;
@@ -87,7 +87,7 @@ test('who asks for turns by turns and holds nothing finds the process warm, and 
       ?.sandbox_id;
   const before = await sandboxOf();
   await t.ended(await t.say(THREAD, 'say: two', by('U2', { channel: 'channel:slack:C1' })));
-  assert.equal(await sandboxOf(), before);
+  assert.equal((await sandboxOf())?.split('/')[0], before?.split('/')[0]);
   const { rows } = await store.query('select account, user_name, channel from leases where revoked_at is null');
   assert.deepEqual(rows, [{ account: 'slack:T1:U2', user_name: 'slack:T1:U2', channel: 'channel:slack:C1' }]);
   await addGrant(installation, 'test', 'user:ann', 'OF_ANN');

@@ -5,7 +5,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import { makeThreadToken } from '@centaur/kernel/api';
-import { besidesOf, type Installation } from '@centaur/kernel/vault';
+import type { Installation } from '@centaur/kernel/vault';
 import type { Threads } from '@centaur/kernel/threads';
 import { type Harness, type HarnessKind, harnesses, type LaunchOptions, readDemoProgram, type TurnInput } from '../harness/index.ts';
 import type { Sandbox, SandboxBackend, SandboxLimits, SandboxProcess, SandboxSpec } from '../sandbox/types.ts';
@@ -114,8 +114,6 @@ export function createPlaces(options: PlaceOptions): Places {
       )
       .digest('hex')
       .slice(0, 12);
-    // who asks may be another than in the turn before
-    const besides = await besidesOf(installation.store, turn.asker);
     // before anything is ended or begun: whoever lost the turn stops here
     await record(turn.sandbox);
     const snapshot = await threads.turns.readSnapshot(turn.threadKey);
@@ -136,7 +134,7 @@ export function createPlaces(options: PlaceOptions): Places {
             (await keepAccess(installation, turn.threadKey, before.sandbox.source, {
               runId: owner.runId,
               traceId: turn.traceId,
-              besides,
+              asker: turn.asker,
             }))))
       ) {
         const { sandbox } = before;
@@ -175,7 +173,7 @@ export function createPlaces(options: PlaceOptions): Places {
       await record(turn.sandbox);
       const access = await openAccess(
         { installation, relayPort: FIREWALL_PORT },
-        { threadKey: turn.threadKey, traceId: turn.traceId, runId: owner.runId, source: sandbox.source, besides },
+        { threadKey: turn.threadKey, traceId: turn.traceId, runId: owner.runId, source: sandbox.source, asker: turn.asker },
         setting.secret,
       );
       const resume = resumable?.agentThreadId;

@@ -256,6 +256,7 @@ describe('a turn', () => {
       ['ANN', 'user:ann'],
       ['BOB', 'user:bob'],
       ['U1', 'slack:T1:U1'],
+      ['OCTO', 'github:github.com:octocat'],
     ] as const) {
       await putSecret(api.installation, 'test', `S_${secret}`, { hosts: ['api.example.com'], value: `value-of-${secret}-123456789` });
       await addGrant(api.installation, 'test', holder, `S_${secret}`);
@@ -270,12 +271,16 @@ describe('a turn', () => {
     assert.deepEqual(await held('slack:T1:U2', 'channel:slack:C2'), ['ALL_SLACK', 'BOB', 'T1']);
     assert.deepEqual(await held('slack:T2:U1', null), ['T2']);
     assert.deepEqual(await held('github:github.com:ann', 'channel:github:acme/site'), ['GITHUB']);
+    assert.deepEqual(await held('github:github.com:OctoCat', null), ['OCTO']);
+    // too long for a principal: nothing, and no turn fails
+    assert.deepEqual(await held(`slack:${'T'.repeat(100)}:${'U'.repeat(100)}`, 'channel:slack:C1'), ['ALL_SLACK', 'C1']);
     assert.deepEqual(await held('ann', null), ['ANN']);
     for (const nobody of ['nobody', 'user:ann', 'thread:x', 'ANN', 'slack', 'slack:T1'])
       assert.deepEqual(await held(nobody, null), [], nobody);
     assert.deepEqual(await held(null, null), []);
     await api.call('POST', '/users/ann/disable');
-    assert.deepEqual(await held('slack:T1:U1', 'channel:slack:C1'), ['ALL_SLACK', 'C1']);
+    // nor what is the channel's: others are there, and they are not
+    assert.deepEqual(await held('slack:T1:U1', 'channel:slack:C1'), []);
     assert.deepEqual(await held('ann', null), []);
     await api.call('POST', '/users/ann/enable');
   });

@@ -5,6 +5,7 @@ import { type Attribution, ok, route } from '../route.ts';
 import { page } from '../schemas.ts';
 import { type Caller, isBot } from '../scopes.ts';
 import { threadsOf } from '../services.ts';
+import { canonicalAccount } from '../../vault/index.ts';
 import { frameStream, STREAM_HEADERS } from '../stream.ts';
 import {
   AcceptedExecutionSchema,
@@ -346,8 +347,10 @@ function aboutThread(action: string, threadKey: string): Attribution {
 /** Whose words they are: in a session, its person's and nobody else's; the key of a channel says whose it brings. */
 function speakerOf(caller: Caller, said: string | undefined): { readonly user_id?: string; readonly vouched?: true } {
   const { user } = caller;
+  // as links and grants have it
+  const account = said === undefined || readExternalId(said) === undefined ? undefined : canonicalAccount(said);
   // a bot answers for accounts in its chat, and for nobody by their name
-  if (user === undefined) return said !== undefined && isBot(caller) && readExternalId(said) !== undefined ? { vouched: true } : {};
+  if (user === undefined) return account === undefined ? {} : { user_id: account, ...(isBot(caller) ? { vouched: true } : {}) };
   if (said === undefined || said === user.name) return { user_id: user.name, vouched: true };
   throw new ApiError('FORBIDDEN', `user_id: what is said in this session is said by ${user.name}`);
 }
