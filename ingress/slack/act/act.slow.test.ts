@@ -404,7 +404,7 @@ test('stop ends what runs and what waits; buttons do so for one turn, and only o
   await press(other, 'centaur_turn:retry', one.executionId);
   await press(other, 'centaur_turn:retry', one.executionId);
   const again = await turn(other, 2);
-  assert.match(again.texts.join(), /wants this answered once more\.\]\|.*more work/s);
+  assert.match(again.texts.join('\n---\n'), /more work\n---\n\[.* wants this answered once more\.\]$/s);
   assert.equal(again.userId, `slack:${place.slack.team.id}:${grace().id}`);
   await again.end('failed_permanent');
   ada().post('general', 'retry', { threadTs: other.ts });
@@ -412,6 +412,28 @@ test('stop ends what runs and what waits; buttons do so for one turn, and only o
   assert.match(third.texts.join(), /more work/);
   await third.end();
   assert.equal((await executions(other)).length, 3);
+});
+
+test('what is asked once more stays with whoever said it', async () => {
+  const root = grace().post('general', 'The build is red');
+  const posted = hold(ada().mention('general', 'look into it', { threadTs: root.ts }));
+  const first = await turn(posted);
+  await first.end('failed_permanent');
+  grace().post('general', 'retry', { threadTs: root.ts });
+  const again = await turn(posted, 2);
+  const [ofAda, ofGrace] = [ada(), grace()].map(({ id }) => `slack:${place.slack.team.id}:${id}`);
+  assert.equal(again.userId, ofGrace);
+  const { rows } = await place.threads.store.query<{ user_id: string | null; parts: string }>(
+    'select user_id, parts from agent_message_requests where thread_key = $1 and delivered_execution_id = $2 order by position',
+    [again.threadKey, again.executionId],
+  );
+  assert.deepEqual(
+    rows.map((row) => row.user_id),
+    [null, ofAda, ofGrace],
+  );
+  assert.deepEqual(again.texts.slice(0, 2), first.texts);
+  assert.match(rows[2]?.parts ?? '', /"\[[^"]* wants this answered once more\.\]"/);
+  await again.end();
 });
 
 test('a message that is edited before its turn has begun is asked as it is now; later, the agent hears of it', async () => {
