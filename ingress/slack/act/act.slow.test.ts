@@ -4,12 +4,18 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, before, test } from 'node:test';
+import { createClient } from '@centaur/sdk';
 import { createBotPlace, type TestBotPlace } from '../../../test/support/slack-bot.ts';
 import type { OtherBot, Posted } from '../../../test/support/slack/people.ts';
 import { eventually } from '../../../test/support/wait.ts';
-import { SLACK_RULES } from '../settings.ts';
+import { createSlackCalls } from '../calls.ts';
+import type { SlackContext } from '../context.ts';
+import type { Raw } from '../heard.ts';
+import { SLACK_RULES, type SlackRules } from '../settings.ts';
+import { actOnMessage } from './index.ts';
 
 let place: TestBotPlace;
+let rules: SlackRules;
 let alerts: OtherBot;
 let unknownBot: OtherBot;
 
@@ -74,7 +80,8 @@ before(async () => {
     const reason = status === 'completed' ? 'completed' : status === 'cancelled' ? 'cancelled' : 'harness_error';
     await turns.finish(owner, { status, reason, resultText: 'done', signalPosition: position });
   });
-  await place.start({ rules: SLACK_RULES.parse({ channels, bots: [alerts.botId], files: { bytes: 100_000, most: 4 } }) });
+  rules = SLACK_RULES.parse({ channels, bots: [alerts.botId], files: { bytes: 100_000, most: 4 } });
+  await place.start({ rules });
 });
 after(() => place[Symbol.asyncDispose]());
 
@@ -116,6 +123,27 @@ const executions = async (posted: Posted) =>
     readonly status: string;
     readonly metadata: { readonly slack?: Record<string, unknown> };
   }[];
+
+/** What Slack has told of a message. */
+const toldOf = ({ ts }: Posted, type: 'message' | 'app_mention' = 'message') =>
+  place.slack.delivery.all.map(({ body }) => (body['event'] ?? {}) as Raw).findLast((event) => event['ts'] === ts && event['type'] === type);
+
+/** Acts on what was told as another process would, which remembers nothing of this one's. */
+async function actElsewhere(event: Raw | undefined): Promise<void> {
+  assert.ok(event);
+  const { slack, settings } = place;
+  const { app, team } = slack;
+  const context: SlackContext = {
+    settings: { ...settings, rules },
+    api: createClient({ url: settings.apiUrl, apiKey: settings.apiKey }),
+    slack: createSlackCalls({ token: settings.botToken, apiUrl: settings.slackApiUrl, now: Date.now }),
+    self: { teamId: team.id, userId: app.userId, botId: app.botId, appId: app.appId, name: 'elsewhere' },
+    consumerId: 'elsewhere',
+    log: () => {},
+    now: Date.now,
+  };
+  await actOnMessage(context, { kind: 'event', eventId: 'Ev0ELSEWHERE', teamId: team.id, at: Date.now(), event });
+}
 
 test('a mention is asked, with who wrote it and where; replies go on without one', async () => {
   const posted = ada().mention('general', `what is &lt;new&gt; in <#${place.slack.channel('plain')}>, says <@${grace().id}>?`);
@@ -434,6 +462,23 @@ test('what is asked once more stays with whoever said it', async () => {
   assert.deepEqual(again.texts.slice(0, 2), first.texts);
   assert.match(rows[2]?.parts ?? '', /"\[[^"]* wants this answered once more\.\]"/);
   await again.end();
+});
+
+test('who asks once more, or to stop, is heard once, whichever processes hear it', async () => {
+  const posted = ada().mention('general', 'work');
+  await place.threads.ended((await turn(posted)).executionId);
+  const retry = ada().post('general', 'retry', { threadTs: posted.ts });
+  await place.threads.ended((await turn(posted, 2)).executionId);
+  await actElsewhere(toldOf(retry));
+  await quiet();
+  assert.equal((await executions(posted)).length, 2);
+  const stop = ada().mention('general', 'stop', { threadTs: posted.ts });
+  await quiet();
+  const said = whispersIn(ada(), posted).length;
+  await actElsewhere(toldOf(stop, 'message'));
+  assert.equal(whispersIn(ada(), posted).length, said);
+  await actElsewhere(toldOf(stop, 'app_mention'));
+  assert.equal(whispersIn(ada(), posted).length, said + 1);
 });
 
 test('a message that is edited before its turn has begun is asked as it is now; later, the agent hears of it', async () => {

@@ -36,10 +36,13 @@ async function answerTo(context: SlackContext, message: Message, control: Contro
     case 'help':
       return helpText(context);
     case 'retry': {
+      const executeId = `${idOfMessage(message)}:retry`;
+      // the message has come before, to a process that died of it or beside us
+      if (thread.turns.some((turn) => turn.execute_id === executeId)) return REPEATED.asked;
       const [last] = thread.turns;
       if (last === undefined) return 'Nothing was asked in this thread yet.';
       if (!isOver(last)) return 'It is not over yet. Say `stop` first.';
-      return REPEATED[await repeat(context, thread.key, last, retryOf(last), { place: message, ts: message.ts, team, user: id, userId })];
+      return REPEATED[await repeat(context, thread.key, last, executeId, { place: message, ts: message.ts, team, user: id, userId })];
     }
     case 'link':
       return link(context, { team, user: id, code: control.code });
@@ -167,8 +170,6 @@ interface Repeating {
 
 const MOST_PAGES = 20;
 
-const retryOf = (turn: ExecutionView): string => `${PLATFORM}:retry:${turn.execution_id}`;
-
 /**
  * Who presses twice asks once. That it is asked again is theirs who want it now; what was said stays with whoever said it, message by
  * message: what others wrote must not be done in the name of who asks again.
@@ -243,7 +244,7 @@ export async function actOnTurnButton(context: SlackContext, { payload }: Extrac
     } else if (!isOver(turn)) await tell(context, to, 'It is not over yet.');
     else {
       const id = team ?? context.self.teamId;
-      const repeated = await repeat(context, threadKey, turn, retryOf(turn), { place, ts, team: id, user, userId: userIdOf(id, user) });
+      const repeated = await repeat(context, threadKey, turn, `${PLATFORM}:retry:${turn.execution_id}`, { place, ts, team: id, user, userId: userIdOf(id, user) });
       if (repeated === 'lost') await tell(context, to, REPEATED.lost);
     }
   } catch (error) {

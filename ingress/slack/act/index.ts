@@ -16,6 +16,7 @@ import { type Message, readEvent } from './message.ts';
 import { decide, screen } from './rules.ts';
 import { once, tellOnce } from './tell.ts';
 import { readThread } from './thread.ts';
+import { whoIsNamed } from './words.ts';
 
 export { actOnTurnButton, helpText, statusOf, stopTurn } from './controls.ts';
 
@@ -55,11 +56,20 @@ async function actOnPost(context: SlackContext, message: Message): Promise<void>
     case 'note':
       return noteAside(context, message, decision.text, thread);
     case 'control':
+      if (isToldTwice(message, context)) return;
       return once(context, `control ${message.channel} ${message.ts}`, () => actOnControl(context, message, decision.control, thread));
     case 'ask':
     case 'steer':
       return ask(context, message, decision, thread);
   }
+}
+
+/**
+ * It comes as a mention, too, and as that it is acted on: a control has nothing that every process would know it by. Messages of the odd
+ * kinds, and of groups without a name, may come as this alone.
+ */
+function isToldTwice({ isOfChannel, subtype, text }: Message, { self }: SlackContext): boolean {
+  return isOfChannel && subtype === undefined && whoIsNamed(text, self.userId).us;
 }
 
 const REFUSED = {
