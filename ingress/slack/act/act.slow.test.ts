@@ -129,7 +129,7 @@ const toldOf = ({ ts }: Posted, type: 'message' | 'app_mention' = 'message') =>
   place.slack.delivery.all.map(({ body }) => (body['event'] ?? {}) as Raw).findLast((event) => event['ts'] === ts && event['type'] === type);
 
 /** Acts on what was told as another process would, which remembers nothing of this one's. */
-async function actElsewhere(event: Raw | undefined): Promise<void> {
+async function actElsewhere(event: Raw | undefined, attempt = 1): Promise<void> {
   assert.ok(event);
   const { slack, settings } = place;
   const { app, team } = slack;
@@ -142,7 +142,7 @@ async function actElsewhere(event: Raw | undefined): Promise<void> {
     log: () => {},
     now: Date.now,
   };
-  await actOnMessage(context, { kind: 'event', eventId: 'Ev0ELSEWHERE', teamId: team.id, at: Date.now(), event });
+  await actOnMessage(context, { kind: 'event', eventId: 'Ev0ELSEWHERE', teamId: team.id, at: Date.now(), event }, attempt);
 }
 
 test('a mention is asked, with who wrote it and where; replies go on without one', async () => {
@@ -499,6 +499,29 @@ test('a message that is edited before its turn has begun is asked as it is now; 
   assert.match(last.texts.join('\n---\n'), /^\[The message of .*ada.* was edited to:\]\n> first, and carefully\n---\n.*go on$/is);
   await last.end();
   assert.equal((await executions(posted)).filter(({ status }) => status === 'completed').length, 3);
+});
+
+test('an edit revives nothing that somebody has stopped; one whose first try had cancelled it goes on', async () => {
+  const posted = hold(ada().mention('general', 'long work'));
+  const running = await turn(posted);
+  const reply = ada().post('general', 'delete it all', { threadTs: posted.ts });
+  await quiet();
+  ada().post('general', 'stop', { threadTs: posted.ts });
+  await place.threads.ended(running.executionId);
+  await quiet();
+  ada().edit('general', reply.ts, 'delete it all!');
+  await quiet();
+  assert.deepEqual(
+    (await executions(posted)).map(({ status }) => status),
+    ['cancelled', 'cancelled'],
+  );
+  const edit = place.slack.delivery.all
+    .map(({ body }) => (body['event'] ?? {}) as Raw)
+    .findLast(({ message }) => (message as Raw | undefined)?.['ts'] === reply.ts);
+  await actElsewhere(edit, 2);
+  const next = await turn(posted, 2);
+  assert.match(next.texts.join(), /delete it all!$/);
+  await next.end();
 });
 
 test('a mention that is edited in asks once; one that is edited does not ask again', async () => {

@@ -20,15 +20,16 @@ import { whoIsNamed } from './words.ts';
 
 export { actOnTurnButton, helpText, statusOf, stopTurn } from './controls.ts';
 
-/** @throws Hopeless when it can never succeed; anything else: it is to be tried again */
-export async function actOnMessage(context: SlackContext, { event }: Extract<Heard, { kind: 'event' }>): Promise<void> {
+/** @param attempt of the event, counted from 1. @throws Hopeless when it can never succeed; anything else: it is to be tried again */
+export async function actOnMessage(context: SlackContext, { event }: Extract<Heard, { kind: 'event' }>, attempt: number): Promise<void> {
   const happened = readEvent(event);
   switch (happened?.kind) {
     case 'posted':
-      return actOnPost(context, happened.message);
+      return actOnPost(context, happened.message, attempt);
     case 'edited': {
       const { message, before } = happened;
-      if (screen(message, decidingOf(context)) === undefined) await actOnEdit(context, message, before, await threadOf(context, message));
+      if (screen(message, decidingOf(context)) === undefined)
+        await actOnEdit(context, message, before, await threadOf(context, message), attempt);
       return;
     }
     case 'deleted':
@@ -43,7 +44,7 @@ export async function actOnMessage(context: SlackContext, { event }: Extract<Hea
   }
 }
 
-async function actOnPost(context: SlackContext, message: Message): Promise<void> {
+async function actOnPost(context: SlackContext, message: Message, attempt: number): Promise<void> {
   const deciding = decidingOf(context);
   if (screen(message, deciding) !== undefined) return;
   const thread = await threadOf(context, message);
@@ -60,7 +61,7 @@ async function actOnPost(context: SlackContext, message: Message): Promise<void>
       return once(context, `control ${message.channel} ${message.ts}`, () => actOnControl(context, message, decision.control, thread));
     case 'ask':
     case 'steer':
-      return ask(context, message, decision, thread);
+      return ask(context, message, decision, thread, attempt);
   }
 }
 
