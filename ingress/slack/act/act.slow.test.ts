@@ -126,7 +126,9 @@ const executions = async (posted: Posted) =>
 
 /** What Slack has told of a message. */
 const toldOf = ({ ts }: Posted, type: 'message' | 'app_mention' = 'message') =>
-  place.slack.delivery.all.map(({ body }) => (body['event'] ?? {}) as Raw).findLast((event) => event['ts'] === ts && event['type'] === type);
+  place.slack.delivery.all
+    .map(({ body }) => (body['event'] ?? {}) as Raw)
+    .findLast((event) => event['ts'] === ts && event['type'] === type);
 
 /** Acts on what was told as another process would, which remembers nothing of this one's. */
 async function actElsewhere(event: Raw | undefined, attempt = 1): Promise<void> {

@@ -244,7 +244,13 @@ export async function actOnTurnButton(context: SlackContext, { payload }: Extrac
     } else if (!isOver(turn)) await tell(context, to, 'It is not over yet.');
     else {
       const id = team ?? context.self.teamId;
-      const repeated = await repeat(context, threadKey, turn, `${PLATFORM}:retry:${turn.execution_id}`, { place, ts, team: id, user, userId: userIdOf(id, user) });
+      const repeated = await repeat(context, threadKey, turn, `${PLATFORM}:retry:${turn.execution_id}`, {
+        place,
+        ts,
+        team: id,
+        user,
+        userId: userIdOf(id, user),
+      });
       if (repeated === 'lost') await tell(context, to, REPEATED.lost);
     }
   } catch (error) {
