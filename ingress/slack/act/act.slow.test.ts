@@ -474,6 +474,8 @@ test('who asks once more, or to stop, is heard once, whichever processes hear it
   await actElsewhere(toldOf(retry));
   await quiet();
   assert.equal((await executions(posted)).length, 2);
+  const thread = (await place.api.call('GET', `/api/agent/threads/${encodeURIComponent(keyOf(posted))}`)).body;
+  assert.equal(thread.pending_messages, 0, 'nothing is left behind for the next turn');
   const stop = ada().mention('general', 'stop', { threadTs: posted.ts });
   await quiet();
   const said = whispersIn(ada(), posted).length;
