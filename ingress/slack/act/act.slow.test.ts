@@ -561,6 +561,7 @@ test('what people say to each other is for the agent to know, and no turn', asyn
   assert.deepEqual([first.model, first.effort], ['small', 'low']);
   await quiet();
   grace().post('quiet', 'no, wait', { threadTs: posted.ts });
+  await quiet();
   ada().post('quiet', `<@${grace().id}> why?`, { threadTs: posted.ts });
   await quiet();
   assert.equal((await executions(posted)).length, 1);
