@@ -1,4 +1,5 @@
 /** `/centaur …`: workflows, and who one is here. Answers are seen by whoever asked, and by nobody else. */
+import { setTimeout as pause } from 'node:timers/promises';
 import { CentaurApiError, type ThreadView } from '@centaur/sdk';
 import { helpText, statusOf, stopTurn } from './act/index.ts';
 import { confirmText, connectText } from './connect/index.ts';
@@ -23,6 +24,8 @@ const NAMES_SHOWN = 50;
 /** Threads used last, among which those that run are looked for. */
 const THREADS_READ = 200;
 const ANSWER_MS = 10_000;
+const ANSWER_TRIES = 3;
+const ANSWER_PAUSE_MS = 250;
 
 /** @throws what may pass, so that it is tried again */
 export async function actOnCommand(context: SlackContext, { command: raw }: Extract<Heard, { kind: 'command' }>): Promise<void> {
@@ -213,21 +216,39 @@ const listed = (threads: readonly ThreadView[], { team }: Command): string =>
     })
     .join('\n');
 
-/** Where Slack says that it is answered, and nowhere else: whoever signed the command is believed, but a mistake of theirs is not followed. */
+/**
+ * Where Slack says that it is answered, and nowhere else: whoever signed the command is believed, but a mistake of theirs is not followed.
+ * It never throws: what was commanded is done, and must not be done again because its answer does not arrive.
+ */
 async function answerPrivately({ settings, log }: SlackContext, responseUrl: string, text: string): Promise<void> {
   const url = URL.parse(responseUrl);
   if (url === null || (url.origin !== 'https://hooks.slack.com' && url.origin !== new URL(settings.slackApiUrl).origin))
     return log({ level: 'warn', message: 'a response_url leads elsewhere than to Slack', host: url?.host });
-  const response = await fetch(url, {
-    method: 'POST',
-    redirect: 'error',
-    signal: AbortSignal.timeout(ANSWER_MS),
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ response_type: 'ephemeral', replace_original: false, text }),
-  });
-  await response.body?.cancel();
-  // used up or expired: nobody waits for it any more
-  if (!response.ok && response.status !== 404) throw new Error(`the answer to a command was refused with ${response.status}`);
+  let problem: string | undefined;
+  for (let tries = 0; tries < ANSWER_TRIES; tries++) {
+    if (tries > 0) await pause(ANSWER_PAUSE_MS * tries);
+    problem = await post(url, { response_type: 'ephemeral', replace_original: false, text });
+    if (problem === undefined) return;
+  }
+  log({ level: 'warn', message: 'the answer to a command could not be given', problem });
+}
+
+/** Undefined: it is there, or nobody waits for it any more. */
+async function post(url: URL, body: object): Promise<string | undefined> {
+  try {
+    const response = await fetch(url, {
+      method: 'POST',
+      redirect: 'error',
+      signal: AbortSignal.timeout(ANSWER_MS),
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    });
+    await response.body?.cancel();
+    // used up or expired
+    return response.ok || response.status === 404 ? undefined : `refused with ${response.status}`;
+  } catch (error) {
+    return (error as Error).name;
+  }
 }
 
 /** Texts of others as text: nothing in them calls anybody or leads anywhere. */

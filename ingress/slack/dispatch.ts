@@ -24,14 +24,14 @@ const HEARD = z.discriminatedUnion('kind', [
 ]);
 
 /** @throws Hopeless when it can never succeed */
-export async function dispatch(context: SlackContext, { body, event_id: eventId }: InboxEvent): Promise<void> {
+export async function dispatch(context: SlackContext, { body, event_id: eventId, attempt_count: attempt }: InboxEvent): Promise<void> {
   const read = HEARD.safeParse(body);
   if (!read.success) throw new Hopeless(`${eventId}: it was not stored by this bot, or by another release of it`);
   const heard: Heard = read.data;
   // workflows are told last: what is acted on again after a failure before has not told them
   let hopeless: Hopeless | undefined;
   try {
-    await act(context, heard);
+    await act(context, heard, attempt);
   } catch (error) {
     if (!(error instanceof Hopeless)) throw error;
     hopeless = error;
@@ -40,7 +40,7 @@ export async function dispatch(context: SlackContext, { body, event_id: eventId 
   if (hopeless !== undefined) throw hopeless;
 }
 
-async function act(context: SlackContext, heard: Heard): Promise<void> {
+async function act(context: SlackContext, heard: Heard, attempt: number): Promise<void> {
   switch (heard.kind) {
     case 'command':
       return actOnCommand(context, heard);
@@ -52,7 +52,7 @@ async function act(context: SlackContext, heard: Heard): Promise<void> {
           : undefined;
     case 'event': {
       const type = textOf(heard.event['type']) ?? '';
-      if (!type.startsWith('reaction_')) await actOnMessage(context, heard);
+      if (!type.startsWith('reaction_')) await actOnMessage(context, heard, attempt);
     }
   }
 }

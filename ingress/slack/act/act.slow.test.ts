@@ -4,12 +4,18 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, before, test } from 'node:test';
+import { createClient } from '@centaur/sdk';
 import { createBotPlace, type TestBotPlace } from '../../../test/support/slack-bot.ts';
 import type { OtherBot, Posted } from '../../../test/support/slack/people.ts';
 import { eventually } from '../../../test/support/wait.ts';
-import { SLACK_RULES } from '../settings.ts';
+import { createSlackCalls } from '../calls.ts';
+import type { SlackContext } from '../context.ts';
+import type { Raw } from '../heard.ts';
+import { SLACK_RULES, type SlackRules } from '../settings.ts';
+import { actOnMessage } from './index.ts';
 
 let place: TestBotPlace;
+let rules: SlackRules;
 let alerts: OtherBot;
 let unknownBot: OtherBot;
 
@@ -74,7 +80,8 @@ before(async () => {
     const reason = status === 'completed' ? 'completed' : status === 'cancelled' ? 'cancelled' : 'harness_error';
     await turns.finish(owner, { status, reason, resultText: 'done', signalPosition: position });
   });
-  await place.start({ rules: SLACK_RULES.parse({ channels, bots: [alerts.botId], files: { bytes: 100_000, most: 4 } }) });
+  rules = SLACK_RULES.parse({ channels, bots: [alerts.botId], files: { bytes: 100_000, most: 4 } });
+  await place.start({ rules });
 });
 after(() => place[Symbol.asyncDispose]());
 
@@ -116,6 +123,29 @@ const executions = async (posted: Posted) =>
     readonly status: string;
     readonly metadata: { readonly slack?: Record<string, unknown> };
   }[];
+
+/** What Slack has told of a message. */
+const toldOf = ({ ts }: Posted, type: 'message' | 'app_mention' = 'message') =>
+  place.slack.delivery.all
+    .map(({ body }) => (body['event'] ?? {}) as Raw)
+    .findLast((event) => event['ts'] === ts && event['type'] === type);
+
+/** Acts on what was told as another process would, which remembers nothing of this one's. */
+async function actElsewhere(event: Raw | undefined, attempt = 1): Promise<void> {
+  assert.ok(event);
+  const { slack, settings } = place;
+  const { app, team } = slack;
+  const context: SlackContext = {
+    settings: { ...settings, rules },
+    api: createClient({ url: settings.apiUrl, apiKey: settings.apiKey }),
+    slack: createSlackCalls({ token: settings.botToken, apiUrl: settings.slackApiUrl, now: Date.now }),
+    self: { teamId: team.id, userId: app.userId, botId: app.botId, appId: app.appId, name: 'elsewhere' },
+    consumerId: 'elsewhere',
+    log: () => {},
+    now: Date.now,
+  };
+  await actOnMessage(context, { kind: 'event', eventId: 'Ev0ELSEWHERE', teamId: team.id, at: Date.now(), event }, attempt);
+}
 
 test('a mention is asked, with who wrote it and where; replies go on without one', async () => {
   const posted = ada().mention('general', `what is &lt;new&gt; in <#${place.slack.channel('plain')}>, says <@${grace().id}>?`);
@@ -404,7 +434,7 @@ test('stop ends what runs and what waits; buttons do so for one turn, and only o
   await press(other, 'centaur_turn:retry', one.executionId);
   await press(other, 'centaur_turn:retry', one.executionId);
   const again = await turn(other, 2);
-  assert.match(again.texts.join(), /wants this answered once more\.\]\|.*more work/s);
+  assert.match(again.texts.join('\n---\n'), /more work\n---\n\[.* wants this answered once more\.\]$/s);
   assert.equal(again.userId, `slack:${place.slack.team.id}:${grace().id}`);
   await again.end('failed_permanent');
   ada().post('general', 'retry', { threadTs: other.ts });
@@ -412,6 +442,47 @@ test('stop ends what runs and what waits; buttons do so for one turn, and only o
   assert.match(third.texts.join(), /more work/);
   await third.end();
   assert.equal((await executions(other)).length, 3);
+});
+
+test('what is asked once more stays with whoever said it', async () => {
+  const root = grace().post('general', 'The build is red');
+  const posted = hold(ada().mention('general', 'look into it', { threadTs: root.ts }));
+  const first = await turn(posted);
+  await first.end('failed_permanent');
+  grace().post('general', 'retry', { threadTs: root.ts });
+  const again = await turn(posted, 2);
+  const [ofAda, ofGrace] = [ada(), grace()].map(({ id }) => `slack:${place.slack.team.id}:${id}`);
+  assert.equal(again.userId, ofGrace);
+  const { rows } = await place.threads.store.query<{ user_id: string | null; parts: string }>(
+    'select user_id, parts from agent_message_requests where thread_key = $1 and delivered_execution_id = $2 order by position',
+    [again.threadKey, again.executionId],
+  );
+  assert.deepEqual(
+    rows.map((row) => row.user_id),
+    [null, ofAda, ofGrace],
+  );
+  assert.deepEqual(again.texts.slice(0, 2), first.texts);
+  assert.match(rows[2]?.parts ?? '', /"\[[^"]* wants this answered once more\.\]"/);
+  await again.end();
+});
+
+test('who asks once more, or to stop, is heard once, whichever processes hear it', async () => {
+  const posted = ada().mention('general', 'work');
+  await place.threads.ended((await turn(posted)).executionId);
+  const retry = ada().post('general', 'retry', { threadTs: posted.ts });
+  await place.threads.ended((await turn(posted, 2)).executionId);
+  await actElsewhere(toldOf(retry));
+  await quiet();
+  assert.equal((await executions(posted)).length, 2);
+  const thread = (await place.api.call('GET', `/api/agent/threads/${encodeURIComponent(keyOf(posted))}`)).body;
+  assert.equal(thread.pending_messages, 0, 'nothing is left behind for the next turn');
+  const stop = ada().mention('general', 'stop', { threadTs: posted.ts });
+  await quiet();
+  const said = whispersIn(ada(), posted).length;
+  await actElsewhere(toldOf(stop, 'message'));
+  assert.equal(whispersIn(ada(), posted).length, said);
+  await actElsewhere(toldOf(stop, 'app_mention'));
+  assert.equal(whispersIn(ada(), posted).length, said + 1);
 });
 
 test('a message that is edited before its turn has begun is asked as it is now; later, the agent hears of it', async () => {
@@ -432,6 +503,29 @@ test('a message that is edited before its turn has begun is asked as it is now; 
   assert.match(last.texts.join('\n---\n'), /^\[The message of .*ada.* was edited to:\]\n> first, and carefully\n---\n.*go on$/is);
   await last.end();
   assert.equal((await executions(posted)).filter(({ status }) => status === 'completed').length, 3);
+});
+
+test('an edit revives nothing that somebody has stopped; one whose first try had cancelled it goes on', async () => {
+  const posted = hold(ada().mention('general', 'long work'));
+  const running = await turn(posted);
+  const reply = ada().post('general', 'delete it all', { threadTs: posted.ts });
+  await quiet();
+  ada().post('general', 'stop', { threadTs: posted.ts });
+  await place.threads.ended(running.executionId);
+  await quiet();
+  ada().edit('general', reply.ts, 'delete it all!');
+  await quiet();
+  assert.deepEqual(
+    (await executions(posted)).map(({ status }) => status),
+    ['cancelled', 'cancelled'],
+  );
+  const edit = place.slack.delivery.all
+    .map(({ body }) => (body['event'] ?? {}) as Raw)
+    .findLast(({ message }) => (message as Raw | undefined)?.['ts'] === reply.ts);
+  await actElsewhere(edit, 2);
+  const next = await turn(posted, 2);
+  assert.match(next.texts.join(), /delete it all!$/);
+  await next.end();
 });
 
 test('a mention that is edited in asks once; one that is edited does not ask again', async () => {
@@ -467,6 +561,7 @@ test('what people say to each other is for the agent to know, and no turn', asyn
   assert.deepEqual([first.model, first.effort], ['small', 'low']);
   await quiet();
   grace().post('quiet', 'no, wait', { threadTs: posted.ts });
+  await quiet();
   ada().post('quiet', `<@${grace().id}> why?`, { threadTs: posted.ts });
   await quiet();
   assert.equal((await executions(posted)).length, 1);

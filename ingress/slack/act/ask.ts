@@ -1,5 +1,5 @@
 /** Having the agent of a thread answer a message, or hear it. Whatever is done here is done once for a message, however often it comes. */
-import { CentaurApiError, type AcceptedExecution, type InputPart, type SendOptions } from '@centaur/sdk';
+import { CentaurApiError, type AcceptedExecution, type ExecutionView, type InputPart, type SendOptions } from '@centaur/sdk';
 import { PLATFORM, type SlackContext, type SlackDelivery, userIdOf } from '../context.ts';
 import { nameThread, readContainer } from './assistant.ts';
 import { choose, type Choice } from './choose.ts';
@@ -36,11 +36,12 @@ export function speakerOf(
   return { team, id, userId: userIdOf(team, id) };
 }
 
-export async function ask(context: SlackContext, message: Message, asked: Asked, thread: Thread): Promise<void> {
+/** @param attempt of the event, counted from 1 */
+export async function ask(context: SlackContext, message: Message, asked: Asked, thread: Thread, attempt: number): Promise<void> {
   const to = listenerOf(message);
   if (asked.problems.length > 0) return tellOnce(context, to, `${message.ts} flags`, asked.problems.map(escape).join('\n'));
   // it comes as a mention and as a message, and sometimes again; its files may come later than its text
-  if (turnsOf(thread, message.ts).length > 0) return askWithLateFiles(context, message, asked, thread);
+  if (turnsOf(thread, message.ts).length > 0) return askWithLateFiles(context, message, asked, thread, attempt);
   if (asked.whileRunning === 'steer' && message.files.length === 0 && (await steer(context, message, asked, thread))) return;
   await askAs(context, idOfMessage(message), { message, asked, thread, files: message.files, text: asked.text, remarks: [] });
 }
@@ -221,7 +222,13 @@ async function askForUnheard(context: SlackContext, message: Message, asked: Ask
 // ---- what comes after
 
 /** Files that were not there when the message was acted on: with it while it waits, else in a turn of their own. */
-export async function askWithLateFiles(context: SlackContext, message: Message, asked: Asked, thread: Thread): Promise<void> {
+export async function askWithLateFiles(
+  context: SlackContext,
+  message: Message,
+  asked: Asked,
+  thread: Thread,
+  attempt: number,
+): Promise<void> {
   const turns = turnsOf(thread, message.ts);
   const known = new Set(turns.flatMap((turn) => noteOf(turn)?.files ?? []));
   const late = message.files.filter((file) => !known.has(file.id));
@@ -230,6 +237,7 @@ export async function askWithLateFiles(context: SlackContext, message: Message, 
   if (last === undefined || first === undefined) return;
   const executeId = `${idOfMessage(message)}:${first.id}`;
   const question = { message, asked, thread, text: asked.text, remarks: [] };
+  if (wasStopped(last, attempt)) return;
   if (wasNeverBegun(last) && (await cancelQuietly(context, last.execution_id)))
     return askAs(context, executeId, { ...question, files: message.files });
   await askAs(context, executeId, {
@@ -239,9 +247,20 @@ export async function askWithLateFiles(context: SlackContext, message: Message, 
   });
 }
 
-/** Also one that was cancelled for another one in its place, by a process that died before it had asked for that. */
-export function wasNeverBegun({ status, started_at: started }: { readonly status: string; readonly started_at: string | null }): boolean {
+type Standing = Pick<ExecutionView, 'status' | 'started_at' | 'terminal_reason'>;
+
+/** Also one that was cancelled. */
+export function wasNeverBegun({ status, started_at: started }: Standing): boolean {
   return status === 'queued' || (status === 'cancelled' && started === null);
+}
+
+/**
+ * Somebody has ended it before it began: nothing that happens to its message begins it again. At the first try of an event it was not us; at a
+ * later one it may have been the try before, which came to its end before it had asked for another one in its place.
+ */
+export function wasStopped(turn: Standing, attempt: number): boolean {
+  if (turn.status !== 'cancelled' || !wasNeverBegun(turn)) return false;
+  return attempt === 1 || turn.terminal_reason === 'released';
 }
 
 /** @returns whether it is cancelled, or about to be */

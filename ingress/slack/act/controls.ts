@@ -1,5 +1,5 @@
 /** What people say to the platform instead of the agent: stop, release, status, help, retry, link, whoami; and the buttons of a turn. */
-import { CentaurApiError, type ExecutionView, type InputPart } from '@centaur/sdk';
+import { CentaurApiError, type ExecutionView, type InputPart, type MessageView } from '@centaur/sdk';
 import type { Control } from '../../chat/index.ts';
 import { confirmText } from '../connect/index.ts';
 import { PLATFORM, type SlackContext, threadKeyOf, userIdOf } from '../context.ts';
@@ -37,10 +37,13 @@ async function answerTo(context: SlackContext, message: Message, control: Contro
     case 'help':
       return helpText(context);
     case 'retry': {
+      const executeId = `${idOfMessage(message)}:retry`;
+      // the message has come before, to a process that died of it or beside us
+      if (thread.turns.some((turn) => turn.execute_id === executeId)) return REPEATED.asked;
       const [last] = thread.turns;
       if (last === undefined) return 'Nothing was asked in this thread yet.';
       if (!isOver(last)) return 'It is not over yet. Say `stop` first.';
-      return REPEATED[await repeat(context, thread.key, last, { place: message, ts: message.ts, team, user: id, userId })];
+      return REPEATED[await repeat(context, thread.key, last, executeId, { place: message, ts: message.ts, team, user: id, userId })];
     }
     case 'link':
       return link(context, { team, user: id, code: control.code });
@@ -168,16 +171,28 @@ interface Repeating {
 
 const MOST_PAGES = 20;
 
-/** Once for each turn: who presses twice asks once. It is theirs who want it now, whoever asked first. */
-async function repeat(context: SlackContext, threadKey: string, turn: ExecutionView, who: Repeating): Promise<'asked' | 'lost'> {
-  const said = await partsGivenTo(context, threadKey, turn.execution_id);
+/**
+ * Who presses twice asks once. That it is asked again is theirs who want it now; what was said stays with whoever said it, message by
+ * message: what others wrote must not be done in the name of who asks again.
+ *
+ * @param executeId of what wants it: a turn for the button's, a message for the word's
+ */
+async function repeat(
+  context: SlackContext,
+  thread: string,
+  turn: ExecutionView,
+  executeId: string,
+  who: Repeating,
+): Promise<'asked' | 'lost'> {
+  const said = await messagesGivenTo(context, thread, turn.execution_id);
   if (said.length === 0) return 'lost';
   const name = (await namesOf(context, { people: [who.user], channels: [] })).people.get(who.user) ?? who.user;
   const before = noteOf(turn);
   const ts = before?.ts ?? who.ts;
+  await sayAgain(context, thread, said, executeId);
   const head: InputPart = { type: 'text', text: `[${name} (${who.user}) wants this answered once more.]` };
-  await send(context, threadKey, [head, ...said], {
-    executeId: `${PLATFORM}:retry:${turn.execution_id}`,
+  await send(context, thread, [head], {
+    executeId,
     userId: who.userId,
     delivery: deliveryOf({ ...who.place, ts }, who.team, who.user),
     metadata: { slack: { ...before, ts, by: 'person', user: who.user, edited: before?.edited ?? null, files: before?.files ?? [] } },
@@ -187,18 +202,24 @@ async function repeat(context: SlackContext, threadKey: string, turn: ExecutionV
   return 'asked';
 }
 
-async function partsGivenTo({ api }: SlackContext, threadKey: string, executionId: string): Promise<readonly InputPart[]> {
-  const parts: InputPart[] = [];
+async function sayAgain({ api }: SlackContext, threadKey: string, said: readonly MessageView[], executeId: string): Promise<void> {
+  const { assignment_generation: assignmentGeneration } = await api.threads.spawn(threadKey);
+  for (const [index, { parts, user_id: userId }] of said.entries()) {
+    const options = { assignmentGeneration, messageId: `${executeId}:${index}`, ...(userId === null ? {} : { userId }) };
+    await api.threads.message(threadKey, parts as readonly unknown[] as InputPart[], options);
+  }
+}
+
+async function messagesGivenTo({ api }: SlackContext, threadKey: string, executionId: string): Promise<readonly MessageView[]> {
+  const given: MessageView[] = [];
   let after: string | undefined;
   for (let page = 0; page < MOST_PAGES; page++) {
     const { items, next } = await api.threads.messages(threadKey, { limit: 200, ...(after === undefined ? {} : { after }) });
-    for (const message of items)
-      if (message.delivered_execution_id === executionId && message.role === 'user')
-        parts.push(...(message.parts as readonly unknown[] as InputPart[]));
+    given.push(...items.filter((message) => message.delivered_execution_id === executionId && message.role === 'user'));
     if (next === null) break;
     after = next;
   }
-  return parts;
+  return given;
 }
 
 // ---- buttons
@@ -224,7 +245,13 @@ export async function actOnTurnButton(context: SlackContext, { payload }: Extrac
     } else if (!isOver(turn)) await tell(context, to, 'It is not over yet.');
     else {
       const id = team ?? context.self.teamId;
-      const repeated = await repeat(context, threadKey, turn, { place, ts, team: id, user, userId: userIdOf(id, user) });
+      const repeated = await repeat(context, threadKey, turn, `${PLATFORM}:retry:${turn.execution_id}`, {
+        place,
+        ts,
+        team: id,
+        user,
+        userId: userIdOf(id, user),
+      });
       if (repeated === 'lost') await tell(context, to, REPEATED.lost);
     }
   } catch (error) {

@@ -1,6 +1,6 @@
 /** Messages that were edited or deleted after they were acted on. Nothing is answered a second time for it. */
 import type { SlackContext } from '../context.ts';
-import { ask, askAs, askWithLateFiles, cancelQuietly, idOfMessage, isCode, speakerOf, wasNeverBegun } from './ask.ts';
+import { ask, askAs, askWithLateFiles, cancelQuietly, idOfMessage, isCode, speakerOf, wasNeverBegun, wasStopped } from './ask.ts';
 import type { Message } from './message.ts';
 import { type Asked, decide, type Decision } from './rules.ts';
 import { nameOfAuthor, namesIn, quote, timeOf } from './said.ts';
@@ -11,14 +11,22 @@ import { stripMention, toWords, whoIsNamed } from './words.ts';
 const MOST_WAITING = 100;
 const NOTE_LONGEST = 8000;
 
-export async function actOnEdit(context: SlackContext, message: Message, before: Message | undefined, thread: Thread): Promise<void> {
+/** @param attempt of the event, counted from 1 */
+export async function actOnEdit(
+  context: SlackContext,
+  message: Message,
+  before: Message | undefined,
+  thread: Thread,
+  attempt: number,
+): Promise<void> {
   const deciding = { rules: context.settings.rules, self: context.self };
   const decision = decide(message, thread, deciding);
   const [last] = turnsOf(thread, message.ts);
-  if (last === undefined) return actOnEditOfOther(context, message, before, thread, decision);
+  if (last === undefined) return actOnEditOfOther(context, message, before, thread, decision, attempt);
+  if (wasStopped(last, attempt)) return;
   const isAsked = decision.act === 'ask' || decision.act === 'steer';
   if (isAsked && message.files.some((file) => !turnsOf(thread, message.ts).some((turn) => noteOf(turn)?.files.includes(file.id))))
-    return askWithLateFiles(context, message, decision, thread);
+    return askWithLateFiles(context, message, decision, thread, attempt);
   const { editedTs } = message;
   // links that unfold, replies that are counted: it is told as a change, and nobody has edited
   if (editedTs === undefined || before?.text === message.text) return;
@@ -42,11 +50,12 @@ async function actOnEditOfOther(
   before: Message | undefined,
   thread: Thread,
   decision: Decision,
+  attempt: number,
 ): Promise<void> {
   const { self, settings } = context;
   const isAsked = decision.act === 'ask' || decision.act === 'steer';
   const named = (one: Message) => whoIsNamed(`${one.text}\n${one.inBlocks}`, self.userId).us;
-  if (isAsked && before !== undefined && named(message) && !named(before)) return ask(context, message, decision, thread);
+  if (isAsked && before !== undefined && named(message) && !named(before)) return ask(context, message, decision, thread, attempt);
   if (before === undefined || before.text === message.text || message.editedTs === undefined || !thread.isKnown) return;
   // what nobody was told of before needs no correction
   const told = decide(before, thread, { rules: settings.rules, self });

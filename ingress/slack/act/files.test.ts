@@ -23,6 +23,7 @@ const ANSWERS: Readonly<Record<string, (request: IncomingMessage, response: Serv
   '/gone': (_, response) => response.writeHead(404).end('no'),
   '/empty': (_, response) => response.writeHead(200).end(),
   '/sign-in': (_, response) => response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end('<html>sign in</html>'),
+  '/silent': () => {},
   // it does not say how much is coming, and does not stop
   '/endless': (_, response) => {
     response.writeHead(200);
@@ -143,4 +144,12 @@ test('Slack’s are addresses of the Web API’s origin, and of where it keeps f
     ['', false],
   ];
   for (const [url, expected] of rows) assert.equal(isSlacks(url, 'https://slack.com/api/'), expected, url);
+});
+
+test('all files of a message have one deadline', async () => {
+  const { refused } = await takeFiles(context, [fileAt('/silent'), fileAt('/pdf')], 50);
+  assert.deepEqual(
+    refused.map(({ why }) => why),
+    ['it could not be fetched', 'it could not be fetched'],
+  );
 });

@@ -12,15 +12,18 @@ export interface TakenFiles {
 
 /** Of one message, whatever the operator allows for each: the platform takes no more. */
 const BYTES_OF_ALL = 60 * 1024 * 1024;
-const TIMEOUT_MS = 60_000;
+/** Of all files of a message together. */
+const TIMEOUT_MS = 90_000;
 
-export async function takeFiles(context: SlackContext, files: readonly FileRef[]): Promise<TakenFiles> {
+export async function takeFiles(context: SlackContext, files: readonly FileRef[], timeoutMs = TIMEOUT_MS): Promise<TakenFiles> {
   const { most } = context.settings.rules.files;
   const parts: InputPart[] = [];
   const refused: { name: string; why: string }[] = [];
+  const signal = AbortSignal.timeout(timeoutMs);
   let left = BYTES_OF_ALL;
   for (const [index, ref] of files.entries()) {
-    const got = index >= most ? { name: ref.name, why: `only ${most} files are taken of a message` } : await take(context, ref, left);
+    const got =
+      index >= most ? { name: ref.name, why: `only ${most} files are taken of a message` } : await take(context, ref, left, signal);
     if ('why' in got) refused.push(got);
     else {
       left -= got.data.length;
@@ -36,7 +39,12 @@ interface Got {
   readonly data: Buffer;
 }
 
-async function take(context: SlackContext, given: FileRef, left: number): Promise<Got | { readonly name: string; readonly why: string }> {
+async function take(
+  context: SlackContext,
+  given: FileRef,
+  left: number,
+  signal: AbortSignal,
+): Promise<Got | { readonly name: string; readonly why: string }> {
   const ref = given.isToBeAskedFor ? await askFor(context, given) : given;
   const { name, mimetype, size, url } = ref;
   const no = (why: string) => ({ name, why });
@@ -51,7 +59,7 @@ async function take(context: SlackContext, given: FileRef, left: number): Promis
   try {
     // to nobody else than Slack with the token, wherever an answer may lead
     const headers = { authorization: `Bearer ${context.settings.botToken}` };
-    const response = await fetch(url, { headers, redirect: 'manual', signal: AbortSignal.timeout(TIMEOUT_MS) });
+    const response = await fetch(url, { headers, redirect: 'manual', signal });
     const data = response.status === 200 ? await readAtMost(response, most) : undefined;
     if (response.status !== 200) {
       await response.body?.cancel();

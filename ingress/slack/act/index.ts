@@ -16,18 +16,20 @@ import { type Message, readEvent } from './message.ts';
 import { decide, screen } from './rules.ts';
 import { once, tellOnce } from './tell.ts';
 import { readThread } from './thread.ts';
+import { whoIsNamed } from './words.ts';
 
 export { actOnTurnButton, helpText, statusOf, stopTurn } from './controls.ts';
 
-/** @throws Hopeless when it can never succeed; anything else: it is to be tried again */
-export async function actOnMessage(context: SlackContext, { event }: Extract<Heard, { kind: 'event' }>): Promise<void> {
+/** @param attempt of the event, counted from 1. @throws Hopeless when it can never succeed; anything else: it is to be tried again */
+export async function actOnMessage(context: SlackContext, { event }: Extract<Heard, { kind: 'event' }>, attempt: number): Promise<void> {
   const happened = readEvent(event);
   switch (happened?.kind) {
     case 'posted':
-      return actOnPost(context, happened.message);
+      return actOnPost(context, happened.message, attempt);
     case 'edited': {
       const { message, before } = happened;
-      if (screen(message, decidingOf(context)) === undefined) await actOnEdit(context, message, before, await threadOf(context, message));
+      if (screen(message, decidingOf(context)) === undefined)
+        await actOnEdit(context, message, before, await threadOf(context, message), attempt);
       return;
     }
     case 'deleted':
@@ -42,7 +44,7 @@ export async function actOnMessage(context: SlackContext, { event }: Extract<Hea
   }
 }
 
-async function actOnPost(context: SlackContext, message: Message): Promise<void> {
+async function actOnPost(context: SlackContext, message: Message, attempt: number): Promise<void> {
   const deciding = decidingOf(context);
   if (screen(message, deciding) !== undefined) return;
   const thread = await threadOf(context, message);
@@ -55,11 +57,20 @@ async function actOnPost(context: SlackContext, message: Message): Promise<void>
     case 'note':
       return noteAside(context, message, decision.text, thread);
     case 'control':
+      if (isToldTwice(message, context)) return;
       return once(context, `control ${message.channel} ${message.ts}`, () => actOnControl(context, message, decision.control, thread));
     case 'ask':
     case 'steer':
-      return ask(context, message, decision, thread);
+      return ask(context, message, decision, thread, attempt);
   }
+}
+
+/**
+ * It comes as a mention, too, and as that it is acted on: a control has nothing that every process would know it by. Messages of the odd
+ * kinds, and of groups without a name, may come as this alone.
+ */
+function isToldTwice({ isOfChannel, subtype, text }: Message, { self }: SlackContext): boolean {
+  return isOfChannel && subtype === undefined && whoIsNamed(text, self.userId).us;
 }
 
 const REFUSED = {

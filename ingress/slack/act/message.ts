@@ -24,6 +24,8 @@ export interface Message extends Place {
   /** Between one person and us alone. */
   readonly isDirect: boolean;
   readonly subtype: string | undefined;
+  /** Told as a message of a channel: when it names us there, it is told as a mention, too. */
+  readonly isOfChannel: boolean;
   readonly author: Author;
   /** Slack's markup, as it goes over the wire; of an app that sends blocks alone: what those say. */
   readonly text: string;
@@ -122,6 +124,7 @@ export function readMessage(raw: Raw, around: Raw): Message | undefined {
     isReply: threadTs !== ts,
     isDirect: around['channel_type'] === 'im' || channel.startsWith('D'),
     subtype: typeof raw['subtype'] === 'string' ? raw['subtype'] : undefined,
+    isOfChannel: raw['type'] === 'message' && (around['channel_type'] === 'channel' || around['channel_type'] === 'group'),
     author: {
       user: idOf(raw['user']),
       teams: [...new Set([raw['user_team'], raw['source_team'], raw['team']].map(idOf).filter((team) => team !== undefined))],

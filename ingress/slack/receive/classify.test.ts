@@ -192,7 +192,7 @@ for (const [what, more, told, rules] of INTERACTIONS)
     assert.equal(found.what === 'keep' ? 'keep' : found.why, told);
   });
 
-test('a command is kept under its trigger', () => {
+test('a command is kept under its trigger, beside what its person clicks', () => {
   const of = (more: Raw = {}): Told => ({
     kind: 'command',
     body: { command: '/centaur', team_id: 'T1', user_id: 'U1', trigger_id: '1.2.abc', ...more },
@@ -201,6 +201,7 @@ test('a command is kept under its trigger', () => {
   const found = hear(of());
   assert.ok(found.what === 'keep');
   assert.equal(found.eventId, 'command-1.2.abc');
+  assert.equal(found.conversation, 'slack:commands:U1');
   assert.equal(hear(of({ team_id: 'T9' })).what, 'forget');
   assert.equal(hear(of({ trigger_id: 'a b' })).what, 'forget');
   assert.equal(hear(of({ user_id: undefined })).what, 'forget');

@@ -108,7 +108,8 @@ function classifyCommand(body: Raw, { self, rules, nowMs }: Place): Classified {
   if (user === undefined || trigger === undefined || !/^[\x21-\x7e]{1,128}$/.test(trigger)) return forget('no person');
   if (!isTeam(body['team_id'], self, rules)) return forget('another workspace');
   const heard: Heard = { kind: 'command', command: body, at: nowMs };
-  return { what: 'keep', eventId: `command-${trigger}`, conversation: `slack:interactions:${user}`, heard };
+  // beside what they click: a vote does not wait for a command that has to be tried again
+  return { what: 'keep', eventId: `command-${trigger}`, conversation: `slack:commands:${user}`, heard };
 }
 
 /** Of a shared channel, the workspace of who acted is named first, and ours among those for whom it was sent. */
