@@ -10,6 +10,7 @@ import { commentsSince, edit, isMarked, isOwn, lastComments, post, react, turnMa
 import type { GitHubRules } from '../settings.ts';
 import { mentionedIn } from './mentions.ts';
 import { type Look, renderEnd, renderWorking } from './render.ts';
+import { answerUnheard } from './unheard.ts';
 
 /** Turns at a time in one process. */
 const MOST = 100;
@@ -93,6 +94,7 @@ async function showTurn(context: GitHubContext, live: LiveTurn): Promise<void> {
   const participants = called ? await participantsOf(context, delivery, signal) : new Set<string>();
   const ends = renderEnd(turn, { ...look, isPart: (login) => login === asker || participants.has(login) });
   for (const [part, body] of ends.entries()) await comments.show(part, body);
+  await answerUnheard(context, live, delivery);
   if (turn.status !== 'cancelled' && turn.status !== 'interrupted')
     await react(context, delivery, delivery, turn.status === 'completed' ? 'rocket' : 'confused', signal);
 }
