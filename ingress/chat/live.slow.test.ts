@@ -5,7 +5,7 @@ import { createClient } from '@centaur/sdk';
 import { ADMIN, startTestApi, type TestApi } from '../../test/support/api.ts';
 import { createTestThreads, type TestThreads } from '../../test/support/threads.ts';
 import { eventually } from '../../test/support/wait.ts';
-import { type LiveTurn, showLive, Undeliverable } from './live.ts';
+import { type LiveOptions, type LiveTurn, showLive, Undeliverable } from './live.ts';
 import { answerOf, isOver } from './turn.ts';
 
 describe('a turn that is shown while it runs', () => {
@@ -40,14 +40,20 @@ describe('a turn that is shown while it runs', () => {
   }
 
   /** One consumer, with a platform of its own; it goes wherever the API is now. */
-  function consumer(name: string, platform: string, show: (seen: Seen) => Promise<void> = toTheEnd) {
+  function consumer(name: string, platform: string, show: (seen: Seen) => Promise<void> = toTheEnd, timing: LiveOptions['timing'] = {}) {
     const stop = new AbortController();
     const seen: Seen[] = [];
     const troubles: string[] = [];
+    /** Ends of the addresses that give no answer. */
+    const swallowed: string[] = [];
     const client = createClient({
       url: 'http://platform.test',
       apiKey: ADMIN,
-      fetch: (input, init) => fetch((input as string).replace('http://platform.test', api.url), init),
+      fetch: (input, init) => {
+        const url = (input as string).replace('http://platform.test', api.url);
+        if (!swallowed.some((part) => url.endsWith(part))) return fetch(url, init);
+        return new Promise((_, reject) => init?.signal?.addEventListener('abort', () => reject(new Error('aborted'))));
+      },
     });
     const running = showLive({
       deliveries: client.deliveries,
@@ -56,6 +62,7 @@ describe('a turn that is shown while it runs', () => {
       consumerId: name,
       most: 5,
       signal: stop.signal,
+      timing,
       async show(live) {
         const one: Seen = { live, texts: [] };
         seen.push(one);
@@ -66,6 +73,7 @@ describe('a turn that is shown while it runs', () => {
     return {
       seen,
       troubles,
+      swallowed,
       async [Symbol.asyncDispose]() {
         stop.abort();
         await running;
@@ -131,6 +139,32 @@ describe('a turn that is shown while it runs', () => {
     gate.resolve();
     await delivered(id);
     assert.deepEqual([second?.outcome, JSON.parse((await stateOf(id)).progress ?? 'null')], ['shown', { shown: 1 }]);
+  });
+
+  it('may not be drawn any more when heartbeats go unanswered, which is noticed before anything is heard', async () => {
+    const { platform, gate } = await ask();
+    const timing = { oursMs: 2_000, heartbeatMs: 100 };
+    await using one = consumer('held up', platform, undefined, timing);
+    const [first] = await eventually(() => (one.seen.length > 0 ? one.seen : undefined));
+    one.swallowed.push('/heartbeat');
+    await assert.rejects(async () => first?.live.note({ shown: 1 }), /not answered/);
+    // nothing else of this process runs meanwhile
+    const until = performance.now() + timing.oursMs;
+    while (performance.now() < until);
+    assert.throws(() => first?.live.throwIfLost(), /could not be kept/);
+    await eventually(() => first?.outcome === 'lost');
+    gate.resolve();
+  });
+
+  it('is claimed when the claim before was never answered', async () => {
+    const { platform, id, gate } = await ask();
+    gate.resolve();
+    await t.ended(id);
+    await using one = consumer('swallowed', platform, undefined, { claimMs: 200 });
+    one.swallowed.push('/claim');
+    await eventually(() => one.troubles.length > 0);
+    one.swallowed.length = 0;
+    await delivered(id);
   });
 
   it('goes on where it is when the API restarts in mid-answer', async () => {

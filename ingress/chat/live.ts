@@ -4,7 +4,7 @@
  * what was drawn between the last note and the death is found in the channel itself, by whoever draws.
  */
 import { CentaurApiError, type DeliveriesClient, type LiveDelivery, type ThreadsClient } from '@centaur/sdk';
-import { ending, pause } from './pause.ts';
+import { ending, pause, within } from './pause.ts';
 import { problemOfEnd } from './problem.ts';
 import { isOver, startTurn, takeEvent, type Turn } from './turn.ts';
 
@@ -21,6 +21,16 @@ export interface LiveOptions {
   /** Draws a turn to its end. Anything thrown: the delivery failed, and is due again after a while; `Undeliverable`: never. */
   show(live: LiveTurn): Promise<void>;
   onTrouble(error: Error, delivery?: LiveDelivery): void;
+  readonly timing?: Partial<LiveTiming>;
+}
+
+/** In milliseconds. */
+export interface LiveTiming {
+  /** What a claim may take, its waiting included: no answer to it must not be the end of claiming. */
+  readonly claimMs: number;
+  readonly heartbeatMs: number;
+  /** So long after a claim or heartbeat was sent that was answered, the turn is ours to draw. */
+  readonly oursMs: number;
 }
 
 export interface LiveTurn {
@@ -33,6 +43,13 @@ export interface LiveTurn {
   note(progress: unknown): Promise<void>;
   /** Aborts when the claim is lost or the process stops: nothing more may be drawn. */
   readonly signal: AbortSignal;
+  /**
+   * Asked right before each call that draws, with nothing awaited in between: a process that was held up has heard of nothing yet,
+   * and its timers neither. Such a call takes at most `LONGEST_DRAW_MS`.
+   *
+   * @throws when the claim is lost, or may be by now; the signal's reason
+   */
+  throwIfLost(): void;
 }
 
 /** There is no place where it could be shown: the channel is gone, or we are not in it. */
@@ -40,8 +57,20 @@ export class Undeliverable extends Error {
   override readonly name = 'Undeliverable';
 }
 
+/** What a call that draws may take: then it has ended before another process draws. */
+export const LONGEST_DRAW_MS = 10_000;
+
 const LEASE_SECONDS = 30;
+const BEAT_MS = (LEASE_SECONDS * 1000) / 5;
 const CLAIM_WAIT_MS = 20_000;
+/** A claim that took longer is kept before anything is drawn: it may be that old. */
+const FRESH_MS = 2_000;
+const TIMING: LiveTiming = {
+  claimMs: CLAIM_WAIT_MS + 10_000,
+  heartbeatMs: 8_000,
+  // a draw that begins in the last moment ends with a moment to spare
+  oursMs: LEASE_SECONDS * 1000 - LONGEST_DRAW_MS - 2_000,
+};
 const CLAIMED_AT_ONCE = 20;
 const LONGEST_PAUSE_MS = 5_000;
 const ERROR_LONGEST = 500;
@@ -49,23 +78,25 @@ const ERROR_LONGEST = 500;
 /** Resolves when the signal has aborted and nothing is drawn any more. */
 export async function showLive(options: LiveOptions): Promise<void> {
   const { deliveries, platform, consumerId, most, signal, onTrouble } = options;
+  const { claimMs } = { ...TIMING, ...options.timing };
   const running = new Set<Promise<void>>();
   const stopped = ending(signal);
   let failures = 0;
   while (!signal.aborted) {
     try {
       const limit = Math.min(CLAIMED_AT_ONCE, most - running.size);
+      const sentAt = performance.now();
       const claimed = await deliveries.claimLive({
         consumerId,
         platform,
         limit,
         leaseSeconds: LEASE_SECONDS,
         waitMs: CLAIM_WAIT_MS,
-        signal,
+        signal: AbortSignal.any([signal, AbortSignal.timeout(claimMs)]),
       });
       failures = 0;
       for (const delivery of claimed) {
-        const one = showOne(delivery, options).finally(() => running.delete(one));
+        const one = showOne(delivery, sentAt, options).finally(() => running.delete(one));
         running.add(one);
       }
     } catch (error) {
@@ -78,29 +109,49 @@ export async function showLive(options: LiveOptions): Promise<void> {
   await Promise.all(running);
 }
 
-/** Never rejects. */
-async function showOne(delivery: LiveDelivery, options: LiveOptions): Promise<void> {
+/** Never rejects. @param claimedAt when the claim was sent */
+async function showOne(delivery: LiveDelivery, claimedAt: number, options: LiveOptions): Promise<void> {
   const { deliveries, consumerId, show, onTrouble } = options;
+  const { heartbeatMs, oursMs } = { ...TIMING, ...options.timing };
   const { execution_id: executionId } = delivery;
   const claim = new AbortController();
   const signal = AbortSignal.any([options.signal, claim.signal]);
   const following = follow(delivery, options.threads, signal);
+  let oursUntil = claimedAt + oursMs;
   const keep = async (progress?: unknown): Promise<void> => {
     try {
       const body = { consumerId, leaseSeconds: LEASE_SECONDS, ...(progress === undefined ? {} : { progress }) };
-      await deliveries.heartbeat(executionId, body);
+      const sentAt = performance.now();
+      const kept = await within(deliveries.heartbeat(executionId, body), heartbeatMs);
+      if (kept === 'late') throw new CentaurApiError(0, 'NO_ANSWER', `the heartbeat was not answered within ${heartbeatMs} ms`);
+      oursUntil = Math.max(oursUntil, sentAt + oursMs);
     } catch (error) {
       if (isLost(error)) claim.abort(error);
       throw error;
     }
   };
-  const beat = setInterval(() => keep().catch((error: Error) => onTrouble(error, delivery)), (LEASE_SECONDS * 1000) / 3);
+  let fence: NodeJS.Timeout | undefined;
+  /** A timer alone would be late in a process that was held up. */
+  const guard = (): void => {
+    clearTimeout(fence);
+    const left = oursUntil - performance.now();
+    if (left <= 0) claim.abort(new Error('the claim could not be kept in time'));
+    else fence = setTimeout(guard, left + 1).unref();
+  };
+  const throwIfLost = (): void => {
+    guard();
+    signal.throwIfAborted();
+  };
+  const beat = setInterval(() => keep().catch((error: Error) => onTrouble(error, delivery)), BEAT_MS);
   // nothing waits for it: what is shown keeps the process alive by itself
   beat.unref();
   try {
-    await show({ delivery, turn: following.turn, changed: following.changed, note: keep, signal });
+    if (performance.now() > claimedAt + FRESH_MS) await keep().catch((error: Error) => onTrouble(error, delivery));
+    throwIfLost();
+    await show({ delivery, turn: following.turn, changed: following.changed, note: keep, signal, throwIfLost });
     signal.throwIfAborted();
-    await whenItAnswers(() => deliveries.delivered(executionId, { consumerId }), signal);
+    // nothing is drawn any more: whether it is still ours is for the platform to say
+    await whenItAnswers(() => deliveries.delivered(executionId, { consumerId }), options.signal);
   } catch (thrown) {
     if (options.signal.aborted || claim.signal.aborted) return;
     const error = thrown instanceof Error ? thrown : new Error(String(thrown));
@@ -111,6 +162,7 @@ async function showOne(delivery: LiveDelivery, options: LiveOptions): Promise<vo
       .catch((second: Error) => onTrouble(second, delivery));
   } finally {
     clearInterval(beat);
+    clearTimeout(fence);
     claim.abort();
     await following.ended;
   }

@@ -2,7 +2,7 @@
  * Calling GitHub's REST API with `fetch` and nothing else: a library's own retries and throttling would write twice, or at a pace of
  * each client's own. What is written goes one after the other at one pace for the process, and waits as long as GitHub asks for.
  */
-import { pause } from '../chat/index.ts';
+import { LONGEST_DRAW_MS, pause } from '../chat/index.ts';
 import { appJwt, createTokenCache } from './auth.ts';
 import type { Self } from './context.ts';
 import { FRESH_PACE, hasRoom, limitOf, noteEnd, notePause, noteWrite, type Pace, writeAt } from './pace.ts';
@@ -14,13 +14,20 @@ export interface Scope {
   readonly installation: number | null;
 }
 
+/** Until when it may be written, and whether it still may be: asked right before it is. */
+export interface Hold {
+  readonly signal: AbortSignal;
+  /** Of whoever holds a claim: then the call takes no longer than what the claim is good for. @throws when it is lost */
+  readonly throwIfLost?: () => void;
+}
+
 export type Write = 'POST' | 'PATCH' | 'DELETE';
 
 export interface GitHubCalls {
-  /** @param path below the repository, such as `/issues/7` @throws GitHubRefused; GitHubSilent */
+  /** @param path below the repository, such as `/issues/7` @throws GitHubRefused; GitHubNotNow; GitHubSilent */
   read<Answer>(scope: Scope, path: string, signal: AbortSignal): Promise<Answer>;
-  /** Waits for its turn. @throws GitHubRefused; GitHubSilent when nobody knows whether it was done */
-  write<Answer>(scope: Scope, method: Write, path: string, body: object, signal: AbortSignal): Promise<Answer>;
+  /** Waits for its turn. @throws GitHubRefused; GitHubNotNow; GitHubSilent when nobody knows whether it was done */
+  write<Answer>(scope: Scope, method: Write, path: string, body: object, hold: Hold): Promise<Answer>;
   /** Whether there is room to write what nobody would miss. */
   hasRoom(): boolean;
   /** Who we are. @throws GitHubRefused when the credentials are */
@@ -38,6 +45,11 @@ export class GitHubRefused extends Error {
   }
 }
 
+/** Nothing was done, and the same call may be taken later: a limit that did not end, or an installation that is suspended. */
+export class GitHubNotNow extends Error {
+  override readonly name = 'GitHubNotNow';
+}
+
 /** There was no answer, or one that says nothing: it may have been done. */
 export class GitHubSilent extends Error {
   override readonly name = 'GitHubSilent';
@@ -45,6 +57,7 @@ export class GitHubSilent extends Error {
 
 const TRIES = 6;
 const TIMEOUT_MS = 30_000;
+const SUSPENDED = /\bsuspended\b/i;
 const READ_AGAIN_MS = 500;
 /** Writes that are in line, a second each, before what nobody would miss is left out. */
 const MOST_WAITING = 5;
@@ -71,14 +84,16 @@ export function createGitHubCalls({ auth, apiUrl, now }: CallsOptions): GitHubCa
   }, now);
 
   async function asApp<Answer>(method: string, path: string): Promise<Answer> {
-    return (await ask<Answer>(method, path, undefined, async () => ownToken(), never)).body;
+    return (await ask<Answer>(method, path, undefined, async () => ownToken(), { signal: never })).body;
   }
 
   const ownToken = (): string => (auth.kind === 'token' ? auth.token : appJwt(auth.appId, auth.privateKey, now()));
 
   async function installationOf({ repo, installation }: Scope): Promise<number> {
-    const known = installation ?? installations.get(repo);
-    if (known !== undefined) return known;
+    return installations.get(repo) ?? installation ?? findInstallation(repo);
+  }
+
+  async function findInstallation(repo: string): Promise<number> {
     const { id } = await asApp<{ id: number }>('GET', `/repos/${repo}/installation`);
     installations.set(repo, id);
     return id;
@@ -90,7 +105,7 @@ export function createGitHubCalls({ auth, apiUrl, now }: CallsOptions): GitHubCa
     path: string,
     body: object | undefined,
     token: (refused?: string) => Promise<string>,
-    signal: AbortSignal,
+    { signal, throwIfLost }: Hold,
     ready: (signal: AbortSignal) => Promise<void> = unpaused,
   ): Promise<{ body: Answer; headers: Headers }> {
     const what = `${method} ${path.replace(/\?.*/, '')}`;
@@ -98,7 +113,8 @@ export function createGitHubCalls({ auth, apiUrl, now }: CallsOptions): GitHubCa
     for (let tries = 0; ; tries++) {
       const key = await token(refused);
       await ready(signal);
-      const answer = await once(what, `${apiUrl}${path}`, method, key, body);
+      throwIfLost?.();
+      const answer = await once(what, `${apiUrl}${path}`, method, key, body, throwIfLost === undefined ? TIMEOUT_MS : LONGEST_DRAW_MS);
       if (ready === mayWrite) pace = noteEnd(pace, now());
       if (answer.status < 300) return { body: answer.body as Answer, headers: answer.headers };
       const message = (answer.body as { message?: unknown } | undefined)?.message;
@@ -113,11 +129,13 @@ export function createGitHubCalls({ auth, apiUrl, now }: CallsOptions): GitHubCa
         refused = key;
         continue;
       }
+      if (until !== undefined || (answer.status === 403 && SUSPENDED.test(words)))
+        throw new GitHubNotNow(`${what}: ${answer.status} ${words}`.slice(0, 400));
       throw new GitHubRefused(answer.status, what, words);
     }
   }
 
-  async function once(what: string, url: string, method: string, token: string, body: object | undefined) {
+  async function once(what: string, url: string, method: string, token: string, body: object | undefined, timeoutMs: number) {
     try {
       const response = await fetch(url, {
         method,
@@ -131,7 +149,7 @@ export function createGitHubCalls({ auth, apiUrl, now }: CallsOptions): GitHubCa
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
         // the token goes to no other address than the one that was set
         redirect: 'manual',
-        signal: AbortSignal.timeout(TIMEOUT_MS),
+        signal: AbortSignal.timeout(timeoutMs),
       });
       const text = await response.text();
       if (response.status >= 500) throw new Error(`status ${response.status}`);
@@ -147,7 +165,16 @@ export function createGitHubCalls({ auth, apiUrl, now }: CallsOptions): GitHubCa
       if (auth.kind === 'token') return auth.token;
       const installation = await installationOf(scope);
       if (refused !== undefined) tokens.drop(installation, refused);
-      return tokens.get(installation);
+      try {
+        return await tokens.get(installation);
+      } catch (error) {
+        if (!(error instanceof GitHubRefused) || (error.status !== 401 && error.status !== 404)) throw error;
+        // taken away, and perhaps installed anew, which has another id
+        installations.delete(scope.repo);
+        const found = await findInstallation(scope.repo);
+        if (found === installation) throw error;
+        return tokens.get(found);
+      }
     };
   }
 
@@ -185,7 +212,7 @@ export function createGitHubCalls({ auth, apiUrl, now }: CallsOptions): GitHubCa
   }
 
   async function account<Answer>(path: string, signal: AbortSignal): Promise<{ body: Answer; headers: Headers }> {
-    return ask<Answer>('GET', path, undefined, async () => ownToken(), signal);
+    return ask<Answer>('GET', path, undefined, async () => ownToken(), { signal });
   }
 
   return {
@@ -193,7 +220,7 @@ export function createGitHubCalls({ auth, apiUrl, now }: CallsOptions): GitHubCa
     async read<Answer>(scope: Scope, path: string, signal: AbortSignal) {
       for (let tries = 1; ; tries++) {
         try {
-          return (await ask<Answer>('GET', `/repos/${scope.repo}${path}`, undefined, tokenFor(scope), signal)).body;
+          return (await ask<Answer>('GET', `/repos/${scope.repo}${path}`, undefined, tokenFor(scope), { signal })).body;
         } catch (error) {
           if (!(error instanceof GitHubSilent) || tries >= 3) throw error;
           await pause(READ_AGAIN_MS * tries, signal);
@@ -201,8 +228,8 @@ export function createGitHubCalls({ auth, apiUrl, now }: CallsOptions): GitHubCa
         }
       }
     },
-    write: <Answer>(scope: Scope, method: Write, path: string, body: object, signal: AbortSignal) =>
-      inLine(async () => (await ask<Answer>(method, `/repos/${scope.repo}${path}`, body, tokenFor(scope), signal, mayWrite)).body),
+    write: <Answer>(scope: Scope, method: Write, path: string, body: object, hold: Hold) =>
+      inLine(async () => (await ask<Answer>(method, `/repos/${scope.repo}${path}`, body, tokenFor(scope), hold, mayWrite)).body),
     hasRoom: () => waiting < MOST_WAITING && hasRoom(pace, now()),
     async self(signal) {
       if (auth.kind === 'token') {

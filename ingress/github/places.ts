@@ -1,4 +1,5 @@
 /** Writing at a place of GitHub, and finding what was written there: a comment of an issue or pull request, or in a review thread. */
+import type { Hold } from './calls.ts';
 import type { GitHubContext, Kind, Place } from './context.ts';
 
 export interface Comment {
@@ -13,13 +14,13 @@ export interface Comment {
 export const LONGEST_COMMENT = 65_536;
 
 /** The new comment's id. */
-export async function post(context: GitHubContext, place: Place, body: string, signal: AbortSignal): Promise<number> {
+export async function post(context: GitHubContext, place: Place, body: string, hold: Hold): Promise<number> {
   const path = place.root === null ? `/issues/${place.number}/comments` : `/pulls/${place.number}/comments/${place.root}/replies`;
-  return (await context.github.write<{ id: number }>(place, 'POST', path, { body }, signal)).id;
+  return (await context.github.write<{ id: number }>(place, 'POST', path, { body }, hold)).id;
 }
 
-export async function edit(context: GitHubContext, place: Place, id: number, body: string, signal: AbortSignal): Promise<void> {
-  await context.github.write(place, 'PATCH', `/${place.root === null ? 'issues' : 'pulls'}/comments/${id}`, { body }, signal);
+export async function edit(context: GitHubContext, place: Place, id: number, body: string, hold: Hold): Promise<void> {
+  await context.github.write(place, 'PATCH', `/${place.root === null ? 'issues' : 'pulls'}/comments/${id}`, { body }, hold);
 }
 
 export type Reaction = 'eyes' | 'rocket' | 'confused' | '+1';
@@ -35,7 +36,7 @@ export async function react(
   const path = REACTIONS[to.kind];
   if (path === undefined || !context.github.hasRoom()) return;
   try {
-    await context.github.write(place, 'POST', `${path}/${to.id}/reactions`, { content }, signal);
+    await context.github.write(place, 'POST', `${path}/${to.id}/reactions`, { content }, { signal });
   } catch (error) {
     if (!signal.aborted) context.log({ level: 'debug', message: 'could not react', error: (error as Error).message });
   }

@@ -33,6 +33,8 @@ const scripts = new Map<string, (say: Say, owner: TurnOwner) => Promise<void>>()
 interface Say {
   (...events: AgentEventData[]): Promise<void>;
   end(text: string): Promise<void>;
+  /** Takes what was said to it. */
+  heard(): Promise<void>;
   cancelled(): Promise<void>;
 }
 const asked: { readonly threadKey: string; readonly texts: readonly string[]; readonly users: readonly (string | null)[] }[] = [];
@@ -46,8 +48,9 @@ beforeEach(() => {
     const mine = items.filter((each) => each.delivered_execution_id === owner.executionId);
     const texts = mine.map(({ parts }) => parts.map((part) => String(part['text'])).join(''));
     asked.push({ threadKey: owner.threadKey, texts, users: mine.map(({ user_id }) => user_id) });
+    let signalPosition = 0;
     const finish = (status: 'completed' | 'cancelled', resultText: string) =>
-      threads.turns.finish(owner, { status, reason: status, resultText });
+      threads.turns.finish(owner, { status, reason: status, resultText, signalPosition });
     const say: Say = Object.assign(
       (...events: AgentEventData[]) =>
         threads.turns.append(
@@ -56,6 +59,9 @@ beforeEach(() => {
         ),
       {
         end: (text: string) => finish('completed', text),
+        async heard() {
+          signalPosition = Math.max(...(await threads.turns.readSignals(owner, 0)).signals.map(({ position }) => position));
+        },
         async cancelled() {
           await eventually(async () => (await threads.turns.readSignals(owner, 0)).cancelRequested, LONG);
           await finish('cancelled', '');
@@ -224,6 +230,45 @@ test('stop stops what runs and what waits; what is deleted before its turn is ta
   await eventually(() => asked.length === 2, LONG);
   assert.match(asked[1]?.texts.at(-1) ?? '', /then this$/, 'the last one that was asked');
   await saidOnce(number, /Done as asked/);
+});
+
+test('what is said to a turn is answered: by it when it hears of it, else in a turn of its own, and never twice', async () => {
+  const ends = { deaf: Promise.withResolvers<void>(), hearing: Promise.withResolvers<void>() };
+  const number = await ada().issue('Steered', 'x');
+  const threadKey = `github:acme/site:${number}`;
+  const isSaid = async () =>
+    (await t.store.query(`select from agent_execution_signals where thread_key = $1 and kind = 'steer'`, [threadKey])).rowCount ?? 0;
+  scripts.set('deaf', async (say) => {
+    await ends.deaf.promise;
+    await say.end('I was deaf.');
+  });
+  scripts.set('hearing', async (say) => {
+    await ends.hearing.promise;
+    await say.heard();
+    await say.end('I have heard.');
+  });
+  await ada().comment(number, '@centaur-bot be deaf');
+  await eventually(() => asked.length === 1, LONG);
+  await ada().comment(number, '@centaur-bot --steer and the window');
+  await eventually(async () => (await isSaid()) === 1, LONG);
+  ends.deaf.resolve();
+  await saidOnce(number, /I was deaf/);
+  await saidOnce(number, /Done as asked/);
+  assert.match(asked[1]?.texts.at(-1) ?? '', /and the window$/);
+  assert.deepEqual(asked[1]?.users, ['github:127.0.0.1:ada']);
+
+  await ada().comment(number, '@centaur-bot be hearing');
+  await eventually(() => asked.length === 3, LONG);
+  const steered = await ada().comment(number, '@centaur-bot --steer and the roof');
+  await eventually(async () => (await isSaid()) === 2, LONG);
+  ends.hearing.resolve();
+  await saidOnce(number, /I have heard/);
+  const again = github.deliveries.find(({ event, payload }) => event === 'issue_comment' && payload.comment.id === steered);
+  assert.ok(again);
+  assert.equal(await github.deliver(again.event, again.payload), 202, 'under another id');
+  await ada().comment(number, '@centaur-bot the last');
+  await eventually(() => asked.some(({ texts }) => texts.at(-1)?.endsWith('the last') === true), LONG);
+  assert.equal(asked.length, 4);
 });
 
 test('an answer to a write that is lost doubles nothing, and what GitHub wants to wait for is waited for', async () => {

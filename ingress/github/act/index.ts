@@ -7,7 +7,7 @@ import { react } from '../places.ts';
 import { deliveryOf, describeAsked, executeIdOf } from './asked.ts';
 import { control } from './controls.ts';
 import { describeBackground, readBackground } from './history.ts';
-import { findExecution, knownThread } from './known.ts';
+import { findExecution, knownThread, lastExecutions } from './known.ts';
 import { say, sayRefusal } from './say.ts';
 import { decide } from './rules.ts';
 
@@ -69,6 +69,7 @@ async function ask(
 
     const wanted = flags.whileRunning ?? rules.while_running;
     const running = known?.active_execution_id ?? null;
+    if (wanted === 'steer' && (await wasSteered(context, threadKey, message, `${executeId}:message`, userId))) return;
     if (wanted === 'steer' && running !== null && (await steered(context, running, message, `${executeId}:message`, userId))) return;
 
     const { assignment_generation: generation } = await api.threads.spawn(threadKey, {
@@ -101,9 +102,22 @@ async function steered(context: GitHubContext, executionId: string, message: str
     await context.api.threads.steer(executionId, message, { messageId, userId });
     return true;
   } catch (error) {
+    // it was said before it was edited
+    if (error instanceof CentaurApiError && error.code === 'IDEMPOTENCY_PAYLOAD_MISMATCH') return true;
     if (error instanceof CentaurApiError && error.status >= 400 && error.status < 500) return false;
     throw error;
   }
+}
+
+/**
+ * Whether it was heard before and told to a turn, which may be over by now: to such a one nothing new can be said, and what was
+ * said is known. If it was too late, whoever shows that turn has it answered.
+ */
+async function wasSteered(context: GitHubContext, threadKey: string, message: string, messageId: string, userId: string): Promise<boolean> {
+  for (const { execution_id: id, status } of await lastExecutions(context.api, threadKey)) {
+    if (status !== 'queued' && status !== 'running' && (await steered(context, id, message, messageId, userId))) return true;
+  }
+  return false;
 }
 
 /** Once for each assignment: a thread that was released begins anew, and knows nothing. */

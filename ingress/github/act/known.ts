@@ -11,6 +11,11 @@ export async function openExecutions(api: Client, threadKey: string): Promise<Ex
   return (page?.items ?? []).filter(({ status }) => OPEN.has(status)).toReversed();
 }
 
+/** Newest first: as many as may begin until something is heard once more. */
+export async function lastExecutions(api: Client, threadKey: string): Promise<readonly ExecutionView[]> {
+  return (await orUnknown(api.threads.executions(threadKey, { limit: 20 })))?.items ?? [];
+}
+
 export async function lastExecution(api: Client, threadKey: string): Promise<ExecutionView | undefined> {
   return (await orUnknown(api.threads.executions(threadKey, { limit: 1 })))?.items[0];
 }

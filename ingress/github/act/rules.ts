@@ -67,7 +67,7 @@ function mayAsk({ author }: Heard, rules: GitHubRules): boolean {
   return author.isBot || rules.associations.some((each) => each === author.association);
 }
 
-function isAllowedRepository(repo: string, rules: GitHubRules): boolean {
+export function isAllowedRepository(repo: string, rules: GitHubRules): boolean {
   if (rules.repositories === undefined) return true;
   const [owner] = repo.split('/');
   return rules.repositories.some((each) => isSame(each, repo) || isSame(each, `${owner}/*`));

@@ -18,7 +18,7 @@ export async function say(context: GitHubContext, heard: Heard, text: string, { 
     const since = await commentsSince(context, heard, context.now() - LOOK_BACK_MS, signal);
     if (since.some((each) => isOwn(context, each) && isMarked(each.body, marker))) return;
   }
-  await post(context, heard, `${marker}\n${text}`, signal);
+  await post(context, heard, `${marker}\n${text}`, { signal });
 }
 
 /** False: it is no refusal that people can do something about. */

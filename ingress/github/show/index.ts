@@ -3,11 +3,14 @@
  * made once: before it is, that is noted; and whoever takes over after a death finds it by the marker in it.
  */
 import { answerOf, isOver, type LiveTurn, pause, showLive, Undeliverable, within } from '../../chat/index.ts';
+import { isAllowedRepository } from '../act/rules.ts';
 import { GitHubRefused, GitHubSilent } from '../calls.ts';
 import { type GitHubContext, type GitHubDelivery, isId, PLATFORM, readDelivery } from '../context.ts';
 import { commentsSince, edit, isMarked, isOwn, lastComments, post, react, turnMarker } from '../places.ts';
+import type { GitHubRules } from '../settings.ts';
 import { mentionedIn } from './mentions.ts';
 import { type Look, renderEnd, renderWorking } from './render.ts';
+import { answerUnheard } from './unheard.ts';
 
 /** Turns at a time in one process. */
 const MOST = 100;
@@ -33,6 +36,14 @@ export function showTurns(context: GitHubContext, signal: AbortSignal): Promise<
   });
 }
 
+/** A turn's delivery is whatever was handed in with it: the operator's rules hold for it, too. @throws Undeliverable */
+export function placeToShow(value: unknown, rules: GitHubRules): GitHubDelivery {
+  const delivery = readDelivery(value);
+  if (delivery === undefined) throw new Undeliverable('its delivery does not say where on GitHub');
+  if (!isAllowedRepository(delivery.repo, rules)) throw new Undeliverable('its delivery names a repository that this bot does not serve');
+  return delivery;
+}
+
 /** Of each part of the answer the comment's id; null: it was about to be made. */
 interface Shown {
   readonly parts: readonly (number | null)[];
@@ -45,8 +56,7 @@ const ASLEEP_MS = 60_000;
 async function showTurn(context: GitHubContext, live: LiveTurn): Promise<void> {
   const { github, settings } = context;
   const { signal } = live;
-  const delivery = readDelivery(live.delivery.delivery);
-  if (delivery === undefined) throw new Undeliverable('its delivery does not say where on GitHub');
+  const delivery = placeToShow(live.delivery.delivery, settings.rules);
   const comments = createComments(context, live, delivery);
   const asker = delivery.user.toLowerCase();
   const look: Look = { steps: settings.rules.steps, isPart: (login) => login === asker };
@@ -84,6 +94,7 @@ async function showTurn(context: GitHubContext, live: LiveTurn): Promise<void> {
   const participants = called ? await participantsOf(context, delivery, signal) : new Set<string>();
   const ends = renderEnd(turn, { ...look, isPart: (login) => login === asker || participants.has(login) });
   for (const [part, body] of ends.entries()) await comments.show(part, body);
+  await answerUnheard(context, live, delivery);
   if (turn.status !== 'cancelled' && turn.status !== 'interrupted')
     await react(context, delivery, delivery, turn.status === 'completed' ? 'rocket' : 'confused', signal);
 }
@@ -134,19 +145,19 @@ function createComments(context: GitHubContext, live: LiveTurn, delivery: GitHub
       const found = await find(part);
       if (found !== undefined) {
         await note(part, found);
-        return edit(context, delivery, found, body, signal);
+        return edit(context, delivery, found, body, live);
       }
     }
     if (typeof known === 'number') {
       try {
-        return await edit(context, delivery, known, body, signal);
+        return await edit(context, delivery, known, body, live);
       } catch (error) {
         // deleted by a person: what is said now is said anew
         if (!(error instanceof GitHubRefused) || (error.status !== 404 && error.status !== 410)) throw error;
       }
     }
     await note(part, null);
-    await note(part, await post(context, delivery, body, signal));
+    await note(part, await post(context, delivery, body, live));
   }
 
   return {

@@ -19,19 +19,18 @@ export function quietMentions(markdown: string, isPart: (login: string) => boole
   // what is too hard to read is all taken for HTML
   if (root === undefined) quiet('html', 0, markdown.length);
   else visit(root, quiet);
-  return changes
-    .sort((a, b) => b.at - a.at)
-    .reduce((text, { at, end, text: instead }) => text.slice(0, at) + instead + text.slice(end), markdown);
+  const pieces: string[] = [];
+  let done = 0;
+  for (const { at, end, text } of changes.sort((a, b) => a.at - b.at)) {
+    pieces.push(markdown.slice(done, at), text);
+    done = end;
+  }
+  return pieces.join('') + markdown.slice(done);
 }
 
-/** Logins that an answer would call, in small letters; of teams nothing. */
+/** Logins that an answer might call, in small letters; of teams nothing. It is not parsed: what is in code is among them. */
 export function mentionedIn(markdown: string): ReadonlySet<string> {
-  const found = new Set<string>();
-  quietMentions(markdown, (login) => {
-    found.add(login);
-    return true;
-  });
-  return found;
+  return new Set([...markdown.matchAll(MENTION)].flatMap(([, , name = '', team]) => (team === undefined ? [name.toLowerCase()] : [])));
 }
 
 /** The sign may be written as an entity: GitHub reads what it becomes. */

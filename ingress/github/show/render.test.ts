@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { startTurn, type Turn } from '../../chat/index.ts';
+import { parseMarkdown } from '../../chat/parse.ts';
 import { LONGEST_COMMENT } from '../places.ts';
 import { mentionedIn, quietMentions } from './mentions.ts';
 import { type Look, renderEnd, renderWorking } from './render.ts';
@@ -112,7 +113,34 @@ describe('mentions in answers', () => {
         expected,
       ));
 
-  it('are found', () => assert.deepEqual([...mentionedIn('@Ada, `@eve` and @bob of @acme/team')].sort(), ['ada', 'bob']));
+  it('are found', () => assert.deepEqual([...mentionedIn('@Ada, &#64;eve and @bob of @acme/team')].sort(), ['ada', 'bob', 'eve']));
+
+  it('ring nowhere in an answer that is written to exhaust the parser', () => {
+    for (const result of [
+      `${'*aaaaaa '.repeat(8_000)}x @bob ${' a*'.repeat(8_000)}`,
+      `${'*aaaaaa '.repeat(2_000)}x @bob ${' a*'.repeat(2_000)}`,
+      `${'![aaa '.repeat(2_000)}x @bob ${'a](b)'.repeat(2_000)}`,
+      `${'a\n===\n'.repeat(3_000)}@bob`,
+    ]) {
+      assert.equal(parseMarkdown(result), undefined);
+      assert.doesNotMatch(renderEnd(turn({ status: 'completed', result }), look).join('\n'), /@bob/);
+    }
+  });
+
+  it('ring nowhere where they make a comment longer than it may be', () => {
+    const parts = renderEnd(turn({ status: 'completed', result: '@b\n'.repeat(19_800) }), look);
+    assert.deepEqual([parts.length, parts.join('\n').match(/`@b`/g)?.length], [2, 19_800]);
+    for (const part of parts) assert.ok(part.length <= LONGEST_COMMENT);
+  });
+
+  it('are quiet by what each comment is by itself', () => {
+    const result = `${'word\n'.repeat(11_900)}\`code @bob\ncode @eve\` and more${'\nword'.repeat(1_000)}`;
+    for (const part of renderEnd(turn({ status: 'completed', result }), look))
+      assert.equal(
+        quietMentions(part, () => false),
+        part,
+      );
+  });
 
   it('ring nowhere in what is too hard to read', () => {
     const hostile = `${'*_'.repeat(5_000)} @bob ${'['.repeat(5_000)}`;

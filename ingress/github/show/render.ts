@@ -37,8 +37,8 @@ export function renderWorking(turn: Turn, look: Look): string {
 
 /** When it is over: as many comments as it takes. */
 export function renderEnd(turn: Turn, look: Look): string[] {
-  const answer = quietMentions(answerOf(turn).trim(), look.isPart);
-  const parts = answer === '' ? [''] : splitMarkdown(answer, ANSWER_MOST);
+  const answer = answerOf(turn).trim();
+  const parts = answer === '' ? [''] : quietParts(answer, look);
   const ending = [...verdict(turn, answer), ...listed(turn, look), ...footer(turn)];
   return parts.map((part, index) =>
     [
@@ -48,6 +48,16 @@ export function renderEnd(turn: Turn, look: Look): string[] {
       ...(index === parts.length - 1 ? ending : []),
     ].join('\n\n'),
   );
+}
+
+/** Cut first: each comment is read by itself, by GitHub and by us, and none is longer than what may be parsed. */
+function quietParts(answer: string, { isPart }: Look): string[] {
+  return splitMarkdown(answer, ANSWER_MOST).flatMap((part) => {
+    const quiet = quietMentions(part, isPart);
+    if (quiet.length <= ANSWER_MOST) return [quiet];
+    // a mention grows by no more than its length
+    return splitMarkdown(part, ANSWER_MOST / 2).map((half) => quietMentions(half, isPart));
+  });
 }
 
 function verdict(turn: Turn, answer: string): string[] {
