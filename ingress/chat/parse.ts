@@ -14,6 +14,8 @@ export type Phrasing = BlockOf<'paragraph'>['children'][number];
 /** Quotes and lists within each other on one line, and the indentation by which lists nest. */
 const DEEPEST = 12;
 const LONGEST_INDENT = 80;
+/** Emphasis and brackets within each other, in text without an empty line between. */
+const DEEPEST_INLINE = 150;
 /** In text without an empty line between; people and agents write a hundredth of it. */
 const DENSE_FROM = 4_000;
 const MARKUP_SHARE = 0.25;
@@ -29,9 +31,12 @@ function isHostile(markdown: string): boolean {
   let markup = 0;
   // each row of a table is read by itself
   let isTable = false;
+  const open = new Map<string, number>();
   for (const line of markdown.split('\n')) {
     if (isDeep(line)) return true;
     const isEmpty = line.trim() === '';
+    if (isEmpty) open.clear();
+    else if (opens(line, open) > DEEPEST_INLINE) return true;
     isTable = !isEmpty && (isTable || /^(?=.*\|)[\s|:-]*-[\s|:-]*$/.test(line));
     if (isEmpty || isTable) [length, markup] = [0, 0];
     length += line.length;
@@ -39,6 +44,31 @@ function isHostile(markdown: string): boolean {
     if (length > DENSE_FROM && markup > length * MARKUP_SHARE) return true;
   }
   return false;
+}
+
+/** How many marks of one kind are open at most in the line. @param open of the lines before; changed to those after it */
+function opens(line: string, open: Map<string, number>): number {
+  let most = 0;
+  // in code nothing opens or closes
+  for (const [run, mark, does] of marksOf(line.replaceAll(/`[^`]*`/g, ' x '))) {
+    const before = open.get(mark) ?? 0;
+    const now = does === 'opens' ? before + run : Math.max(0, before - run);
+    open.set(mark, now);
+    most = Math.max(most, now);
+  }
+  return most;
+}
+
+function* marksOf(line: string): Generator<readonly [run: number, mark: string, does: 'opens' | 'closes']> {
+  for (const { 0: run, index } of line.matchAll(/\*+|_+|~+|\[|\]/g)) {
+    const mark = run === ']' ? '[' : (run[0] ?? '');
+    const isOpening =
+      run === '[' ||
+      (run !== ']' &&
+        /^[^\s]/.test(line.slice(index + run.length, index + run.length + 1)) &&
+        !/[^\s]/.test(line.slice(Math.max(0, index - 1), index)));
+    yield [run.length, mark, isOpening ? 'opens' : 'closes'];
+  }
 }
 
 function isDeep(line: string): boolean {
