@@ -188,3 +188,21 @@ test('while the API is away it is asked again, and when told to stop, what is un
   await stopping;
   assert.deepEqual(await states(), { a1: 'done', b1: 'pending' });
 });
+
+test('a claim that is never answered is given up, and made again', async () => {
+  let asked = 0;
+  const silent = createClient({
+    url: api.url,
+    apiKey: key,
+    fetch: (input, init) => {
+      asked += 1;
+      if (asked > 1) return fetch(input, init);
+      return new Promise((_, reject) => init?.signal?.addEventListener('abort', () => reject(new Error('aborted'))));
+    },
+  });
+  const acted: string[] = [];
+  const consumer = start(async ({ event_id: id }) => void acted.push(id), { inbox: silent.inbox, claimMs: 200 });
+  await put('a', 'a1');
+  await eventually(() => acted.includes('a1'), { what: 'the event' });
+  await consumer.stop();
+});

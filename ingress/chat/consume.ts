@@ -17,6 +17,8 @@ export interface ConsumeOptions {
   /** @throws Hopeless when it can never succeed; anything else: it is tried again, later and later. */
   act(event: InboxEvent): Promise<void>;
   onTrouble(trouble: Trouble): void;
+  /** What a claim may take, its waiting included: no answer to it must not be the end of claiming. */
+  readonly claimMs?: number;
 }
 
 export type Trouble = {
@@ -32,6 +34,7 @@ export class Hopeless extends Error {
 
 const LEASE_SECONDS = 60;
 const CLAIM_WAIT_MS = 20_000;
+const CLAIM_MS = CLAIM_WAIT_MS + 10_000;
 /** So many at once are a crowd: the next are gathered for a moment and claimed together, rather than each with a question of its own. */
 const CROWD = 4;
 const GATHER_MS = 20;
@@ -40,7 +43,7 @@ const ERROR_LONGEST = 500;
 
 /** Resolves when the signal has aborted and what was under way has ended. */
 export async function consume(options: ConsumeOptions): Promise<void> {
-  const { inbox, platform, consumerId, most, signal, onTrouble } = options;
+  const { inbox, platform, consumerId, most, signal, onTrouble, claimMs = CLAIM_MS } = options;
   const running = new Set<Promise<void>>();
   const stopped = ending(signal);
   let failures = 0;
@@ -52,7 +55,7 @@ export async function consume(options: ConsumeOptions): Promise<void> {
         limit: Math.min(50, most - running.size),
         leaseSeconds: LEASE_SECONDS,
         waitMs: CLAIM_WAIT_MS,
-        signal,
+        signal: AbortSignal.any([signal, AbortSignal.timeout(claimMs)]),
       });
       failures = 0;
       for (const event of events) {

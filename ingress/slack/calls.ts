@@ -3,7 +3,7 @@
  * else waits. The library's own retries are off: whether a call may be made twice is for its caller to say.
  */
 import { ErrorCode, WebClient } from '@slack/web-api';
-import { pause as inRealTime } from '../chat/index.ts';
+import { LONGEST_DRAW_MS, pause as inRealTime } from '../chat/index.ts';
 import { FRESH_PACE, type Method, noteAnswer, noteCall, noteRetryAfter, type Pace, readyAt } from './render/pace.ts';
 import { CALLS_PER_MINUTE } from './render/limits.ts';
 
@@ -89,6 +89,8 @@ function channelOf(args: Arguments): string {
   return typeof channel === 'string' ? channel : '';
 }
 
+/** Of an answer that is not 429. */
+const RATE_LIMITED = new Set(['ratelimited', 'rate_limited']);
 const TIER_2 = 20;
 const TRIES = 6;
 const TIMEOUT_MS = 30_000;
@@ -101,14 +103,17 @@ export function createSlackCalls(of: {
   readonly pause?: (ms: number, signal: AbortSignal) => Promise<void>;
 }): SlackCalls {
   const { now, pause = inRealTime } = of;
-  const client = new WebClient(of.token, {
-    slackApiUrl: of.apiUrl,
-    retryConfig: { retries: 0 },
-    rejectRateLimitedCalls: true,
-    timeout: TIMEOUT_MS,
-    // its own log would tell what people wrote
-    logger: { debug() {}, info() {}, warn() {}, error() {}, setLevel() {}, getLevel: () => 'error' as never, setName() {} },
-  });
+  const connect = (timeout: number): WebClient =>
+    new WebClient(of.token, {
+      slackApiUrl: of.apiUrl,
+      retryConfig: { retries: 0 },
+      rejectRateLimitedCalls: true,
+      timeout,
+      // its own log would tell what people wrote
+      logger: { debug() {}, info() {}, warn() {}, error() {}, setLevel() {}, getLevel: () => 'error' as never, setName() {} },
+    });
+  const client = connect(TIMEOUT_MS);
+  const drawing = connect(LONGEST_DRAW_MS);
   let pace = FRESH_PACE;
   /** Of what is not drawn: when each method was called in the last minute, and until when Slack does not want to hear of it. */
   const others = new Map<string, { calls: number[]; pausedUntil: number }>();
@@ -157,9 +162,9 @@ export function createSlackCalls(of: {
     else knownOf(method).pausedUntil = now() + Math.max(1, seconds) * 1000;
   }
 
-  async function ask<Answer>(method: string, args: Arguments, plannedAt: number): Promise<Answer> {
+  async function ask<Answer>(by: WebClient, method: string, args: Arguments, plannedAt: number): Promise<Answer> {
     try {
-      return (await client.apiCall(method, args)) as Answer;
+      return (await by.apiCall(method, args)) as Answer;
     } catch (error) {
       const told = error as {
         code?: string;
@@ -167,7 +172,7 @@ export function createSlackCalls(of: {
         statusCode?: number;
         data?: { error?: string; response_metadata?: { messages?: string[] } };
       };
-      if (told.code === ErrorCode.RateLimitedError) {
+      if (told.code === ErrorCode.RateLimitedError || RATE_LIMITED.has(told.data?.error ?? '')) {
         pauseFor(method, told.retryAfter ?? 1);
         throw new SlackRefused(method, 'ratelimited');
       }
@@ -190,7 +195,7 @@ export function createSlackCalls(of: {
       pace = noteCall(pace, method, channel, at);
       return { method, channel, at };
     },
-    draw: ({ method, at }, args) => ask(method, args, at),
+    draw: ({ method, at }, args) => ask(drawing, method, args, at),
     async call<Answer>(method: string, args: Arguments, { signal = new AbortController().signal } = {}) {
       for (let tries = 1; ; tries++) {
         let taken = take(method, channelOf(args));
@@ -199,7 +204,7 @@ export function createSlackCalls(of: {
           signal.throwIfAborted();
         }
         try {
-          return await ask<Answer>(method, args, taken.at);
+          return await ask<Answer>(client, method, args, taken.at);
         } catch (error) {
           if (!(error instanceof SlackRefused) || error.code !== 'ratelimited' || tries >= TRIES) throw error;
         }

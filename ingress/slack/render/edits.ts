@@ -25,9 +25,13 @@ export function planEdits({ turn, shown, place, facts, now }: Scene): Next {
   const due = shown.lastCallAt + LIMITS.updateEveryMs;
   if (shown.messages.length > 0 && due > now) return { do: 'wait', until: due };
   const isFinal = isOver(turn);
+  if (!shown.canEdit && !isFinal) return { do: 'nothing' };
   const { messages, attachment } = drawTurn(turn, facts, place.mentions ?? [], shown.as);
   const digests = messages.map(digestOf);
-  const index = digests.findIndex((digest, each) => digest !== shown.messages[each]?.digest);
+  const index = digests.findIndex((digest, each) => {
+    const there = shown.messages[each];
+    return there === undefined || (shown.canEdit && digest !== there.digest);
+  });
   const note = { lastEventId: turn.lastEventId, lastCallAt: now };
   if (index !== -1) {
     const known = shown.messages[index];

@@ -24,10 +24,15 @@ type Align = 'left' | 'center' | 'right';
 
 export function readMarkdown(markdown: string, options: RenderOptions = {}): Piece[] {
   const text = clean(markdown);
-  const root = parseMarkdown(text);
-  if (root === undefined) return readWords(text);
-  const context = { source: text, mentions: new Set(options.mentions), definitions: definitionsOf(root) };
-  return [...root.children.flatMap((node) => readBlock(node, context, {})), ...readFootnotes(root, context)];
+  try {
+    const root = parseMarkdown(text);
+    if (root === undefined) return readWords(text);
+    const context = { source: text, mentions: new Set(options.mentions), definitions: definitionsOf(root) };
+    return [...root.children.flatMap((node) => readBlock(node, context, {})), ...readFootnotes(root, context)];
+  } catch {
+    // deeper than our stack: its words are what counts
+    return readWords(text);
+  }
 }
 
 /** As it is written. */

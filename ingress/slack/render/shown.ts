@@ -3,6 +3,8 @@ import { createHash } from 'node:crypto';
 import type { Fence } from './segment.ts';
 
 export interface Shown {
+  /** False: Slack refused an edit. Then nothing is shown until the turn is over, and `messages` are those of its answer. */
+  readonly canEdit: boolean;
   /** By a stream, or by messages that are edited. A stream that failed or said the wrong thing is edited from then on. */
   readonly by: 'stream' | 'edits';
   /** In their order in the thread; of a stream those that are closed. */
@@ -74,6 +76,7 @@ export function nothingShown(by: Shown['by']): Shown {
     said: { length: 0, digest: digestOf(''), fence: null, steps: 0, doing: '' },
     lastEventId: 0,
     lastCallAt: 0,
+    canEdit: true,
     as: 'blocks',
     isAttached: false,
     isFinal: false,
@@ -143,6 +146,9 @@ export function recoverShown(executionId: string, thread: readonly ThreadMessage
     lastEventId: found.reduce((last, message) => Math.max(last, message.lastEventId), 0),
   };
 }
+
+/** Whether it is of a turn that is over. */
+export const isOfAnswer = (message: ThreadMessage): boolean => payloadOf(message)?.['final'] === true;
 
 function payloadOf({ metadata }: ThreadMessage): Readonly<Record<string, unknown>> | undefined {
   if (metadata?.event_type !== EVENT_TYPE) return undefined;

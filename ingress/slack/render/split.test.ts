@@ -47,6 +47,14 @@ describe('an answer in messages', () => {
     assert.equal(links?.length, 300);
   });
 
+  it('is shown as it stands when its emphasis is nested without end', () => {
+    const deep = `${'*aaaaaa '.repeat(2_000)}x${' a*'.repeat(2_000)}`;
+    const { messages } = splitAnswer(deep);
+    assert.ok(plainText(messages[0]?.blocks ?? []).startsWith('*aaaaaa *aaaaaa'));
+    const some = splitAnswer('*aaaaaa* '.repeat(1_000));
+    assert.ok(!plainText(some.messages[0]?.blocks ?? []).includes('*'));
+  });
+
   it('keeps a heading with what it heads', () => {
     for (let size = 11_700; size < 12_000; size += 20) {
       const { messages } = splitAnswer(`${'x '.repeat(size / 2)}\n\n# Heading\n\n${'y '.repeat(200)}`);

@@ -235,6 +235,23 @@ describe('a turn in Slack', () => {
   });
 });
 
+describe('a turn of which nobody can say what is next', () => {
+  it('keeps no other one back', () => {
+    const turn = startTurn({ executionId: EXECUTION, after: 0 });
+    const scene = { turn, shown: nothingShown('edits'), place: PLACE, facts: { harness: 'pi', startedAt: 0 }, now: 9_000 };
+    const error = new RangeError('too deep');
+    const broken = {
+      ...scene,
+      get place(): typeof PLACE {
+        throw error;
+      },
+    };
+    const { key, failures } = planWorkspace([Object.assign(broken, { key: 'broken' }), { ...scene, key: 'whole' }], FRESH_PACE);
+    assert.equal(key, 'whole');
+    assert.deepEqual(failures, [{ key: 'broken', error }]);
+  });
+});
+
 describe('what Slack refuses', () => {
   const codes: readonly [method: Call['method'], code: string, ends: RegExp][] = [
     ['chat.startStream', 'unknown_method', /^startStream postMessage/],
@@ -282,6 +299,25 @@ describe('what Slack refuses', () => {
     assert.match(readThread(slack), /\*\*b\*\*/);
     assert.deepEqual(slack.files, [long]);
     assert.deepEqual(slack.complaints, []);
+  });
+
+  it('cant_update_message has the answer said once, at the end', () => {
+    const refuses = (call: Call): { error: string } | undefined =>
+      call.method === 'chat.update' ? { error: 'cant_update_message' } : undefined;
+    const calls: string[] = [];
+    const spied = (call: Call): { error: string } | undefined => {
+      calls.push(call.method);
+      return refuses(call);
+    };
+    const words = Array.from({ length: 20 }, (_, index) => delta(`w${index}.0 `));
+    play([running, ...words, delta(answer), completed()], { by: 'edits', everyMs: 2_000, faults: { refuses: spied } });
+    assert.deepEqual(calls, ['chat.postMessage', 'chat.update', 'chat.postMessage']);
+  });
+
+  it('is tried another time when it is about a token, a scope or a limit', () => {
+    const call: Call = { do: 'call', method: 'chat.postMessage', args: {}, afterwards: nothingShown('edits') };
+    for (const code of ['token_revoked', 'missing_scope', 'message_limit_exceeded', 'never_heard_of'])
+      assert.deepEqual(refused(nothingShown('edits'), call, code), { do: 'later' }, code);
   });
 
   it('is over where the channel is gone', () => {

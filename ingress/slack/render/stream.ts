@@ -63,22 +63,35 @@ export function planNext(scene: Scene, pace: Pace): Next {
 /**
  * The next call for a workspace, and whose it is: answers that are finished first, then whoever has waited longest.
  *
- * @returns `rests`: those that were looked at and have nothing to call for now
+ * @returns `rests`: those that were looked at and have nothing to call for now; `failures`: those of which nobody can say what is next
  */
 export function planWorkspace<Key>(
   turns: readonly (Scene & { readonly key: Key })[],
   pace: Pace,
-): { readonly key: Key | null; readonly next: Next; readonly rests: readonly { readonly key: Key; readonly next: Next }[] } {
+): {
+  readonly key: Key | null;
+  readonly next: Next;
+  readonly rests: readonly { readonly key: Key; readonly next: Next }[];
+  readonly failures: readonly { readonly key: Key; readonly error: unknown }[];
+} {
   const inTurn = turns.toSorted((a, b) => Number(isOver(b.turn)) - Number(isOver(a.turn)) || a.shown.lastCallAt - b.shown.lastCallAt);
   let until = Infinity;
   const rests: { key: Key; next: Next }[] = [];
+  const failures: { key: Key; error: unknown }[] = [];
   for (const scene of inTurn) {
-    const next = planNext(scene, pace);
-    if (next.do === 'call' || next.do === 'recover') return { key: scene.key, next, rests };
+    let next: Next;
+    try {
+      next = planNext(scene, pace);
+    } catch (error) {
+      // what one agent said must not keep the others' answers back
+      failures.push({ key: scene.key, error });
+      continue;
+    }
+    if (next.do === 'call' || next.do === 'recover') return { key: scene.key, next, rests, failures };
     rests.push({ key: scene.key, next });
     if (next.do === 'wait') until = Math.min(until, next.until);
   }
-  return { key: null, next: until === Infinity ? { do: 'nothing' } : { do: 'wait', until }, rests };
+  return { key: null, next: until === Infinity ? { do: 'nothing' } : { do: 'wait', until }, rests, failures };
 }
 
 /** What is shown once Slack has answered the call. */
@@ -95,7 +108,9 @@ export type Refused =
   /** Go on with this; for `ratelimited` after `noteRetryAfter`. */
   | { readonly do: 'again'; readonly shown: Shown }
   /** Nothing can be shown there: the channel is gone, or we are not in it. */
-  | { readonly do: 'stop' };
+  | { readonly do: 'stop' }
+  /** Why is for people to see to, or passes by itself: a token, a scope, a limit. Another time it may be taken. */
+  | { readonly do: 'later' };
 
 /** What to do when Slack refused the call, by the code that it answered. `shown` is what was shown before. */
 export function refused(shown: Shown, call: Extract<Next, { do: 'call' }>, code: string): Refused {
@@ -111,26 +126,28 @@ export function refused(shown: Shown, call: Extract<Next, { do: 'call' }>, code:
     return { do: 'again', shown: code === 'message_not_in_streaming_state' ? { ...toEdits(shown), toStop: [] } : toEdits(shown) };
   if (call.method === 'files.upload') return { do: 'again', shown: { ...shown, isAttached: true } };
   if (NOT_TAKEN.has(code) && shown.as === 'blocks') return { do: 'again', shown: { ...shown, as: 'words' } };
+  // the answer is said once, at the end
+  if (call.method === 'chat.update' && NO_EDITS.has(code)) return { do: 'again', shown: { ...shown, messages: [], canEdit: false } };
   // someone deleted it: what it said is said anew, below
-  const isLost = call.method === 'chat.update' || call.method === 'chat.delete';
-  return isLost && LOST.has(code)
+  const isLost = call.method === 'chat.update' ? code === 'message_not_found' : call.method === 'chat.delete' && NOT_DELETED.has(code);
+  return isLost
     ? { do: 'again', shown: { ...shown, messages: shown.messages.filter((message) => message.ts !== call.args['ts']) } }
-    : { do: 'stop' };
+    : { do: 'later' };
 }
 
+/** About the place, and nothing else: only these make an answer undeliverable. */
 const GONE = new Set([
   'channel_not_found',
   'not_in_channel',
   'is_archived',
-  'account_inactive',
-  'invalid_auth',
-  'token_revoked',
-  'token_expired',
-  'missing_scope',
   'restricted_action',
+  'restricted_action_read_only_channel',
+  'restricted_action_thread_locked',
   'thread_not_found',
 ]);
 export const isGone = (code: string): boolean => GONE.has(code);
 
 const NOT_TAKEN = new Set(['msg_too_long', 'msg_blocks_too_long', 'invalid_blocks', 'invalid_blocks_format', 'invalid_attachments']);
-const LOST = new Set(['message_not_found', 'cant_update_message', 'cant_delete_message', 'edit_window_closed']);
+/** The workspace forbids edits, or allows them for a while. */
+const NO_EDITS = new Set(['cant_update_message', 'edit_window_closed']);
+const NOT_DELETED = new Set(['message_not_found', 'cant_delete_message']);

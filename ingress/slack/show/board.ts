@@ -16,7 +16,7 @@ export type Step =
   | { readonly do: 'done' };
 
 export interface Board {
-  /** What this turn does next, once it is its time. @throws the signal's reason */
+  /** What this turn does next, once it is its time. @throws the signal's reason; what kept it from being planned */
   next(scene: () => Scene, signal: AbortSignal): Promise<Step>;
   /** Some turn has gone on. */
   wake(): void;
@@ -25,6 +25,7 @@ export interface Board {
 interface Waiting {
   readonly scene: () => Scene;
   readonly take: (step: Step) => void;
+  readonly fail: (error: unknown) => void;
   /** What was planned for it when it was last looked at, when that was, and for which state of it. */
   rest?: { readonly next: Next; readonly turn: Turn; readonly at: number };
 }
@@ -55,13 +56,17 @@ export function createBoard(slack: SlackCalls, now: () => number, signal: AbortS
         .map((each) => ({ each, scene: each.scene() }))
         .filter(({ each, scene }) => dueAt(each, scene.turn) <= scene.now);
       if (due.length === 0) break;
-      const { key, next, rests } = planWorkspace(
+      const { key, next, rests, failures } = planWorkspace(
         due.map(({ each, scene }) => ({ ...scene, key: each })),
         slack.pace(),
       );
       for (const rest of rests) {
         if (rest.next.do === 'done') give(rest.key, { do: 'done' });
         else rest.key.rest = { next: rest.next, turn: rest.key.scene().turn, at: now() };
+      }
+      for (const { key: failed, error } of failures) {
+        waiting.delete(failed);
+        failed.fail(error);
       }
       if (key === null) continue;
       if (next.do === 'recover') give(key, { do: 'recover' });
@@ -92,7 +97,7 @@ export function createBoard(slack: SlackCalls, now: () => number, signal: AbortS
     async next(scene, own) {
       own.throwIfAborted();
       const { promise, resolve: take, reject } = Promise.withResolvers<Step>();
-      const each: Waiting = { scene, take };
+      const each: Waiting = { scene, take, fail: reject };
       const leave = (): void => reject(own.reason);
       own.addEventListener('abort', leave, { once: true });
       waiting.add(each);

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { Undeliverable } from '../../chat/index.ts';
 import { PLATFORM, type SlackDelivery } from '../context.ts';
 import type { Place } from '../render/stream.ts';
+import { rulesOf, type SlackRules } from '../settings.ts';
 
 const DELIVERY = z.object({
   platform: z.literal(PLATFORM),
@@ -13,11 +14,14 @@ const DELIVERY = z.object({
   message_ts: z.string().regex(/^\d{1,12}\.\d{1,8}$/),
 });
 
-/** @throws Undeliverable when it names no place */
-export function readDelivery(delivery: unknown): SlackDelivery {
+/** @throws Undeliverable when it names no place, or one where the operator wants nobody answered: any client of the API may name one */
+export function readDelivery(delivery: unknown, rules: SlackRules): SlackDelivery {
   const read = DELIVERY.safeParse(delivery);
   if (!read.success)
     throw new Undeliverable(`its delivery names no place in Slack: ${read.error.issues.map(({ path }) => path.join('.')).join(', ')}`);
+  const { channel } = read.data;
+  if (rulesOf(rules, channel, isDirect(channel)) === undefined)
+    throw new Undeliverable(`the rules in centaur.yaml have nobody answered in ${channel}`);
   return read.data;
 }
 

@@ -2,8 +2,14 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { createClient } from '@centaur/sdk';
+import { ADMIN } from '../../../test/support/api.ts';
 import { eventually } from '../../../test/support/wait.ts';
+import { showLive } from '../../chat/index.ts';
+import { PLATFORM } from '../context.ts';
+import { createBoard } from './board.ts';
 import { type Asked, type Bot, type Script, type SlackPlace, startSlackPlace } from './testing.ts';
+import { showTurn } from './turn.ts';
 
 /** The answer is there once, nothing is left open, and no part is there twice. */
 function assertAnswered(place: SlackPlace, asked: Asked, answer: string): void {
@@ -23,6 +29,35 @@ function assertAnswered(place: SlackPlace, asked: Asked, answer: string): void {
   assert.equal(parts.at(-1)?.final, true, transcript);
   for (const { stream } of said) assert.ok(stream === undefined || stream.state !== 'streaming', transcript);
 }
+
+it('a turn is not drawn by a process whose claim may be another’s by now', async () => {
+  await using place = await startSlackPlace({ rateLimits: 'counted' });
+  await using bot = place.bot({ show: 'edits' });
+  const { context } = bot;
+  bot.die();
+  const asked = await place.ask(async () => 'Too late.');
+  const api = createClient({ url: place.api.url, apiKey: ADMIN });
+  const stop = new AbortController();
+  const lost = Promise.withResolvers<unknown>();
+  const running = showLive({
+    deliveries: api.deliveries,
+    threads: api.threads,
+    platform: PLATFORM,
+    consumerId: 'stale',
+    most: 1,
+    signal: stop.signal,
+    async show(live) {
+      const board = createBoard(context.slack, context.now, stop.signal);
+      const stale = { ...live, throwIfLost: () => assert.fail('the claim is lost') };
+      await showTurn({ ...context, api }, board, stale).catch(lost.resolve);
+    },
+    onTrouble() {},
+  });
+  assert.match(String(await lost.promise), /the claim is lost/);
+  assert.deepEqual(place.said(asked), []);
+  stop.abort();
+  await running;
+});
 
 /** Says words, waits for the gate, answers. */
 const wordsThen =

@@ -1,7 +1,7 @@
 /** What is in the thread itself, when nobody knows whether a call was done. */
 import type { Raw } from '../heard.ts';
 import type { SlackContext, SlackDelivery } from '../context.ts';
-import { recoverShown, type Shown, type ThreadMessage } from '../render/shown.ts';
+import { isOfAnswer, recoverShown, type Shown, type ThreadMessage } from '../render/shown.ts';
 
 /** So long after a call, what it did is seen. */
 const SEEN_AFTER_MS = 3_000;
@@ -47,7 +47,8 @@ export async function recover(
   const known = of.known.messages.filter((message) => message.ts !== '').map((message) => message.ts);
   for (;;) {
     const replies = await ownReplies(context, delivery, signal);
-    const found = recoverShown(of.executionId, replies);
+    // what may not be edited is left as it is
+    const found = recoverShown(of.executionId, of.known.canEdit ? replies : replies.filter(isOfAnswer));
     const news = found.messages.filter((message) => !known.includes(message.ts));
     const isSettled = context.now() >= of.began + SEEN_AFTER_MS;
     if (news.length === 0 && !isSettled) {
@@ -57,11 +58,12 @@ export async function recover(
     }
     const still = known.filter((ts) => replies.some((reply) => reply.ts === ts));
     const toStop = [...of.known.toStop.filter((ts) => still.includes(ts)), ...found.toStop];
-    const { as, isAttached } = of.known;
+    const { as, isAttached, canEdit } = of.known;
     return {
       ...found,
       as,
       isAttached,
+      canEdit,
       messages: [...still.map((ts) => ({ ts, digest: '' })), ...news],
       toStop: [...new Set(toStop)],
     };

@@ -20,11 +20,11 @@ const LONGEST_REST_MS = 30_000;
 /** A status that Slack does not answer about must not keep the first message back. */
 const STATUS_MS = 2_000;
 
-/** Resolves when all of it is shown. @throws Undeliverable; the signal's reason */
+/** Resolves when all of it is shown. @throws Undeliverable; the signal's reason; what Slack may take another time */
 export async function showTurn(context: SlackContext, board: Board, live: LiveTurn): Promise<void> {
   const { api, slack, settings } = context;
   const { execution_id: executionId, thread_key: threadKey } = live.delivery;
-  const delivery = readDelivery(live.delivery.delivery);
+  const delivery = readDelivery(live.delivery.delivery, settings.rules);
   const place = placeOf(delivery);
   const before = readProgress(live.delivery.progress);
   const noted = before ?? NO_PROGRESS;
@@ -70,8 +70,9 @@ export async function showTurn(context: SlackContext, board: Board, live: LiveTu
     if (isPost) {
       began = context.now();
       await keep();
-      signal.throwIfAborted();
     }
+    signal.throwIfAborted();
+    live.throwIfLost();
     try {
       shown = answered(call.afterwards, await slack.draw(reserved, call.args));
       rests = 0;
@@ -87,6 +88,7 @@ export async function showTurn(context: SlackContext, board: Board, live: LiveTu
       if (error.code === 'stopped_by_user') await stopTurn();
       const after = refused(shown, call, error.code);
       if (after.do === 'stop') throw new Undeliverable(error.message);
+      if (after.do === 'later') throw error;
       if (error.code !== 'ratelimited') say('Slack refused to show it so', error);
       shown = after.shown;
     }
@@ -161,6 +163,7 @@ export async function showTurn(context: SlackContext, board: Board, live: LiveTu
   }
 
   async function quietly(method: string, args: Readonly<Record<string, unknown>>): Promise<void> {
+    live.throwIfLost();
     await slack.call(method, args, { signal }).catch((error: Error) => say('Slack did not take it back', error));
   }
 

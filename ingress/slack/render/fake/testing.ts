@@ -226,7 +226,7 @@ export function createBot(slack: FakeSlack, by: Shown['by'], faults: Faults = {}
     if (answer.error !== undefined) {
       if (refusal?.retryAfter !== undefined) bot.pace = noteRetryAfter(bot.pace, next.method, refusal.retryAfter, now);
       const after = refused(bot.shown, next, answer.error);
-      if (after.do === 'stop') throw new Error(`stopped by ${answer.error} of ${next.method}`);
+      if (after.do !== 'again') throw new Error(`stopped by ${answer.error} of ${next.method}`);
       return after.shown;
     }
     return JSON.parse(JSON.stringify(answered(next.afterwards, answer))) as Shown;
