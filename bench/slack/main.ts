@@ -20,7 +20,7 @@ const { values: flags } = parseArgs({ options: { quick: { type: 'boolean', defau
 const PER_SECOND = 200;
 const seconds = flags.quick ? 4 : 20;
 const COMMAND = fileURLToPath(new URL('../../cli/bin/centaur.js', import.meta.url));
-/** Asked for: issue 8. */
+/** What is asked for. */
 const P99_MS = 100;
 const SIGN_P50_MS = 150;
 const mentions = flags.quick ? 6 : 30;
