@@ -9,6 +9,7 @@ export { consume, Hopeless, type ConsumeOptions, type Trouble } from './consume.
 export { type Control, type Flagged, type Flags, mapProse, readControl, readFlags } from './flags.ts';
 export { LONGEST_DRAW_MS, showLive, type LiveOptions, type LiveTurn, Undeliverable } from './live.ts';
 export { ending, pause, within } from './pause.ts';
+export { answerUnheard, type AskFor } from './unheard.ts';
 export { clean, clip, clipLine, cutAt, utf8Length } from './text.ts';
 export { type Problem } from './problem.ts';
 export { type PlanItem, type Step } from './steps.ts';

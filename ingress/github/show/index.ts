@@ -2,7 +2,7 @@
  * Showing turns: one comment that is there as soon as the turn is, tells what it does at a calm pace, and ends as the answer. It is
  * made once: before it is, that is noted; and whoever takes over after a death finds it by the marker in it.
  */
-import { answerOf, isOver, type LiveTurn, pause, showLive, Undeliverable, within } from '../../chat/index.ts';
+import { answerOf, answerUnheard, isOver, type LiveTurn, pause, showLive, Undeliverable, within } from '../../chat/index.ts';
 import { isAllowedRepository } from '../act/rules.ts';
 import { GitHubRefused, GitHubSilent } from '../calls.ts';
 import { type GitHubContext, type GitHubDelivery, isId, PLATFORM, readDelivery } from '../context.ts';
@@ -10,7 +10,7 @@ import { commentsSince, edit, isMarked, isOwn, lastComments, post, react, turnMa
 import type { GitHubRules } from '../settings.ts';
 import { mentionedIn } from './mentions.ts';
 import { type Look, renderEnd, renderWorking } from './render.ts';
-import { answerUnheard } from './unheard.ts';
+import { askForUnheard } from './unheard.ts';
 
 /** Turns at a time in one process. */
 const MOST = 100;
@@ -94,7 +94,14 @@ async function showTurn(context: GitHubContext, live: LiveTurn): Promise<void> {
   const participants = called ? await participantsOf(context, delivery, signal) : new Set<string>();
   const ends = renderEnd(turn, { ...look, isPart: (login) => login === asker || participants.has(login) });
   for (const [part, body] of ends.entries()) await comments.show(part, body);
-  await answerUnheard(context, live, delivery);
+  const refused = await answerUnheard(context.api.threads, live, askForUnheard(delivery));
+  if (refused !== undefined)
+    context.log({
+      level: 'info',
+      message: 'what was said to a turn too late needs none',
+      code: refused,
+      thread_key: live.delivery.thread_key,
+    });
   if (turn.status !== 'cancelled' && turn.status !== 'interrupted')
     await react(context, delivery, delivery, turn.status === 'completed' ? 'rocket' : 'confused', signal);
 }

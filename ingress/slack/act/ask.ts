@@ -183,7 +183,7 @@ function showWaiting(context: SlackContext, message: Message, executionId: strin
 const ENDED_SINCE_MS = 300_000;
 const MOST_TRIED = 5;
 
-/** @returns whether a turn has heard it, now or before */
+/** What comes too late for the turn is answered in one of its own, by whoever shows it. @returns whether a turn was told, now or before */
 async function steer(context: SlackContext, message: Message, asked: Asked, thread: Thread): Promise<boolean> {
   const since = Number(message.ts) * 1000 - ENDED_SINCE_MS;
   const candidates = thread.turns
@@ -202,21 +202,9 @@ async function steer(context: SlackContext, message: Message, asked: Asked, thre
       if (!isCode(error, 'IDEMPOTENCY_PAYLOAD_MISMATCH')) throw error;
     }
     addSign(context, message, 'eyes');
-    whenTurn(context, executionId, isOver, () => askForUnheard(context, message, asked, thread.key));
     return true;
   }
   return false;
-}
-
-/** A turn that ends before it has heard what was said to it leaves a message behind that waits: then it is answered in a turn. */
-async function askForUnheard(context: SlackContext, message: Message, asked: Asked, threadKey: string): Promise<void> {
-  const { pending_messages: waiting, assignment_generation: generation } = await context.api.threads.get(threadKey);
-  if (waiting === 0 || generation === null) return;
-  const fields = turnFields(context, message, asked, { choice: {}, chosen: false });
-  const options = { ...fields, executeId: `${idOfMessage(message)}:unheard`, assignmentGeneration: generation };
-  await context.api.threads.execute(threadKey, options).catch((error: unknown) => {
-    if (!isCode(error, 'NO_INPUT') && !isCode(error, 'ASSIGNMENT_GENERATION_STALE')) throw error;
-  });
 }
 
 // ---- what comes after

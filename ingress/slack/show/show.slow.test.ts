@@ -125,6 +125,24 @@ describe('a turn', { concurrency: 2 }, () => {
         assert.equal(place.said(asked).length, 1);
       });
 
+      it('is followed by a turn for what was said to it too late', async () => {
+        await using _bot = place.bot({ show });
+        const gate = Promise.withResolvers<void>();
+        const asked = await place.ask(wordsThen(gate.promise, `Done, ${show}.`));
+        await eventually(() => read(asked).includes('Some words.'));
+        const { threads } = createClient({ url: place.api.url, apiKey: ADMIN });
+        const said = `slack:${asked.channel}:1700000000.00010${show.length}`;
+        const userId = `slack:${place.slack.team.id}:${place.slack.person('grace').id}`;
+        await threads.steer(asked.executionId, 'And the others?', { messageId: said, userId });
+        gate.resolve();
+        await place.delivered(asked);
+        const { items } = await threads.executions(asked.threadKey);
+        assert.deepEqual(
+          items.map((each) => each.execute_id),
+          [`${said}:unheard`, `slack:${asked.channel}:${asked.ts}`],
+        );
+      });
+
       for (const lost of ['answer lost', 'call lost'] as const)
         it(`is there once when the first message has its ${lost}`, async () => {
           place.slack.faults.plan(show === 'stream' ? 'chat.startStream' : 'chat.postMessage', { kind: lost });

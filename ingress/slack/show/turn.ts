@@ -1,6 +1,6 @@
 /** One turn in its thread, from the first sign to the last file. */
 import { CentaurApiError, type ExecutionView } from '@centaur/sdk';
-import { ending, isOver, type LiveTurn, pause, type Turn, Undeliverable } from '../../chat/index.ts';
+import { answerUnheard, ending, isOver, type LiveTurn, pause, type Turn, Undeliverable } from '../../chat/index.ts';
 import { SlackRefused, SlackSilent } from '../calls.ts';
 import type { SlackContext, SlackDelivery } from '../context.ts';
 import { nothingShown, type Shown, toEdits } from '../render/shown.ts';
@@ -9,6 +9,7 @@ import type { Facts } from '../render/words.ts';
 import type { Board, Step } from './board.ts';
 import { filesOfTurn, upload } from './files.ts';
 import { isDirect, placeOf, readDelivery } from './place.ts';
+import { askForUnheard } from './unheard.ts';
 import { NO_PROGRESS, progressOf, readProgress, shownAfter, type Uploaded } from './progress.ts';
 import { isAskGone, recover } from './thread.ts';
 
@@ -49,6 +50,9 @@ export async function showTurn(context: SlackContext, board: Board, live: LiveTu
       await keep();
     }
     await sendFiles();
+    const refusal = await answerUnheard(api.threads, live, askForUnheard(context, delivery));
+    if (refusal !== undefined)
+      context.log({ level: 'info', message: 'what was said to a turn too late needs none', code: refusal, thread_key: threadKey });
   } finally {
     stopped.abort();
     await followed;
