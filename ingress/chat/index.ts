@@ -7,6 +7,7 @@
  */
 export { consume, Hopeless, type ConsumeOptions, type Trouble } from './consume.ts';
 export { type Control, type Flagged, type Flags, mapProse, readControl, readFlags } from './flags.ts';
+export { createGate, type Gate } from './gate.ts';
 export { LONGEST_DRAW_MS, showLive, type LiveOptions, type LiveTurn, Undeliverable } from './live.ts';
 export { ending, pause, within } from './pause.ts';
 export { answerUnheard, type AskFor } from './unheard.ts';

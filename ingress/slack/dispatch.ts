@@ -1,14 +1,14 @@
 /** Who acts on what was heard. Whoever acts may be called again for the same: it came out of the inbox, and its process may have died. */
 import type { InboxEvent } from '@centaur/sdk';
 import { z } from 'zod';
-import { Hopeless } from '../chat/index.ts';
+import { createGate, Hopeless } from '../chat/index.ts';
 import { actOnMessage, actOnTurnButton } from './act/index.ts';
 import { actOnInteraction } from './approvals/index.ts';
 import { actOnCommand } from './command.ts';
 import type { SlackContext } from './context.ts';
-import type { Heard } from './heard.ts';
+import type { Heard, Raw } from './heard.ts';
 import { ownerOf } from './owner.ts';
-import { textOf } from './receive/classify.ts';
+import { objectOf, textOf } from './receive/classify.ts';
 import { tellWorkflows } from './workflow-events.ts';
 
 const RAW = z.record(z.string(), z.unknown());
@@ -22,6 +22,9 @@ const HEARD = z.discriminatedUnion('kind', [
   }),
   z.object({ kind: z.literal('command'), command: RAW, at: z.number() }),
 ]);
+
+/** Messages with files of which this process holds the bytes, some 60 MB each and more while they are sent. */
+const withFiles = createGate(2);
 
 /** @throws Hopeless when it can never succeed */
 export async function dispatch(context: SlackContext, { body, event_id: eventId, attempt_count: attempt }: InboxEvent): Promise<void> {
@@ -52,7 +55,14 @@ async function act(context: SlackContext, heard: Heard, attempt: number): Promis
           : undefined;
     case 'event': {
       const type = textOf(heard.event['type']) ?? '';
-      if (!type.startsWith('reaction_')) await actOnMessage(context, heard, attempt);
+      if (type.startsWith('reaction_')) return;
+      const acting = () => actOnMessage(context, heard, attempt);
+      await (hasFiles(heard.event) ? withFiles(acting) : acting());
     }
   }
+}
+
+/** Of the message itself, or of one that was changed. */
+function hasFiles(event: Raw): boolean {
+  return [event, objectOf(event['message'])].some((said) => Array.isArray(said?.['files']) && said['files'].length > 0);
 }

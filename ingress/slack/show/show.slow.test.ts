@@ -126,7 +126,6 @@ describe('a turn', { concurrency: 2 }, () => {
       });
 
       it('is followed by a turn for what was said to it too late', async () => {
-        await using _bot = place.bot({ show });
         const gate = Promise.withResolvers<void>();
         const asked = await place.ask(wordsThen(gate.promise, `Done, ${show}.`));
         await eventually(() => read(asked).includes('Some words.'));
