@@ -105,13 +105,14 @@ test('Streams to your dashboards (Grafana / Datadog / native) and to the operato
   const tail = t.server.place.start(['runs', 'tail', run]);
   await eventually(() => /tick/.test(tail.output.stdout), PATIENCE);
   // Prometheus, with a key for nothing else: each figure that the dashboard asks for, and they move
-  const after = await eventually(async () => {
+  await eventually(async () => {
     const now = await scrape();
-    return (now.get('centaur_steps_executed_total') ?? 0) > (before.get('centaur_steps_executed_total') ?? 0) ? now : undefined;
+    const value = (name: string, of = now) => of.get(name) ?? 0;
+    // what the database holds is counted every few seconds: the first look may still be told of before
+    return (
+      value('centaur_steps_executed_total') > value('centaur_steps_executed_total', before) && value('centaur_runs{status="running"}') >= 1
+    );
   }, PATIENCE);
-  // it rests between its ticks
-  const underWay = ['running', 'sleeping'].map((status) => after.get(`centaur_runs{status="${status}"}`) ?? 0);
-  assert.ok(underWay.reduce((sum, count) => sum + count) >= 1);
   says.tick = 'stop';
   assert.equal((await tail.finished).code, 0);
   const dashboard = readFileSync(new URL('../../deploy/grafana/dashboards/centaur.json', import.meta.url), 'utf8');
