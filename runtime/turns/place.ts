@@ -126,17 +126,7 @@ export function createPlaces(options: PlaceOptions): Places {
       if (underWay && process === undefined)
         throw new SandboxError('SANDBOX_LOST', 'the sandbox is gone, and with it what the turn had come to');
       const fits = process?.id.startsWith(`${shape}-`) === true;
-      if (
-        before !== undefined &&
-        process !== undefined &&
-        (underWay ||
-          (fits &&
-            (await keepAccess(installation, turn.threadKey, before.sandbox.source, {
-              runId: owner.runId,
-              traceId: turn.traceId,
-              asker: turn.asker,
-            }))))
-      ) {
+      if (before !== undefined && process !== undefined && (underWay || (fits && (await stays(before.sandbox))))) {
         const { sandbox } = before;
         const resumed = process.id.split('-')[1]?.startsWith('r') === true ? resumable?.agentThreadId : undefined;
         const conversation = kept?.process.id === process.id ? kept : begin(process, sandbox, resumed);
@@ -154,13 +144,24 @@ export function createPlaces(options: PlaceOptions): Places {
       return start(undefined);
     }
 
+    /** Whether the process has all that it needs for this turn, which is the turn's from now on. */
+    async function stays(sandbox: Sandbox): Promise<boolean> {
+      const { runId } = owner;
+      const { traceId, asker } = turn;
+      const found = await Promise.all([
+        hasHome(sandbox),
+        keepAccess(installation, turn.threadKey, sandbox.source, { runId, traceId, asker }),
+      ]);
+      return found.every(Boolean);
+    }
+
     async function start(there: Found | undefined): Promise<Place> {
       await there?.process?.signal('SIGKILL').catch(() => {});
       if (there === undefined && turn.sandbox.sandboxId !== null && turn.sandbox.host === hostname())
         await sandboxes.stop(parse(turn.sandbox.sandboxId).sandbox);
       const sandbox = there?.sandbox ?? (await sandboxes.ensure(specFor(turn.threadKey)));
       try {
-        return await startIn(sandbox, there !== undefined);
+        return await startIn(sandbox, there !== undefined && (await hasHome(sandbox)));
       } catch (error) {
         // nobody knows it yet
         if (there === undefined) await sandboxes.stop(sandbox.id).catch(() => {});
@@ -178,7 +179,7 @@ export function createPlaces(options: PlaceOptions): Places {
       );
       const resume = resumable?.agentThreadId;
       if (resumable !== undefined && !hasFiles) await sandbox.unpack(resumable.data);
-      const caFile = `${sandbox.home}/.centaur/ca.pem`;
+      const caFile = caFileOf(sandbox);
       await sandbox.writeFile(caFile, access.caPem);
       const program = `${sandbox.home}/.centaur/demo.mjs`;
       if (kind === 'demo') await sandbox.writeFile(program, (demoProgram ??= readDemoProgram()));
@@ -294,6 +295,21 @@ export function createPlaces(options: PlaceOptions): Places {
       await sandboxes.stop(parse(sandboxId).sandbox);
     },
   };
+}
+
+/** No way out leads past it, so it is put there first. */
+const caFileOf = ({ home }: Sandbox) => `${home}/.centaur/ca.pem`;
+const CA_LARGEST = 64 * 1024;
+
+/** An agent can delete its home, and all that was put there for it. */
+async function hasHome(sandbox: Sandbox): Promise<boolean> {
+  try {
+    await sandbox.readFile(caFileOf(sandbox), { maxBytes: CA_LARGEST });
+    return true;
+  } catch (error) {
+    // whether the sandbox is there at all is found out by whoever talks to it
+    return !(error instanceof SandboxError && (error.code === 'SANDBOX_FILE' || error.code === 'SANDBOX_LIMIT'));
+  }
 }
 
 /** Programs of the sandbox may have the names of tools: it looks itself which are free. */

@@ -77,6 +77,21 @@ test('what agents are told of tools changes with the tools, and the session goes
   assert.equal((await t.worker.sandboxes.list()).length, 1);
 });
 
+test('an agent that deletes its home has it again in the next turn, with its tools and the way out, and knows what it knew', async () => {
+  await using server = await startServer();
+  await using t = await createTestAgents({ api: new URL(server.url).host, tools: [ECHO] });
+  await t.ended(await t.say('a', 'say: the word is marzipan'));
+  const deleted = await t.ended(await t.say('a', 'run: rm -rf ~ /tmp /workspace 2>/dev/null; ls -A ~ | wc -l'));
+  assert.equal(deleted.status, 'completed', deleted.error_text ?? '');
+  assert.match(deleted.result_text ?? '', /\n0$/, 'it was gone');
+  assert.equal(
+    await output(t, await t.say('a', 'run: echoes say --text hey; head -n 1 "$SSL_CERT_FILE"')),
+    '{"said":"hey"}\n-----BEGIN CERTIFICATE-----',
+  );
+  assert.match((await t.ended(await t.say('a', 'recall'))).result_text ?? '', /marzipan/);
+  assert.equal((await t.worker.sandboxes.list()).length, 1, 'in the sandbox where it was');
+});
+
 test('where there are no tools, nothing is said of them and nothing is there', async () => {
   await using t = await createTestAgents();
   assert.equal(await output(t, await t.say('a', 'run: ls ~/.centaur | sort')), 'ca.pem\ndemo.mjs');

@@ -82,6 +82,8 @@ const { values: options } = parseArgs({
   },
 });
 
+/** Read once: the agent can delete it. */
+const persona = options.persona === undefined ? '' : `\n\n${readFileSync(options.persona, 'utf8')}`;
 const session: { readonly id: string; readonly messages: ApiMessage[] } = { id: options.resume ?? randomUUID(), messages: [] };
 const approvals = new Map<string, (answer: JsonObject) => void>();
 let turn: RunningTurn | undefined;
@@ -429,7 +431,6 @@ function addUsage(before: Usage, usage: JsonObject): Usage {
 }
 
 function systemPrompt(): string {
-  const persona = options.persona === undefined ? '' : `\n\n${readFileSync(options.persona, 'utf8')}`;
   return `You are an agent in a sandbox. Your working folder is ${process.cwd()}. Use the tools to do what you are asked.${persona}`;
 }
 
