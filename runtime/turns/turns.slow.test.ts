@@ -136,6 +136,12 @@ test('idle and released sandboxes are ended, busy ones are not', async () => {
   assert.match((await t.ended(await t.say('i', 'recall'))).result_text ?? '', /x/);
 });
 
+test('a command of the demo harness waits for what it has started, and for nothing else', async () => {
+  await using t = await createTestAgents();
+  const { result_text } = await t.ended(await t.say('a', 'run: (sleep 0.1; echo first) & wait; echo second'));
+  assert.equal(result_text, 'The tool said:\nfirst\nsecond');
+});
+
 test('a harness that goes silent is stopped at its deadline', async () => {
   await using t = await createTestAgents({ deadlines: { silenceMs: 1500, graceMs: 1000 } });
   const execution = await t.ended(await t.say('h', 'run: sleep 40'));

@@ -92,9 +92,9 @@ function schema(required: JsonObject, optional: JsonObject = {}): JsonObject {
 /**
  * The command has a group of processes of its own, and in it a process that waits for the other end of descriptor 3 to
  * close: when the command is done, when it is interrupted, and also when this program is killed. Then the group dies, and
- * nothing that the command started outlives it.
+ * nothing that the command started outlives it. It is disowned: the command may `wait` for what it has started itself.
  */
-const BASH = `{ read -r _ <&3; kill -KILL 0; } >/dev/null 2>&1 </dev/null & exec 3<&-; eval "$1"`;
+const BASH = `{ read -r _ <&3; kill -KILL 0; } >/dev/null 2>&1 </dev/null & disown; exec 3<&-; eval "$1"`;
 
 function runBash(input: JsonObject, id: string, signal: AbortSignal): Promise<ToolOutcome> {
   const seconds = typeof input.timeout_seconds === 'number' ? Math.min(input.timeout_seconds, LONGEST_TOOL_TIMEOUT_S) : TOOL_TIMEOUT_S;
