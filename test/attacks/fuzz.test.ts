@@ -119,7 +119,7 @@ test(`mutated requests are answered or closed, and the service gets only what po
         const socket = await openTls(scene);
         // an unfinished request is ended, so that it is closed for it
         const timer = setTimeout(() => socket.end(), 60);
-        const hard = setTimeout(() => ((stuck += 1), socket.destroy()), 3000);
+        const hard = setTimeout(() => ((stuck += 1), socket.destroy()), 60_000);
         await exchangeRaw(socket, bytes);
         clearTimeout(timer);
         clearTimeout(hard);
@@ -148,7 +148,9 @@ test(`mutated requests are answered or closed, and the service gets only what po
     const left = told.get(`${method} ${path}`) ?? 0;
     assert.ok(left > 0, `the service got ${method} ${url}, which policy did not see`);
     told.set(`${method} ${path}`, left - 1);
-    assert.doesNotMatch(decodeURIComponent(raw.replaceAll(/%(?![0-9a-fA-F]{2})/g, '%25')), /(?:^|\/)\.\.?(?:\/|$)|\\/);
+    // byte by byte: what is made at random need not be UTF-8
+    const bytes = raw.replaceAll(/%([0-9a-fA-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+    assert.doesNotMatch(bytes, /(?:^|\/)\.\.?(?:\/|$)|\\/);
     if (headers['x-api-key'] !== undefined && !String(headers['x-api-key']).includes(scene.placeholder))
       assert.match(path, /^\/v1(?:\/|$)/);
   }

@@ -249,7 +249,7 @@ describe('a worker that is killed', () => {
     fs.writeFileSync(path.join(root, 'workflows/victim.mjs'), nodeWorkflow('victim'));
     const child = spawn(process.execPath, [WORKER, JSON.stringify(settings)], { stdio: ['ignore', 'pipe', 'inherit'] });
     children.push(child);
-    const [said] = (await within(30, once(child.stdout, 'data'))) as [Buffer];
+    const [said] = (await within(120, once(child.stdout, 'data'))) as [Buffer];
     assert.equal(said.toString().trim(), 'ready');
     const leases = async (): Promise<number> => {
       const { rows } = await t.store.query<{ n: number }>(
