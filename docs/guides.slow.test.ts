@@ -29,11 +29,11 @@ before(async () => {
   const lines = Object.entries(tokens).map(([name, value]) => `${name}=${value}\n`);
   writeFileSync(path.join(server.env['HOME'] as string, 'slack.env'), lines.join(''), { mode: 0o600 });
   const isUp = async () => (await fetch(`${bot}/healthz`).catch(() => undefined))?.ok;
-  await eventually(isUp, { timeoutMs: 60_000, what: 'the Slack bot' });
+  await eventually(isUp, { timeoutMs: 240_000, what: 'the Slack bot' });
 });
 after(async () => {
-  await server[Symbol.asyncDispose]();
   slack.disconnect();
+  await server?.[Symbol.asyncDispose]();
 });
 
 for (const guide of DOCUMENTS) test(`every command of ${guide} works`, () => server.runCommands(guide));

@@ -1,8 +1,9 @@
 /** What the documents show, and the server on which it is run: as the README shows it, with the scripted model beside it. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { chmodSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -40,7 +41,7 @@ export async function startShownServer(more: Readonly<Record<string, string>> = 
   const tools = writeTools();
   const { path: bubblewrap, problem } = ensureBubblewrap();
   assert.ok(bubblewrap, problem);
-  const port = String(await freePort());
+  const [port, edge] = [String(await freePort()), String(await freePort())];
   const env = {
     // the Node that npm would put there, whoever starts this
     PATH: `${path.dirname(process.execPath)}:${process.env['PATH'] ?? ''}`,
@@ -48,6 +49,7 @@ export async function startShownServer(more: Readonly<Record<string, string>> = 
     HOME: home,
     PORT: port,
     FIREWALL_PORT: '0',
+    CENTAUR_EDGE_PORT: edge,
     CENTAUR_API_URL: `http://127.0.0.1:${port}`,
     NO_COLOR: '1',
     // whoever commits has a name
@@ -82,7 +84,10 @@ export async function startShownServer(more: Readonly<Record<string, string>> = 
     assert.fail(output);
   }
   const local = (text: string) =>
-    text.replaceAll('127.0.0.1:8080', `127.0.0.1:${port}`).replaceAll('TOOL_DIRS=tools', `TOOL_DIRS=${tools}`);
+    text
+      .replaceAll('127.0.0.1:8080', `127.0.0.1:${port}`)
+      .replaceAll('127.0.0.1:8787', `127.0.0.1:${edge}`)
+      .replaceAll('TOOL_DIRS=tools', `TOOL_DIRS=${tools}`);
   return {
     env,
     local,
@@ -153,11 +158,15 @@ export function blocksOf(document: string, language: string): string[] {
   return [...text.matchAll(new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\``, 'gm'))].map(([, code = '']) => code);
 }
 
-export function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as AddressInfo;
-      server.close(() => resolve(port));
+/** One that stays free until it is used: below those that a system gives to whoever wants any, as tests beside this one do. */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = randomInt(15_000, 32_000);
+    const isFree = await new Promise<boolean>((resolve) => {
+      const server = createServer()
+        .once('error', () => resolve(false))
+        .listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
     });
-  });
+    if (isFree) return port;
+  }
 }
