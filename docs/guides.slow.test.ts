@@ -8,8 +8,9 @@ import { once } from 'node:events';
 import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
+import { freePort } from '../test/support/free-port.ts';
 import { eventually } from '../test/support/wait.ts';
-import { blocksOf, DOCUMENTS, freePort, ROOT, type ShownServer, startShownServer, WORKFLOW } from './testing.ts';
+import { blocksOf, DOCUMENTS, ROOT, type ShownServer, startShownServer, WORKFLOW } from './testing.ts';
 
 let server: ShownServer;
 /** What the guides call Slack: the bot beside the server is in it. In a process of its own, since this one waits for the commands. */

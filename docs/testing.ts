@@ -1,14 +1,13 @@
 /** What the documents show, and the server on which it is run: as the README shows it, with the scripted model beside it. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { randomInt } from 'node:crypto';
 import { chmodSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createLocalBackend } from '../runtime/sandbox/local/index.ts';
 import { ensureBubblewrap } from '../test/support/bubblewrap.ts';
+import { freePort } from '../test/support/free-port.ts';
 import { eventually } from '../test/support/wait.ts';
 
 export const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -156,17 +155,4 @@ function commandsIn(document: string): string[] {
 export function blocksOf(document: string, language: string): string[] {
   const text = readFileSync(path.join(ROOT, document), 'utf8');
   return [...text.matchAll(new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\``, 'gm'))].map(([, code = '']) => code);
-}
-
-/** One that stays free until it is used: below those that a system gives to whoever wants any, as tests beside this one do. */
-export async function freePort(): Promise<number> {
-  for (;;) {
-    const port = randomInt(15_000, 32_000);
-    const isFree = await new Promise<boolean>((resolve) => {
-      const server = createServer()
-        .once('error', () => resolve(false))
-        .listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
-    });
-    if (isFree) return port;
-  }
 }

@@ -199,7 +199,7 @@ return text(file) == "" or attempt(lambda: open(file, "a")) or attempt(lambda: o
 };
 
 const manifest = (secret: string, host: string) =>
-  `[project]\ndescription = "Obeys."\n[tool.centaur]\ntimeout_s = 30\nsecrets = [{ name = "${secret}", hosts = ["${host}"] }]\n`;
+  `[project]\ndescription = "Obeys."\n[tool.centaur]\ntimeout_s = 120\nsecrets = [{ name = "${secret}", hosts = ["${host}"] }]\n`;
 
 describe('a malicious tool', { timeout: 600_000 }, () => {
   let world: ToolWorld;
