@@ -20,7 +20,8 @@ import { type Machine, type Measurements, report } from './report.ts';
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 const PEERS = path.join(HERE, 'peers');
 const REPORT = path.join(HERE, '..', 'docs', 'benchmarks.md');
-const LONGEST_MS = 180_000;
+/** For one that hangs: slowness is a figure, and no failure. */
+const LONGEST_MS = 900_000;
 
 const ENGINES: Readonly<Record<string, string>> = {
   centaur: path.join(HERE, 'engine', 'centaur.ts'),
@@ -96,7 +97,8 @@ for (const workload of workloads) {
       try {
         note(workload, engine, repetition, await measure(engine, workload));
       } catch (error) {
-        failures++;
+        // whether a peer can keep up with a small run on a busy machine is its own affair
+        if (engine === 'centaur' || !flags.quick) failures++;
         say(`${workload} ${engine} failed: ${(error as Error).message}`);
       }
     }

@@ -39,7 +39,7 @@ export const QUICK: Sizes = {
   stepsPerRun: 10,
   steps: 50,
   samples: 3,
-  sleepers: 200,
+  sleepers: 50,
   sleepSeconds: 10,
   longRun: 500,
   idleSeconds: 1,

@@ -35,7 +35,9 @@ const fail = (name: string, message: string, fix: string): Check => ({ status: '
 /** Clocks that are further apart make leases end too soon or too late. */
 const CLOCK_MS = 2000;
 /** Notifications arrive within milliseconds, or never when a pooler sits in between. */
-const NOTIFY_MS = 3000;
+const NOTIFY_MS = 10_000;
+/** A server that is busy answers, if late. */
+const ANSWER_MS = 10_000;
 
 /** One after the other, so that they can be shown while they run. */
 export async function* runChecks(environment: NodeJS.ProcessEnv): AsyncGenerator<Check> {
@@ -211,7 +213,7 @@ async function* checkVault(config: Config, store: Store, upToDate: boolean): Asy
       ? ok('Firewall', 'none yet')
       : warn('Firewall', 'none is running', 'start it with "centaur up" or "centaur firewall"');
   for (const { address, config_version: version, problem } of alive) {
-    const answers = await fetch(`http://${address}/readyz`, { signal: AbortSignal.timeout(3000) }).then(
+    const answers = await fetch(`http://${address}/readyz`, { signal: AbortSignal.timeout(ANSWER_MS) }).then(
       (response) => response.status,
       (error: Error) => (error.cause as NodeJS.ErrnoException | undefined)?.code ?? error.message,
     );
@@ -379,7 +381,7 @@ type ApiState = { readonly answers: true; readonly version: string } | { readonl
 
 async function askApi({ apiUrl }: Config): Promise<ApiState> {
   try {
-    const response = await fetch(`${apiUrl}/healthz`, { signal: AbortSignal.timeout(3000) });
+    const response = await fetch(`${apiUrl}/healthz`, { signal: AbortSignal.timeout(ANSWER_MS) });
     const { status, version } = (await response.json()) as { status?: unknown; version?: unknown };
     return status === 'ok' && typeof version === 'string'
       ? { answers: true, version }

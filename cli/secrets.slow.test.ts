@@ -89,7 +89,7 @@ test('a secret with a driver is rotated without a value, and what became of it i
     [code, stdout, stderr],
     [0, 'SIGNING is being rotated by generate\n', 'see how far it is: centaur secrets show SIGNING\n'],
   );
-  await eventually(async () => (await t.read('secrets', 'show', 'SIGNING')).last_rotation.state === 'done');
+  await eventually(async () => (await t.read('secrets', 'show', 'SIGNING')).last_rotation?.state === 'done');
   const shown = (await t.centaur(['secrets', 'show', 'SIGNING'])).stdout;
   assert.match(shown, /^ {2}rotation +every 30 d, due in .*, by generate$/m);
   assert.match(shown, /^ {2}rotated +.* ago, for key:\w+: done, run [0-9a-f-]{36}$/m);

@@ -8,8 +8,9 @@ import { once } from 'node:events';
 import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
+import { freePort } from '../test/support/free-port.ts';
 import { eventually } from '../test/support/wait.ts';
-import { blocksOf, DOCUMENTS, freePort, ROOT, type ShownServer, startShownServer, WORKFLOW } from './testing.ts';
+import { blocksOf, DOCUMENTS, ROOT, type ShownServer, startShownServer, WORKFLOW } from './testing.ts';
 
 let server: ShownServer;
 /** What the guides call Slack: the bot beside the server is in it. In a process of its own, since this one waits for the commands. */
@@ -29,11 +30,11 @@ before(async () => {
   const lines = Object.entries(tokens).map(([name, value]) => `${name}=${value}\n`);
   writeFileSync(path.join(server.env['HOME'] as string, 'slack.env'), lines.join(''), { mode: 0o600 });
   const isUp = async () => (await fetch(`${bot}/healthz`).catch(() => undefined))?.ok;
-  await eventually(isUp, { timeoutMs: 60_000, what: 'the Slack bot' });
+  await eventually(isUp, { timeoutMs: 240_000, what: 'the Slack bot' });
 });
 after(async () => {
-  await server[Symbol.asyncDispose]();
   slack.disconnect();
+  await server?.[Symbol.asyncDispose]();
 });
 
 for (const guide of DOCUMENTS) test(`every command of ${guide} works`, () => server.runCommands(guide));

@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { chmodSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createLocalBackend } from '../runtime/sandbox/local/index.ts';
 import { ensureBubblewrap } from '../test/support/bubblewrap.ts';
+import { freePort } from '../test/support/free-port.ts';
 import { eventually } from '../test/support/wait.ts';
 
 export const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -40,7 +40,7 @@ export async function startShownServer(more: Readonly<Record<string, string>> = 
   const tools = writeTools();
   const { path: bubblewrap, problem } = ensureBubblewrap();
   assert.ok(bubblewrap, problem);
-  const port = String(await freePort());
+  const [port, edge] = [String(await freePort()), String(await freePort())];
   const env = {
     // the Node that npm would put there, whoever starts this
     PATH: `${path.dirname(process.execPath)}:${process.env['PATH'] ?? ''}`,
@@ -48,6 +48,7 @@ export async function startShownServer(more: Readonly<Record<string, string>> = 
     HOME: home,
     PORT: port,
     FIREWALL_PORT: '0',
+    CENTAUR_EDGE_PORT: edge,
     CENTAUR_API_URL: `http://127.0.0.1:${port}`,
     NO_COLOR: '1',
     // whoever commits has a name
@@ -82,7 +83,10 @@ export async function startShownServer(more: Readonly<Record<string, string>> = 
     assert.fail(output);
   }
   const local = (text: string) =>
-    text.replaceAll('127.0.0.1:8080', `127.0.0.1:${port}`).replaceAll('TOOL_DIRS=tools', `TOOL_DIRS=${tools}`);
+    text
+      .replaceAll('127.0.0.1:8080', `127.0.0.1:${port}`)
+      .replaceAll('127.0.0.1:8787', `127.0.0.1:${edge}`)
+      .replaceAll('TOOL_DIRS=tools', `TOOL_DIRS=${tools}`);
   return {
     env,
     local,
@@ -151,13 +155,4 @@ function commandsIn(document: string): string[] {
 export function blocksOf(document: string, language: string): string[] {
   const text = readFileSync(path.join(ROOT, document), 'utf8');
   return [...text.matchAll(new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\``, 'gm'))].map(([, code = '']) => code);
-}
-
-export function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as AddressInfo;
-      server.close(() => resolve(port));
-    });
-  });
 }

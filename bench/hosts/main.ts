@@ -21,7 +21,7 @@ const { values: flags } = parseArgs({
 });
 const sizes = flags.quick ? { repeat: 1, runs: 20, steps: 10, samples: 3 } : { repeat: 3, runs: 200, steps: 50, samples: 9 };
 const MODES = ['in_process', 'node', 'python', 'node-sandbox', 'python-sandbox'] as const;
-const MODE_MS = 180_000;
+const MODE_MS = 900_000;
 
 await using cleanup = new AsyncDisposableStack();
 for (const signal of ['SIGINT', 'SIGTERM'] as const)

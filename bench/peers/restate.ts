@@ -3,15 +3,15 @@ import { spawn } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import http2 from 'node:http2';
 import { createRequire } from 'node:module';
-import { createServer, type AddressInfo } from 'node:net';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import * as restate from '@restatedev/restate-sdk';
 import * as clients from '@restatedev/restate-sdk-clients';
+import { freePort } from '../../test/support/free-port.ts';
 import type { Adapter, PeerServer } from '../adapter.ts';
 
 const SERVICE = 'bench';
-const START_TIMEOUT_MS = 30_000;
+const START_TIMEOUT_MS = 300_000;
 
 export async function startServer(folder: string): Promise<PeerServer> {
   mkdirSync(folder, { recursive: true });
@@ -128,14 +128,4 @@ async function answers(url: string): Promise<boolean> {
     (answer) => answer.ok,
     () => false,
   );
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer().once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as AddressInfo;
-      server.close(() => resolve(port));
-    });
-  });
 }

@@ -23,7 +23,7 @@ export async function firstSigns(slack: Slack, count: number): Promise<FirstSign
     const { ts } = ada.mention(channel, 'say: hello');
     const isSign = ({ method, args }: Slack['calls'][number]): boolean =>
       SIGNS.includes(method) && (args['thread_ts'] === ts || args['timestamp'] === ts);
-    const call = await eventually(() => slack.calls.slice(before).find(isSign), { timeoutMs: 60_000, what: 'the first sign' });
+    const call = await eventually(() => slack.calls.slice(before).find(isSign), { timeoutMs: 300_000, what: 'the first sign' });
     const delay = call.at + call.ms - began;
     const others = slack.calls.slice(before).filter(({ at }) => at <= call.at);
     delays.push(delay);

@@ -10,6 +10,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ensureBubblewrap } from '../../test/support/bubblewrap.ts';
+import { freePort } from '../../test/support/free-port.ts';
 import { startSlack } from '../../test/support/slack/index.ts';
 import { eventually } from '../../test/support/wait.ts';
 import { quantile } from '../measure.ts';
@@ -33,7 +34,7 @@ const folder = mkdtempSync(path.join(os.tmpdir(), 'centaur-slack-'));
 chmodSync(folder, 0o711);
 cleanup.defer(() => rmSync(folder, { recursive: true, force: true }));
 const slack = cleanup.use(await startSlack({ rateLimits: 'counted' }));
-const botPort = '18083';
+const botPort = String(await freePort());
 const up = spawn(process.execPath, [COMMAND, 'up'], {
   cwd: folder,
   stdio: ['ignore', 'pipe', 'pipe'],
@@ -55,15 +56,16 @@ const up = spawn(process.execPath, [COMMAND, 'up'], {
 let output = '';
 for (const stream of [up.stdout, up.stderr]) stream.on('data', (part: Buffer) => (output += part.toString()));
 cleanup.defer(async () => {
+  if (up.exitCode !== null || up.signalCode !== null) return;
   const ended = once(up, 'exit');
   up.kill('SIGTERM');
   await ended;
 });
-await eventually(() => output.includes(' is up ') || up.exitCode !== null, { timeoutMs: 60_000, what: 'centaur up' });
+await eventually(() => output.includes(' is up ') || up.exitCode !== null, { timeoutMs: 300_000, what: 'centaur up' });
 const api = /API +(http\S+)/.exec(output)?.[1];
 if (api === undefined) throw new Error(output);
 const bot = `http://127.0.0.1:${botPort}`;
-await eventually(async () => (await fetch(`${bot}/healthz`).catch(() => undefined))?.ok, { timeoutMs: 60_000, what: 'the bot' });
+await eventually(async () => (await fetch(`${bot}/healthz`).catch(() => undefined))?.ok, { timeoutMs: 300_000, what: 'the bot' });
 
 const sender = fork(new URL('sender.ts', import.meta.url), { env: { ...process.env, NODE_NO_WARNINGS: '1' } });
 cleanup.defer(() => sender.disconnect());
@@ -97,7 +99,7 @@ async function drained(): Promise<void> {
       }
       return true;
     },
-    { timeoutMs: 120_000, what: 'the inbox to be empty' },
+    { timeoutMs: 900_000, what: 'the inbox to be empty' },
   );
 }
 

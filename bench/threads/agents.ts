@@ -13,7 +13,7 @@ export interface AgentsMeasured {
 }
 
 const LIMITS = { memoryMb: 512, processes: 64, diskMb: 64, tmpMb: 16, cpus: 1 };
-const TRUE = { argv: ['/bin/true'], timeoutMs: 10_000, maxOutputBytes: 1000 } as const;
+const TRUE = { argv: ['/bin/true'], timeoutMs: 120_000, maxOutputBytes: 1000 } as const;
 
 export async function measureAgents({ cleanup, starts, note }: AgentsMeasured): Promise<void> {
   await measureSandboxes(cleanup, starts, note);
@@ -33,7 +33,7 @@ async function inputAfter(agents: Awaited<ReturnType<typeof createTestAgents>>, 
   const id = await agents.say(threadKey, 'say: hello');
   const began = performance.now();
   let took = Number.NaN;
-  for await (const { bytes } of agents.threads.follow(threadKey, 0, { executionId: id, signal: AbortSignal.timeout(60_000) }))
+  for await (const { bytes } of agents.threads.follow(threadKey, 0, { executionId: id, signal: AbortSignal.timeout(600_000) }))
     if (Number.isNaN(took) && Buffer.from(bytes).includes('event: turn.started')) took = performance.now() - began;
   return took;
 }

@@ -129,7 +129,8 @@ function openReader(threadKey: string, enough: (id: number, text: string) => boo
         ids.push(id);
         const at = Number(/"at":([\d.]+)/.exec(part)?.[1] ?? Number.NaN);
         if (!Number.isNaN(at)) delays.push(now - at);
-        if (enough(id, part)) socket.destroy();
+        // what comes in the same piece belongs to some readers and not to others
+        if (enough(id, part)) return void socket.destroy();
       }
     });
   });

@@ -104,7 +104,7 @@ async function replay(threadKey: string): Promise<unknown> {
   const before = process.cpuUsage();
   const began = performance.now();
   let seen = 0;
-  const signal = AbortSignal.timeout(120_000);
+  const signal = AbortSignal.timeout(900_000);
   for await (const frames of threads.follow(threadKey, 0, { signal })) {
     seen = frames.last;
     if (seen >= last) break;

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createPlace } from '../../test/support/cli.ts';
 import { createTestDatabase } from '../../test/support/database.ts';
-import { eventually } from '../../test/support/wait.ts';
 
 test('an error that nobody catches ends the process, and what it says has no secret in it', async () => {
   await using database = await createTestDatabase();
@@ -14,9 +13,8 @@ test('an error that nobody catches ends the process, and what it says has no sec
   );
   const up = await place.serve('up');
   await place.run(['run', 'throws']);
-  await eventually(() => up.child.exitCode !== null, { what: 'its end' });
-  const { stderr } = up.output;
-  assert.equal(up.child.exitCode, 1);
+  const { code, stderr } = await up.finished;
+  assert.equal(code, 1);
   assert.match(stderr, /"message":"an error was caught by nobody; the process ends".*it had \*{19}/);
   assert.doesNotMatch(stderr, /canary/);
 });

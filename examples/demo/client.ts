@@ -3,7 +3,7 @@ const [, , url = ''] = process.argv;
 try {
   const response = await fetch(url, {
     headers: { authorization: `Bearer ${process.env['DEMO_API_KEY']}` },
-    signal: AbortSignal.timeout(15_000),
+    signal: AbortSignal.timeout(60_000),
   });
   process.stdout.write(
     JSON.stringify({ status: response.status, refused: response.headers.get('x-centaur-refused'), body: await response.text() }),

@@ -175,12 +175,12 @@ async function showTampering(store: Store, installation: Installation, key: stri
 }
 
 async function runClient(url: string, environment: Readonly<Record<string, string>>): Promise<Answer> {
-  const { stdout } = await promisify(execFile)(process.execPath, [CLIENT, url], { env: { ...environment }, timeout: 20_000 });
+  const { stdout } = await promisify(execFile)(process.execPath, [CLIENT, url], { env: { ...environment }, timeout: 120_000 });
   return JSON.parse(stdout) as Answer;
 }
 
 async function untilAnswered(call: () => Promise<Answer>): Promise<Answer> {
-  const deadline = performance.now() + 15_000;
+  const deadline = performance.now() + 90_000;
   for (;;) {
     const answer = await call();
     if (answer.status === 200 || performance.now() > deadline) return answer;

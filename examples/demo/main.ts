@@ -40,7 +40,8 @@ const STEPS = [
 /** The step that the first kill interrupts, in a child workflow while its siblings run. */
 const INTERRUPTED = 'south/count_stock';
 
-const LONGEST_MS = 180_000;
+/** Ten times what it takes on a machine that does nothing else. */
+const LONGEST_MS = 600_000;
 
 let workers = 0;
 
@@ -240,9 +241,9 @@ async function completedSteps(engine: Engine, runId: string): Promise<ReadonlySe
 }
 
 async function until(what: string, holdsNow: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 20_000;
+  const deadline = performance.now() + 120_000;
   while (!(await holdsNow())) {
-    if (performance.now() > deadline) throw new Error(`waited 20 s for ${what}`);
+    if (performance.now() > deadline) throw new Error(`waited two minutes for ${what}`);
     await pause(10);
   }
 }

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 
 const CENTAUR = fileURLToPath(new URL('../../cli/bin/centaur.js', import.meta.url));
-const READY_MS = 30_000;
+const READY_MS = 120_000;
 
 export interface ServerProcess {
   readonly pid: number;

@@ -212,7 +212,7 @@ test('waitForRun returns the finished run', async (t) => {
   const { client } = await serve(t, (_request, response) => {
     openStream(response).end(stepEvent('1-1') + doneEvent('1-2'));
   });
-  const run = await client.waitForRun('r1', { timeout: 5000 });
+  const run = await client.waitForRun('r1', { timeout: 60_000 });
   assert.deepEqual(run, { status: 'completed', result: { n: 1 } });
 });
 

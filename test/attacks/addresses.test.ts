@@ -184,10 +184,8 @@ describe('no address of our own is dialled', () => {
     await allow(listed, { allow_cidrs: ['0.0.0.0/0', '::/0'] });
     for (const host of METADATA) {
       mark = (await settledEntries(t)).length;
-      const answer = await Promise.race([
-        attempt(t, token, host),
-        new Promise<{ status: number; text: string }>((resolve) => setTimeout(() => resolve({ status: -1, text: 'it was dialled' }), 1500)),
-      ]);
+      // one that is dialled is answered too, when that has failed
+      const answer = await attempt(t, token, host);
       assert.equal(answer.status, 403, `${host}: ${answer.status} ${answer.text}`);
       await assertDenied(attacked(), answer, { status: 403, code: 'ADDRESS_DENIED' });
     }

@@ -107,7 +107,7 @@ describe('an approval', () => {
 describe('a request that waits for its approval', () => {
   let scene: Scene;
   before(async () => {
-    scene = await startScene({ config: { limits: { approvalMs: 6000 } } });
+    scene = await startScene({ config: { limits: { approvalMs: 60_000 } } });
     await publish(scene, 'approve');
   });
   after(() => scene[Symbol.asyncDispose]());

@@ -106,7 +106,7 @@ describe('a value that is rotated', () => {
   test('is blanked in the answer to the request that waited while it was rotated', async () => {
     const { rotateSecret } = await import('../../kernel/vault/index.ts');
     await using scene = await startScene({
-      config: { limits: { approvalMs: 8000 } },
+      config: { limits: { approvalMs: 60_000 } },
       handler: (request, response) => response.end(`you sent ${String(request.headers['x-api-key'])}`),
     });
     await publish(scene, 'approve');

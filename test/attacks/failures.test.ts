@@ -230,7 +230,7 @@ for (const how of ['closed', 'silent'] as const) {
         Promise.race([
           work,
           new Promise<{ status: number; body: string }>((resolve) =>
-            setTimeout(() => resolve({ status: -1, body: 'no answer in 12 s' }), 12_000),
+            setTimeout(() => resolve({ status: -1, body: 'no answer in a minute' }), 60_000),
           ),
         ]);
       const answers = await Promise.all([deadline(call()), deadline(call(randomBytes(32).toString('base64url')))]);
@@ -280,7 +280,7 @@ test('a certificate of the firewall that a client does not trust ends in an entr
     ],
     { stdio: 'ignore' },
   );
-  const timer = setTimeout(() => client.kill(), 5000);
+  const timer = setTimeout(() => client.kill(), 60_000);
   await new Promise<void>((resolve) => client.once('close', () => resolve()));
   clearTimeout(timer);
   assertUntouched(scene);

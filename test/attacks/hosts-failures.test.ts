@@ -127,14 +127,14 @@ describe('a malicious workflow that fails', { timeout: 600_000 }, () => {
     const began = performance.now();
     // one alone has to be cancelled; the others come to their end by themselves, however busy the machine is
     const attacks = Object.entries(FAILURES).map(([what, { code }], i) =>
-      world.run(names[i] as string, { code }, what === 'never answers' ? 15_000 : 60_000),
+      world.run(names[i] as string, { code }, what === 'never answers' ? 15_000 : 180_000),
     );
     // where the victims fail, that is what is told
     for (const each of attacks) each.catch(() => undefined);
     const victims: RunDetail[] = [];
     for (let round = 0; round < 5; round++) {
       const runs = Array.from({ length: 10 }, () =>
-        world.run('victim', { code: `return [await ctx.step('a', () => 1), await ctx.step('b', async () => 2)]` }, 60_000),
+        world.run('victim', { code: `return [await ctx.step('a', () => 1), await ctx.step('b', async () => 2)]` }, 180_000),
       );
       victims.push(...(await Promise.all(runs)));
       await within(60, world.engine.listRuns({ limit: 1 }));
@@ -249,7 +249,7 @@ describe('a worker that is killed', () => {
     fs.writeFileSync(path.join(root, 'workflows/victim.mjs'), nodeWorkflow('victim'));
     const child = spawn(process.execPath, [WORKER, JSON.stringify(settings)], { stdio: ['ignore', 'pipe', 'inherit'] });
     children.push(child);
-    const [said] = (await within(30, once(child.stdout, 'data'))) as [Buffer];
+    const [said] = (await within(120, once(child.stdout, 'data'))) as [Buffer];
     assert.equal(said.toString().trim(), 'ready');
     const leases = async (): Promise<number> => {
       const { rows } = await t.store.query<{ n: number }>(

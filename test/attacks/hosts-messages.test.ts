@@ -9,7 +9,7 @@ import { eventually } from '../support/wait.ts';
 /** Says so after it has said what it should not, unless the worker has ended it by then. */
 const REST = `; await new Promise((later) => setTimeout(later, 200)); return 'done'`;
 /** Of a run that is to come to its end by itself, however busy the machine is. */
-const TO_ITS_END_MS = 60_000;
+const TO_ITS_END_MS = 180_000;
 const ask = (fields: string): string => `say({ run_id: ctx.runId, request_id: '1', rest: true, taken: 1, ${fields} })`;
 const tell = (fields: string): string => `say({ run_id: ctx.runId, rest: true, taken: 1, ${fields} })`;
 

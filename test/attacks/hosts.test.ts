@@ -55,11 +55,11 @@ def text(file):
         return ""
 def ask(key):
     try:
-        return urllib.request.urlopen(urllib.request.Request(t["url"], headers={"x-api-key": key}), timeout=5).status
+        return urllib.request.urlopen(urllib.request.Request(t["url"], headers={"x-api-key": key}), timeout=25).status
     except Exception as error:
         return getattr(error, "code", 0)
 def tunnel(authority, token):
-    s = socket.create_connection(("127.0.0.1", 3128), 5)
+    s = socket.create_connection(("127.0.0.1", 3128), 25)
     basic = base64.b64encode(("lease:" + token).encode()).decode()
     s.sendall(("CONNECT %s HTTP/1.1\\r\\nHost: %s\\r\\nProxy-Authorization: Basic %s\\r\\n\\r\\n" % (authority, authority, basic)).encode())
     return int((s.recv(64).split(b" ") + [b"0", b"0"])[1])

@@ -88,7 +88,7 @@ describe('frames that no client of HTTP/2 sends', { timeout: 600_000 }, () => {
     await Promise.race([gone, new Promise((resolve) => setTimeout(resolve, 2000))]);
     // as a client goes that is not killed: with a word of good-bye
     socket.end();
-    await Promise.race([gone, new Promise((resolve) => setTimeout(resolve, 2000))]);
+    await Promise.race([gone, new Promise((resolve) => setTimeout(resolve, 20_000))]);
     socket.destroy();
     return { sent, ended: ended && (sent < FLOOD_BYTES || seen.has(GOAWAY)), seen };
   }

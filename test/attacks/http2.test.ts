@@ -161,6 +161,8 @@ describe('a client of HTTP/2', () => {
       one.destroy();
     }
     assert.equal((await call({})).status, 200);
+    // what they had asked for does not come to the service in the next test
+    await eventually(async () => (await gauge(scene.t, 'centaur_egress_tunnels_open')) <= 1);
   });
 
   test('that sends more headers than fit is cut off, and others are served', async () => {

@@ -288,7 +288,7 @@ describe("a tool's process", () => {
   });
 
   test('whose lease is renewed reaches no more than before', async () => {
-    const short = await scene.t.lease(['DECLARED_KEY'], { ttlSeconds: 30, egress: [{ host: `declared.test:${port}` }] });
+    const short = await scene.t.lease(['DECLARED_KEY'], { ttlSeconds: 300, egress: [{ host: `declared.test:${port}` }] });
     const calls = async () => {
       await scene.reset();
       await assertDenied({ ...scene, lease: short }, await callThrough(scene.t, short.token, scene.url('/', 'evil.test')), UNDECLARED);

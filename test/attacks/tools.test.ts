@@ -69,13 +69,13 @@ def text(file):
 def ask(url, key=None):
     try:
         headers = {} if key is None else {"x-api-key": key}
-        return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5).status
+        return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=25).status
     except Exception as error:
         return getattr(error, "code", 0)
 def own():
     return os.environ["HTTPS_PROXY"].split(":")[2].split("@")[0]
 def tunnel(authority, token):
-    s = socket.create_connection(("127.0.0.1", 3128), 5)
+    s = socket.create_connection(("127.0.0.1", 3128), 25)
     basic = base64.b64encode(("lease:" + token).encode()).decode()
     s.sendall(("CONNECT %s HTTP/1.1\\r\\nHost: %s\\r\\nProxy-Authorization: Basic %s\\r\\n\\r\\n" % (authority, authority, basic)).encode())
     return int((s.recv(64).split(b" ") + [b"0", b"0"])[1])
@@ -199,7 +199,7 @@ return text(file) == "" or attempt(lambda: open(file, "a")) or attempt(lambda: o
 };
 
 const manifest = (secret: string, host: string) =>
-  `[project]\ndescription = "Obeys."\n[tool.centaur]\ntimeout_s = 30\nsecrets = [{ name = "${secret}", hosts = ["${host}"] }]\n`;
+  `[project]\ndescription = "Obeys."\n[tool.centaur]\ntimeout_s = 120\nsecrets = [{ name = "${secret}", hosts = ["${host}"] }]\n`;
 
 describe('a malicious tool', { timeout: 600_000 }, () => {
   let world: ToolWorld;

@@ -125,7 +125,7 @@ export default defineTool({
   ${declared},
   description: 'Obeys.',
   methods: {
-    run: method({ description: 'Does it.', risk: 'write', timeout: '30s', input, run }),
+    run: method({ description: 'Does it.', risk: 'write', timeout: '120s', input, run }),
     short: method({ description: 'Does it, for a moment.', risk: 'write', timeout: '3s', input, run }),
   },
 });

@@ -438,10 +438,17 @@ test('of more callers at once than there is room for, those that came first have
 });
 
 async function signalChromium(signal: string): Promise<void> {
-  const [{ id } = { id: '' }] = (await backend.list()).filter(({ labels, processes }) => labels['tool'] === 'host' && processes.length > 0);
-  const sandbox = await backend.open(id);
-  const sent = await sandbox?.exec({ argv: ['/usr/bin/pkill', `-${signal}`, '-f', 'headless'], timeoutMs: 10_000, maxOutputBytes: 1000 });
-  assert.equal(sent?.code, 0);
+  // in one of them it runs; others may be made ahead
+  const sent = await Promise.all(
+    (await backend.list()).map(async ({ id }) => {
+      const sandbox = await backend.open(id);
+      return sandbox?.exec({ argv: ['/usr/bin/pkill', `-${signal}`, '-f', 'headless'], timeoutMs: 60_000, maxOutputBytes: 1000 });
+    }),
+  );
+  assert.ok(
+    sent.some((each) => each?.code === 0),
+    JSON.stringify(sent),
+  );
 }
 
 /** Eight bits a channel, as Chromium writes them. */

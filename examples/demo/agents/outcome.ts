@@ -17,6 +17,8 @@ export async function showEvents(
     [thread],
   );
   const stored = rows.map(({ id }) => id);
+  // what is stored is not with every reader at once
+  for (const reader of [witness, resumed, late]) await reader.until('the last event', ({ id }) => id >= (stored.at(-1) ?? 0));
   const numbered = expect(
     stored.length > 0 && stored.every((id, index) => id === index + 1),
     `the events in Postgres are ${rangesOf(stored)}`,

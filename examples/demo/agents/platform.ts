@@ -36,8 +36,8 @@ export interface Platform {
 }
 
 const WORKFLOWS = fileURLToPath(new URL('workflows', import.meta.url));
-/** Between two words of a slow answer. */
-const PACE_MS = 40;
+/** Between two words of a slow answer: a worker is killed in the middle of it, on a slow machine too. */
+const PACE_MS = 100;
 const ACTOR = 'demo';
 const MODEL_SECRET = 'MODEL_KEY';
 const SERVICE_SECRET = 'DEMO_API_KEY';

@@ -21,7 +21,7 @@ export interface StreamPlace {
   readonly thread: string;
 }
 
-const PATIENCE_MS = 40_000;
+const PATIENCE_MS = 120_000;
 const SILENCE_MS = 45_000;
 
 /** @param resume the id that was seen last, and the way in which the API is told */
