@@ -6,7 +6,7 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { BUILTIN_POLICY } from '../../kernel/policy/index.ts';
 import { METRICS, type MetricSpec } from '../../kernel/telemetry/index.ts';
-import { freePort } from '../hosts-e2e/server.ts';
+import { freePort } from '../support/ports.ts';
 import { startOtlpServer } from '../support/otlp.ts';
 import { eventually } from '../support/wait.ts';
 import { watchConnections } from './connections.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, test } from 'node:test';
-import { freePort } from '../hosts-e2e/server.ts';
+import { freePort } from '../support/ports.ts';
 import { eventually } from '../support/wait.ts';
 import type { Answer } from './installation.ts';
 import {
