@@ -213,7 +213,7 @@ async function asking(): Promise<void> {
 }
 
 async function untilDone(): Promise<void> {
-  for (const deadline = Date.now() + 180_000; ;) {
+  for (const deadline = Date.now() + 480_000; ;) {
     const { rows } = await admin.query<{ n: number }>(
       'select count(*)::int as n from agent_execution_requests where completed_at is not null',
     );

@@ -255,7 +255,7 @@ export async function createTestAgents(
       await threads.message({ thread_key: threadKey, assignment_generation, parts: [{ type: 'text', text }] });
       return (await threads.execute({ thread_key: threadKey, assignment_generation, ...execution })).execution_id;
     },
-    async ended(executionId, timeoutMs = 60_000) {
+    async ended(executionId, timeoutMs = 240_000) {
       const { thread_key } = await threads.getExecution(executionId);
       for await (const _ of threads.follow(thread_key, 0, { executionId, signal: AbortSignal.timeout(timeoutMs) }));
       return threads.getExecution(executionId);
