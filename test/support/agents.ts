@@ -202,7 +202,7 @@ export async function createTestAgents(
   await addGrant(installation, 'test', 'thread:*', MODEL_SECRET);
   const stateDir = mkdtempSync(join(tmpdir(), 'centaur-agents-'));
   chmodSync(stateDir, 0o711);
-  stack.defer(() => rmSync(stateDir, { recursive: true, force: true }));
+  stack.defer(() => rmSync(stateDir, { recursive: true, force: true, maxRetries: 10 }));
   stack.defer(() => createLocalBackend({ stateDir }).shutdown());
   const settings: WorkerSettings = {
     databaseUrl: trust.database.url,

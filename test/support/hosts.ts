@@ -30,7 +30,7 @@ export interface HostWorld extends AsyncDisposable {
   ended(runId: string, ms?: number): Promise<RunDetail>;
 }
 
-const RUN_MS = 30_000;
+const RUN_MS = 120_000;
 
 /** @param secrets by name, with the principals that may use each at the service */
 export async function createHostWorld(
@@ -41,7 +41,7 @@ export async function createHostWorld(
   const service = stack.use(await startService((_, response) => response.end('served')));
   const t = stack.use(await createTestFirewall({ config: { allow_cidrs: ['127.0.0.1'], ca_pems: [service.caPem] } }));
   const root = fs.mkdtempSync(path.join(tmpdir(), 'centaur-hosts-'));
-  stack.defer(() => fs.rmSync(root, { recursive: true, force: true }));
+  stack.defer(() => fs.rmSync(root, { recursive: true, force: true, maxRetries: 10 }));
   // sandboxes run as users of their own
   fs.chmodSync(root, 0o755);
   const [dir, state] = [path.join(root, 'workflows'), path.join(root, 'state')];
