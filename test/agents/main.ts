@@ -47,7 +47,7 @@ try {
 } finally {
   clearTimeout(watchdog);
   await postgres.stop();
-  rmSync(folder, { recursive: true, force: true });
+  rmSync(folder, { recursive: true, force: true, maxRetries: 10 });
 }
 for (const problem of problems.slice(0, 20)) console.error(`VIOLATION: ${problem}`);
 console.log(problems.length === 0 ? 'no invariant was broken' : `${problems.length} violations`);

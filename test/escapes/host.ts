@@ -57,7 +57,7 @@ export async function openHost(stateDir: string): Promise<Host> {
   const run = (calls: readonly SystemCall[]): readonly bigint[] | undefined => {
     const program = join(folder, 'program');
     writeFileSync(program, programOf(calls), { mode: 0o755 });
-    return resultsOf(spawnSync(program, { env: {}, stdio: ['ignore', 'pipe', 'ignore'], timeout: 5000 }).stdout, calls.length);
+    return resultsOf(spawnSync(program, { env: {}, stdio: ['ignore', 'pipe', 'ignore'], timeout: 60_000 }).stdout, calls.length);
   };
   if (process.arch === 'x64') {
     const made = run([{ nr: 29, args: [KEY, 4096, IPC_CREAT | 0o666] }]);

@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createLocalBackend, type Sandbox } from '../../runtime/sandbox/index.ts';
 import { ensureBubblewrap } from '../support/bubblewrap.ts';
+import { eventually } from '../support/wait.ts';
 import { callAttempts } from './calls.ts';
 import { programOf, resultsOf } from './elf.ts';
 import { type Host, openHost } from './host.ts';
@@ -24,6 +25,8 @@ const EXPECTED: Readonly<Record<string, string>> = {
 const LEAST_OPEN_OUTSIDE = 35;
 const IS_ROOT = process.getuid?.() === 0;
 const UNPRIVILEGED = 65_534;
+/** Of one attempt, on a machine that is busy. */
+const PATIENCE_MS = 60_000;
 
 process.env['CENTAUR_ESCAPE'] = 'centaur-escape-environment';
 const { path, problem } = ensureBubblewrap();
@@ -51,13 +54,13 @@ async function main(): Promise<number> {
   const outside = await tryOutside(host);
   for (const { name, calls, isOpen } of process.arch === 'x64' ? callAttempts(host.sharedMemoryKey) : []) {
     await sandbox.writeFile('/workspace/program', programOf(calls), { mode: 0o755 });
-    const { stdout } = await sandbox.exec({ argv: ['/workspace/program'], timeoutMs: 5000, maxOutputBytes: 4096 });
+    const { stdout } = await sandbox.exec({ argv: ['/workspace/program'], timeoutMs: PATIENCE_MS, maxOutputBytes: 4096 });
     inside.set(name, judge(resultsOf(stdout, calls.length), isOpen));
   }
   for (const [name, body] of Object.entries(SCRIPTS)) {
     const { stdout, stderr } = await sandbox.exec({
       argv: ['node', '-e', scriptOf(body, host.targets)],
-      timeoutMs: 10_000,
+      timeoutMs: PATIENCE_MS,
       maxOutputBytes: 4096,
     });
     inside.set(name, outcomeOf(stdout, stderr));
@@ -83,7 +86,7 @@ async function tryOutside(host: Host): Promise<Map<string, Outcome>> {
   const folder = mkdtempSync(join(tmpdir(), 'centaur-control-'));
   chmodSync(folder, 0o755);
   const user = IS_ROOT ? { uid: UNPRIVILEGED, gid: UNPRIVILEGED } : {};
-  const options = { ...user, cwd: '/', env: { PATH: '/usr/bin:/bin', FROM: 'centaur-escape' }, timeout: 10_000 };
+  const options = { ...user, cwd: '/', env: { PATH: '/usr/bin:/bin', FROM: 'centaur-escape' }, timeout: PATIENCE_MS };
   // Node itself may lie where that user cannot go
   const node = join(folder, 'node');
   spawnSync('/bin/cp', [process.execPath, node]);
@@ -128,7 +131,7 @@ async function throughFiles(sandbox: Sandbox, host: Host): Promise<Map<string, O
       '-c',
       `cd /workspace; ln -s ${host.targets.secret} out.txt; ln -s / dir; ln -s ${victim} victim; mkfifo pipe; printf '#!/bin/sh' > run; chmod 755 run; mkdir -p "$(printf 'n\\nl')"; ${IS_ROOT ? 'mkdir closed; touch closed/x; chmod 0 closed;' : ''} i=0; while [ $i -lt 300 ]; do mkdir d; cd d; i=$((i+1)); done`,
     ],
-    timeoutMs: 10_000,
+    timeoutMs: PATIENCE_MS,
     maxOutputBytes: 1000,
   });
   if (made.code !== 0) outcomes.set('preparing files', `broken ${made.stderr.toString()}`);
@@ -154,7 +157,7 @@ async function throughFiles(sandbox: Sandbox, host: Host): Promise<Map<string, O
     outcomes.set('its files belong to root', statSync(join(boxes, box as string, 'workspace')).uid === 0 ? 'open' : 'closed');
   }
   const killed = await sandbox
-    .exec({ argv: ['/bin/sh', '-c', 'sleep 0.1; kill -9 2'], timeoutMs: 5000, maxOutputBytes: 100 })
+    .exec({ argv: ['/bin/sh', '-c', 'sleep 0.1; kill -9 2'], timeoutMs: PATIENCE_MS, maxOutputBytes: 100 })
     .catch(() => undefined);
   const other = await backend.ensure({
     id: 'after',
@@ -163,14 +166,12 @@ async function throughFiles(sandbox: Sandbox, host: Host): Promise<Map<string, O
     mounts: [],
     relays: [],
   });
-  const alive = await other.exec({ argv: ['echo', 'alive'], timeoutMs: 5000, maxOutputBytes: 100 });
+  const alive = await other.exec({ argv: ['echo', 'alive'], timeoutMs: PATIENCE_MS, maxOutputBytes: 100 });
   outcomes.set('killing its agent takes others down', killed?.reason !== 'exit' && alive.code === 0 ? 'closed' : 'open');
   await Promise.all([backend.stop('escapes'), backend.stop('after')]);
-  for (let tries = 0; tries < 500 && readdirSync(boxes).length + readdirSync(join(stateDir, 'sandboxd/i/trash')).length > 0; tries++) {
-    await new Promise((later) => setTimeout(later, 10));
-  }
-  const left = readdirSync(boxes).length + readdirSync(join(stateDir, 'sandboxd/i/trash')).length;
-  outcomes.set('files that cannot be removed', left === 0 ? 'closed' : 'open');
+  const isEmpty = () => readdirSync(boxes).length + readdirSync(join(stateDir, 'sandboxd/i/trash')).length === 0;
+  const isRemoved = await eventually(isEmpty).catch(() => false);
+  outcomes.set('files that cannot be removed', isRemoved ? 'closed' : 'open');
   outcomes.set('a link that the removal follows', existsSync(join(victim, 'inner/kept')) ? 'closed' : 'open');
   rmSync(victim, { recursive: true, force: true });
   return outcomes;

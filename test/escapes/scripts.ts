@@ -19,7 +19,7 @@ const reads = (path) => { try { return fs.readFileSync(path, 'latin1').length > 
 const text = (path) => { try { return fs.readFileSync(path, 'latin1'); } catch { return ''; } };
 const lists = (path) => { try { fs.readdirSync(path); return true; } catch { return false; } };
 const opens = (path, flags) => { try { fs.closeSync(fs.openSync(path, flags)); return true; } catch { return false; } };
-const connects = (options) => new Promise((done) => { const s = net.connect(options, () => done(true)); s.on('error', () => done(false)); s.setTimeout(1500, () => done(false)); });
+const connects = (options) => new Promise((done) => { const s = net.connect(options, () => done(true)); s.on('error', () => done(false)); s.setTimeout(5000, () => done(false)); });
 const routed = (address) => new Promise((done) => { const s = dgram.createSocket(address.includes(':') ? 'udp6' : 'udp4'); s.on('error', () => done(false)); s.connect(53, address, (error) => done(!error)); });
 const links = (folder) => { try { return fs.readdirSync(folder).flatMap((name) => { try { return [fs.readlinkSync(folder + '/' + name)]; } catch { return []; } }); } catch { return []; } };
 const pids = () => fs.readdirSync('/proc').filter((name) => /^\\d+$/.test(name));
@@ -42,7 +42,7 @@ export const SCRIPTS: Readonly<Record<string, string>> = {
   'the host’s loopback, IPv6': `return connects({ port: t.port6, host: '::1' })`,
   'an abstract socket of the host': `return connects({ path: '\\0' + t.abstractSocket })`,
   'a socket file of the host': `return connects({ path: t.pathSocket })`,
-  'UDP to the host': `return new Promise((done) => { const s = dgram.createSocket('udp4'); s.on('message', () => done(true)); s.on('error', () => done(false)); s.send('x', t.udpPort, '127.0.0.1', () => undefined); setTimeout(() => done(false), 500); })`,
+  'UDP to the host': `return new Promise((done) => { const s = dgram.createSocket('udp4'); s.on('message', () => done(true)); s.on('error', () => done(false)); s.send('x', t.udpPort, '127.0.0.1', () => undefined); setTimeout(() => done(false), 3000); })`,
   'a route to the internet': `return routed('1.1.1.1')`,
   'a route to the metadata service': `return routed('169.254.169.254')`,
   'a route to a private network': `return routed('10.0.0.1')`,

@@ -150,7 +150,7 @@ async function cancelLater(runId: string, ms: number): Promise<void> {
 
 async function untilDone(): Promise<void> {
   await Promise.all([spawn('worker', undefined), spawn('decider', undefined)]);
-  for (const deadline = Date.now() + 120_000; ;) {
+  for (const deadline = Date.now() + 480_000; ;) {
     const { rows } =
       await admin.query(`select r.run_id, r.workflow_name, r.status::text, r.owner, w.dead, r.wake_at, s.name, s.status::text as step, s.wake_at as due,
          a.state, a.expires_at from workflow_runs r left join workers w on w.worker_id = r.owner
@@ -276,6 +276,6 @@ try {
   await store.close();
   await admin.end();
   await server.stop();
-  rmSync(folder, { recursive: true, force: true });
+  rmSync(folder, { recursive: true, force: true, maxRetries: 10 });
 }
 process.exit(failed ? 1 : 0);

@@ -161,7 +161,7 @@ async function pausing(): Promise<void> {
     counts.pauses += 1;
     await pause(LEASE_MS + between(500, 1200));
     victim?.kill('SIGCONT');
-    await waitForAll('after a pause', 30_000);
+    await waitForAll('after a pause', 240_000);
   }
 }
 
@@ -177,7 +177,7 @@ async function cutting(): Promise<void> {
     await admin.query(`select pg_notify('centaur_work', ''), pg_notify('centaur_work', 'again')`);
   }
   await emitOwed();
-  await waitForAll('after the cuts', 60_000);
+  await waitForAll('after the cuts', 240_000);
 }
 
 async function restarting(): Promise<void> {
@@ -188,7 +188,7 @@ async function restarting(): Promise<void> {
     counts.restarts += 1;
   }
   await emitOwed();
-  await waitForAll('after the restarts of Postgres', 60_000);
+  await waitForAll('after the restarts of Postgres', 240_000);
 }
 
 async function verify(): Promise<string[]> {
@@ -252,6 +252,6 @@ try {
   await store.close();
   await admin.end();
   await server.stop();
-  rmSync(folder, { recursive: true, force: true });
+  rmSync(folder, { recursive: true, force: true, maxRetries: 10 });
 }
 process.exit(failed ? 1 : 0);

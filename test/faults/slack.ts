@@ -11,14 +11,13 @@
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import pg from 'pg';
 import { startEmbeddedPostgres } from '../../kernel/store/embedded/index.ts';
 import { migrate } from '../../kernel/store/index.ts';
+import { freePort } from '../support/ports.ts';
 import { seeded } from './random.ts';
 import type { SeenPart, Where } from './slack/emulator.ts';
 import { markOf, questionOf } from './slack/questions.ts';
@@ -51,14 +50,6 @@ const children = new Set<ChildProcess>();
 const ports = { api: await freePort(), front: await freePort(), back: await freePort() };
 const counts = { kills: 0, api: 0, worker: 0, bot: 0, 'in mid-call': 0, 'answers lost': 0 };
 let isOver = false;
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => probe.once('listening', resolve));
-  const { port } = probe.address() as AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
-}
 
 function run(file: string, env: Readonly<Record<string, string>>): ChildProcess {
   const child = fork(new URL(`./slack/${file}.ts`, import.meta.url), {
@@ -222,7 +213,7 @@ async function asking(): Promise<void> {
 }
 
 async function untilDone(): Promise<void> {
-  for (const deadline = Date.now() + 180_000; ;) {
+  for (const deadline = Date.now() + 480_000; ;) {
     const { rows } = await admin.query<{ n: number }>(
       'select count(*)::int as n from agent_execution_requests where completed_at is not null',
     );
@@ -313,6 +304,6 @@ try {
   for (const child of children) child.kill('SIGKILL');
   await admin.end();
   await server.stop();
-  rmSync(folder, { recursive: true, force: true });
+  rmSync(folder, { recursive: true, force: true, maxRetries: 10 });
 }
 process.exit(failed ? 1 : 0);

@@ -207,7 +207,7 @@ export async function drive(cli: Installed, place: Place, options: DriveOptions)
     signal,
     async close() {
       child.stdin.end();
-      const timer = setTimeout(() => signal('SIGKILL'), 2000);
+      const timer = setTimeout(() => signal('SIGKILL'), 20_000);
       await gone;
       clearTimeout(timer);
       signal('SIGKILL');

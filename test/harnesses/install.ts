@@ -18,7 +18,7 @@ const PACKAGES: Readonly<Record<Real, string>> = {
   pi: '@mariozechner/pi-coding-agent',
 };
 const MODELS: Readonly<Record<Real, string>> = { claude: 'claude-sonnet-4-5', codex: 'gpt-5-codex', pi: 'scripted' };
-const PATIENCE_MS = 40_000;
+const PATIENCE_MS = 120_000;
 const INSTALL_MS = 240_000;
 
 export function findCli(kind: Real): Installed {

@@ -41,7 +41,7 @@ const SCENARIOS: Scenarios = {
   async 'an interrupt in a tool, and a turn after it'(t, kind) {
     const id = await t.say(kind, 'run: tail -f /dev/null');
     await eventually(async () => (await t.events(kind)).some((event) => event.kind === 'tool_use' && event.data['execution_id'] === id), {
-      timeoutMs: 30_000,
+      timeoutMs: 120_000,
     });
     await t.threads.cancel(id);
     const cancelled = await t.ended(id);
@@ -135,7 +135,7 @@ const ASKING: Scenarios = {
 
 async function decide(t: TestAgents, verdict: 'approve' | 'deny'): Promise<void> {
   const approval = await eventually(async () => (await listApprovals(t.trust.store, { state: 'pending' })).items[0], {
-    timeoutMs: 30_000,
+    timeoutMs: 120_000,
     what: 'the question of the harness',
   });
   await castVote(t.trust.installation, person('ann'), approval.approval_id, { verdict, reason: 'the test says so', channel: 'api' });
@@ -145,7 +145,7 @@ async function decide(t: TestAgents, verdict: 'approve' | 'deny'): Promise<void>
 export async function runOnPlatform(kinds: readonly Real[]): Promise<PlatformResult[]> {
   await using cleanup = new AsyncDisposableStack();
   const folder = mkdtempSync(join(tmpdir(), 'centaur-platform-'));
-  cleanup.defer(() => rmSync(folder, { recursive: true, force: true }));
+  cleanup.defer(() => rmSync(folder, { recursive: true, force: true, maxRetries: 10 }));
   const postgres = await startEmbeddedPostgres({ dataDir: join(folder, 'postgres'), throwaway: true });
   cleanup.defer(() => postgres.stop());
   process.env['TEST_DATABASE_URL'] = postgres.url;

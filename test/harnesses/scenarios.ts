@@ -13,6 +13,7 @@ import { harnesses, type ErrorClass, type HarnessEvent, type HarnessKind, type L
 import { startProxied } from './proxied.ts';
 import { toolFiles } from '../../runtime/tools-in-sandbox/index.ts';
 import { createToolsServer, type ToolsServer } from '../support/tools-server.ts';
+import { eventually } from '../support/wait.ts';
 import { drive, moveSession, type Completed, type Driven, type DriveOptions, type Installed, type Place } from './drive.ts';
 
 export interface Scenario {
@@ -68,7 +69,7 @@ export async function createLab(cli: Installed): Promise<Lab> {
       } finally {
         for (const driven of started) driven.signal('SIGKILL');
         await server.close();
-        rmSync(root, { recursive: true, force: true, maxRetries: 3 });
+        rmSync(root, { recursive: true, force: true, maxRetries: 10 });
       }
     },
   };
@@ -151,12 +152,11 @@ export const SCENARIOS: readonly Scenario[] = [
     name: 'interrupt in text',
     async run(lab) {
       const agent = await lab.start();
-      agent.turn('slow: 300');
+      // longer than anybody waits for its end
+      agent.turn('slow: 3000');
       await agent.see('text.delta');
-      const began = performance.now();
       agent.interrupt();
       assert.equal((await agent.end()).status, 'interrupted');
-      assert.ok(performance.now() - began < 5000, 'it took too long');
       agent.turn('say: and on');
       completed(await agent.end(), 'and on');
     },
@@ -185,7 +185,7 @@ export const SCENARIOS: readonly Scenario[] = [
     skip: withoutSteering,
     async run(lab) {
       const agent = await lab.start();
-      agent.turn('run: sleep 2; echo slept');
+      agent.turn('run: sleep 5; echo slept');
       await agent.see('tool_use');
       agent.steer('say: steered');
       assert.equal((await agent.end()).result_text, 'steered');
@@ -197,7 +197,7 @@ export const SCENARIOS: readonly Scenario[] = [
     skip: withoutSteering,
     async run(lab) {
       const agent = await lab.start();
-      agent.turn('slow: 15');
+      agent.turn('slow: 60');
       await agent.see('text.delta');
       agent.steer('say: steered');
       assert.equal((await agent.end()).result_text, 'steered');
@@ -409,14 +409,6 @@ function processes(held: string): number[] {
     const [, pid, args] = /^\s*(\d+) (.*)$/.exec(line.trimEnd()) ?? [];
     return args === `tail -f ${held}` ? [Number(pid)] : [];
   });
-}
-
-async function eventually(check: () => boolean): Promise<void> {
-  const deadline = performance.now() + 10_000;
-  while (!check()) {
-    assert.ok(performance.now() < deadline, 'it did not happen in 10 s');
-    await pause(50);
-  }
 }
 
 /** A PNG of one pixel. */

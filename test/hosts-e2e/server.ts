@@ -1,13 +1,12 @@
 /** `centaur up` in an empty home, with each workflow in a sandbox of its own, and a shell beside it that calls it with curl. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { once } from 'node:events';
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { createLocalBackend } from '../../runtime/sandbox/local/index.ts';
 import { createPlace, type Finished, type Place } from '../support/cli.ts';
+import { freePort } from '../support/ports.ts';
 import { eventually } from '../support/wait.ts';
 
 export const SAMPLES = path.join(import.meta.dirname, '../../runtime/hosts/python/samples');
@@ -101,7 +100,7 @@ export async function startServer({ env = {}, config, samples, files = {} }: Ser
           seen = await get(`/workflows/runs/${run}`);
           return ['completed', 'failed', 'cancelled', 'stuck'].includes(seen.status);
         },
-        { timeoutMs: 60_000, what: `run ${run} to end` },
+        { timeoutMs: 240_000, what: `run ${run} to end` },
       );
       return seen;
     },
@@ -114,13 +113,4 @@ export async function startServer({ env = {}, config, samples, files = {} }: Ser
       await place[Symbol.asyncDispose]();
     },
   };
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }

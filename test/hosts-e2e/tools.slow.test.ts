@@ -114,7 +114,7 @@ async function ended(run: string): Promise<Answer> {
       seen = await ask('GET', `/workflows/runs/${run}`);
       return ['completed', 'failed', 'cancelled', 'stuck'].includes(seen.status);
     },
-    { what: `run ${run} to end` },
+    { timeoutMs: 240_000, what: `run ${run} to end` },
   );
   return seen;
 }
@@ -138,7 +138,7 @@ test('a workflow has tools do what needs a key that neither it nor they have', a
 
 test('a call of a writing method whose worker is killed is made once, and its run ends', async () => {
   const runs = await Promise.all(TOOLS.map((name) => start({ tool: name, path: HELD, note: `held ${name}` })));
-  await eventually(() => TOOLS.every((name) => noted(`held ${name}`).length === 1), { what: 'both calls to arrive' });
+  await eventually(() => TOOLS.every((name) => noted(`held ${name}`).length === 1), { timeoutMs: 240_000, what: 'both calls to arrive' });
   server.child.kill('SIGKILL');
   await server.finished;
   server = await place.serve('up');

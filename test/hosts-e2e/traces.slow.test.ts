@@ -139,7 +139,7 @@ async function ended(run: string): Promise<Answer> {
       seen = await ask('GET', `/workflows/runs/${run}`);
       return ['completed', 'failed', 'cancelled', 'stuck'].includes(seen.status);
     },
-    { what: `run ${run} to end` },
+    { timeoutMs: 240_000, what: `run ${run} to end` },
   );
   return seen;
 }
@@ -209,12 +209,13 @@ for (const name of ['payer', 'payer_py']) {
     assert.ok(trace.spans.some((span) => span.kind === 'state.checkpoint' && span.at_most));
 
     // sums: what is inside ends with what it is in, and the service's 30 ms are in all of them
+    const late = Math.max(250, (trace.duration_ms as number) / 4);
     for (const span of trace.spans) {
       const parent = span.parent_id === null ? undefined : at.get(span.parent_id);
       if (parent === undefined || span.kind === 'run' || parent.kind === 'run.start') continue;
       // the firewall sees the end of an exchange when its client has gone on already, and a busy machine lets it wait
       assert.ok(
-        span.start_ms >= parent.start_ms - 2 && over(span) <= over(parent) + 250,
+        span.start_ms >= parent.start_ms - 2 && over(span) <= over(parent) + late,
         `${span.kind} ${span.name} is outside of ${parent.kind} ${parent.name}`,
       );
     }
@@ -254,7 +255,7 @@ for (const name of ['payer', 'payer_py']) {
 test('a worker that is killed in the middle: the run goes on in the same trace, and what was done again is marked', async () => {
   const { run_id: run } = await ask('POST', '/workflows/runs', { workflow_name: 'order', input: { tool: 'payer', path: '/held' } });
   const before = service.seen.length;
-  await eventually(() => held.length > 0 && service.seen.length > before - 1, { what: 'the call to arrive' });
+  await eventually(() => held.length > 0 && service.seen.length > before - 1, { timeoutMs: 240_000, what: 'the call to arrive' });
   const open = (await ask('GET', `/traces/${run}`)) as TraceView;
   assert.deepEqual([open.status, open.duration_ms, find(open, 'execute_tool').duration_ms], ['open', null, null]);
   server.child.kill('SIGKILL');

@@ -34,7 +34,7 @@ export interface HostProcess extends AsyncDisposable {
 }
 
 /** Longer than any host needs for one message, on a slow machine with others at work on it. */
-export const PATIENCE_MS = 8000;
+export const PATIENCE_MS = 30_000;
 
 export function startHost(host: HostCommand, env: Readonly<Record<string, string>> = {}): HostProcess {
   const child = run(host, env);

@@ -16,7 +16,7 @@ import { judge } from './judge.ts';
 import type { HostCommand } from './process.ts';
 
 /** Whatever hangs, the run ends. */
-const LONGEST_MS = 5 * 60_000;
+const LONGEST_MS = 20 * 60_000;
 
 const { values } = parseArgs({
   options: { host: { type: 'string', multiple: true }, command: { type: 'string' }, files: { type: 'string' }, only: { type: 'string' } },

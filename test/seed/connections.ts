@@ -8,6 +8,8 @@ export interface Watch {
 }
 
 const LOOK_MS = 100;
+/** Between two looks as many times as long as one took: whoever looks has other things to do, and a look is long where much else runs. */
+const SHARE = 9;
 const LISTENING = '0A';
 
 /** @param folders processes that have one of them in their command line or environment are watched, with all that they started */
@@ -16,24 +18,32 @@ export function watchConnections(folders: readonly string[]): Watch {
   const programs = new Set<string>();
   const sockets = new Set<string>();
   const look = () => {
+    // the tables are those of a network, which most processes share
+    const networks = new Map<string, ReadonlyMap<string, Socket>>();
     for (const { pid, program } of processesOf(folders)) {
       programs.add(program);
-      const mine = inodesOf(pid);
-      for (const table of ['tcp', 'tcp6', 'udp', 'udp6'])
-        for (const socket of read(`/proc/${pid}/net/${table}`).split('\n').slice(1)) {
-          const [, local = '', remote = '', state, , , , , , inode = ''] = socket.trim().split(/\s+/);
-          if (!mine.has(inode)) continue;
-          sockets.add(inode);
-          const [arrow, end] = table.startsWith('tcp') && state === LISTENING ? ['<-', local] : ['->', remote];
-          const address = addressOf(end);
-          if (!isOfThisMachine(address, arrow === '->')) beyond.add(`${program} ${arrow} ${address}`);
-        }
+      const network = link(`/proc/${pid}/ns/net`);
+      const known = networks.get(network) ?? socketsOf(pid);
+      networks.set(network, known);
+      for (const inode of inodesOf(pid)) {
+        const socket = known.get(inode);
+        if (socket === undefined) continue;
+        sockets.add(inode);
+        const { arrow, address } = socket;
+        if (!isOfThisMachine(address, arrow === '->')) beyond.add(`${program} ${arrow} ${address}`);
+      }
     }
   };
-  const timer = setInterval(look, LOOK_MS).unref();
+  let timer: NodeJS.Timeout;
+  const lookOn = () => {
+    const began = performance.now();
+    look();
+    timer = setTimeout(lookOn, Math.max(LOOK_MS, SHARE * (performance.now() - began))).unref();
+  };
+  lookOn();
   return {
     stop() {
-      clearInterval(timer);
+      clearTimeout(timer);
       look();
       return { beyond: [...beyond], programs, sockets: sockets.size };
     },
@@ -78,6 +88,23 @@ function inodesOf(pid: string): ReadonlySet<string> {
     // it has ended meanwhile
     return new Set();
   }
+}
+
+interface Socket {
+  readonly arrow: '<-' | '->';
+  readonly address: string;
+}
+
+/** Of the network of a process, by inode. */
+function socketsOf(pid: string): ReadonlyMap<string, Socket> {
+  const found = new Map<string, Socket>();
+  for (const table of ['tcp', 'tcp6', 'udp', 'udp6'])
+    for (const socket of read(`/proc/${pid}/net/${table}`).split('\n').slice(1)) {
+      const [, local = '', remote = '', state, , , , , , inode = ''] = socket.trim().split(/\s+/);
+      const isListening = table.startsWith('tcp') && state === LISTENING;
+      found.set(inode, isListening ? { arrow: '<-', address: addressOf(local) } : { arrow: '->', address: addressOf(remote) });
+    }
+  return found;
 }
 
 /** Words of four bytes, each with its lowest byte first. */

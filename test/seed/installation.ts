@@ -8,10 +8,11 @@ import pg from 'pg';
 import type { UserRole } from '../../kernel/users/index.ts';
 import { type ServerSentEvent, readEvents } from '../../sdk/src/sse.ts';
 import { createLocalBackend } from '../../runtime/sandbox/local/index.ts';
-import { freePort, type Server, startServer } from '../hosts-e2e/server.ts';
+import { type Server, startServer } from '../hosts-e2e/server.ts';
 import { createPlace, type Place, type Running } from '../support/cli.ts';
 import { createTestDatabase } from '../support/database.ts';
 import { type Service, type ServiceHandler, startService } from '../support/firewall.ts';
+import { freePort } from '../support/ports.ts';
 
 // oxlint-disable-next-line typescript/no-explicit-any -- answers of many shapes
 export type Answer = any;

@@ -8,7 +8,7 @@ import { type Answer, type Installation, startInstallation } from './installatio
 
 const SHOP_KEY = 'sk-shop-Real0Key1With2Enough3Letters';
 const HOOK_SECRET = 'whsec-lifecycle-0123456789';
-const PATIENCE = { timeoutMs: 60_000 };
+const PATIENCE = { timeoutMs: 240_000 };
 
 const ORDER = `import { defineWorkflow } from '@centaur/sdk';
 export default defineWorkflow({
@@ -117,7 +117,7 @@ test('A request through the system', async () => {
   // the outcomes are written behind the answers
   const trace = await eventually(async () => {
     const { body: view } = (await t.ask('GET', `/api/traces/${run.run_id}`)) as { body: TraceView };
-    return view.spans.some(({ kind, status: state }) => kind === 'egress' && state === 'ok') ? view : undefined;
+    return view.duration_ms === null ? undefined : view;
   }, PATIENCE);
   const find = (kind: SpanView['kind']) => trace.spans.find((span) => span.kind === kind) ?? assert.fail(`no ${kind} in the trace`);
   const hops = (['ingress.webhook', 'state.checkpoint', 'policy.eval', 'tool.call', 'audit.log', 'secrets.lease', 'egress'] as const).map(
@@ -126,7 +126,12 @@ test('A request through the system', async () => {
   for (const hop of hops) assert.ok(hop.duration_ms !== null && hop.duration_ms >= 0, `${hop.kind}: its milliseconds`);
   assert.ok(find('ingress.webhook').start_ms <= find('tool.call').start_ms);
   assert.ok(find('tool.call').start_ms <= find('egress').start_ms);
-  assert.ok((find('tool.call').duration_ms ?? 0) >= (find('egress').duration_ms ?? 0), 'the request is part of the call');
+  const partOf = (span: SpanView): string[] => {
+    const parent = trace.spans.find(({ span_id: id }) => id === span.parent_id);
+    return parent === undefined ? [] : [parent.kind, ...partOf(parent)];
+  };
+  assert.equal(find('egress').status, 'ok');
+  assert.ok(partOf(find('egress')).includes('tool.call'), 'the request is part of the call');
   const shown = await t.server.centaur('trace', run.run_id);
   for (const kind of ['ingress.webhook', 'policy.eval', 'tool.call']) assert.match(shown, new RegExp(kind.replace('.', '\\.')));
   assert.match(shown, /ms/);
@@ -165,7 +170,7 @@ test('Secrets are single-use leases; the audit log is append-only.', async () =>
   });
   const curl = (path: string) =>
     t.server.shell(
-      `curl -s -m 20 --cacert '${lease.ca_file}' -x '${lease.env.HTTPS_PROXY}' -X POST -H 'authorization: Bearer ${lease.placeholders.TELL_KEY}' -o /dev/null -w '{"status": %{http_code}}' '${t.url}${path}'`,
+      `curl -s -m 120 --cacert '${lease.ca_file}' -x '${lease.env.HTTPS_PROXY}' -X POST -H 'authorization: Bearer ${lease.placeholders.TELL_KEY}' -o /dev/null -w '{"status": %{http_code}}' '${t.url}${path}'`,
     );
   assert.equal((await curl('/single')).status, 200);
   assert.equal((await curl('/again')).status, 407, 'used once, and then never again');
@@ -177,6 +182,16 @@ test('Secrets are single-use leases; the audit log is append-only.', async () =>
     'truncate audit_log cascade',
     'truncate audit_batches cascade',
   ])
-    await assert.rejects(t.sql(change), /append-only/, change);
+    assert.match(await refusalOf(change), /append-only/, change);
   assert.match(await t.server.centaur('audit', 'verify'), /all as they were written/);
 });
+
+/** Locks of the log's partitions are taken one after the other: it may be one of those who write to it meanwhile that it is refused for. */
+const refusalOf = (change: string): Promise<string> =>
+  eventually(async () => {
+    const error = (await t.sql(change).then(
+      () => undefined,
+      (reason: unknown) => reason,
+    )) as { readonly code: string; readonly message: string } | undefined;
+    return error?.code === '40P01' ? undefined : (error?.message ?? 'it was done');
+  }, PATIENCE);

@@ -4,9 +4,9 @@
  */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { freePort } from '../hosts-e2e/server.ts';
 import { type Service, startService } from '../support/firewall.ts';
 import { type OtlpServer, startOtlpServer } from '../support/otlp.ts';
+import { freePort } from '../support/ports.ts';
 import { eventually } from '../support/wait.ts';
 import { watchConnections } from './connections.ts';
 import { type Answer, type FollowOptions, type Installation, startInstallation } from './installation.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, test } from 'node:test';
-import { freePort } from '../hosts-e2e/server.ts';
+import { freePort } from '../support/ports.ts';
 import { eventually } from '../support/wait.ts';
 import type { Answer } from './installation.ts';
 import {
@@ -57,8 +57,8 @@ test('Routes tasks between agents, holds task state, emits telemetry.', LIMIT, a
     [`workflow:${run}:research`, `workflow:${run}:write`],
   );
   await eventually(() => ofTrace(run).filter(({ name }) => name.startsWith('invoke_agent')).length === 2, PATIENCE);
-  const scraped = await scrape();
-  assert.ok((scraped.get('centaur_runs_finished_total{status="completed"}') ?? 0) >= 3, 'the task and two turns');
+  const finished = async () => (await scrape()).get('centaur_runs_finished_total{status="completed"}') ?? 0;
+  await eventually(async () => (await finished()) >= 3, { ...PATIENCE, what: 'the task and two turns' });
 });
 
 test('Stateless per task; persistent state lives in the store.', LIMIT, async () => {
@@ -235,7 +235,7 @@ test('Outbox pattern guarantees every emitted event is durably recorded before i
 
   // the answers are owed to the channel until it says that it has them, whoever dies meanwhile
   const claim = async (consumer: string): Promise<Answer[]> =>
-    (await t.ask('POST', '/agent/final-deliveries/claim', { consumer_id: consumer, platform: 'chat', limit: 20, lease_seconds: 15 })).body
+    (await t.ask('POST', '/agent/final-deliveries/claim', { consumer_id: consumer, platform: 'chat', limit: 20, lease_seconds: 600 })).body
       .deliveries;
   const first = await claim('one');
   const owed = await t.sql(`select execution_id from agent_execution_requests where thread_key = 'talks' order by execution_id`);

@@ -22,7 +22,7 @@ before(async () => {
   const key = await place.run(['keys', 'create', 'test', '--scope', 'threads.read', '--scope', 'threads.write', '--json']);
   api = createClient({ url: up.url, apiKey: JSON.parse(key.stdout).key });
   slack.pointAt(`${up.url}/api/webhooks/slack`);
-  await eventually(async () => (await slack.verifyUrl()) === undefined, { timeoutMs: 60_000, what: `the bot; ${up.output.stderr}` });
+  await eventually(async () => (await slack.verifyUrl()) === undefined, { timeoutMs: 200_000, what: `the bot; ${up.output.stderr}` });
 });
 after(async () => {
   await place[Symbol.asyncDispose]();
@@ -35,7 +35,7 @@ const keyOf = ({ channel, threadTs }: Posted) => `slack:${channel}:${threadTs}`;
 const shown = ({ channel, threadTs }: Posted) =>
   JSON.stringify(slack.see.thread(channel, threadTs).filter(({ by }) => by === slack.app.userId));
 async function shows(posted: Posted, text: string): Promise<void> {
-  await eventually(() => shown(posted).includes(text), { timeoutMs: 60_000 }).catch(() => {
+  await eventually(() => shown(posted).includes(text), { timeoutMs: 200_000 }).catch(() => {
     throw new Error(`waited too long for ${JSON.stringify(text)} in ${shown(posted)}; ${up.output.stderr}`);
   });
 }
@@ -57,7 +57,7 @@ const stand = (posted: Posted, ...statuses: string[]) =>
       const now = await turns(posted);
       return now.map(({ status }) => status).join() === statuses.join() ? now : undefined;
     },
-    { timeoutMs: 60_000, what: `${statuses.join()} in ${keyOf(posted)}` },
+    { timeoutMs: 200_000, what: `${statuses.join()} in ${keyOf(posted)}` },
   );
 
 test('a mention is answered in its thread, a reply goes on, and both come but once', async () => {
@@ -83,7 +83,7 @@ test('direct messages and the assistant are answered where they are written', as
   const direct = ada().message('say: in private');
   await shows(direct, 'in private');
   const thread = ada().openAssistant('general');
-  await eventually(() => slack.see.assistant(thread.channel, thread.threadTs).prompts.length > 0, { timeoutMs: 60_000, what: 'prompts' });
+  await eventually(() => slack.see.assistant(thread.channel, thread.threadTs).prompts.length > 0, { timeoutMs: 200_000, what: 'prompts' });
   const asked = ada().message('say: at your service', { threadTs: thread.threadTs });
   await shows(asked, 'at your service');
   await stand(asked, 'completed');

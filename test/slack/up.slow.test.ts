@@ -40,14 +40,23 @@ after(async () => {
 async function answered(text: string): Promise<void> {
   const { channel, ts } = slack.person('ada').mention('general', `say: ${text}`);
   const answer = () => JSON.stringify(slack.see.thread(channel, ts).slice(1)).includes(text);
-  await eventually(answer, { timeoutMs: 100_000, what: `an answer; ${up.output.stderr}` });
+  await eventually(answer, { timeoutMs: 240_000, what: `an answer; ${up.output.stderr}` });
 }
 
 /** Processes of this server that are the bot. */
 function botPids(): number[] {
   const pid = up.child.pid as number;
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number);
-  return children.filter((child) => readFileSync(`/proc/${child}/cmdline`, 'utf8').split('\0').includes('slack'));
+  return children.filter((child) => commandOf(child).split('\0').includes('slack'));
+}
+
+function commandOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+  } catch {
+    // it has ended since it was listed
+    return '';
+  }
 }
 
 test('what Slack sends to the one address is answered in the thread', async () => {

@@ -202,7 +202,7 @@ export async function createTestAgents(
   await addGrant(installation, 'test', 'thread:*', MODEL_SECRET);
   const stateDir = mkdtempSync(join(tmpdir(), 'centaur-agents-'));
   chmodSync(stateDir, 0o711);
-  stack.defer(() => rmSync(stateDir, { recursive: true, force: true }));
+  stack.defer(() => rmSync(stateDir, { recursive: true, force: true, maxRetries: 10 }));
   stack.defer(() => createLocalBackend({ stateDir }).shutdown());
   const settings: WorkerSettings = {
     databaseUrl: trust.database.url,
@@ -255,7 +255,7 @@ export async function createTestAgents(
       await threads.message({ thread_key: threadKey, assignment_generation, parts: [{ type: 'text', text }] });
       return (await threads.execute({ thread_key: threadKey, assignment_generation, ...execution })).execution_id;
     },
-    async ended(executionId, timeoutMs = 60_000) {
+    async ended(executionId, timeoutMs = 240_000) {
       const { thread_key } = await threads.getExecution(executionId);
       for await (const _ of threads.follow(thread_key, 0, { executionId, signal: AbortSignal.timeout(timeoutMs) }));
       return threads.getExecution(executionId);

@@ -56,6 +56,8 @@ export function createPlace(env: Readonly<Record<string, string>> = {}): Place {
   function start(args: readonly string[], more: Readonly<Record<string, string>> = {}): Running {
     const child = spawn(process.execPath, [BINARY, ...args], { cwd: folder, env: { ...all, ...more }, stdio: ['pipe', 'pipe', 'pipe'] });
     children.add(child);
+    // one that refuses its arguments reads nothing
+    child.stdin.on('error', () => undefined);
     const output = { stdout: '', stderr: '' };
     child.stdout.setEncoding('utf8').on('data', (text: string) => (output.stdout += text));
     child.stderr.setEncoding('utf8').on('data', (text: string) => (output.stderr += text));
@@ -95,10 +97,11 @@ export function createPlace(env: Readonly<Record<string, string>> = {}): Place {
     async [Symbol.asyncDispose]() {
       const ended = [...children].map((child) => once(child, 'close'));
       for (const child of children) child.kill('SIGTERM');
-      const patience = setTimeout(() => [...children].forEach((child) => child.kill('SIGKILL')), 15_000);
+      const patience = setTimeout(() => [...children].forEach((child) => child.kill('SIGKILL')), 60_000);
       await Promise.all(ended);
       clearTimeout(patience);
-      rmSync(folder, { recursive: true, force: true });
+      // what was killed may be writing its last words
+      rmSync(folder, { recursive: true, force: true, maxRetries: 10 });
     },
   };
 }

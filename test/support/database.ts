@@ -3,6 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import pg from 'pg';
 import { migrate } from '../../kernel/store/index.ts';
+import { eventually } from './wait.ts';
 
 export interface TestDatabase extends AsyncDisposable {
   readonly url: string;
@@ -11,6 +12,7 @@ export interface TestDatabase extends AsyncDisposable {
 
 /** Any fixed number of ours: all test processes on one server must use the same. */
 const TEMPLATE_LOCK = 7_226_100;
+const OBJECT_IN_USE = '55006';
 
 let template: Promise<string> | undefined;
 
@@ -21,8 +23,21 @@ export async function createTestDatabase(options: { readonly empty?: boolean } =
   const name = `t_${randomBytes(6).toString('hex')}`;
   const source = options.empty === true ? 'template0' : await (template ??= ensureTemplate(server));
   await admin(server, (client) => client.query(`create database ${name} template ${source}`));
-  const drop = () => admin(server, (client) => client.query(`drop database if exists ${name} with (force)`));
+  const drop = async () => {
+    await eventually(() => tryDrop(server, name), { what: `the sessions of ${name} to end` });
+  };
   return { url: at(server, name), drop, [Symbol.asyncDispose]: drop };
+}
+
+/** Whether it is gone: the sessions that are told to end have five seconds for it, which are not enough on a busy machine. */
+async function tryDrop(server: string, name: string): Promise<boolean> {
+  try {
+    await admin(server, (client) => client.query(`drop database if exists ${name} with (force)`));
+    return true;
+  } catch (error) {
+    if ((error as { code?: string }).code === OBJECT_IN_USE) return false;
+    throw error;
+  }
 }
 
 async function ensureTemplate(server: string): Promise<string> {

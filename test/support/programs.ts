@@ -3,7 +3,7 @@
  * outlives the run.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir, userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -50,11 +50,13 @@ function lock(place: string): () => void {
   for (;;) {
     try {
       mkdirSync(place);
-      return () => rmdirSync(place);
+      return () => rmSync(place, { recursive: true, force: true });
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
       // of a run that was killed
-      if (Date.now() - statSync(place).mtimeMs > INSTALL_MS || Date.now() > deadline) rmdirSync(place);
+      const since = statSync(place, { throwIfNoEntry: false })?.mtimeMs;
+      if ((since !== undefined && Date.now() - since > INSTALL_MS) || Date.now() > deadline)
+        rmSync(place, { recursive: true, force: true });
       else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
     }
   }

@@ -43,7 +43,7 @@ export async function createToolWorld({ files, secrets }: ToolWorldParts): Promi
   const hosts = [`localhost:${service.port}`, `localhost:${other.port}`];
   for (const [name, value] of Object.entries(secrets)) await t.secret(name, { value, hosts });
   const root = fs.mkdtempSync(path.join(tmpdir(), 'centaur-tools-'));
-  stack.defer(() => fs.rmSync(root, { recursive: true, force: true }));
+  stack.defer(() => fs.rmSync(root, { recursive: true, force: true, maxRetries: 10 }));
   // sandboxes run as users of their own
   fs.chmodSync(root, 0o755);
   const state = path.join(root, 'state');

@@ -1,6 +1,7 @@
 /** How runs begin, are at rest, fail and are cancelled. */
 import { deepEqual, equal, match, ok } from 'node:assert/strict';
 import { setTimeout } from 'node:timers/promises';
+import { eventually } from '../../support/wait.ts';
 import { type Scenario, effectsOf, ping, playCase, playStory, errorOf, resultOf } from '../lab.ts';
 import { play } from '../play.ts';
 import { newStory } from '../story.ts';
@@ -119,7 +120,7 @@ export const runScenarios: readonly Scenario[] = [
         const played = await playCase(shared, { workflow: 'waits', case: 'tidies' });
         equal(played.ended.how, 'parked');
         played.cancel(reason);
-        for (let tries = 0; tries < 100 && effectsOf(shared, played.story).length === 0; tries++) await setTimeout(10);
+        await eventually(() => effectsOf(shared, played.story).length > 0);
         deepEqual(effectsOf(shared, played.story), ['tidied RunCancelledError RUN_CANCELLED']);
       }
     },

@@ -16,7 +16,7 @@ export interface BotPlace extends AsyncDisposable {
   startBot(): Promise<Running & { readonly url: string }>;
 }
 
-export const LONG = { timeoutMs: 90_000 };
+export const LONG = { timeoutMs: 200_000 };
 
 export async function startBotPlace(github: TestGitHub, env: Readonly<Record<string, string>>): Promise<BotPlace> {
   const t = await createTestThreads();

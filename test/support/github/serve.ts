@@ -3,19 +3,15 @@
  * the bot needs to know of it, as a shell reads it, and delivers to where the bot listens.
  */
 import { renameSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
-import { once } from 'node:events';
 import { WEBHOOK_PATH } from '@centaur/ingress/github';
+import { freePort } from '../ports.ts';
 import { BOT_TOKEN, startGitHub, WEBHOOK_SECRET } from './index.ts';
 
 const [file] = process.argv.slice(2);
 if (file === undefined) throw new Error('usage: node test/support/github/serve.ts FILE');
 
 const github = await startGitHub();
-const free = createServer().listen(0, '127.0.0.1');
-await once(free, 'listening');
-const { port } = free.address() as AddressInfo;
-free.close();
+const port = await freePort();
 github.pointAt(`http://127.0.0.1:${port}${WEBHOOK_PATH}`);
 
 const known = {

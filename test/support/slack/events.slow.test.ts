@@ -90,12 +90,14 @@ test('what people do, the app hears', async () => {
 });
 
 test('an event comes again until it is acknowledged in time, and says why', async () => {
-  await using slack = await startSlack({ ackMs: 300, retryMs: [0, 50, 50] });
+  await using slack = await startSlack({ retryMs: [0, 50, 50] });
   await using app = await startTestApp(slack);
   let calls = 0;
+  const askedAgain = Promise.withResolvers<void>();
   app.answer = async () => {
     calls += 1;
-    if (calls === 1) await new Promise((resolve) => setTimeout(resolve, 500));
+    if (calls === 1) await askedAgain.promise;
+    else askedAgain.resolve();
     return calls === 2 ? { status: 500 } : {};
   };
   slack.person('ada').post('general', 'hello');

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { SocketModeClient } from '@slack/socket-mode';
+import { SocketModeClient, type SocketModeOptions } from '@slack/socket-mode';
+import { eventually } from '../wait.ts';
 import { type Slack, startSlack } from './index.ts';
 import { client, refused, SILENT } from './sdk.ts';
 
@@ -14,13 +15,16 @@ interface Envelope {
 }
 
 /** Slack's own client for Socket Mode, connected. */
-async function connect(slack: Slack, hear: (envelope: Envelope) => void | Promise<void>): Promise<AsyncDisposable> {
+async function connect(
+  slack: Slack,
+  hear: (envelope: Envelope) => void | Promise<void>,
+  options: Omit<SocketModeOptions, 'appToken'> = {},
+): Promise<AsyncDisposable> {
   const socket = new SocketModeClient({
     appToken: slack.appToken,
     logger: SILENT,
-    // how long it waits before it connects again
-    clientPingTimeout: 200,
     clientOptions: { slackApiUrl: slack.apiUrl },
+    ...options,
   });
   socket.on('slack_event', hear);
   await socket.start();
@@ -29,11 +33,6 @@ async function connect(slack: Slack, hear: (envelope: Envelope) => void | Promis
       await socket.disconnect();
     },
   };
-}
-
-async function until(holds: () => boolean): Promise<void> {
-  for (let i = 0; i < 500 && !holds(); i += 1) await new Promise((resolve) => setTimeout(resolve, 20));
-  assert.ok(holds());
 }
 
 test("Slack's own client gets events, interactions and commands, and answers them", async () => {
@@ -72,7 +71,7 @@ test("Slack's own client gets events, interactions and commands, and answers the
 });
 
 test('what is not acknowledged comes again, over another connection too', async () => {
-  await using slack = await startSlack({ delivery: 'socket', ackMs: 300, retryMs: [0, 50, 50] });
+  await using slack = await startSlack({ delivery: 'socket', retryMs: [0, 50, 50] });
   const got: (number | undefined)[] = [];
   await using sockets = new AsyncDisposableStack();
   sockets.use(await connect(slack, ({ retry_num: num }) => void got.push(num)));
@@ -93,19 +92,24 @@ test('what is not acknowledged comes again, over another connection too', async 
 });
 
 test('the client connects anew when Slack says so, and misses nothing', async () => {
-  await using slack = await startSlack({ delivery: 'socket', ackMs: 5000 });
+  await using slack = await startSlack({ delivery: 'socket', ackMs: 60_000 });
   const texts: string[] = [];
   await using sockets = new AsyncDisposableStack();
   sockets.use(
-    await connect(slack, async ({ ack, body }) => {
-      texts.push(body.event.text);
-      await ack();
-    }),
+    await connect(
+      slack,
+      async ({ ack, body }) => {
+        texts.push(body.event.text);
+        await ack();
+      },
+      // how long it waits before it connects again; a process that stood still for as long is taken for a line that broke
+      { clientPingTimeout: 2000 },
+    ),
   );
   slack.socketMode.disconnect('refresh_requested', { afterMs: 100 });
   assert.equal(slack.socketMode.connections, 0);
   slack.person('ada').post('general', 'meanwhile');
-  await until(() => slack.socketMode.connections === 1);
+  await eventually(() => slack.socketMode.connections === 1);
   await slack.delivery.settled();
   assert.deepEqual(texts, ['meanwhile']);
 });

@@ -143,18 +143,19 @@ const CASES: Cases = {
 
   /** Its first attempt does not listen, and ends while the second is at work. */
   async overdue(ctx) {
-    const { promise: firstEnded, resolve } = Promise.withResolvers<void>();
+    const [secondBegan, firstEnded] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
     const attempt = async (n: number) => {
       if (n > 1) {
-        await firstEnded;
+        secondBegan.resolve();
+        await firstEnded.promise;
         await setTimeout(20);
         return 'second';
       }
-      await setTimeout(200);
-      resolve();
+      await secondBegan.promise;
+      firstEnded.resolve();
       return 'first';
     };
-    return ctx.step('overdue', ({ attempt: n }) => attempt(n), { timeout: 150, retry: { maxAttempts: 2 } });
+    return ctx.step('overdue', ({ attempt: n }) => attempt(n), { timeout: 2000, retry: { maxAttempts: 2 } });
   },
 };
 

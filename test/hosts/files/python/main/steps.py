@@ -137,23 +137,26 @@ async def timeout(ctx):
 
 async def overdue(ctx):
     """Its first attempt does not listen, and ends while the second is at work."""
+    second_began = asyncio.Event()
     first_ended = asyncio.Event()
     attempts = []
 
     async def attempt():
         attempts.append(1)
         if len(attempts) > 1:
+            second_began.set()
             await first_ended.wait()
             await asyncio.sleep(0.02)
             return "second"
-        try:
-            await asyncio.sleep(0.2)
-        except asyncio.CancelledError:
-            await asyncio.sleep(0.05)
+        while not second_began.is_set():
+            try:
+                await second_began.wait()
+            except asyncio.CancelledError:
+                pass
         first_ended.set()
         return "first"
 
-    return await ctx.step("overdue", attempt, timeout=0.15, retry=RetryPolicy(limit=1))
+    return await ctx.step("overdue", attempt, timeout=2, retry=RetryPolicy(limit=1))
 
 
 CASES = {
