@@ -125,8 +125,9 @@ test('a call whose question somebody withdraws asks again', async () => {
 test('a handler that ends without waiting for the call withdraws its question, and the call is never made', async () => {
   await using lab = await open();
   lab.registry.define('shop', async (_input, ctx) => {
-    const timer = ctx.sleep('patience', '50ms').then(() => 'too late');
-    return Promise.race([timer, ctx.callTool('shop', 'remove', { id: '7' })]);
+    const answer = ctx.callTool('shop', 'remove', { id: '7' });
+    await ctx.step('asks', () => eventually(async () => (await listApprovals(lab.t.store)).items.length === 1));
+    return Promise.race([ctx.sleep('patience', '50ms').then(() => 'too late'), answer]);
   });
   const run = await lab.until(await lab.start(), 'completed', 'failed');
   assert.equal(run.result, 'too late');
