@@ -67,7 +67,7 @@ test('what the policy allows or denies nobody is asked about, and the log has it
   await using t = await asking();
   await publish(
     t,
-    `  - {id: echo, tool: "demo.*", effect: allow, when: 'args.command.startsWith("echo ")', limit: {key: principal, max: 1, per: 1h}}
+    `  - {id: echo, tool: "demo.*", effect: allow, when: 'args.command.startsWith("echo ")', limit: {key: principal, max: 1, per: 30d}}
   - {id: no-rm, tool: "*.bash", effect: deny, when: 'args.command.contains("rm ")', message: "Nothing is deleted here."}
 `,
   );
