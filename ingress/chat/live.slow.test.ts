@@ -160,7 +160,7 @@ describe('a turn that is shown while it runs', () => {
     const { platform, id, gate } = await ask();
     gate.resolve();
     await t.ended(id);
-    await using one = consumer('swallowed', platform, undefined, { claimMs: 200 });
+    await using one = consumer('swallowed', platform, undefined, { claimMs: 2000 });
     one.swallowed.push('/claim');
     await eventually(() => one.troubles.length > 0);
     one.swallowed.length = 0;

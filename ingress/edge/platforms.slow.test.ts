@@ -1,9 +1,10 @@
 /** The edge on the real workerd and the real Deno: the same deliveries, the same answers, and how long it takes to start. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
@@ -77,13 +78,19 @@ async function startPlatform(t: TestContext, prepare: Prepare) {
   return { api, url, said, sourceIp: platform.sourceIp, startMs: performance.now() - began };
 }
 
+/** Below those that the system gives out by itself: nobody else gets it before it is listened at. */
 async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
+  for (;;) {
+    const port = randomInt(15_000, 32_000);
+    const server = createServer();
+    const free = await new Promise<boolean>((done) => {
+      server.once('error', () => done(false)).listen(port, '127.0.0.1', () => done(true));
+    });
+    if (!free) continue;
+    server.close();
+    await once(server, 'close');
+    return port;
+  }
 }
 
 async function untilAnswered(url: string, check: () => void): Promise<void> {
@@ -141,8 +148,11 @@ test('workerd starts with it nearly as fast as with a worker that does nothing',
       times[kind].push((await startPlatform(t, (...at) => workerd(...at, code))).startMs);
     }
   }
-  const [bare, edge] = [times.bare, times.edge].map((each) => each.sort((a, b) => a - b)[2] as number) as [number, number];
-  t.diagnostic(`start of workerd to its first answer, median of 5: ${Math.round(bare)} ms bare, ${Math.round(edge)} ms with the edge`);
+  // the quickest of each: what else runs on the machine makes any of them slower, and none quicker
+  const [bare, edge] = [Math.min(...times.bare), Math.min(...times.edge)];
+  t.diagnostic(
+    `start of workerd to its first answer, the quickest of 5: ${Math.round(bare)} ms bare, ${Math.round(edge)} ms with the edge`,
+  );
   // 5 ms on an idle machine; a busy one takes longer for both
   assert.ok(edge < bare + Math.max(200, 2 * bare), `${edge} ms`);
 });

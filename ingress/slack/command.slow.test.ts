@@ -23,7 +23,7 @@ async function say(name: string, text: string, channel = 'general'): Promise<str
   const before = place.slack.see.ephemerals(person.id).length;
   const { acknowledged } = await person.command(channel, '/centaur', text);
   assert.ok(acknowledged);
-  const told = await eventually(() => place.slack.see.ephemerals(person.id)[before], { timeoutMs: 20_000, what: `an answer to ${text}` });
+  const told = await eventually(() => place.slack.see.ephemerals(person.id)[before], { what: `an answer to ${text}` });
   return told.text;
 }
 
@@ -90,10 +90,10 @@ test('the API holds a bot to that, whatever the bot asks', async () => {
 });
 
 test('shows what runs in the channel, and ends it', async () => {
-  let finish = () => {};
+  const finish = Promise.withResolvers<void>();
   place.threads.onTurn(async (owner, threads) => {
     await threads.turns.begin(owner);
-    await new Promise<void>((resolve) => (finish = resolve));
+    await finish.promise;
     await threads.turns.finish(owner, { status: 'completed', reason: 'completed', resultText: 'done' });
   });
   assert.match(await say('ada', 'status'), /Nothing runs/);
@@ -106,5 +106,5 @@ test('shows what runs in the channel, and ends it', async () => {
   const url = `https://acme.slack.com/archives/${channel}/p${ts.replace('.', '')}`;
   assert.match(await say('ada', `stop ${url}`, 'other'), /no link to a thread of this channel/);
   assert.match(await say('ada', `stop ${url}`), /told to stop/);
-  finish();
+  finish.resolve();
 });

@@ -136,7 +136,7 @@ test('a value that somebody has put back in place during its grace is not taken 
   await r.put('KEY', keys.described());
   await r.rotate('KEY');
   const second = (await r.values('KEY')).present;
-  await r.put('KEY', { ...keys.described({ grace_seconds: 3 }), value: undefined });
+  await r.put('KEY', { ...keys.described({ grace_seconds: 10 }), value: undefined });
   const runId = await r.ask('KEY');
   await eventually(async () => (await r.secret('KEY')).last_rotation?.state === 'active');
   await rotateSecret(r.installation, 'user:bob', 'KEY', second);

@@ -16,7 +16,8 @@ const SIGNING = {
 
 test('a generated value is sealed, put in place, and after its grace the one before is destroyed; each step is in the log', async () => {
   await using r = await createTestRotations();
-  await r.put('SIGNING', SIGNING);
+  // long enough for a look at what is known meanwhile
+  await r.put('SIGNING', { ...SIGNING, rotation: { ...SIGNING.rotation, grace_seconds: 5 } });
   const runId = await r.ask('SIGNING', 'user:ann');
   await eventually(async () => (await r.secret('SIGNING')).last_rotation?.state === 'active');
   const { present, known } = await r.values('SIGNING');

@@ -8,6 +8,9 @@ import { createLocalBackend } from './local/index.ts';
 import { collect, failsWith, openBackend, output, specOf, written } from './testing.ts';
 import type { JournalEntry } from './types.ts';
 
+/** Seconds that nobody else on this machine sleeps. */
+const FOREVER = `87${process.pid}`;
+
 /** The pids of the holder and of processes with the text in their command line. */
 function pidsOf(text: string): number[] {
   return readdirSync('/proc')
@@ -25,7 +28,11 @@ test('the holder is killed: its sandboxes die, their journals end as lost, the n
   const backend = openBackend(t);
   const sandbox = await backend.ensure(specOf('crash', { labels: { thread: 'x' } }));
   await sandbox.writeFile('/workspace/kept', 'no');
-  const ticks = await sandbox.start({ id: 'ticks', argv: ['/bin/sh', '-c', 'echo first; (setsid sleep 876543 &); sleep 876543'], env: {} });
+  const ticks = await sandbox.start({
+    id: 'ticks',
+    argv: ['/bin/sh', '-c', `echo first; (setsid sleep ${FOREVER} &); sleep ${FOREVER}`],
+    env: {},
+  });
   const over = await sandbox.start({ id: 'over', argv: ['echo', 'done'], env: {} });
   const overBefore = await collect(over.journal());
   const seen: JournalEntry[] = [];
@@ -33,12 +40,12 @@ test('the holder is killed: its sandboxes die, their journals end as lost, the n
     for await (const entry of ticks.journal()) seen.push(entry);
   })();
   reading.catch(() => undefined);
-  await eventually(() => seen.length > 0 && pidsOf('876543').length >= 2);
+  await eventually(() => seen.length > 0 && pidsOf(FOREVER).length >= 2);
 
   const [holder] = pidsOf(backend.stateDir).filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('sandboxd.ts'));
   process.kill(holder as number, 'SIGKILL');
   await assert.rejects(reading, failsWith('SANDBOX_UNREACHABLE'));
-  await eventually(() => pidsOf('876543').length === 0, { what: 'the processes of the sandbox to die' });
+  await eventually(() => pidsOf(FOREVER).length === 0, { what: 'the processes of the sandbox to die' });
 
   // the next call starts another holder, which finds what the first has left
   const lost = await backend.open('crash');

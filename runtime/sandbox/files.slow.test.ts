@@ -146,7 +146,13 @@ describe('files', () => {
 
   test('a sandbox whose agent no longer answers ends, and says so', async () => {
     const victim = await backend.ensure(specOf('hostile'));
-    const result = await sh(victim, 'sleep 0.1; kill -STOP 2; sleep 100', 500);
+    const result = await victim.exec({
+      argv: ['/bin/sh', '-c', 'read go; kill -STOP 2; sleep 100'],
+      // comes when the agent has said that the command runs
+      input: 'go\n',
+      timeoutMs: 3000,
+      maxOutputBytes: 1000,
+    });
     assert.equal(result.reason, 'lost');
     await assert.rejects(sh(victim, 'true'), failsWith('SANDBOX_LOST'));
     await backend.stop('hostile');

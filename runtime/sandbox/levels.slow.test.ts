@@ -62,7 +62,7 @@ test('an ordinary user has sandboxes with the filter, and limits that are polled
      await backend.stop('a');
      const hog = await b.start({ id: 'hog', argv: ['node', '-e', 'const parts = []; for (;;) { parts.push(Buffer.alloc(5e6, 1)); Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20); }'], env: {} });
      for await (const entry of hog.journal()) result.hog = entry.reason;
-     result.after = await run(b, 'mkdir -p d/e; chmod 0 d/e; echo on');
+     result.after = await run(b, 'mkdir -p d/e; echo on; chmod 0 d/e');
      const hidden = await b.start({ id: 'hide', argv: ['sleep', '60'], env: {} });
      for await (const entry of hidden.journal()) result.hidden = entry.reason;
      await backend.stop('b');

@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { eventually } from '../../test/support/wait.ts';
 import { findCgroups } from './local/cgroups.ts';
 import { collect, failsWith, LIMITS, openBackend, output, sh, specOf } from './testing.ts';
 import type { Sandbox } from './types.ts';
@@ -21,6 +22,9 @@ describe('limits', () => {
     for (const close of closing) await close();
   });
 
+  /** Whoever is measured while they are still there is ended, too. */
+  const remove = (files: string) => eventually(async () => (await sh(sandbox, `rm -f ${files}`)).code === 0);
+
   test('memory: the process that takes too much is ended, the sandbox goes on', async () => {
     const hog = await sandbox.start({ id: 'hog', argv: ['node', '-e', HOG], env: {} });
     const last = (await collect(hog.journal())).at(-1);
@@ -34,7 +38,8 @@ describe('limits', () => {
     const [bomber, neighbour] = await Promise.all([backend.ensure(specOf('bomber')), backend.ensure(specOf('neighbour'))]);
     const bomb = await sh(bomber, 'i=0; while [ $i -lt 300 ]; do sleep 60 & i=$((i+1)); done; echo all; wait', 15_000);
     assert.doesNotMatch(bomb.stdout.toString(), /all/);
-    assert.match(bomb.stderr.toString(), /fork|Resource temporarily unavailable/);
+    // where the kernel does not count, whoever is over the limit for a moment may be ended
+    if (bomb.reason !== 'killed') assert.match(bomb.stderr.toString(), /fork|Resource temporarily unavailable/);
     assert.equal(await output(neighbour, 'for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.01 & done; wait; echo fine'), 'fine');
     await Promise.all([backend.stop('bomber'), backend.stop('neighbour')]);
   });
@@ -42,7 +47,7 @@ describe('limits', () => {
   test('disk: whoever fills it is ended; a single file cannot be larger than all', async () => {
     const single = await sh(sandbox, 'head -c 100000000 /dev/zero > /workspace/one; stat -c %s /workspace/one');
     assert.equal(Number(single.stdout.toString()) <= LIMITS.diskMb * 2 ** 20, true);
-    await output(sandbox, 'rm -f /workspace/one');
+    await remove('/workspace/one');
     const filler = await sandbox.start({
       id: 'fill',
       argv: ['/bin/sh', '-c', 'i=0; while [ $i -lt 9 ]; do head -c 10000000 /dev/zero > $HOME/$i; i=$((i+1)); done; sleep 100'],
@@ -51,7 +56,7 @@ describe('limits', () => {
     const last = (await collect(filler.journal())).at(-1);
     assert.ok(last?.kind === 'exit' && last.reason === 'limit', JSON.stringify(last));
     assert.ok((await sandbox.usage()).diskMb > LIMITS.diskMb);
-    await output(sandbox, 'rm -f $HOME/[0-9]');
+    await remove('$HOME/[0-9]');
     assert.ok((await sandbox.usage()).diskMb < 5);
     await assert.rejects(sandbox.writeFile('/workspace/one', Buffer.alloc(80_000_000)), failsWith('SANDBOX_LIMIT'));
   });
@@ -66,10 +71,14 @@ describe('limits', () => {
 
   test('usage tells what is used', async () => {
     await sandbox.start({ id: 'sleepers', argv: ['/bin/sh', '-c', 'sleep 100 & sleep 100 & wait'], env: {} });
-    await new Promise((later) => setTimeout(later, 200));
-    const { memoryMb, processes, diskMb } = await sandbox.usage();
+    const { memoryMb, diskMb } = await eventually(
+      async () => {
+        const usage = await sandbox.usage();
+        return usage.processes === 3 ? usage : undefined;
+      },
+      { what: 'the shell and its two' },
+    );
     assert.ok(memoryMb > 1 && memoryMb < LIMITS.memoryMb, String(memoryMb));
-    assert.equal(processes, 3);
     assert.ok(diskMb >= 0 && diskMb < 5);
   });
 

@@ -77,7 +77,9 @@ describe('processes', () => {
   });
 
   test('a client is killed in the middle of reading; the next one misses no byte', async () => {
-    const script = 'i=0; while [ $i -lt 3000 ]; do echo "line $i"; i=$((i+1)); done; read stop';
+    // several times what a pipe holds: it takes more than a few reads, however late the agent comes to them
+    const pad = '.'.repeat(200);
+    const script = `i=0; while [ $i -lt 3000 ]; do echo "line $i ${pad}"; i=$((i+1)); done; read stop`;
     const process = await sandbox.start({ id: 'long', argv: ['/bin/sh', '-c', script], env: {} });
     const code = `
       const { createLocalBackend } = await import(${JSON.stringify(new URL('./local/index.ts', import.meta.url).href)});
@@ -100,7 +102,7 @@ describe('processes', () => {
     const before = Buffer.concat(lines.map(([, data]) => Buffer.from(data, 'base64')));
     await process.write('go on\n');
     const rest = written(await collect(process.journal({ from: lines.at(-1)?.[0] ?? 0 })), 'out');
-    const expected = Array.from({ length: 3000 }, (_, index) => `line ${index}\n`).join('');
+    const expected = Array.from({ length: 3000 }, (_, index) => `line ${index} ${pad}\n`).join('');
     assert.equal(Buffer.concat([before, rest]).toString(), expected);
   });
 
@@ -180,7 +182,7 @@ describe('processes', () => {
   });
 
   test('a command ends at its time, its output at its limit, and its input is given', async () => {
-    const late = await sh(sandbox, 'echo begun; sleep 100', 300);
+    const late = await sh(sandbox, 'echo begun; sleep 100', 3000);
     assert.deepEqual([late.reason, late.signal, late.stdout.toString()], ['timeout', 'SIGKILL', 'begun\n']);
     const loud = await sandbox.exec({
       argv: ['/bin/sh', '-c', 'yes | head -c 3000000; echo err >&2; exit 4'],

@@ -519,7 +519,7 @@ test('who has no room waits within its own time', async (t) => {
   const tools = await testTools(t, [{ 'slow/tool.ts': SLOW.replace("description: 'For tests.',", "description: 'x', concurrency: 1,") }]);
   await tools.value('slow', 'pid');
   let ended = false;
-  const first = tools.invoke('slow', 'wait', { ms: 1500 }).finally(() => (ended = true));
+  const first = tools.invoke('slow', 'wait', { ms: 4000 }).finally(() => (ended = true));
   const late = await tools.invoke('slow', 'hangs');
   assert.equal(ended, false);
   assert.deepEqual(late.ok ? 'ok' : [late.code, late.started, late.retryable], ['TOOL_TIMEOUT', false, true]);

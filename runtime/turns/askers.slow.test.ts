@@ -91,9 +91,11 @@ test('who asks for turns by turns finds the same sandbox and a lease of their ow
   const { rows } = await store.query('select account, user_name, channel from leases where revoked_at is null');
   assert.deepEqual(rows, [{ account: 'slack:T1:U2', user_name: 'slack:T1:U2', channel: 'channel:slack:C1' }]);
   await addGrant(installation, 'test', 'user:ann', 'OF_ANN');
-  const running = await t.say(THREAD, 'run: sleep 1', by('U2'));
+  const running = await t.say(THREAD, 'run: until test -e /workspace/go; do sleep 0.05; done', by('U2'));
   await eventually(async () => (await t.events(THREAD)).some(({ kind }) => kind === 'tool_use'));
   await t.threads.steer(running, { content_blocks: [{ type: 'text', text: 'more' }], user_id: 'ann', vouched: true });
+  const { sandboxes } = t.worker;
+  await (await sandboxes.open((await sandboxes.list())[0]?.id as string))?.writeFile('/workspace/go', '');
   await t.ended(running);
   assert.deepEqual(
     (await listLeases(store, { active: true })).items.map(({ secrets }) => secrets),

@@ -112,7 +112,7 @@ test('a worker that is killed in a turn loses nothing and repeats nothing: the n
 
 test('a sandbox that dies before a tool ran costs only time; after one, the turn ends and says so', async () => {
   await using t = await createTestAgents();
-  const early = await t.say('e', 'slow: 30');
+  const early = await t.say('e', 'slow: 80');
   await eventually(async () => (await t.events('e')).some(({ kind }) => kind === 'text.delta'));
   await t.worker.sandboxes.stop((await t.worker.sandboxes.list())[0]?.id as string);
   const retried = await t.ended(early);

@@ -88,8 +88,7 @@ after(() => place[Symbol.asyncDispose]());
 const keyOf = ({ channel, threadTs }: Posted) => `slack:${channel}:${threadTs}`;
 const turnsIn = (posted: Posted) => given.filter(({ threadKey }) => threadKey === keyOf(posted));
 /** The n-th turn of a thread, counted from 1. */
-const turn = (posted: Posted, n = 1) =>
-  eventually(() => turnsIn(posted)[n - 1], { what: `turn ${n} of ${keyOf(posted)}`, timeoutMs: 30_000 });
+const turn = (posted: Posted, n = 1) => eventually(() => turnsIn(posted)[n - 1], { what: `turn ${n} of ${keyOf(posted)}` });
 /** When the bot has acted on all that was told. */
 async function quiet(): Promise<void> {
   await place.slack.delivery.settled();
@@ -98,7 +97,7 @@ async function quiet(): Promise<void> {
       const { rows } = await place.threads.store.query("select 1 from agent_inbox where state in ('pending', 'claimed', 'retry_wait')");
       return rows.length === 0;
     },
-    { timeoutMs: 30_000, what: 'an empty inbox' },
+    { what: 'an empty inbox' },
   );
 }
 /** Posts into a thread whose turns stay open. */
@@ -370,7 +369,7 @@ test('what is said while a turn runs waits for its own, and is marked while it d
   await running.end();
   const next = await turn(posted, 2);
   assert.match(next.texts.join(), /then this$/);
-  await eventually(() => signs(reply).length === 0, { what: 'no hourglass', timeoutMs: 30_000 });
+  await eventually(() => signs(reply).length === 0, { what: 'no hourglass' });
   await next.end();
 });
 

@@ -15,7 +15,7 @@ after(() => place[Symbol.asyncDispose]());
 async function answered(text: string): Promise<void> {
   const { channel, ts } = place.slack.person('ada').mention('general', text);
   const answers = () => place.slack.see.thread(channel, ts).filter((each) => each.text.includes('done'));
-  await eventually(() => answers().length > 0, { timeoutMs: 30_000, what: 'an answer' });
+  await eventually(() => answers().length > 0, { what: 'an answer' });
   await place.slack.delivery.settled();
   // each was acknowledged in the end, and the answer is there once
   assert.ok(place.slack.delivery.all.every(({ state }) => state === 'acknowledged'));
@@ -35,7 +35,7 @@ test('lines that Slack closes are opened again, and nothing is lost meanwhile', 
     place.slack.socketMode.disconnect(reason, { afterMs: 10 });
     await answered(`after ${reason}`);
   }
-  await eventually(() => place.slack.socketMode.connections >= 2, { timeoutMs: 30_000, what: 'two lines again' });
+  await eventually(() => place.slack.socketMode.connections >= 2, { what: 'two lines again' });
 });
 
 test('two bots share the lines, and each event is acted on once', async () => {

@@ -67,7 +67,7 @@ export interface BotOptions {
 }
 
 let bots = 0;
-const LONGEST_MS = 100_000;
+const LONGEST_MS = 240_000;
 
 export async function startSlackPlace(options: SlackOptions = {}): Promise<SlackPlace> {
   await using stack = new AsyncDisposableStack();

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import path from 'node:path';
 import { after, test } from 'node:test';
+import { eventually } from '../../../test/support/wait.ts';
 import { effects, failure, HERE, Host, type Message, type RunOptions, type Stay, valueOf } from './testing.ts';
 
 const host = new Host([path.join(HERE, 'fixtures/main')]);
@@ -26,8 +27,7 @@ async function replayEverywhere(workflow: string, options: RunOptions = {}): Pro
 }
 
 async function printed(text: RegExp): Promise<void> {
-  for (let tries = 0; tries < 200 && !text.test(host.errors); tries++) await new Promise((done) => setTimeout(done, 20));
-  assert.match(host.errors, text);
+  await eventually(() => text.test(host.errors), { what: `${text} among what was printed` });
 }
 
 test('a function that returns at once is one message, and one that takes its time asks first', async () => {

@@ -102,7 +102,8 @@ test('with CENTAUR_HOST_SOCKET it talks over that, and the handler may print as 
     });
   });
   assert.equal(result['type'], 'workflow.result');
-  assert.equal(await new Promise((resolve) => child.once('exit', resolve)), 0);
+  // with all that it has printed
+  assert.equal(await new Promise((resolve) => child.once('close', resolve)), 0);
   assert.match(printed, /printed/);
   server.close();
 });

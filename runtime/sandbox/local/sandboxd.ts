@@ -132,7 +132,10 @@ async function run(): Promise<void> {
 
   try {
     await cleanUpAfterCrash({ folders, log });
-    resolve(await createAll());
+    const holder = await createAll();
+    // those who waited for it have been asking until now
+    lastRequest = Date.now();
+    resolve(holder);
   } catch (error) {
     log('error', 'the holder could not start', { error: (error as Error).stack ?? String(error) });
     reject(error);
