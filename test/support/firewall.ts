@@ -163,7 +163,8 @@ export async function createTestFirewall(options: TestFirewallOptions = {}): Pro
       for (let quiet = 0, last = -1; quiet < 3;) {
         await new Promise((resolve) => setTimeout(resolve, 25));
         const { rows } = await store.query<{ n: number }>('select count(*)::int as n from audit_log');
-        quiet = rows[0]?.n === last ? quiet + 1 : 0;
+        const [[, queued] = []] = firewall.families().find(({ name }) => name === 'centaur_audit_queued')?.samples ?? [];
+        quiet = rows[0]?.n === last && queued === 0 ? quiet + 1 : 0;
         last = rows[0]?.n ?? 0;
       }
       const { rows } = await store.query<{ entry: string }>(
