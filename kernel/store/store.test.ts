@@ -197,6 +197,27 @@ test('what one group pushed together shares a statement, wherever the batch is f
   ]);
 });
 
+test('what is queued is all that is not committed yet, also what is under way', async () => {
+  const begun = Promise.withResolvers<void>();
+  const committing = Promise.withResolvers<void>();
+  const writer = createWriter<PendingWrite>({
+    connect: async () => ({ end: async () => undefined }) as never,
+    async flush() {
+      begun.resolve();
+      await committing.promise;
+    },
+    committed: async () => false,
+    isFatal: () => false,
+    log: () => undefined,
+  });
+  for (const group of ['a', 'b']) writer.push({ group, bytes: 1, settle: () => undefined });
+  await begun.promise;
+  assert.equal(writer.queued, 2);
+  committing.resolve();
+  await writer.idle();
+  assert.equal(writer.queued, 0);
+});
+
 test('connections cut in mid-flush lose nothing and write nothing twice', async () => {
   await using database = await createTestDatabase();
   const { store, writer, insert } = await writerOn(database.url);
