@@ -8,7 +8,7 @@ import { once } from 'node:events';
 import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { freePort } from '../test/support/free-port.ts';
+import { freePort } from '../test/support/ports.ts';
 import { eventually } from '../test/support/wait.ts';
 import { blocksOf, DOCUMENTS, ROOT, type ShownServer, startShownServer, WORKFLOW } from './testing.ts';
 

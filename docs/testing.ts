@@ -7,7 +7,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createLocalBackend } from '../runtime/sandbox/local/index.ts';
 import { ensureBubblewrap } from '../test/support/bubblewrap.ts';
-import { freePort } from '../test/support/free-port.ts';
+import { freePort } from '../test/support/ports.ts';
 import { eventually } from '../test/support/wait.ts';
 
 export const ROOT = fileURLToPath(new URL('..', import.meta.url));

@@ -7,7 +7,7 @@ import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import * as restate from '@restatedev/restate-sdk';
 import * as clients from '@restatedev/restate-sdk-clients';
-import { freePort } from '../../test/support/free-port.ts';
+import { freePort } from '../../test/support/ports.ts';
 import type { Adapter, PeerServer } from '../adapter.ts';
 
 const SERVICE = 'bench';

@@ -10,7 +10,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ensureBubblewrap } from '../../test/support/bubblewrap.ts';
-import { freePort } from '../../test/support/free-port.ts';
+import { freePort } from '../../test/support/ports.ts';
 import { startSlack } from '../../test/support/slack/index.ts';
 import { eventually } from '../../test/support/wait.ts';
 import { quantile } from '../measure.ts';

@@ -1,14 +1,13 @@
 /** The edge on the real workerd and the real Deno: the same deliveries, the same answers, and how long it takes to start. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { type TestContext, test } from 'node:test';
+import { freePort } from '../../test/support/ports.ts';
 import { denoBinary, workerdBinary } from '../../test/support/programs.ts';
 import { buildEdge } from './build.ts';
 import { type Arrived, BODY, environmentFor, githubDelivery, sourceOf, startFakeApi } from './testing.ts';
@@ -76,21 +75,6 @@ async function startPlatform(t: TestContext, prepare: Prepare) {
   const url = `http://127.0.0.1:${port}`;
   await untilAnswered(url, () => assert.equal(child.exitCode, null, said.join('')));
   return { api, url, said, sourceIp: platform.sourceIp, startMs: performance.now() - began };
-}
-
-/** Below those that the system gives out by itself: nobody else gets it before it is listened at. */
-async function freePort(): Promise<number> {
-  for (;;) {
-    const port = randomInt(15_000, 32_000);
-    const server = createServer();
-    const free = await new Promise<boolean>((done) => {
-      server.once('error', () => done(false)).listen(port, '127.0.0.1', () => done(true));
-    });
-    if (!free) continue;
-    server.close();
-    await once(server, 'close');
-    return port;
-  }
 }
 
 async function untilAnswered(url: string, check: () => void): Promise<void> {

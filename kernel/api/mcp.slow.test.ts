@@ -104,14 +104,15 @@ test('a call that takes long tells of its progress, so that the client waits', a
   served.runner.act = async (call) => {
     for (const done of [1, 3, 2, 4]) {
       call.onProgress?.(`order ${done}`, done, 4);
-      await new Promise((resolve) => setTimeout(resolve, 900));
+      await new Promise((resolve) => setTimeout(resolve, 2500));
     }
     return 'done';
   };
   const told: { progress: number; total?: number | undefined; message?: string | undefined }[] = [];
   const answer = await client.callTool({ name: 'shop_list', arguments: {} }, undefined, {
     onprogress: (progress) => told.push(progress),
-    timeout: 1500,
+    // longer than a pause of a busy machine, and shorter than the call
+    timeout: 8000,
     resetTimeoutOnProgress: true,
   });
   assert.equal(textOf(answer), 'done');

@@ -7,6 +7,7 @@ import { checkReady, migrationState } from './health.ts';
 import { openApiDocument } from './openapi.ts';
 import { ROUTES } from './routes/index.ts';
 import { startTestApi } from '../../test/support/api.ts';
+import { eventually } from '../../test/support/wait.ts';
 
 test('health answers with the version, and readiness ends with draining', async () => {
   await using api = await startTestApi({ idle: true });
@@ -35,7 +36,9 @@ test('metrics count runs, requests and writes in a form that Prometheus reads', 
   await using api = await startTestApi();
   api.t.registry.define('waits', (_: unknown, ctx) => ctx.waitForEvent('go', { eventType: 'go' }));
   await api.run('greet', { name: 'ann' });
-  await api.call('POST', '/workflows/runs', { workflow_name: 'waits' });
+  const waiting = (await api.call('POST', '/workflows/runs', { workflow_name: 'waits' })).body.run_id;
+  // a worker has it, so that it is queued no more
+  await eventually(async () => (await api.call('GET', `/workflows/runs/${waiting}`)).body.waiting_on.length === 1);
   await api.call('POST', '/workflows/runs', { workflow_name: 'other', run_at: '2999-01-01T00:00:00Z', queue: 'late' });
   const text: string = (await api.call('GET', '/metrics', undefined, { key: await api.keyWith('metrics.read') })).body;
   const value = (sample: string) =>

@@ -190,7 +190,7 @@ test('the token of a sandbox reads its own thread, as long as that is its sandbo
     t.store.query(`update sandbox_sessions set sandbox_id = $1 where thread_key = 'mine'`, [sandboxId === null ? null : `${sandboxId}/p`]);
   await inSandbox('box');
   const { macKey } = api.installation;
-  const about = { threadKey: 'mine', sandboxId: 'box', expiresAt: Date.now() + 60_000 };
+  const about = { threadKey: 'mine', sandboxId: 'box', expiresAt: Date.now() + 3_600_000 };
   const key = makeThreadToken(macKey, about);
   const status = async (method: string, path: string, body?: unknown, with_ = key) =>
     (await api.call(method, path, body, { key: with_ })).status;
@@ -213,7 +213,10 @@ test('the token of a sandbox reads its own thread, as long as that is its sandbo
   // as one that is not there at all
   assert.equal(await status('GET', `/agent/attachments/${other?.id}/download`), 404);
   assert.equal(await status('GET', `/agent/attachments/${other?.id}/download`, undefined, ADMIN), 200);
-  const stream = await fetch(`${api.url}/agent/threads/mine/events`, { headers: { 'x-api-key': key }, signal: AbortSignal.timeout(2000) });
+  const stream = await fetch(`${api.url}/agent/threads/mine/events`, {
+    headers: { 'x-api-key': key },
+    signal: AbortSignal.timeout(60_000),
+  });
   assert.equal(stream.status, 200);
   await stream.body?.cancel();
 
@@ -236,7 +239,7 @@ test('the token of a sandbox reads its own thread, as long as that is its sandbo
   for (const [method, path, body] of refused) assert.equal(await status(method, path, body), 403, path);
 
   const [, claims = ''] = /^ct_(.+)_/.exec(key) ?? [];
-  const forged = Buffer.from(JSON.stringify({ thread_key: 'other', sandbox_id: 'box', expires_at: Date.now() + 60_000 })).toString(
+  const forged = Buffer.from(JSON.stringify({ thread_key: 'other', sandbox_id: 'box', expires_at: Date.now() + 3_600_000 })).toString(
     'base64url',
   );
   for (const bad of [

@@ -46,7 +46,7 @@ async function tokenOf({ api }: Served, threadKey: string): Promise<string> {
     `insert into sandbox_sessions (thread_key, sandbox_id, harness, state, trace_id) values ($1, $2, 'demo', 'idle', gen_random_uuid())`,
     [threadKey, `sb-${threadKey}`],
   );
-  return makeThreadToken(api.installation.macKey, { threadKey, sandboxId: `sb-${threadKey}`, expiresAt: Date.now() + 60_000 });
+  return makeThreadToken(api.installation.macKey, { threadKey, sandboxId: `sb-${threadKey}`, expiresAt: Date.now() + 3_600_000 });
 }
 
 test('tools are listed, read and called', async () => {

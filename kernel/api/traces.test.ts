@@ -70,7 +70,7 @@ test('a sandbox sees no trace, and its calls are part of its own turn whatever i
        delivery, metadata, trace_id, started_at) values ('a', gen_random_uuid(), 1, 'x', '', 'running', 'demo', 'dev', '{}', '{}', $1, now())`,
     [trace],
   );
-  const key = makeThreadToken(api.installation.macKey, { threadKey: 'a', sandboxId: 'sb', expiresAt: Date.now() + 60_000 });
+  const key = makeThreadToken(api.installation.macKey, { threadKey: 'a', sandboxId: 'sb', expiresAt: Date.now() + 3_600_000 });
   const headers = { traceparent: `00-${victim}-b7ad6b7169203331-01`, tracestate: `centaur=r${victim}` };
   assert.equal((await api.call('POST', '/tools/shop/list', {}, { key, headers })).status, 200);
   const rpc = { jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'shop_list', arguments: {} } };

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { startTestApi, type TestApi } from '../../test/support/api.ts';
+import { eventually } from '../../test/support/wait.ts';
 import { addPerson, bearer, browserCookie, cookieIn, type Person, signIn } from '../../test/support/people.ts';
 import { readReturnTo } from './credentials.ts';
 import { ROUTES } from './routes/index.ts';
@@ -186,15 +187,12 @@ describe('a session', () => {
     at += 11 * HOUR;
     assert.deepEqual([await status(browser), await status(cli)], [200, 200]);
     // what was seen is written behind the answer
-    for (let seen = 0; seen < at;) {
-      await new Promise((resolve) => setTimeout(resolve, 10));
-      seen =
-        Math.min(
-          ...(await api.t.store.query<{ seen_at: number }>('select seen_at from user_sessions order by session_id desc limit 2')).rows.map(
-            (row) => row.seen_at,
-          ),
-        ) + 1;
-    }
+    await eventually(async () => {
+      const { rows: newest } = await api.t.store.query<{ seen_at: number }>(
+        'select seen_at from user_sessions order by session_id desc limit 2',
+      );
+      return newest.every((row) => row.seen_at >= at - 1);
+    });
     at += 11 * HOUR;
     assert.deepEqual([await status(browser), await status(cli)], [200, 200]);
     at += 13 * HOUR;

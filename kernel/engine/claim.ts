@@ -191,7 +191,8 @@ async function claimLimited(core: Core, queue: string, limit: number): Promise<C
     const chosen = await chooseRuns(core, tx, queue, { room, perKey: limits.concurrency_per_key, allowedStarts: limits.allowed });
     if (chosen.length === 0) return [];
     const { rows } = await tx.query<ClaimedRow>(
-      `update workflow_runs r set status = 'r', owner = $1, started_at = coalesce(r.started_at, now()),
+      // the clock by which the rate is counted: the transaction may have begun earlier than the start before was over its period
+      `update workflow_runs r set status = 'r', owner = $1, started_at = coalesce(r.started_at, clock_timestamp()),
          workflow_version = coalesce(r.workflow_version, $4::jsonb ->> r.workflow_name)
        from unnest($2::uuid[], $3::boolean[]) with ordinality u(run_id, fresh, place) where ${lookUp('r.run_id', 'u.run_id')}
        returning ${COLUMNS}, u.fresh, u.place`,

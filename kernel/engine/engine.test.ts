@@ -44,7 +44,7 @@ test('a run that is handed to another worker repeats no completed step and sees 
     seen.push(values);
     await ctx.step('before', () => calls.push('before'));
     values.push(ctx.now().getTime());
-    await ctx.sleep('pause', 400);
+    await ctx.sleep('pause', 2000);
     await ctx.step('after', () => calls.push('after'));
   });
   assert.equal((await t.run('replayed')).status, 'completed');
@@ -67,7 +67,7 @@ test('a race and interleaved branches take the same way on replay', async () => 
     };
     const results = await Promise.all([branch('slow', 60), branch('fast', 5), branch('middle', 30)]);
     const winner = await Promise.race([ctx.sleep('long', 90).then(() => 'long'), ctx.sleep('short', 10).then(() => 'short')]);
-    await ctx.sleep('evicted', 300);
+    await ctx.sleep('evicted', 2000);
     return { results, winner };
   });
   const run = await t.run('branches');
@@ -181,6 +181,7 @@ test('an evicted wait is woken by its event, from any process', async () => {
 
 test('children run, fail and are waited for; cancelling the parent reaches them', async () => {
   await using t = await createTestEngine();
+  let hanging = false;
   let aborted = false;
   t.registry.define('double', async (input: { n: number }, ctx) => ctx.step('double', () => input.n * 2));
   t.registry.define('fails', async () => {
@@ -195,18 +196,20 @@ test('children run, fail and are waited for; cancelling the parent reaches them'
     ctx.step(
       'hang',
       ({ signal }) =>
-        new Promise((_resolve, reject) =>
+        new Promise((_resolve, reject) => {
+          hanging = true;
           signal.addEventListener('abort', () => {
             aborted = true;
             reject(new Error('stopped'));
-          }),
-        ),
+          });
+        }),
     ),
   );
   t.registry.define('guardian', async (_: unknown, ctx) => ctx.runWorkflow('child', { workflow: 'forever' }));
   assert.deepEqual((await t.run('family')).result, { sums: [2, 4, 6], failure: 'CHILD_FAILED' });
   const { run_id } = await t.engine.start({ workflow_name: 'guardian' });
   const child = await eventually(async () => (await t.engine.getRun(run_id)).children[0]);
+  await eventually(() => hanging);
   assert.equal((await t.engine.cancelRun(run_id)).status, 'cancelled');
   assert.equal((await t.engine.getRun(child.run_id)).status, 'cancelled');
   await eventually(() => aborted);
@@ -311,6 +314,8 @@ test('limits of a queue hold across workers: at one time, per key, and per perio
       most = Math.max(most, ++now);
       perKey.set(input.key, (perKey.get(input.key) ?? 0) + 1);
       mostPerKey = Math.max(mostPerKey, perKey.get(input.key) ?? 0);
+      // the first one until there are two, however slowly they come
+      await eventually(() => most > 1, { what: 'a second one at one time' });
       await new Promise((resolve) => setTimeout(resolve, 20));
       perKey.set(input.key, (perKey.get(input.key) ?? 0) - 1);
       now -= 1;
@@ -348,6 +353,7 @@ test('a limit holds for a worker that has not heard of it yet', async () => {
   t.registry.define('busy', async (_, ctx) => {
     await ctx.step('work', async () => {
       most = Math.max(most, ++now);
+      await eventually(() => most > 1, { what: 'a second one at one time' });
       await new Promise((resolve) => setTimeout(resolve, 20));
       now -= 1;
     });
@@ -371,13 +377,10 @@ test('a key with a long backlog does not hold up another key', async () => {
   const order: string[] = [];
   t.registry.define('turn', async (input: { key: string }, ctx) => ctx.step('note', () => order.push(input.key)));
   await t.engine.setQueue('fair', { concurrency: 1 });
-  const start = (key: string, count: number) =>
-    t.engine.startMany(
-      Array.from({ length: count }, () => ({ workflow_name: 'turn', input: { key }, queue: 'fair', concurrency_key: key })),
-    );
-  const many = await start('many', 30);
-  const few = await start('few', 3);
-  for (const run of [...many, ...few]) await t.ended(run.run_id);
+  const starts = (key: string, count: number) =>
+    Array.from({ length: count }, () => ({ workflow_name: 'turn', input: { key }, queue: 'fair', concurrency_key: key }));
+  // together, so that none of them has its turn before the few are there
+  for (const run of await t.engine.startMany([...starts('many', 30), ...starts('few', 3)])) await t.ended(run.run_id);
   assert.ok(order.lastIndexOf('few') < 15, `the last of "few" came at place ${order.lastIndexOf('few')} of ${order.length}`);
 });
 
@@ -391,10 +394,10 @@ test('a higher priority goes first, and run_at delays', async () => {
   );
   for (const run of runs) await t.ended(run.run_id);
   assert.deepEqual(order, [10, 5, 0, -5]);
-  const late = await t.engine.start({ workflow_name: 'ranked', input: { p: 1 }, run_at: new Date(Date.now() + 300).toISOString() });
-  assert.equal((await t.engine.getRun(late.run_id)).status, 'queued');
-  const run = await t.ended(late.run_id);
-  assert.ok(Date.parse(run.started_at as string) - Date.parse(run.created_at) >= 290);
+  const [run_at, never] = [new Date(Date.now() + 300).toISOString(), '2100-01-01T00:00:00Z'];
+  const [soon, later] = await t.engine.startMany([run_at, never].map((at) => ({ workflow_name: 'ranked', input: { p: 1 }, run_at: at })));
+  assert.ok(Date.parse((await t.ended(soon?.run_id ?? '')).started_at as string) >= Date.parse(run_at));
+  assert.equal((await t.engine.getRun(later?.run_id ?? '')).status, 'queued');
 });
 
 test('bad input is refused with the field, and changes nothing', async () => {

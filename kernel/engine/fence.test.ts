@@ -9,7 +9,7 @@ test('a flush in flight holds up the takeover of its worker, but not the renewal
   await t.store.transaction(async (flush) => {
     await flush.query('select 1 from workers where worker_id = $1 and not dead for key share', [id]);
     await t.store.transaction(async (beat) => {
-      await beat.query(`set local lock_timeout = '1s'`);
+      await beat.query(`set local lock_timeout = '10s'`);
       assert.equal((await beat.query('update workers set lease_until = now() where worker_id = $1', [id])).rowCount, 1);
     });
     const takeover = t.store.transaction(async (tx) => {
@@ -35,10 +35,10 @@ test('a worker that was declared dead starts and finishes runs again in its next
 });
 
 test('a worker that is declared dead while its claim is answered executes none of what it claimed', async () => {
-  await using t = await createTestEngine({ leaseMs: 300, residentMs: 0 });
+  await using t = await createTestEngine({ leaseMs: 3000, residentMs: 0 });
   const executed: string[] = [];
   t.registry.define('sleeper', async (_: unknown, ctx) => {
-    await ctx.sleep('first', 400);
+    await ctx.sleep('first', '1h');
     await ctx.step('work', async () => {
       executed.push(ctx.runId);
       await new Promise((resolve) => setTimeout(resolve, 50));
@@ -51,6 +51,12 @@ test('a worker that is declared dead while its claim is answered executes none o
   await eventually(async () => (await status()) === 's');
   await t.store.transaction(async (tx) => {
     await tx.query('lock table workflow_steps in access exclusive mode');
+    // the hour is over
+    await tx.query('update workflow_steps set wake_at = now() where run_id = $1', [run_id]);
+    await t.store.query(
+      `with due as (update workflow_runs set wake_at = now() where run_id = $1 returning 1) select pg_notify('centaur_work', '') from due`,
+      [run_id],
+    );
     // it is claimed, and its history cannot be read
     await eventually(async () => (await status()) === 'r');
     await t.store.query('update workers set dead = true where worker_id = $1', [first]);

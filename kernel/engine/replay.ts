@@ -151,7 +151,8 @@ async function replayJournal(
   const history = steps.map((step): HistoryRow => ({ ...step, wakeAt: step.wake_at, startedAt: step.started_at, endedAt: step.ended_at }));
   const expected = expectedEnd(run);
   const { promise, resolve, reject } = Promise.withResolvers<Difference | null>();
-  let movedAt = performance.now();
+  /** Looks since the handler moved. A process that stands still takes none, so that its own pauses are not the handler's. */
+  let looks = 0;
   let replayed = 0;
 
   const differ = (difference: Difference): void => resolve(difference);
@@ -169,7 +170,7 @@ async function replayJournal(
     onRejected: (_, error) => reject(error),
     onFenced: () => undefined,
     onDelivered() {
-      movedAt = performance.now();
+      looks = 0;
     },
   };
   const contextHost: ContextHost = {
@@ -189,7 +190,7 @@ async function replayJournal(
     timeStep: () => undefined,
     leaseInDoubt: () => undefined,
     observe(call, recorded, asks) {
-      movedAt = performance.now();
+      looks = 0;
       if (recorded === undefined) {
         // of a journal that breaks off, calls that were under way are missing
         if (expected.end !== 'broken off') differ(pastEnd({ seq: call.seq, kind: kindName(call.kind), name: call.name }));
@@ -211,8 +212,8 @@ async function replayJournal(
   );
   const looking = setInterval(() => {
     // a process that starts, or is busy, is not one that waits
-    if (frame.executing > 0 || (workflow.hosted !== undefined && frame.isAtRest?.() !== true)) movedAt = performance.now();
-    const rested = performance.now() - movedAt;
+    looks = frame.executing > 0 || (workflow.hosted !== undefined && frame.isAtRest?.() !== true) ? 0 : looks + 1;
+    const rested = looks * LOOK_MS;
     if (expected.end === 'broken off' && !frame.replaying && rested >= REST_MS) resolve(null);
     else if (rested >= (options.stallMs ?? STALL_MS)) differ(stalled(frame.replayState));
   }, LOOK_MS);

@@ -161,7 +161,10 @@ default: deny
 gates: {money: {exclude: [requester]}}
 rules: [{id: ask, host: localhost, effect: approve, gate: money}]
 `;
-  await publishPolicy(t.installation, 'user:zoe', { text });
+  const { version } = await publishPolicy(t.installation, 'user:zoe', { text });
+  await eventually(
+    async () => (await t.store.query('select 1 from firewall_processes where policy_version = $1', [version])).rowCount === 1,
+  );
   const [ofAnn, ofBob] = [randomUUID(), randomUUID()];
   for (const [run, by] of [
     [ofAnn, 'user:ann'],

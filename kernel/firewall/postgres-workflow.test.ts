@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import net from 'node:net';
 import { test } from 'node:test';
 import { createTestFirewall } from '../../test/support/firewall.ts';
+import { eventually } from '../../test/support/wait.ts';
 import { dropSchema, makeSchema, workflowSession } from '../../test/support/workflow-schema.ts';
 import { createLease, revokeLease } from '../vault/index.ts';
 
@@ -28,7 +29,10 @@ test("a workflow's tables outlast its lease, and are those of the next one, wher
   const { processID, secretKey } = next as unknown as { processID: number; secretKey: number };
   const asked = Buffer.alloc(16);
   [16, 80_877_102, processID, secretKey].forEach((value, i) => asked.writeInt32BE(value, 4 * i));
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await eventually(async () => {
+    const sleeping = `select 1 from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'`;
+    return (await t.store.query(sleeping)).rowCount === 1;
+  });
   net
     .connect(t.firewall.postgresPort as number, '127.0.0.1')
     .on('error', () => undefined)

@@ -197,18 +197,39 @@ test('what one group pushed together shares a statement, wherever the batch is f
   ]);
 });
 
+test('what is queued is all that is not committed yet, also what is under way', async () => {
+  const begun = Promise.withResolvers<void>();
+  const committing = Promise.withResolvers<void>();
+  const writer = createWriter<PendingWrite>({
+    connect: async () => ({ end: async () => undefined }) as never,
+    async flush() {
+      begun.resolve();
+      await committing.promise;
+    },
+    committed: async () => false,
+    isFatal: () => false,
+    log: () => undefined,
+  });
+  for (const group of ['a', 'b']) writer.push({ group, bytes: 1, settle: () => undefined });
+  await begun.promise;
+  assert.equal(writer.queued, 2);
+  committing.resolve();
+  await writer.idle();
+  assert.equal(writer.queued, 0);
+});
+
 test('connections cut in mid-flush lose nothing and write nothing twice', async () => {
   await using database = await createTestDatabase();
   const { store, writer, insert } = await writerOn(database.url);
   let cutting = true;
   let cut = 0;
   const cutter = (async () => {
-    while (cutting) {
+    // not for ever: where a connection takes longer than any of these pauses, none would get through
+    while (cutting && cut < 40) {
       const { rowCount } = await store.query(
         `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'centaur writer' and datname = current_database()`,
       );
       cut += rowCount;
-      // longer than a connection takes, also on a slow machine
       await new Promise((resolve) => setTimeout(resolve, 10 + (cut % 5) * 15));
     }
   })();

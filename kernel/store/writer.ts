@@ -44,6 +44,7 @@ export interface Writer<Write extends PendingWrite> {
   /** Resolves when everything pushed so far is settled. */
   idle(): Promise<void>;
   readonly stats: { flushes: number; writes: number };
+  /** Those that are not committed yet. */
   readonly queued: number;
   close(): Promise<void>;
 }
@@ -57,6 +58,7 @@ export function createWriter<Write extends PendingWrite>(options: WriterOptions<
   const maxQueued = options.maxQueued ?? 20_000;
   const stats = { flushes: 0, writes: 0 };
   let queue: Write[] = [];
+  let inFlight = 0;
   let client: pg.Client | undefined;
   let scheduled = false;
   let flushing = false;
@@ -90,6 +92,7 @@ export function createWriter<Write extends PendingWrite>(options: WriterOptions<
     flushing = true;
     while (queue.length > 0) {
       const batch = takeBatch();
+      inFlight = batch.length;
       try {
         await commit(batch);
         settleAll(batch);
@@ -97,6 +100,7 @@ export function createWriter<Write extends PendingWrite>(options: WriterOptions<
         if (options.isFatal(error)) fatal = error as Error;
         settleAll(batch, error as Error);
       }
+      inFlight = 0;
       if (fatal !== undefined) {
         const rest = queue;
         queue = [];
@@ -212,7 +216,7 @@ export function createWriter<Write extends PendingWrite>(options: WriterOptions<
     room,
     stats,
     get queued() {
-      return queue.length;
+      return queue.length + inFlight;
     },
     async idle() {
       while (queue.length > 0 || flushing || scheduled) await new Promise<void>((resolve) => setTimeout(resolve, 2));

@@ -138,7 +138,7 @@ test('what a receiver does not take is sent again until the next figures are due
     return n === 4 || n > 6;
   };
   let n = 0;
-  const exporter = exporting(server, () => [describeFamily(family('centaur_runs_started_total', (n += 1)))], { intervalMs: 3000 });
+  const exporter = exporting(server, () => [describeFamily(family('centaur_runs_started_total', (n += 1)))], { intervalMs: 6000 });
   // it takes an interval until the first one
   await soon(() => exporter.outcomes.includes('taken'), 'the figures');
   assert.equal(server.requests.length, 4);
@@ -171,7 +171,7 @@ test('a receiver that is away holds nothing up: figures are given up when the ne
   silent.answer = () => new Promise(() => undefined);
   const hanging = exporting(silent, () => [describeFamily(family('centaur_runs_started_total', 1))], {
     intervalMs: 60_000,
-    receiver: { url: silent.metricsUrl, headers: {}, timeoutMs: 300, compression: 'gzip' },
+    receiver: { url: silent.metricsUrl, headers: {}, timeoutMs: 2000, compression: 'gzip' },
   });
   const began = performance.now();
   await hanging.close();

@@ -422,7 +422,8 @@ test('a turn whose start was cut off is started by the sweep', async () => {
   await t.store.query('alter table workflow_triggers_away rename to workflow_triggers');
   assert.equal((await t.threads.getExecution(execution_id)).status, 'queued');
   await t.store.query(`update agent_execution_requests set created_at = now() - interval '1 minute'`);
-  assert.equal(await t.threads.turns.startForgotten(), 1);
+  // the sweep of this process may have been at it by itself, a moment before
+  assert.ok((await t.threads.turns.startForgotten()) <= 1);
   assert.equal((await t.ended(execution_id)).status, 'completed');
 });
 

@@ -1,4 +1,3 @@
-import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'node:test';
@@ -22,16 +21,16 @@ test('exporters that are killed at any moment lose no span between them', async 
     return child;
   };
   let child = await start();
-  await eventually(async () => (await t.store.query('select 1 from trace_exports')).rowCount === 1, {
-    timeoutMs: 20_000,
-    what: 'the cursor',
-  });
+  await eventually(async () => (await t.store.query('select 1 from trace_exports')).rowCount === 1, { what: 'the cursor' });
   // each answer takes a while, so that kills fall before, during and after it
   server.answer = () => new Promise((resolve) => setTimeout(resolve, Math.random() * 60, true));
   const runs: string[] = [];
-  for (let kill = 0; kill < 8; kill++) {
+  for (let kill = 0; kill < 10; kill++) {
+    const asked = server.requests.length;
     for (let i = 0; i < 30; i++) runs.push((await t.engine.start({ workflow_name: 'a' })).run_id);
-    await new Promise((resolve) => setTimeout(resolve, 200 + Math.random() * 1500));
+    // every other one while it sends, or just after that: on a busy machine it would never come to it
+    if (kill % 2 === 1) await eventually(() => server.requests.length > asked, { what: 'a request' });
+    await new Promise((resolve) => setTimeout(resolve, Math.random() * (kill % 2 === 1 ? 60 : 1500)));
     child.kill('SIGKILL');
     await once(child, 'exit');
     child = await start();
@@ -39,10 +38,8 @@ test('exporters that are killed at any moment lose no span between them', async 
   for (const run of runs) await t.ended(run);
   const whole = (run: string) => new Set(server.spans.filter((span) => span.traceId === run.replaceAll('-', '')).map((span) => span.name));
   await eventually(() => runs.every((run) => ['invoke_workflow a', 'step one', 'step two'].every((name) => whole(run).has(name))), {
-    timeoutMs: 60_000,
     what: 'each span of each run',
   });
   child.kill('SIGKILL');
   await once(child, 'exit');
-  assert.ok(server.requests.length >= 8);
 });

@@ -55,7 +55,9 @@ for (const [what, sql, account, own] of [
   });
 
 async function waiting(): Promise<number> {
-  const { rows } = await api.installation.store.query<{ n: number }>('select count(*)::int as n from pg_locks where not granted');
+  const { rows } = await api.installation.store.query<{ n: number }>(
+    `select count(*)::int as n from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
+  );
   return rows[0]?.n ?? 0;
 }
 

@@ -378,7 +378,7 @@ test('a value outlives an outage of its source until it is stale, and one source
   await putSecret(parts, 'test', 'REMOTE', { hosts: ['a.example'], source });
   const logs: StoreLogEntry[] = [];
   const environment = { VAULT_ADDR: fake.url, VAULT_TOKEN: TOKEN };
-  const values = await createValues({ store, master, environment, log: (entry) => logs.push(entry), sourceMs: 200, staleMs: 1500 });
+  const values = await createValues({ store, master, environment, log: (entry) => logs.push(entry), sourceMs: 200, staleMs: 5000 });
   cleanup.defer(() => values.close());
   assert.equal(values.get('REMOTE').value, VALUE);
 

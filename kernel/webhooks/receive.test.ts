@@ -254,11 +254,13 @@ test('after a rotation both values verify, until the time of grace is over', asy
   let count = 0;
   const statusWith = async (secret: string) => (await t.send('rotated', `${count++}`, { secret })).status;
   assert.equal(await statusWith(SECRET), 202);
-  await rotateSecret(t.installation, 'test', 'ROTATED', 'the-second-secret-987', 1);
+  await rotateSecret(t.installation, 'test', 'ROTATED', 'the-second-secret-987', 600);
   await eventually(async () => (await statusWith('the-second-secret-987')) === 202);
   assert.equal(await statusWith(SECRET), 202, 'the first one still counts');
-  await eventually(async () => (await statusWith(SECRET)) === 401);
-  assert.equal(await statusWith('the-second-secret-987'), 202);
+  await rotateSecret(t.installation, 'test', 'ROTATED', 'the-third-secret-654', 1);
+  await eventually(async () => (await statusWith('the-third-secret-654')) === 202);
+  await eventually(async () => (await statusWith('the-second-secret-987')) === 401);
+  assert.equal(await statusWith('the-third-secret-654'), 202);
 });
 
 test('a secret is looked for in the vault, then in the environment; one of another type verifies nothing', async () => {

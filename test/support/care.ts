@@ -37,7 +37,7 @@ export async function openCarePlace(): Promise<CarePlace> {
 /** Every table of ours that has the text somewhere, bytes and all. */
 export async function tablesWith(store: Store, text: string): Promise<string[]> {
   const { rows } = await store.query<{ name: string }>(
-    `select c.oid::regclass::text as name from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind = 'r'`,
+    `select c.oid::regclass::text as name from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' order by 1`,
   );
   const found: string[] = [];
   for (const { name } of rows) {

@@ -172,7 +172,8 @@ export async function createTestFirewall(options: TestFirewallOptions = {}): Pro
            from audit_log`,
         );
         const isOwed = rows[0]?.open === true && performance.now() - began < OUTCOME_MS;
-        quiet = rows[0]?.n === last && !isOwed ? quiet + 1 : 0;
+        const [[, queued] = []] = firewall.families().find(({ name }) => name === 'centaur_audit_queued')?.samples ?? [];
+        quiet = rows[0]?.n === last && queued === 0 && !isOwed ? quiet + 1 : 0;
         last = rows[0]?.n ?? 0;
       }
       const { rows } = await store.query<{ entry: string }>(
