@@ -112,6 +112,11 @@ const MORE_OF_RUNS: readonly (readonly [needs: string, sql: string])[] = [
   ...questions('run_id = any($1::uuid[])'),
   ['approval_grants', 'delete from approval_grants where run_id = any($1::uuid[])'],
   ['run_askers', 'delete from run_askers where run_id = any($1::uuid[])'],
+  // before the events: what was sent can be guessed from a hash
+  [
+    'workflow_event_keys',
+    'delete from workflow_event_keys k using workflow_events e where e.correlation_id = any($1::uuid[]::text[]) and k.event_id = e.event_id',
+  ],
   ['journal_seals', 'delete from journal_seals where run_id = any($1::uuid[])'],
   ['workflow_takeovers', 'delete from workflow_takeovers where run_id = any($1::uuid[])'],
 ];
