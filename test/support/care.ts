@@ -81,7 +81,7 @@ export async function seed(place: CarePlace, thread: string, user: string, canar
     'select run_id from agent_execution_requests where thread_key = $1 limit 1',
     [thread],
   );
-  const told = { event_type: 'told', correlation_id: runs[0]?.run_id ?? '', payload: canary, event_key: `k-${canary}` };
+  const told = { event_type: 'told', correlation_id: runs[0]?.run_id ?? '', payload: canary, event_key: `${thread} ${canary}` };
   await t.engine.engine.emitEvent(told);
   await installation.audit.write({
     action: 'test.said',
