@@ -96,6 +96,12 @@ const questions = (which: string): readonly (readonly [needs: string, sql: strin
        state = case when state in ('pending', 'approved') then 'cancelled' else state end, version = version + 1
      where ${which} and (summary::text <> ${ERASED} or reason is not null or people::text <> '{}' or state in ('pending', 'approved'))`,
   ],
+  // after the questions: whoever notes where a card is waits for their rows, and then finds them erased
+  [
+    'chat_notices.places',
+    `update chat_notices n set ref = null, places = '[]' from approvals a where a.approval_id = n.approval_id and a.${which}
+       and (n.ref is not null or n.places <> '[]')`,
+  ],
 ];
 
 /** The same where a release has them. */
