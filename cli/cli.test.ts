@@ -99,7 +99,10 @@ test('an event lets a waiting run go on, and a tail tells what happened', async 
   const shown = await place.run(['runs', 'show', id]);
   assert.match(shown.stdout, /waiting +decision: waiting for event decided of /);
   assert.match(shown.stdout, /0 +ask +step +completed/);
-  assert.match((await place.run(['events', 'emit', 'decided', id, '{"ok": true}'])).stdout, /^stored/);
+  const emit = (payload: string) => place.run(['events', 'emit', 'decided', id, payload, '--event-key', 'decided-1']);
+  assert.match((await emit('{"ok": true}')).stdout, /^stored/);
+  assert.match((await emit('{"ok": true}')).stdout, /^known/);
+  assert.match((await emit('{"ok": false}')).stderr, /event_key: "decided-1" has sent the event .* with another/);
   const tail = await place.run(['runs', 'tail', id]);
   assert.equal(tail.code, 0);
   assert.match(tail.stdout, /✔ ask .*\n(?:.*\n)*✔ decision event, .*\n(?:.*\n)*completed in/);

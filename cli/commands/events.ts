@@ -4,6 +4,11 @@ import { connect } from '../api.ts';
 import { examples, readJson, withJson } from '../arguments.ts';
 import { print, printJson } from '../output.ts';
 
+interface Options {
+  readonly eventKey?: string;
+  readonly json?: true;
+}
+
 export function addEvents(program: Command): void {
   const events = program.command('events').description('Send events to runs.');
   examples(events, `centaur events emit expense_decided E-42 '{"approved": true}'`);
@@ -14,11 +19,22 @@ export function addEvents(program: Command): void {
     .argument('<type>', 'type of the event')
     .argument('<correlation-id>', 'what it is about; the id of a run when the workflow names nothing else')
     .argument('[payload]', 'JSON, @file, or - for stdin')
-    .action(async (eventType: string, correlationId: string, argument: string | undefined, options: { readonly json?: true }) => {
+    .option('--event-key <key>', 'idempotency key: the same key, id and payload are one event')
+    .action(async (eventType: string, correlationId: string, argument: string | undefined, options: Options) => {
       const payload = await readJson(argument, 'payload');
-      const emitted = await connect().emitEvent({ eventType, correlationId, ...(payload === undefined ? {} : { payload }) });
+      const emitted = await connect().emitEvent({
+        eventType,
+        correlationId,
+        ...(payload === undefined ? {} : { payload }),
+        ...(options.eventKey === undefined ? {} : { eventKey: options.eventKey }),
+      });
+      const { idempotent, runs_woken: woken } = emitted;
       if (options.json) printJson(emitted);
-      else print(emitted.runs_woken === 0 ? 'stored' : `stored; woke ${emitted.runs_woken} ${emitted.runs_woken === 1 ? 'run' : 'runs'}`);
+      else print(`${idempotent ? 'known' : 'stored'}${woken === 0 ? '' : `; woke ${woken} ${woken === 1 ? 'run' : 'runs'}`}`);
     });
-  examples(withJson(emit), `centaur events emit expense_decided E-42 '{"by": "ann", "approved": true}'`);
+  examples(
+    withJson(emit),
+    `centaur events emit expense_decided E-42 '{"by": "ann", "approved": true}'`,
+    `centaur events emit expense_decided E-42 '{"by": "ann", "approved": true}' --event-key E-42-decided`,
+  );
 }

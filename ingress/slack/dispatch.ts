@@ -39,7 +39,7 @@ export async function dispatch(context: SlackContext, { body, event_id: eventId,
     if (!(error instanceof Hopeless)) throw error;
     hopeless = error;
   }
-  await tellWorkflows(context, heard);
+  await tellWorkflows(context, eventId, heard);
   if (hopeless !== undefined) throw hopeless;
 }
 

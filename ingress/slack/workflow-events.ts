@@ -2,6 +2,7 @@
  * What workflows can wait for: replies in threads, reactions, and buttons that are not ours. A workflow that has posted waits by
  * the channel and the time of its message, which `ctx.postToSlack` answered.
  */
+import { CentaurApiError } from '@centaur/sdk';
 import type { SlackContext } from './context.ts';
 import type { Heard, Raw } from './heard.ts';
 import { ownerOf } from './owner.ts';
@@ -13,8 +14,20 @@ export interface WorkflowEvent {
   readonly payload: Raw;
 }
 
-export async function tellWorkflows({ api }: SlackContext, heard: Heard): Promise<void> {
-  for (const event of workflowEventsOf(heard)) await api.emitEvent(event);
+/**
+ * @param heardId of what was heard, the same whenever and by whomever it is acted on: what was told before the process died, or Slack said
+ *   twice, is told once
+ */
+export async function tellWorkflows({ api, log }: SlackContext, heardId: string, heard: Heard): Promise<void> {
+  for (const [at, event] of workflowEventsOf(heard).entries()) {
+    try {
+      await api.emitEvent({ ...event, eventKey: `slack:${heardId}:${at}` });
+    } catch (error) {
+      if (!(error instanceof CentaurApiError && error.code === 'EVENT_KEY_MISMATCH')) throw error;
+      // by another release of the bot, in its words
+      log({ level: 'warn', message: 'workflows were told of this in other words before', event_id: heardId, event_type: event.eventType });
+    }
+  }
 }
 
 export function workflowEventsOf(heard: Heard): readonly WorkflowEvent[] {

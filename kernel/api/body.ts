@@ -56,10 +56,12 @@ async function readBytes(request: Request, limits: BodyLimits): Promise<Uint8Arr
 export interface Held {
   bytes: number;
   readonly most: number;
+  /** Ends the reading of each: that which has been coming the longest first. */
+  readonly reading: Set<() => void>;
 }
 
 /** Of the whole process, as its memory is. */
-const HELD: Held = { bytes: 0, most: 64 * 1024 * 1024 };
+const HELD: Held = { bytes: 0, most: 64 * 1024 * 1024, reading: new Set() };
 
 /** For a whole body: a provider that needs longer sends too slowly on purpose. */
 const BODY_MS = 30_000;
@@ -71,7 +73,8 @@ export interface ReadLimits {
 }
 
 /**
- * A body of any kind, straight from the socket: a web stream in between costs as much as all the rest of a small request.
+ * A body of any kind, straight from the socket: a web stream in between costs as much as all the rest of a small request. Where there is no
+ * memory left, whichever has been coming the longest gives way: whoever only holds bodies open keeps no service out.
  *
  * @returns undefined when it is over the limit: the rest of it is not read
  * @throws ApiError BODY_CUT_OFF; WebhookError TOO_BUSY, TOO_SLOW
@@ -87,6 +90,7 @@ export function readIncoming(
     const settle = (answer: () => void) => {
       clearTimeout(limit);
       held.bytes -= counted;
+      held.reading.delete(giveWay);
       incoming.off('data', take).off('end', end).off('error', cut).off('close', cut);
       answer();
     };
@@ -94,13 +98,18 @@ export function readIncoming(
       if (!buffer.add(chunk)) return settle(() => resolve(undefined));
       held.bytes += buffer.capacity - counted;
       counted = buffer.capacity;
-      if (held.bytes > held.most) settle(() => reject(unread('TOO_BUSY', 'too much is being sent at once; send this one again later')));
+      for (const longest of held.reading) {
+        if (held.bytes <= held.most) break;
+        longest();
+      }
     };
+    const giveWay = () => settle(() => reject(unread('TOO_BUSY', 'too much is being sent at once; send this one again later')));
     const end = () => settle(() => resolve(buffer.bytes()));
     const cut = () => settle(() => reject(new ApiError('BODY_CUT_OFF', 'the connection ended before the body did')));
     const limit = setTimeout(() => settle(() => reject(unread('TOO_SLOW', 'the body took too long'))), withinMs);
     // nothing more is heard of a request that has ended
     if (incoming.destroyed) return cut();
+    held.reading.add(giveWay);
     incoming.on('data', take).on('end', end).on('error', cut).on('close', cut);
   });
 }

@@ -89,7 +89,17 @@ export const EventQuery = z.strictObject({
 
 export const EmitBody = named(
   'EmitEvent',
-  z.strictObject({ event_type: z.string().min(1), correlation_id: z.string().min(1), payload: anyJson.optional() }),
+  z.strictObject({
+    event_type: z.string().min(1),
+    correlation_id: z.string().min(1),
+    payload: anyJson.optional(),
+    event_key: z
+      .string()
+      .min(1)
+      .max(512)
+      .optional()
+      .describe('Idempotency key: a second event of the type with the same key, correlation id and payload is the first one'),
+  }),
 );
 
 export const QueuePath = z.strictObject({ name });
@@ -243,6 +253,7 @@ export const EmittedEventSchema = named(
     event_type: z.string(),
     correlation_id: z.string(),
     runs_woken: z.number().describe('Parked runs that it woke'),
+    idempotent: z.boolean().describe('The event key was known: nothing was stored'),
   }),
 );
 

@@ -216,6 +216,20 @@ test('a run is cancelled and retried', async () => {
   assert.deepEqual((await api.t.ended(run_id)).result, { by: 'ann' });
 });
 
+test('an event with a key answers 202, its repetition 200 with the first one, and another payload 409', async () => {
+  await using api = await startTestApi({ idle: true });
+  const body = { event_type: 'go', correlation_id: 'a', payload: { n: 1 }, event_key: 'k1' };
+  const emit = (more: object = {}) => api.call('POST', '/workflows/events', { ...body, ...more });
+  const first = await emit();
+  const again = await emit();
+  assert.deepEqual([first.status, first.body.idempotent], [202, false]);
+  assert.deepEqual([again.status, again.body.idempotent, again.body.event_id], [200, true, first.body.event_id]);
+  const other = await emit({ payload: { n: 2 } });
+  assert.deepEqual([other.status, other.body.code, other.body.details.event_id], [409, 'EVENT_KEY_MISMATCH', first.body.event_id]);
+  const long = await emit({ event_key: 'x'.repeat(513) });
+  assert.deepEqual([long.status, long.body.code, long.body.message.split(' ')[0]], [422, 'INVALID_REQUEST', 'event_key:']);
+});
+
 test('an event with a reserved type, without an id or with a payload that is too large is refused', async () => {
   await using api = await startTestApi({ idle: true, maxBodyBytes: 3_000_000 });
   const emit = (body: object) => api.call('POST', '/workflows/events', body);

@@ -119,6 +119,12 @@ async function seedRooms({ store, installation }: CarePlace, thread: string, use
     [...values, thread],
   );
   await store.query(
+    `with known as (insert into chat_platforms (platform) values ('slack') on conflict do nothing)
+     insert into chat_notices (approval_id, platform, shown_version, ref, places)
+     values ($1, 'slack', 1, json_build_object('cards', $2::text), jsonb_build_array(jsonb_build_object('channel', $2::text)))`,
+    [id, canary],
+  );
+  await store.query(
     `insert into usage (execution_id, model, thread_key, harness, workflow, user_id, input, output, cache_read, cache_write, reasoning)
      values (gen_random_uuid(), 'opus', $1, 'demo', $3, $2, 1, 1, 0, 0, 0)`,
     [thread, user, canary],
@@ -136,7 +142,7 @@ async function seedRooms({ store, installation }: CarePlace, thread: string, use
   return id;
 }
 
-const ROOMS = ['approval_grants', 'approval_votes', 'approvals', 'tool_call_leases', 'usage', 'workflow_events'];
+const ROOMS = ['approval_grants', 'approval_votes', 'approvals', 'chat_notices', 'tool_call_leases', 'usage', 'workflow_events'];
 /** Events are in a table for each week. */
 const roomsOf = (tables: readonly string[]) => tables.map((table) => table.replace(/_\d{8}$/, '')).toSorted();
 

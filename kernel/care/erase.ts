@@ -96,6 +96,12 @@ const questions = (which: string): readonly (readonly [needs: string, sql: strin
        state = case when state in ('pending', 'approved') then 'cancelled' else state end, version = version + 1
      where ${which} and (summary::text <> ${ERASED} or reason is not null or people::text <> '{}' or state in ('pending', 'approved'))`,
   ],
+  // after the questions: whoever notes where a card is waits for their rows, and then finds them erased
+  [
+    'chat_notices.places',
+    `update chat_notices n set ref = null, places = '[]' from approvals a where a.approval_id = n.approval_id and a.${which}
+       and (n.ref is not null or n.places <> '[]')`,
+  ],
 ];
 
 /** The same where a release has them. */
@@ -112,6 +118,11 @@ const MORE_OF_RUNS: readonly (readonly [needs: string, sql: string])[] = [
   ...questions('run_id = any($1::uuid[])'),
   ['approval_grants', 'delete from approval_grants where run_id = any($1::uuid[])'],
   ['run_askers', 'delete from run_askers where run_id = any($1::uuid[])'],
+  // before the events: what was sent can be guessed from a hash
+  [
+    'workflow_event_keys',
+    'delete from workflow_event_keys k using workflow_events e where e.correlation_id = any($1::uuid[]::text[]) and k.event_id = e.event_id',
+  ],
   ['journal_seals', 'delete from journal_seals where run_id = any($1::uuid[])'],
   ['workflow_takeovers', 'delete from workflow_takeovers where run_id = any($1::uuid[])'],
 ];

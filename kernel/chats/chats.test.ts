@@ -490,6 +490,22 @@ describe('an approval', () => {
     assert.deepEqual([second?.approval.version, await claim()], [2, []]);
   });
 
+  test('that was erased while it was being shown is noted to be nowhere', async () => {
+    await drain();
+    const { approval_id: id } = await ask({ gate: 'two' });
+    const [notice] = await claim();
+    await api.t.store.query(
+      `update approvals set summary = '{"erased": true}', state = 'cancelled', version = version + 1 where approval_id = $1`,
+      [id],
+    );
+    assert.equal((await shown(notice as Notice, { ts: '1' }, 'bot-1', [CARD])).status, 200);
+    const [last] = await claim();
+    assert.deepEqual([last?.approval.state, last?.shown], ['cancelled', { version: 1, ref: null }]);
+    await shown(last as Notice, { ts: '1' }, 'bot-1', [CARD]);
+    const { rows } = await api.t.store.query('select ref, places, shown_version from chat_notices where approval_id = $1', [id]);
+    assert.deepEqual(rows, [{ ref: null, places: [], shown_version: 2 }]);
+  });
+
   test('that was asked and decided between two claims is told, escalations and ends without a decision, too', async () => {
     await drain();
     const quick = await ask();

@@ -139,13 +139,17 @@ export async function noticeShown(
   },
 ): Promise<void> {
   if (!isUuid(approvalId)) throw notClaimed(approvalId);
-  // nobody else has claimed it since: so what is said twice is said once
+  // nobody else has claimed it since: so what is said twice is said once. Under a lock that an erasure has: where the card of what was
+  // erased is, is nowhere noted any more
   const { rowCount } = await store.query(
-    `update chat_notices n set shown_version = greatest(n.shown_version, $4), ref = $5, places = $6, attempt_count = 0, last_error = null,
+    `with a as materialized (select approval_id, version, state, summary::text = '{"erased": true}' as is_erased from approvals
+       where approval_id = $1 for share)
+     update chat_notices n set shown_version = greatest(n.shown_version, $4), attempt_count = 0, last_error = null,
+       ref = case when a.is_erased then null else $5::json end, places = case when a.is_erased then '[]' else $6::jsonb end,
        -- a newer version that is claimed already is still this consumer's to show
        lease_expires_at = case when $4 = n.claimed_version then null else n.lease_expires_at end, next_attempt_at = now(),
        settled_at = case when a.version = $4 and a.state in ${ENDED} then least(n.settled_at, now()) else 'infinity' end
-     from approvals a
+     from a
      where a.approval_id = n.approval_id and n.approval_id = $1 and n.platform = $2 and n.lease_owner = $3 and $4 <= n.claimed_version`,
     [
       approvalId,

@@ -33,6 +33,8 @@ export const ENGINE_ERRORS = {
   FORK_AFTER_APPROVAL: 409,
   /** The trigger key was used with another input. */
   TRIGGER_KEY_MISMATCH: 409,
+  /** The event key was used with another correlation id or payload. */
+  EVENT_KEY_MISMATCH: 409,
   /** Postgres cannot be reached or did not answer in time; nothing is known to have changed. Try again. */
   STORE_UNAVAILABLE: 503,
   /** The engine is draining and takes no more work here. */

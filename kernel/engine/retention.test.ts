@@ -30,3 +30,14 @@ test('old weeks are dropped whole, and what live runs or late ends hold back sta
   assert.ok(dropped.some((name) => name.startsWith('workflow_steps_')));
   await assert.rejects(t.engine.getRun(sleeper.run_id), /does not exist/);
 });
+
+test('the key of an event is forgotten when runs of its time are', async () => {
+  await using t = await createTestEngine({ idle: true });
+  await t.engine.emitEvent({ event_type: 'go', correlation_id: 'a', event_key: 'k1' });
+  const keys = async () => (await t.store.query('select from workflow_event_keys')).rowCount;
+  const inDays = (days: number) => ({ retentionDays: 30, now: new Date(Date.now() + days * 86_400_000) });
+  await applyRetention(t.store, inDays(29));
+  assert.equal(await keys(), 1);
+  await applyRetention(t.store, inDays(31));
+  assert.equal(await keys(), 0);
+});

@@ -59,6 +59,11 @@ export async function applyRetention(
          and not exists (select from workflow_runs_finished f where f.run_id = t.run_id) limit $2)`,
     [cutoff, 10 * BATCH],
   );
+  // its event may be there for longer, in a week that a live run holds back: nobody repeats it any more
+  await store.query(
+    `delete from workflow_event_keys where ctid = any(array(select ctid from workflow_event_keys where event_id < $1 order by event_id limit $2))`,
+    [uuidAt(cutoff), 10 * BATCH],
+  );
   await dropAskers(store, 10 * BATCH);
   await store.query('delete from workflow_takeovers where taken_at < to_timestamp($1::float8 / 1000)', [cutoff]);
   await store.query('delete from workflow_flows f using workflow_queues q where q.name = f.queue and f.turn <= q.turn');

@@ -87,7 +87,7 @@ export function unknownWorkflow(core: Core, name: string): EngineError {
   return new EngineError('UNKNOWN_WORKFLOW', `workflow_name: no workflow is named "${name}"${hint}`);
 }
 
-function checkText(field: string, value: unknown, most: number): void {
+export function checkText(field: string, value: unknown, most: number): void {
   if (value === null) return;
   if (typeof value !== 'string' || value === '' || value.length > most || value.includes('\0')) {
     throw new EngineError('INVALID_REQUEST', `${field}: expected 1 to ${most} characters`);

@@ -229,6 +229,8 @@ export interface EmitRequest {
   readonly event_type: string;
   readonly correlation_id: string;
   readonly payload?: unknown;
+  /** The idempotency key: a second one of this type with the same key, correlation id and payload answers with the first event. At most 512 characters. */
+  readonly event_key?: string | undefined;
 }
 
 export interface EmittedEvent {
@@ -237,6 +239,8 @@ export interface EmittedEvent {
   readonly correlation_id: string;
   /** Parked runs woken by it; runs that wait in a worker's memory are told, not counted. */
   readonly runs_woken: number;
+  /** The event key was known: this is the first event, and nothing was stored. */
+  readonly idempotent: boolean;
 }
 
 export interface QueueView {

@@ -5,12 +5,13 @@
  * event and then looks for wait rows. Whichever comes second sees the other, without a lock. A crash between the two
  * is made good by `repairWaits`, which every worker runs now and then.
  */
-import { binary, lookUp, uuidv7 } from '../store/index.ts';
+import { binary, lookUp } from '../store/index.ts';
 import { APPROVAL_EVENT } from './approvals.ts';
 import { checkEventName } from './context.ts';
 import type { Core } from './core.ts';
+import { storeEvent } from './events.ts';
 import type { Call, Frame } from './frame.ts';
-import { fromJson, toJson } from './json.ts';
+import { fromJson } from './json.ts';
 import type { EmitRequest, EmittedEvent, StoredError } from './types.ts';
 
 const { int4Array, textArray, uuidArray } = binary;
@@ -178,21 +179,15 @@ export function createWaits(core: Core): Waits {
 
   async function emit(request: EmitRequest): Promise<EmittedEvent> {
     checkEventName(request.event_type, request.correlation_id);
-    const payload = toJson(request.payload, 'payload');
-    const eventId = uuidv7(core.store.now());
-    await core.store.query('insert into workflow_events (event_id, event_type, correlation_id, payload) values ($1, $2, $3, $4::json)', [
-      eventId,
-      request.event_type,
-      request.correlation_id,
-      payload,
-    ]);
+    const { eventId, idempotent } = await storeEvent(core, request);
+    // also of a known one: whoever sent it may have died before this
     const pair = { eventType: request.event_type, correlationId: request.correlation_id };
     const woken = await wake([pair]).catch((error: Error) => {
       // the event is stored: a repair wakes its runs
       core.log({ level: 'warn', message: 'an event is stored, but its runs are woken later', error: error.message });
       return 0;
     });
-    return { event_id: eventId, event_type: request.event_type, correlation_id: request.correlation_id, runs_woken: woken };
+    return { event_id: eventId, event_type: request.event_type, correlation_id: request.correlation_id, runs_woken: woken, idempotent };
   }
 
   /** Parked waits whose event, past those the run has used, or whose run's end is there. Paged, so that many waits cost little each time. */

@@ -73,7 +73,7 @@ test('each call reaches its route', async (t) => {
   await client.cancelRun('r1');
   await client.retryRun('r1');
   await client.forkRun('r1', { fromStep: 'pay', input: { n: 1 } });
-  await client.emitEvent({ eventType: 'paid', correlationId: 'o1', payload: { ok: true } });
+  await client.emitEvent({ eventType: 'paid', correlationId: 'o1', payload: { ok: true }, eventKey: 'k1' });
   await client.listWorkflows();
   await client.listSchedules();
   assert.deepEqual(
@@ -92,7 +92,7 @@ test('each call reaches its route', async (t) => {
       ['POST /workflows/runs/r1/cancel', undefined],
       ['POST /workflows/runs/r1/retry', undefined],
       ['POST /workflows/runs/r1/fork', { from_step: 'pay', input: { n: 1 } }],
-      ['POST /workflows/events', { event_type: 'paid', correlation_id: 'o1', payload: { ok: true } }],
+      ['POST /workflows/events', { event_type: 'paid', correlation_id: 'o1', payload: { ok: true }, event_key: 'k1' }],
       ['GET /workflows', undefined],
       ['GET /workflows/schedules', undefined],
     ],

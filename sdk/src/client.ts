@@ -88,8 +88,14 @@ export interface Client {
     runId: RunId<Result> | string,
     fork: { readonly fromStep: string | number; readonly input?: unknown },
   ): Promise<StartedRun<Result>>;
-  /** Sends an event to whichever run waits, or will wait, for this type and correlation id. */
-  emitEvent(event: { readonly eventType: string; readonly correlationId: string; readonly payload?: unknown }): Promise<EmittedEvent>;
+  /** Sends an event to whichever run waits, or will wait, for this type and correlation id. Retry it safely by giving an `eventKey`. */
+  emitEvent(event: {
+    readonly eventType: string;
+    readonly correlationId: string;
+    readonly payload?: unknown;
+    /** The idempotency key: a second event of the type with the same key, correlation id and payload is the first one. At most 512 characters. */
+    readonly eventKey?: string;
+  }): Promise<EmittedEvent>;
   listWorkflows(): Promise<Page<WorkflowView>>;
   listSchedules(): Promise<Page<ScheduleView>>;
   /** Waits for a run to end, across restarts of the API, and returns it; a failed run is returned, not thrown. */
@@ -133,8 +139,8 @@ export function createClient({ url, apiKey, fetch = globalThis.fetch }: ClientOp
     cancelRun: (runId) => post(`${runPath(runId)}/cancel`),
     retryRun: (runId) => post(`${runPath(runId)}/retry`),
     forkRun: (runId, { fromStep, input }) => post(`${runPath(runId)}/fork`, { from_step: fromStep, input }),
-    emitEvent: ({ eventType, correlationId, payload }) =>
-      post('/workflows/events', { event_type: eventType, correlation_id: correlationId, payload }),
+    emitEvent: ({ eventType, correlationId, payload, eventKey }) =>
+      post('/workflows/events', { event_type: eventType, correlation_id: correlationId, payload, event_key: eventKey }),
     listWorkflows: () => get('/workflows'),
     listSchedules: () => get('/workflows/schedules'),
     waitForRun: (runId, options) => waitForRun(api, runId, options),

@@ -133,6 +133,8 @@ export interface EmittedEvent {
   readonly event_type: string;
   readonly correlation_id: string;
   readonly runs_woken: number;
+  /** The event key was known: nothing was stored. */
+  readonly idempotent: boolean;
 }
 
 export interface ScheduleView {

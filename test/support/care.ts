@@ -77,6 +77,12 @@ export async function seed(place: CarePlace, thread: string, user: string, canar
      values ($1, $2, gen_random_uuid(), 'search', 'find', '', 'c', 1, $3)`,
     [`thread:${thread} user:${user}`, `k-${canary}`, JSON.stringify({ found: canary })],
   );
+  const { rows: runs } = await store.query<{ run_id: string }>(
+    'select run_id from agent_execution_requests where thread_key = $1 limit 1',
+    [thread],
+  );
+  const told = { event_type: 'told', correlation_id: runs[0]?.run_id ?? '', payload: canary, event_key: `${thread} ${canary}` };
+  await t.engine.engine.emitEvent(told);
   await installation.audit.write({
     action: 'test.said',
     actor: `user:${user}`,

@@ -4,7 +4,7 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { InboxClient } from '@centaur/sdk';
-import { pause } from '../../chat/index.ts';
+import { type BodyReader, createBodyReader, pause } from '../../chat/index.ts';
 import { decideEarly } from '../act/rules.ts';
 import { type Log, PLATFORM, type Self, threadKeyOf } from '../context.ts';
 import { readEvent } from '../heard.ts';
@@ -24,13 +24,16 @@ export interface ReceiveOptions {
 
 /** A body of 65,536 characters in an issue and in its comment, each as long as JSON can make it, and what is around them. */
 const BODY_MOST = 4 * 1024 ** 2;
+/** Of all bodies that are being read. */
+const HELD_MOST = 64 * 1024 ** 2;
 /** GitHub waits ten seconds. */
 const STORE_WITHIN_MS = 8_000;
 const READ_WITHIN_MS = 10_000;
 
 export function createReceiver(options: ReceiveOptions): Server {
+  const readBody = createBodyReader({ most: BODY_MOST, room: HELD_MOST, withinMs: READ_WITHIN_MS });
   const server = createServer((request, response) => {
-    serve(request, response, options).catch((error: Error) => {
+    serve(request, response, options, readBody).catch((error: Error) => {
       options.log({ level: 'error', message: 'a webhook could not be served', error: error.message });
       if (!response.headersSent) answer(response, 500, 'something went wrong; the log has more');
     });
@@ -40,13 +43,15 @@ export function createReceiver(options: ReceiveOptions): Server {
   return server;
 }
 
-async function serve(request: IncomingMessage, response: ServerResponse, options: ReceiveOptions): Promise<void> {
+async function serve(request: IncomingMessage, response: ServerResponse, options: ReceiveOptions, readBody: BodyReader): Promise<void> {
   const path = (request.url ?? '/').split('?')[0];
   if (path === '/healthz') return options.self() === undefined ? answer(response, 503, 'starting') : answer(response, 200, 'ok');
   if (path !== WEBHOOK_PATH) return answer(response, 404, `webhooks are taken at ${WEBHOOK_PATH}`);
   if (request.method !== 'POST') return answer(response, 405, 'expected POST', { allow: 'POST' });
   const body = await readBody(request);
-  if (body === undefined) return answer(response, 413, `longer than ${BODY_MOST} bytes`, { connection: 'close' });
+  if (body === 'too large') return answer(response, 413, `longer than ${BODY_MOST} bytes`, { connection: 'close' });
+  if (body === 'gave way') return answer(response, 503, 'too much is being sent at once', { connection: 'close', 'retry-after': '5' });
+  if (body === 'cut off') return answer(response, 408, 'the body did not come', { connection: 'close' });
   if (!isSigned(options.secret, body, header(request, 'x-hub-signature-256')))
     return answer(response, 401, 'the signature is missing or wrong: is the secret of the webhook the one of this bot?');
   return take(request, response, body, options);
@@ -107,17 +112,6 @@ async function store(put: () => Promise<unknown>): Promise<Error | undefined> {
     }
   };
   return Promise.race([trying(), late]);
-}
-
-async function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
-  const parts: Buffer[] = [];
-  let length = 0;
-  for await (const part of request as AsyncIterable<Buffer>) {
-    length += part.length;
-    if (length > BODY_MOST) return undefined;
-    parts.push(part);
-  }
-  return Buffer.concat(parts);
 }
 
 const header = (request: IncomingMessage, name: string): string | undefined => {

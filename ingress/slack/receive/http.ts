@@ -1,6 +1,7 @@
 /** Where Slack sends events, interactions and commands: signature first, then what is in it. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { type BodyLimits, type BodyReader, createBodyReader } from '../../chat/index.ts';
 import type { Log } from '../context.ts';
 import type { Raw } from '../heard.ts';
 import { objectOf, textOf, type Told } from './classify.ts';
@@ -11,9 +12,8 @@ export const EVENTS_PATH = '/api/webhooks/slack';
 /** Whatever is asked for where: what came is seen by what it is. */
 const PATHS = [EVENTS_PATH, '/api/slack/events', '/api/slack/actions', '/api/slack/commands'];
 const BODY_MOST = 1024 * 1024;
-/** Of all bodies that are being read, and that nobody has vouched for yet. */
-const HELD_MOST = 64 * 1024 * 1024;
-const BODY_MS = 5_000;
+/** Whoever needs long gives way to Slack, which does not. */
+const LIMITS: BodyLimits = { most: BODY_MOST, room: 64 * 1024 * 1024, withinMs: 5_000 };
 
 export interface ListenOptions {
   readonly host: string;
@@ -41,10 +41,10 @@ interface Reply {
 }
 
 /** @throws the error of `listen`, such as EADDRINUSE */
-export async function listen(options: ListenOptions): Promise<Door> {
-  const held = { bytes: 0 };
+export async function listen(options: ListenOptions, limits = LIMITS): Promise<Door> {
+  const readBody = createBodyReader(limits);
   const server = createServer({ requestTimeout: 10_000, headersTimeout: 5_000, keepAliveTimeout: 75_000 }, (request, response) => {
-    void answer(request, options, held)
+    void answer(request, options, readBody)
       .catch((error: Error): Reply => {
         options.log({ level: 'error', message: 'a request of Slack could not be answered', error: error.message });
         return { status: 500 };
@@ -67,7 +67,7 @@ export async function listen(options: ListenOptions): Promise<Door> {
   };
 }
 
-async function answer(request: IncomingMessage, options: ListenOptions, held: { bytes: number }): Promise<Reply> {
+async function answer(request: IncomingMessage, options: ListenOptions, readBody: BodyReader): Promise<Reply> {
   const path = (request.url ?? '/').replace(/\?.*$/s, '');
   if (path === '/healthz' && request.method === 'GET') {
     const problem = await options.problem();
@@ -81,8 +81,9 @@ async function answer(request: IncomingMessage, options: ListenOptions, held: { 
   const timestamp = header(request, 'x-slack-request-timestamp');
   const early = refuseEarly({ signature, timestamp }, options.now());
   if (early !== undefined) return refused(early, options.log);
-  const body = await readBody(request, held);
+  const body = await readBody(request);
   if (body === 'too large') return { ...json(413, { error: `more than ${BODY_MOST} bytes` }), headers: { connection: 'close' } };
+  if (body === 'gave way') return { ...AGAIN, headers: { ...AGAIN.headers, connection: 'close' } };
   if (body === 'cut off') return { ...json(408, { error: 'the body did not come' }), headers: { connection: 'close' } };
   const verdict = verify(secret, { body, signature, timestamp }, options.now());
   if (verdict !== 'signed') return refused(verdict, options.log);
@@ -101,7 +102,7 @@ async function answer(request: IncomingMessage, options: ListenOptions, held: { 
     case 'acknowledged':
       return outcome.answer === undefined ? { status: 200 } : json(200, outcome.answer);
     case 'later':
-      return { ...json(503, { error: 'try again' }), headers: { 'retry-after': '1' } };
+      return AGAIN;
     case 'never':
       return { ...json(422, { error: 'it cannot be stored' }), headers: { 'x-slack-no-retry': '1' } };
   }
@@ -142,33 +143,9 @@ function parse(text: string): Raw | undefined {
   }
 }
 
-function readBody(request: IncomingMessage, held: { bytes: number }): Promise<Buffer | 'too large' | 'cut off'> {
-  return new Promise((resolve) => {
-    const parts: Buffer[] = [];
-    let size = 0;
-    const settle = (found: Buffer | 'too large' | 'cut off'): void => {
-      clearTimeout(timer);
-      request.removeAllListeners('data').removeAllListeners('end').removeAllListeners('close').removeAllListeners('error');
-      // a socket that breaks later is nobody's problem, and must not become the process's
-      request.on('error', () => {});
-      held.bytes -= size;
-      resolve(found);
-    };
-    const timer = setTimeout(() => settle('cut off'), BODY_MS);
-    request
-      .on('data', (part: Buffer) => {
-        size += part.length;
-        held.bytes += part.length;
-        parts.push(part);
-        if (size > BODY_MOST || held.bytes > HELD_MOST) settle('too large');
-      })
-      .on('end', () => settle(Buffer.concat(parts)))
-      .on('close', () => settle('cut off'))
-      .on('error', () => settle('cut off'));
-  });
-}
-
 const json = (status: number, body: object): Reply => ({ status, body: JSON.stringify(body), type: 'application/json' });
+
+const AGAIN = { ...json(503, { error: 'try again' }), headers: { 'retry-after': '1' } };
 
 function send(request: IncomingMessage, response: ServerResponse, { status, body = '', type, headers = {} }: Reply): void {
   // the rest of a body that was not read

@@ -17,7 +17,7 @@ export interface SignedRequest {
 /** What can be said before there is a body: undefined means that it is worth reading. */
 export function refuseEarly({ signature, timestamp }: Omit<SignedRequest, 'body'>, nowMs: number): Verdict | undefined {
   if (signature === undefined || timestamp === undefined) return 'unsigned';
-  if (!/^\d{1,12}$/.test(timestamp)) return 'forged';
+  if (!/^\d{1,12}$/.test(timestamp) || !/^v0=[0-9a-f]{64}$/.test(signature)) return 'forged';
   return Math.abs(nowMs / 1000 - Number(timestamp)) > SKEW_SECONDS ? 'stale' : undefined;
 }
 

@@ -42,17 +42,25 @@ export const eventRoutes = [
     path: '/workflows/events',
     group: 'Events',
     summary: 'Send an event to whichever run waits, or will wait, for it',
-    description: 'Answers when the event is stored. One that is sent before the wait still counts; each wait takes one event.',
+    description:
+      'Answers when the event is stored. One that is sent before the wait still counts; each wait takes one event. The same `event_key` of a type ' +
+      'answers 200 with the first event, and 409 when the correlation id or the payload is another.',
     access: { scope: 'events.emit' },
     body: EmitBody,
-    example: { event_type: 'expense_decided', correlation_id: 'E-42', payload: { approved: true } },
-    responses: { 202: { description: 'Stored', schema: EmittedEventSchema } },
-    errors: ['NOT_JSON'],
+    example: { event_type: 'expense_decided', correlation_id: 'E-42', payload: { approved: true }, event_key: 'E-42-decided' },
+    responses: {
+      202: { description: 'Stored', schema: EmittedEventSchema },
+      200: { description: 'The event key was known: the first event', schema: EmittedEventSchema },
+    },
+    errors: ['NOT_JSON', 'EVENT_KEY_MISMATCH'],
     attribute: ({ body }) => ({
       action: 'event.emit',
       resource: `event:${body.event_type}`,
       details: { correlation_id: body.correlation_id },
     }),
-    handle: async ({ body }, { engine }) => ({ status: 202, body: await engine.emitEvent(body) }),
+    async handle({ body }, { engine }) {
+      const emitted = await engine.emitEvent(body);
+      return { status: emitted.idempotent ? 200 : 202, body: emitted };
+    },
   }),
 ];
