@@ -117,6 +117,11 @@ describe('an account in a chat', () => {
     assert.deepEqual([entry?.actor, entry?.resource, entry?.details['how']], ['user:ann', 'chat:slack:T1:U1', 'code']);
     const stored = JSON.stringify((await api.t.store.query('select * from chat_link_codes')).rows) + JSON.stringify(entry);
     assert.ok(!stored.includes(code) && !stored.includes(code.replace('-', '')));
+    // of another installation, that has read the database of this one
+    const { store, audit, macKey } = api.installation;
+    const elsewhere = createChats({ store, audit, macKey: Buffer.from(macKey.toReversed()), users: createUsers({ store, audit }) });
+    const bringing = elsewhere.bringCode('key:x', { platform: 'slack', team: 'T1', externalUser: 'U2' }, { code: await codeFor(ann) });
+    await assert.rejects(bringing, { code: 'LINK_CODE_INVALID' });
   });
 
   test('is nobody else’s while it is somebody’s, and a code that is refused for that is not used up', async () => {
