@@ -31,7 +31,7 @@ it('parses what people and agents write, however long', () => {
     `${' '.repeat(200)}code`,
     `${'`a` '.repeat(900)}\n\n`.repeat(3),
     `| a | b |\n| - | - |\n${'| `a` | `b` |\n'.repeat(1_000)}`,
-    `${'a\n===\n\n'.repeat(390)}`,
+    'a\n===\n\n'.repeat(390),
   ])
     assert.notEqual(parseMarkdown(markdown), undefined, markdown.slice(0, 30));
 });
