@@ -49,8 +49,8 @@ async function unheardOf(threads: ThreadsClient, threadKey: string, executionId:
   return found;
 }
 
-/** The platform names it after the turn, and after the id under which it was said. */
-function readUnheard({ id, delivered_execution_id: taken, user_id: userId }: MessageView, executionId: string): Unheard[] {
+/** The platform names it after the turn, and after the id under which it was said. Nobody is asked for whom no chat has answered. */
+function readUnheard({ id, delivered_execution_id: taken, user_id: userId, vouched }: MessageView, executionId: string): Unheard[] {
   const prefix = `steer-${executionId}-`;
-  return taken === null && userId !== null && id.startsWith(prefix) ? [{ said: id.slice(prefix.length), userId }] : [];
+  return taken === null && userId !== null && vouched && id.startsWith(prefix) ? [{ said: id.slice(prefix.length), userId }] : [];
 }

@@ -197,6 +197,7 @@ export const MessageSchema = named(
     role: z.string(),
     parts: z.array(z.looseObject({ type: z.string() })),
     user_id: z.string().nullable(),
+    vouched: z.boolean().describe('Somebody answered for who the user is: their own session, or the bot of the chat'),
     metadata: object.nullable(),
     delivered_execution_id: z.string().nullable(),
     created_at: time,

@@ -377,6 +377,12 @@ test('a person’s words by an account of theirs, also one that they had once, a
   await say(place, 'ours', 'slack:T1:U2', 'what bob said');
   await say(place, 'ours', 'slack:T1:U1', `psst ${CANARY}`);
   await say(place, 'moved', 'slack:T1:UMOVED', 'what bob said by it');
+  // said to a turn that runs
+  await store.query(
+    `insert into agent_execution_signals (thread_key, execution_id, signal_id, kind, body, request_hash, user_id)
+     select thread_key, execution_id, 's', 'steer', $1, '', 'slack:T1:U1' from agent_execution_requests where thread_key = 'ours' limit 1`,
+    [JSON.stringify([{ type: 'text', text: CANARY }])],
+  );
   await putSecret(installation, 'test', 'KEY', { value: 'value-of-key-1234567890', hosts: ['api.example.com'] });
   await addGrant(installation, 'test', 'slack:T1:U1', 'KEY');
   const principal = { principal: 'thread:ours', secrets: [], ttlSeconds: 60, threadKey: 'ours' };

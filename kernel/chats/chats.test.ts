@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
+import { createHash, createHmac } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { approvalValue, approvalViewMetadata } from '@centaur/sdk';
 import { startTestApi, type TestApi } from '../../test/support/api.ts';
@@ -117,6 +117,11 @@ describe('an account in a chat', () => {
     assert.deepEqual([entry?.actor, entry?.resource, entry?.details['how']], ['user:ann', 'chat:slack:T1:U1', 'code']);
     const stored = JSON.stringify((await api.t.store.query('select * from chat_link_codes')).rows) + JSON.stringify(entry);
     assert.ok(!stored.includes(code) && !stored.includes(code.replace('-', '')));
+    // of another installation, that has read the database of this one
+    const { store, audit, macKey } = api.installation;
+    const elsewhere = createChats({ store, audit, macKey: Buffer.from(macKey.toReversed()), users: createUsers({ store, audit }) });
+    const bringing = elsewhere.bringCode('key:x', { platform: 'slack', team: 'T1', externalUser: 'U2' }, { code: await codeFor(ann) });
+    await assert.rejects(bringing, { code: 'LINK_CODE_INVALID' });
   });
 
   test('is nobody else’s while it is somebody’s, and a code that is refused for that is not used up', async () => {
@@ -174,12 +179,44 @@ describe('an account in a chat', () => {
     );
   });
 
+  test('waits for its person for a while, which no second bringing prolongs', async () => {
+    const code = await codeFor(ann);
+    const bring = async () => (await asBot('POST', '/chats/links', { ...slackUser('UW'), code })).body;
+    const waiting = async () => (await api.call('GET', '/chats/links/pending', undefined, ann.as)).body.items as { expires_at: string }[];
+    assert.equal((await bring()).pending, true);
+    await api.t.store.query(`update chat_link_codes set expires_at = now() + interval '5 minutes' where external_user = 'UW'`);
+    const before = await waiting();
+    assert.equal(before.length, 1);
+    assert.equal((await bring()).pending, true);
+    assert.deepEqual(await waiting(), before);
+    await api.t.store.query(`update chat_link_codes set expires_at = now() - interval '1 second' where external_user = 'UW'`);
+    assert.deepEqual(await waiting(), []);
+    const late = await confirm(ann, 'UW');
+    assert.deepEqual([late.status, late.body.code], [404, 'LINK_NOT_PENDING']);
+    assert.equal((await asBot('POST', '/chats/identities', slackUser('UW'))).body.user, null);
+  });
+
+  test('that has brought the codes of two is the first’s who says yes, and no admin moves it', async () => {
+    for (const whose of [ann, bob])
+      assert.equal((await asBot('POST', '/chats/links', { ...slackUser('U2X'), code: await codeFor(whose) })).body.pending, true);
+    assert.equal((await confirm(bob, 'U2X')).body.user, 'bob');
+    for (const { status, body } of [
+      await confirm(ann, 'U2X'),
+      await api.call('POST', '/chats/links/admin', { ...slackUser('U2X'), user: 'ann' }),
+    ])
+      assert.deepEqual([status, body.code], [409, 'LINK_TAKEN']);
+    assert.equal((await asBot('POST', '/chats/identities', slackUser('U2X'))).body.user, 'bob');
+  });
+
   test('has codes only for people, few at once, and names that stand for nothing else', async () => {
     assert.equal((await api.call('POST', '/chats/links/codes', { platform: 'slack' })).status, 403);
     await api.t.store.query('delete from chat_link_codes');
     for (let i = 0; i < 5; i++) await codeFor(ann);
     const sixth = await api.call('POST', '/chats/links/codes', { platform: 'slack' }, ann.as);
     assert.deepEqual([sixth.status, sixth.body.code], [429, 'TOO_MANY_CODES']);
+    // those that are over are none
+    await api.t.store.query(`update chat_link_codes set expires_at = now() - interval '1 second'`);
+    await codeFor(ann);
     for (const wrong of [{ platform: 'user' }, { team: 'T:1' }, { external_user: '*' }, { external_user: '' }, { team: 'a b' }])
       assert.equal((await asBot('POST', '/chats/identities', { ...slackUser('U1'), ...wrong })).status, 422, JSON.stringify(wrong));
     for (const scope of ['inbox.use', 'threads.write', 'approvals.decide'])
@@ -248,12 +285,42 @@ describe('a click in Slack', () => {
       [edited.body.outcome, edited.body.approval.edited_args, edited.body.approval.changed, edited.body.approval.edited_by],
       ['voted', { amount: 5, note: 'n', items: ['a'] }, ['amount'], 'ann'],
     );
+    // a deny changes nothing, whatever was typed before it
+    const another = await ask();
+    const no = approvalViewMetadata({ ...refOf(another), verdict: 'deny', paths: ['amount'], card: CARD });
+    const denied = await send(signed(view('U1', no, { reason: 'no', 'edit:0': '5' }), api.t.store.now()));
+    assert.deepEqual([denied.body.approval.state, denied.body.approval.edited_by], ['denied', null]);
     const optional = approvalViewMetadata({ ...refOf(approval), verdict: 'approve', paths: ['more'], card: CARD });
     assert.equal((await send(signed(view('U1', optional, { 'edit:0': '' }), api.t.store.now()))).body.code, 'APPROVAL_DECIDED');
     const untouched = await ask();
     const same = approvalViewMetadata({ ...refOf(untouched), verdict: 'approve', paths: ['amount', 'note', 'items'], card: CARD });
     const voted = await send(signed(view('U1', same, values('10')), api.t.store.now()));
     assert.deepEqual([voted.body.approval.state, voted.body.approval.edited_by], ['approved', null]);
+  });
+
+  test('in a view leaves what is blanked as it is, and says no more than there is room for', async () => {
+    const args = { amount: 10, note: 'n', items: ['a'] };
+    const editing = { args, bound: { kind: 'tool', n: 'blanked' }, schema: null, sensitive: ['note'] };
+    const digest = createHash('sha256')
+      .update(canonicalJson({ ...editing.bound, args }))
+      .digest();
+    const approval = await ask({ editing, digest });
+    assert.notEqual(approval.args.note, 'n');
+    const metadata = approvalViewMetadata({ ...refOf(approval), verdict: 'approve', paths: ['note'], card: CARD });
+    const values = (reason: string) => ({ reason, 'edit:0': String(approval.args.note) });
+    const long = await send(signed(view('U1', metadata, values('x'.repeat(1001))), api.t.store.now()));
+    assert.deepEqual([long.body.outcome, long.body.code], ['refused', 'REASON_REQUIRED']);
+    const voted = await send(signed(view('U1', metadata, values('x'.repeat(1000))), api.t.store.now()));
+    assert.deepEqual([voted.body.approval.state, voted.body.approval.edited_by], ['approved', null]);
+  });
+
+  test('is of the account that Slack has signed, and of its own team', async () => {
+    const approval = await ask();
+    const payload = button('U1', 'approve', approvalValue(refOf(approval)));
+    const by = (user: object) => send(signed({ ...payload, user }, api.t.store.now())).then(({ body }) => body);
+    assert.equal((await by({ id: 'U1', username: 'U1', team_id: 'T2' })).code, 'NOT_LINKED');
+    assert.equal((await by({ id: 'U9', username: 'U1', name: 'ann', team_id: 'T1' })).code, 'NOT_LINKED');
+    assert.equal((await by({ id: 'U1', username: 'U9' })).approval.decided_by, 'user:ann');
   });
 
   test('that comes again changes nothing, also when its person has voted otherwise since', async () => {
@@ -264,6 +331,9 @@ describe('a click in Slack', () => {
     const repeated = await send(yes);
     assert.deepEqual([repeated.body.outcome, repeated.body.approval.version], ['voted', 2]);
     await send(click('U1', 'abstain', first.body.approval));
+    // what is forgotten is over, and this one is not
+    const { store, audit, macKey } = api.installation;
+    await createChats({ store, audit, macKey, users: createUsers({ store, audit }) }).prune();
     const replayed = await send(yes);
     assert.deepEqual([replayed.body.approval.approvals, replayed.body.approval.version], [0, 3]);
     const { rows } = await api.t.store.query<{ n: number }>(
@@ -345,11 +415,21 @@ describe('a click in Slack', () => {
     const approval = await ask();
     const payload = button('U1', 'approve', approvalValue(refOf(approval)));
     const now = api.t.store.now();
+    const metadata = approvalViewMetadata({ ...refOf(approval), verdict: 'approve', paths: [], card: CARD });
+    const { view: shown, ...submitted } = view('U1', metadata, {});
+    const { body: said } = signed(payload, now);
+    const at = (timestamp: string) => {
+      const signature = `v0=${createHmac('sha256', SLACK_SECRET).update(`v0:${timestamp}:${said}`).digest('hex')}`;
+      return { body: said, timestamp, signature };
+    };
     const codes: readonly (readonly [object, number, string])[] = [
       [signed({ ...payload, actions: [{ action_id: 'other', value: 'x' }] }, now), 422, 'NOT_AN_APPROVAL'],
       [signed({ ...payload, actions: [...payload.actions, ...payload.actions] }, now), 422, 'NOT_AN_APPROVAL'],
       [signed({ ...payload, type: 'shortcut' }, now), 422, 'NOT_AN_APPROVAL'],
       [signed(view('U1', '{"a":1}', {}), now), 422, 'NOT_AN_APPROVAL'],
+      [signed({ ...submitted, view: { ...shown, callback_id: 'other' } }, now), 422, 'NOT_AN_APPROVAL'],
+      [at('NaN'), 401, 'SIGNATURE_INVALID'],
+      [at(`0x${Math.floor(now / 1000).toString(16)}`), 401, 'SIGNATURE_INVALID'],
       [{ ...signed(payload, now), signature: `v0=${'0'.repeat(64)}` }, 401, 'SIGNATURE_INVALID'],
       [signed(payload, now - 301_000), 401, 'SIGNATURE_INVALID'],
       // further ahead than the time until it is sent

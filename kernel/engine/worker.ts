@@ -279,7 +279,8 @@ export function createWorker(core: Core, executor: Executor, waits: Waits): Work
   async function armDueTimer(): Promise<void> {
     const at = await nextDue(core);
     clearTimeout(dueTimer);
-    if (at === null || roomForRuns(core) === 0) return;
+    // it may have been stopped while Postgres answered
+    if (stopped || at === null || roomForRuns(core) === 0) return;
     dueTimer = setTimeout(kick, Math.min(Math.max(1, Math.ceil(at - core.store.now())), 60_000));
   }
 

@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { createTestFirewall, type TestFirewall } from '../../test/support/firewall.ts';
+import { eventually } from '../../test/support/wait.ts';
 import type { Store } from '../store/index.ts';
+import { revokeLease } from '../vault/index.ts';
 import { createLeaseBook } from './lease-book.ts';
 
 let t: TestFirewall;
@@ -57,4 +59,54 @@ test('a lease that is learned about while the others are looked at is not taken 
 
   assert.equal(cut, 0);
   await book.check(lease);
+});
+
+test('a lease is believed for a second, and not for longer on what was asked before that', async (c) => {
+  const { now } = performance;
+  let late = 0;
+  c.mock.method(performance, 'now', () => now.call(performance) + late);
+  const { token, leaseId } = await t.lease(['USED']);
+  const [looking, looked] = [gate(), gate()];
+  let looks = 0;
+  const store: Store = {
+    ...t.store,
+    async query(text: string, values?: unknown[]) {
+      const answer = await t.store.query(text, values);
+      if (text.includes('= any($1::uuid[])') && (looks += 1) === 1) {
+        looking.open();
+        await looked.opened;
+      }
+      return answer;
+    },
+  } as Store;
+  // only this test looks
+  c.mock.timers.enable({ apis: ['setInterval'] });
+  const book = createLeaseBook({ store, log: () => undefined });
+  c.after(() => book.close());
+  const lease = await book.byToken(token, '127.0.0.1');
+  const look = book.refresh();
+  await looking.opened;
+  await revokeLease(t.installation, 'test', leaseId);
+  late += 1001;
+  const checked = book.check(lease);
+  looked.open();
+  await assert.rejects(checked, { code: 'LEASE_REVOKED' });
+  await look;
+  await assert.rejects(book.check(lease), { code: 'LEASE_REVOKED' });
+  assert.equal(looks, 2);
+});
+
+test('without a word from anybody, what is open is cut by the look that comes twice a second', async (c) => {
+  c.mock.timers.enable({ apis: ['setInterval'] });
+  const book = createLeaseBook({ store: t.store, log: () => undefined });
+  c.after(() => book.close());
+  const { token, leaseId } = await t.lease(['USED']);
+  const lease = await book.byToken(token, '127.0.0.1');
+  let cut = 0;
+  lease.open.add(() => (cut += 1));
+  await revokeLease(t.installation, 'test', leaseId);
+  assert.equal(cut, 0);
+  c.mock.timers.tick(500);
+  await eventually(() => cut === 1);
+  await assert.rejects(book.check(lease), { code: 'LEASE_REVOKED' });
 });

@@ -1,6 +1,7 @@
 /**
- * The leases that are in use here. Whether one still holds is asked of Postgres at most half a second ago: a revocation
- * cuts open streams within a second, and without Postgres nothing is believed for longer.
+ * The leases that are in use here. Whether one still holds is asked of Postgres at every change that it tells of, and twice a second: what is
+ * open is cut by the answer. A request is let through on an answer that was asked for a second ago at most, and without Postgres on none;
+ * what is open then stays so until Postgres answers, or the lease is over.
  */
 import { BlockList, isIP } from 'node:net';
 import type { Store, StoreLogEntry } from '../store/index.ts';
@@ -199,9 +200,12 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
     if (byId.size === 0) return;
     // those that come while Postgres answers are not in its answer
     const known = [...byId.values()];
-    const { rows } = await store.query<Pick<Row, 'lease_id' | 'expires_at' | 'revoked_at' | 'run_id' | 'trace_id'>>(
-      'select lease_id, expires_at, revoked_at, run_id, trace_id from leases where lease_id = any($1::uuid[])',
-      [known.map(({ leaseId }) => leaseId)],
+    // one that never hears an answer must not keep the next one from asking
+    const { rows } = await ask(() =>
+      store.query<Pick<Row, 'lease_id' | 'expires_at' | 'revoked_at' | 'run_id' | 'trace_id'>>(
+        'select lease_id, expires_at, revoked_at, run_id, trace_id from leases where lease_id = any($1::uuid[])',
+        [known.map(({ leaseId }) => leaseId)],
+      ),
     );
     const found = new Map(rows.map((row) => [row.lease_id, row]));
     for (const lease of known) {
@@ -246,7 +250,10 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
   }
 
   async function check(lease: LiveLease): Promise<void> {
-    if (performance.now() - lease.checkedAt > 2 * FRESH_MS) await ask(refresh);
+    const isOld = () => performance.now() - lease.checkedAt > 2 * FRESH_MS;
+    if (isOld()) await ask(refresh);
+    // that one was under way, and Postgres was slow: the next is asked now
+    if (isOld()) await ask(refresh);
     if (lease.revoked) throw refusal('LEASE_REVOKED', 'the lease was revoked', lease);
     if (lease.expiresAt <= store.now()) throw refusal('LEASE_EXPIRED', 'the lease has expired', lease);
     lease.usedAt = performance.now();

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import net from 'node:net';
 import { test } from 'node:test';
 import tls from 'node:tls';
@@ -131,6 +132,23 @@ test('a wrong password, a secret that is no database, and a host that it is not 
   await assert.rejects(session(t, lease.placeholders['KEY'] as string), { code: '42501' });
   await assert.rejects(session(t, lease.placeholders['ELSEWHERE'] as string), /PLACEHOLDER_NOT_BOUND/);
   assert.equal((await t.entries('egress.deny')).length, 3);
+});
+
+test('whoever goes without a session leaves no clock behind', async (c) => {
+  await using t = await createTestFirewall({ config: { allow_cidrs: ['127.0.0.1'] } });
+  const begun = c.mock.method(globalThis, 'setTimeout');
+  const ended = c.mock.method(globalThis, 'clearTimeout');
+  const handshakes = () => begun.mock.calls.filter(({ arguments: [, ms] }) => ms === 15_000).map(({ result }) => result);
+  const left = () => {
+    const over = new Set(ended.mock.calls.map(({ arguments: [timer] }) => timer));
+    return handshakes().filter((timer) => !over.has(timer));
+  };
+  await assert.rejects(session(t, 'a-password-that-is-no-placeholder'), { code: '28P01' });
+  // one that wants a session ended which is not there
+  const socket = net.connect(t.firewall.postgresPort as number, '127.0.0.1');
+  socket.write(Buffer.from([0, 0, 0, 16, 4, 210, 22, 46, 0, 0, 0, 1, 0, 0, 0, 2]));
+  await once(socket.resume(), 'close');
+  await eventually(() => handshakes().length === 2 && left().length === 0);
 });
 
 interface TlsDatabase extends AsyncDisposable {

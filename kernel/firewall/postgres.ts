@@ -43,7 +43,7 @@ interface Caller {
   readonly socket: net.Socket;
   readonly reader: Reader;
   readonly startup: ReadonlyMap<string, string>;
-  /** It is in: nobody waits for its handshake any more. */
+  /** It is in: nobody waits for its handshake any more. One that is refused has the rest of that time to hear it, and go. */
   readonly settled: () => void;
 }
 
@@ -65,6 +65,7 @@ export function createPostgresListener(parts: Parts, values: Values, store: Stor
     let channel: Channel | undefined;
     const timer = setTimeout(() => socket.destroy(), HANDSHAKE_MS);
     const settled = () => clearTimeout(timer);
+    socket.once('close', settled);
     try {
       const reader = createReader(socket);
       const startup = await readStartup(reader, socket, (key) => sessions.get(key)?.());
@@ -80,7 +81,6 @@ export function createPostgresListener(parts: Parts, values: Values, store: Stor
         throw error;
       }
     } catch (error) {
-      settled();
       const refusal = toRefusal(error);
       await recordRefusal(parts, refusal, { method: 'CONNECT', url: '', peer, channel });
       refuse(socket, refusal);
@@ -158,7 +158,6 @@ export function createPostgresListener(parts: Parts, values: Values, store: Stor
       socket.write(greeting(settings, key));
       relay(socket, reader, stream, bytes, finish);
     } catch (error) {
-      settled();
       finish(error);
     }
   }

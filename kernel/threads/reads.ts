@@ -92,11 +92,12 @@ export async function listMessages(
     role: string;
     parts: string;
     user_id: string | null;
+    vouched: boolean;
     metadata: string | null;
     delivered_execution_id: string | null;
     created_at: number;
   }>(
-    `select message_id as id, role, parts, user_id, metadata, delivered_execution_id, created_at from agent_message_requests
+    `select message_id as id, role, parts, user_id, vouched, metadata, delivered_execution_id, created_at from agent_message_requests
      where thread_key = $1 and position > $2 order by position limit $3`,
     [threadKey, position, limit + 1],
   );

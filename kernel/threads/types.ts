@@ -72,6 +72,8 @@ export interface MessageView {
   readonly role: string;
   readonly parts: readonly MessagePart[];
   readonly user_id: string | null;
+  /** Whoever brought it answered for who the user is. */
+  readonly vouched: boolean;
   readonly metadata: Readonly<Record<string, unknown>> | null;
   readonly delivered_execution_id: string | null;
   readonly created_at: string;

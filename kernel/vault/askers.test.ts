@@ -13,6 +13,7 @@ before(async () => {
     ['ann', 'U1'],
     ['bob', 'U2'],
     ['eve', 'U3'],
+    ['cyd', 'U4'],
   ] as const) {
     await addPerson(api, name, 'operator');
     await api.call('POST', '/chats/links/admin', { platform: 'slack', team: 'T1', external_user: account, user: name });
@@ -27,19 +28,20 @@ async function secret(name: string, holder: string): Promise<void> {
   await addGrant(api.installation, 'test', holder, name);
 }
 
-const leaseFor = (account: string) =>
+const leaseFor = (account: string, channel: string | null = null) =>
   createLease(api.installation, 'test', {
     principal: 'thread:x',
     secrets: ['NEEDED'],
     ttlSeconds: 600,
     threadKey: 'x',
-    asker: { account: `slack:T1:${account}`, channel: null },
+    asker: { account: account.startsWith('U') ? `slack:T1:${account}` : account, channel },
   });
 const namesIn = ({ placeholders }: Awaited<ReturnType<typeof leaseFor>>) => Object.keys(placeholders).toSorted();
 
 for (const [what, sql, account, own] of [
   ['unlinked', `delete from chat_links where external_user = 'U1'`, 'U1', 'OF_ANN'],
   ['disabled', `update users set disabled_at = now() where name = 'bob'`, 'U2', 'OF_BOB'],
+  ['disabled, and asks by their name,', `update users set disabled_at = now() where name = 'cyd'`, 'cyd', 'OF_CYD'],
 ] as const)
   test(`a lease that is made while who asked is ${what} has nothing of theirs`, async () => {
     const { store } = api.installation;
@@ -60,6 +62,17 @@ async function waiting(): Promise<number> {
   );
   return rows[0]?.n ?? 0;
 }
+
+test('a lease that has nothing but its channel’s ends with who asked for its turn', async () => {
+  await addPerson(api, 'fay', 'operator');
+  await api.call('POST', '/chats/links/admin', { platform: 'slack', team: 'T1', external_user: 'U5', user: 'fay' });
+  await secret('OF_CHANNEL', 'channel:slack:C1');
+  const lease = await leaseFor('U5', 'channel:slack:C1');
+  assert.deepEqual(namesIn(lease), ['NEEDED', 'OF_CHANNEL']);
+  assert.equal((await api.call('POST', '/users/fay/disable')).status, 200);
+  const active = (await listLeases(api.installation.store, { active: true })).items.map(({ lease_id: id }) => id);
+  assert.ok(!active.includes(lease.leaseId));
+});
 
 test('leases that end with a link or a person have an entry each', async () => {
   const byAccount = await leaseFor('U3');

@@ -43,6 +43,8 @@ export interface MessageView {
   readonly role: string;
   readonly parts: readonly MessagePart[];
   readonly user_id: string | null;
+  /** Somebody answered for who the user is: their own session, or the bot of the chat. */
+  readonly vouched: boolean;
   readonly metadata: Readonly<Record<string, unknown>> | null;
   /** The turn that took it; null while it waits for one. */
   readonly delivered_execution_id: string | null;

@@ -465,6 +465,39 @@ test('what is asked once more stays with whoever said it', async () => {
   await again.end();
 });
 
+test('what was brought in somebody’s name without a word for it is nobody’s when it is asked once more', async () => {
+  const posted = hold(ada().mention('general', 'first'));
+  const first = await turn(posted);
+  const { threads } = createClient({ url: place.api.url, apiKey: await place.api.keyWith('threads.read', 'threads.write') });
+  const ofAda = `slack:${place.slack.team.id}:${ada().id}`;
+  const generation = (await threads.get(first.threadKey)).assignment_generation ?? 0;
+  await threads.message(first.threadKey, 'made up', { assignmentGeneration: generation, messageId: 'made-up', userId: ofAda });
+  ada().post('general', 'second', { threadTs: posted.ts });
+  await quiet();
+  await first.end();
+  await (await turn(posted, 2)).end('failed_permanent');
+  ada().post('general', 'retry', { threadTs: posted.ts });
+  const again = await turn(posted, 3);
+  const { items } = await threads.messages(first.threadKey);
+  assert.deepEqual(
+    [(await turn(posted, 2)).executionId, again.executionId].map((id) =>
+      items.flatMap((each) => (each.delivered_execution_id === id ? [[each.user_id, each.vouched]] : [])),
+    ),
+    [
+      [
+        [ofAda, false],
+        [ofAda, true],
+      ],
+      [
+        [null, false],
+        [ofAda, true],
+        [ofAda, true],
+      ],
+    ],
+  );
+  await again.end();
+});
+
 test('who asks once more, or to stop, is heard once, whichever processes hear it', async () => {
   const posted = ada().mention('general', 'work');
   await place.threads.ended((await turn(posted)).executionId);

@@ -173,7 +173,8 @@ const MOST_PAGES = 20;
 
 /**
  * Who presses twice asks once. That it is asked again is theirs who want it now; what was said stays with whoever said it, message by
- * message: what others wrote must not be done in the name of who asks again.
+ * message: what others wrote must not be done in the name of who asks again. What was brought in somebody's name without a word for it comes back
+ * as nobody's: our word is not to be had for it.
  *
  * @param executeId of what wants it: a turn for the button's, a message for the word's
  */
@@ -204,8 +205,8 @@ async function repeat(
 
 async function sayAgain({ api }: SlackContext, threadKey: string, said: readonly MessageView[], executeId: string): Promise<void> {
   const { assignment_generation: assignmentGeneration } = await api.threads.spawn(threadKey);
-  for (const [index, { parts, user_id: userId }] of said.entries()) {
-    const options = { assignmentGeneration, messageId: `${executeId}:${index}`, ...(userId === null ? {} : { userId }) };
+  for (const [index, { parts, user_id: userId, vouched }] of said.entries()) {
+    const options = { assignmentGeneration, messageId: `${executeId}:${index}`, ...(userId === null || !vouched ? {} : { userId }) };
     await api.threads.message(threadKey, parts as readonly unknown[] as InputPart[], options);
   }
 }

@@ -133,6 +133,9 @@ describe('a turn', { concurrency: 2 }, () => {
         const said = `slack:${asked.channel}:1700000000.00010${show.length}`;
         const userId = `slack:${place.slack.team.id}:${place.slack.person('grace').id}`;
         await threads.steer(asked.executionId, 'And the others?', { messageId: said, userId });
+        // in her name too, after it, by somebody whose word does not count: nobody is asked for that
+        const other = createClient({ url: place.api.url, apiKey: await place.api.keyWith('threads.write') }).threads;
+        await other.steer(asked.executionId, 'And mine?', { messageId: said.replace('00010', '00020'), userId });
         gate.resolve();
         await place.delivered(asked);
         const { items } = await threads.executions(asked.threadKey);

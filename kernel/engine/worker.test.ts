@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createTestEngine } from '../../test/support/engine.ts';
+import { eventually } from '../../test/support/wait.ts';
+import { connectStore, type Store } from '../store/index.ts';
+import { createEngine } from './index.ts';
+
+test('a worker that is drained while it asks when the next run is due leaves no clock behind', async (c) => {
+  await using t = await createTestEngine({ idle: true });
+  t.registry.define('sleeps', (_input, ctx) => ctx.sleep('long', '1h'));
+  const own = await connectStore({ url: t.database.url, poolSize: 5 });
+  const go = Promise.withResolvers<void>();
+  let answered = 0;
+  const store: Store = {
+    ...own,
+    listener: own.listener,
+    async query(text: string, values?: unknown[]) {
+      const answer = await own.query(text, values);
+      if (text.includes('order by r.wake_at limit 1') && answer.rowCount === 1) {
+        answered += 1;
+        await go.promise;
+      }
+      return answer;
+    },
+  } as Store;
+  const engine = await createEngine({ store, registry: t.registry, log: () => undefined, residentMs: 0 });
+  await engine.work();
+  await engine.start({ workflow_name: 'sleeps', input: {} });
+  await eventually(() => answered === 1);
+  await engine.drain(1000);
+  const begun = c.mock.method(globalThis, 'setTimeout');
+  go.resolve();
+  for (let turns = 0; turns < 5; turns++) await new Promise(setImmediate);
+  assert.deepEqual(
+    begun.mock.calls.map(({ arguments: [, ms] }) => ms).filter((ms) => ms === 60_000),
+    [],
+  );
+  await own.close();
+});
