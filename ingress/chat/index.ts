@@ -7,23 +7,18 @@
  */
 export { consume, Hopeless, type ConsumeOptions, type Trouble } from './consume.ts';
 export { type Control, type Flagged, type Flags, mapProse, readControl, readFlags } from './flags.ts';
-export { createGate, type Gate } from './gate.ts';
-export { LONGEST_DRAW_MS, showLive, type LiveOptions, type LiveTurn, Undeliverable } from './live.ts';
+export { createGate } from './gate.ts';
+export { LONGEST_DRAW_MS, showLive, type LiveTurn, Undeliverable } from './live.ts';
 export { ending, pause, within } from './pause.ts';
 export { answerUnheard, type AskFor } from './unheard.ts';
 export { clean, clip, clipLine, cutAt, utf8Length } from './text.ts';
-export { type Problem } from './problem.ts';
-export { type PlanItem, type Step } from './steps.ts';
+export { type Step } from './steps.ts';
 export {
   answerOf,
-  type Arrived,
   commentaryOf,
   isOver,
-  type Said,
   startTurn,
   takeEvent,
   transcriptOf,
   type Turn,
-  type TurnStatus,
-  type WaitingApproval,
 } from './turn.ts';

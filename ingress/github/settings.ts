@@ -65,8 +65,6 @@ export interface GitHubSettings {
   readonly apiKey: string;
   /** Where webhooks are listened for. */
   readonly listen: { readonly host: string; readonly port: number };
-  /** Where people see more of a turn, such as https://centaur.example.com. Left out: nowhere. */
-  readonly publicUrl: string | undefined;
   readonly rules: GitHubRules;
 }
 
@@ -123,7 +121,6 @@ export function readGitHubSettings(environment: Readonly<Record<string, string |
     apiUrl: apiUrl.href.replace(/\/$/, ''),
     apiKey,
     listen: { host: get('GITHUB_BOT_HOST') ?? '127.0.0.1', port },
-    publicUrl: get('CENTAUR_PUBLIC_URL')?.replace(/\/$/, ''),
     rules: rules.data,
   };
 }

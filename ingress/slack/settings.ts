@@ -68,8 +68,6 @@ export interface SlackSettings {
   /** Where events are listened for. */
   readonly host: string;
   readonly port: number;
-  /** Where people see more of a turn, such as https://centaur.example.com. Left out: nowhere. */
-  readonly publicUrl: string | undefined;
   readonly rules: SlackRules;
 }
 
@@ -128,16 +126,18 @@ export function readSlackSettings(environment: Readonly<Record<string, string | 
     apiKey,
     host: get('SLACK_HOST') ?? '127.0.0.1',
     port,
-    publicUrl: get('CENTAUR_PUBLIC_URL'),
     rules: rules.data,
   };
 }
 
+/** Of a direct message, whose channels are named so by Slack. */
+export const isDirect = (channel: string): boolean => channel.startsWith('D');
+
 /** What holds in a channel; undefined: nobody is answered there. A direct message has no channel of its own in the rules. */
-export function rulesOf(rules: SlackRules, channel: string, isDirect: boolean): ChannelRules | undefined {
+export function rulesOf(rules: SlackRules, channel: string): ChannelRules | undefined {
   const { harness, persona, model, effort, replies, while_running } = rules;
   const general = { harness, persona, model, effort, replies, while_running };
-  if (isDirect) return rules.direct_messages ? general : undefined;
+  if (isDirect(channel)) return rules.direct_messages ? general : undefined;
   if (rules.channels === undefined) return general;
   const named = Object.hasOwn(rules.channels, channel) ? rules.channels[channel] : rules.channels['*'];
   if (named === undefined) return undefined;

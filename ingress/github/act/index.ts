@@ -8,8 +8,8 @@ import { deliveryOf, describeAsked, executeIdOf } from './asked.ts';
 import { control } from './controls.ts';
 import { describeBackground, readBackground } from './history.ts';
 import { findExecution, knownThread, lastExecutions } from './known.ts';
-import { say, sayRefusal } from './say.ts';
 import { decide } from './rules.ts';
+import { type Circumstances, say, sayRefusal } from './say.ts';
 
 /** @throws Hopeless when it can never succeed; anything else: it is to be acted on again */
 export async function actOn(context: GitHubContext, event: InboxEvent, signal: AbortSignal): Promise<void> {
@@ -33,12 +33,6 @@ export async function actOn(context: GitHubContext, event: InboxEvent, signal: A
     case 'ask':
       return ask(context, heard, verdict.asked, { isAgain, signal });
   }
-}
-
-interface Circumstances {
-  /** An attempt before may have done a part of it. */
-  readonly isAgain: boolean;
-  readonly signal: AbortSignal;
 }
 
 async function ask(

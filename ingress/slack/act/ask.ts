@@ -1,6 +1,7 @@
 /** Having the agent of a thread answer a message, or hear it. Whatever is done here is done once for a message, however often it comes. */
 import { CentaurApiError, type AcceptedExecution, type ExecutionView, type InputPart, type SendOptions } from '@centaur/sdk';
 import { PLATFORM, type SlackContext, type SlackDelivery, userIdOf } from '../context.ts';
+import { escapeSlack } from '../render/text.ts';
 import { nameThread, readContainer } from './assistant.ts';
 import { choose, type Choice } from './choose.ts';
 import { type TakenFiles, takeFiles } from './files.ts';
@@ -13,7 +14,7 @@ import type { Asked } from './rules.ts';
 import { namesIn, partsOf } from './said.ts';
 import { addSign, type Listener, removeSign, tell, tellOnce } from './tell.ts';
 import { isChosen, isOver, noteOf, type Thread, type TurnNote, turnsOf } from './thread.ts';
-import { escape, toWords } from './words.ts';
+import { toWords } from './words.ts';
 
 /** The idempotency key of what a message asks for. */
 export const idOfMessage = ({ channel, ts }: Pick<Message, 'channel' | 'ts'>): string => `${PLATFORM}:${channel}:${ts}`;
@@ -39,7 +40,7 @@ export function speakerOf(
 /** @param attempt of the event, counted from 1 */
 export async function ask(context: SlackContext, message: Message, asked: Asked, thread: Thread, attempt: number): Promise<void> {
   const to = listenerOf(message);
-  if (asked.problems.length > 0) return tellOnce(context, to, `${message.ts} flags`, asked.problems.map(escape).join('\n'));
+  if (asked.problems.length > 0) return tellOnce(context, to, `${message.ts} flags`, asked.problems.map(escapeSlack).join('\n'));
   // it comes as a mention and as a message, and sometimes again; its files may come later than its text
   if (turnsOf(thread, message.ts).length > 0) return askWithLateFiles(context, message, asked, thread, attempt);
   if (asked.whileRunning === 'steer' && message.files.length === 0 && (await steer(context, message, asked, thread))) return;
@@ -66,7 +67,7 @@ export async function askAs(context: SlackContext, executeId: string, question: 
       context,
       to,
       `${message.ts} ${chosen.taken}`,
-      `This thread works with \`${escape(chosen.by)}\`. Say \`release\` first, or ask in a new thread.`,
+      `This thread works with \`${escapeSlack(chosen.by)}\`. Say \`release\` first, or ask in a new thread.`,
     );
   const isFirst = thread.turns.length === 0 || thread.harness === null;
   const [files, history, container, names] = await Promise.all([
@@ -163,7 +164,7 @@ async function giveHistory(
 
 async function tellOfFiles(context: SlackContext, to: Listener, { refused }: TakenFiles): Promise<void> {
   if (refused.length === 0) return;
-  const lines = refused.map(({ name, why }) => `• ${escape(plainName(name))}: ${escape(why)}`);
+  const lines = refused.map(({ name, why }) => `• ${escapeSlack(plainName(name))}: ${escapeSlack(why)}`);
   await tell(context, to, `I go on without ${refused.length === 1 ? 'this file' : 'these files'}:\n${lines.join('\n')}`);
 }
 

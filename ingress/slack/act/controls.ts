@@ -4,6 +4,8 @@ import type { Control } from '../../chat/index.ts';
 import { confirmText } from '../connect/index.ts';
 import { PLATFORM, type SlackContext, threadKeyOf, userIdOf } from '../context.ts';
 import type { Heard } from '../heard.ts';
+import { escapeSlack } from '../render/text.ts';
+import { isDirect } from '../settings.ts';
 import { cancelQuietly, deliveryOf, idOfMessage, isCode, listenerOf, send, speakerOf } from './ask.ts';
 import type { Message, Place } from './message.ts';
 import { namesOf } from './people.ts';
@@ -12,7 +14,6 @@ import { mayAsk } from './rules.ts';
 import { idOf, objectOf, objectsOf, textOf, tsOf } from './shapes.ts';
 import { type Listener, tell } from './tell.ts';
 import { isOver, noteOf, readThread, type Thread } from './thread.ts';
-import { escape } from './words.ts';
 
 export async function actOnControl(context: SlackContext, message: Message, control: Control, thread: Thread): Promise<void> {
   const to = listenerOf(message);
@@ -21,7 +22,7 @@ export async function actOnControl(context: SlackContext, message: Message, cont
   } catch (error) {
     const refusal = readRefusal(error);
     if (refusal === undefined) throw error;
-    await tell(context, to, escape(refusal.words));
+    await tell(context, to, escapeSlack(refusal.words));
   }
 }
 
@@ -91,7 +92,7 @@ function describe({ isKnown, harness, persona, turns, waiting }: Thread): string
   const agent =
     harness === null
       ? 'No agent is here: the next message begins with a new one.'
-      : `Agent: \`${escape(harness)}\`${persona === null ? '' : ` as \`${escape(persona)}\``}.`;
+      : `Agent: \`${escapeSlack(harness)}\`${persona === null ? '' : ` as \`${escapeSlack(persona)}\``}.`;
   const open = turns.filter((turn) => !isOver(turn));
   const running = open.filter((turn) => turn.status !== 'queued');
   const queued = open.length - running.length;
@@ -108,7 +109,7 @@ function describe({ isKnown, harness, persona, turns, waiting }: Thread): string
     lines.push(
       last === undefined
         ? 'Nothing runs.'
-        : `Nothing runs. The last turn ${ENDED[last.status] ?? 'ended'}${last.status === 'failed_permanent' ? ` (${escape(last.terminal_reason ?? 'unknown')})` : ''} ${when(last.completed_at)} (\`${last.execution_id}\`).`,
+        : `Nothing runs. The last turn ${ENDED[last.status] ?? 'ended'}${last.status === 'failed_permanent' ? ` (${escapeSlack(last.terminal_reason ?? 'unknown')})` : ''} ${when(last.completed_at)} (\`${last.execution_id}\`).`,
     );
   return lines.join('\n');
 }
@@ -137,7 +138,7 @@ async function link(
 ): Promise<string> {
   try {
     const linked = await api.chats.link({ platform: PLATFORM, team, externalUser: user, code });
-    return linked.user === null ? confirmText({ team, externalUser: user }) : `You are \`${escape(linked.user)}\` here.`;
+    return linked.user === null ? confirmText({ team, externalUser: user }) : `You are \`${escapeSlack(linked.user)}\` here.`;
   } catch (error) {
     if (isCode(error, 'LINK_CODE_INVALID')) return 'That code does not hold, or not any more. `centaur users link slack` shows a new one.';
     if (isCode(error, 'LINK_TAKEN')) return 'You are linked to somebody already. `centaur users unlink slack` ends that.';
@@ -148,8 +149,8 @@ async function link(
 async function whoAmI({ api }: SlackContext, { team, user }: { readonly team: string; readonly user: string }): Promise<string> {
   const { principal, user: name, role } = await api.chats.identify({ platform: PLATFORM, team, externalUser: user });
   if (name === null)
-    return `You are \`${escape(principal)}\`, linked to no account. \`centaur users link slack\` shows a code: then say \`link CODE\` to me.`;
-  return `You are \`${escape(name)}\`${role === null ? '' : ` (${role})`}: \`${escape(principal)}\`.`;
+    return `You are \`${escapeSlack(principal)}\`, linked to no account. \`centaur users link slack\` shows a code: then say \`link CODE\` to me.`;
+  return `You are \`${escapeSlack(name)}\`${role === null ? '' : ` (${role})`}: \`${escapeSlack(principal)}\`.`;
 }
 
 // ---- once more
@@ -229,7 +230,7 @@ export async function actOnTurnButton(context: SlackContext, { payload }: Extrac
   const pressed = readButton(payload);
   if (pressed === undefined) return;
   const { what, executionId, place, ts, user, team } = pressed;
-  const to: Listener = { ...place, user, isDirect: place.channel.startsWith('D'), isReply: place.threadTs !== ts };
+  const to: Listener = { ...place, user, isDirect: isDirect(place.channel), isReply: place.threadTs !== ts };
   const deciding = { rules: context.settings.rules, self: context.self };
   if (!mayAsk({ user, teams: team === undefined ? [] : [team] }, place.channel, deciding)) return tell(context, to, STOPPED.refused);
   const threadKey = threadKeyOf(place.channel, place.threadTs);
@@ -257,7 +258,7 @@ export async function actOnTurnButton(context: SlackContext, { payload }: Extrac
   } catch (error) {
     const refusal = readRefusal(error);
     if (refusal === undefined) throw error;
-    await tell(context, to, escape(refusal.words));
+    await tell(context, to, escapeSlack(refusal.words));
   }
 }
 

@@ -1,6 +1,7 @@
 /** Where an approval is shown, as it is kept at the platform; and what is found of it in Slack, when nobody knows whether it was posted. */
 import type { ApprovalNotice, ShownApproval } from '@centaur/sdk';
-import { placeOfKey, type SlackContext } from '../context.ts';
+import { placeOfKey, PLATFORM, type SlackContext } from '../context.ts';
+import { isDirect } from '../settings.ts';
 
 export const EVENT_TYPE = 'centaur_approval';
 
@@ -47,7 +48,7 @@ export function placesOf({ delivery, thread_key: key }: ApprovalNotice, approval
   const thread = placeOfDelivery(delivery) ?? (key === null ? undefined : placeOfKey(key));
   const common = approvalsChannel === undefined ? [] : [{ channel: approvalsChannel }];
   if (thread === undefined) return common;
-  return thread.channel.startsWith('D') ? [thread, ...common] : [thread];
+  return isDirect(thread.channel) ? [thread, ...common] : [thread];
 }
 
 function placeOfDelivery(delivery: unknown): Place | undefined {
@@ -56,7 +57,7 @@ function placeOfDelivery(delivery: unknown): Place | undefined {
     channel,
     thread_ts: threadTs,
   } = (typeof delivery === 'object' && delivery !== null ? delivery : {}) as Readonly<Record<string, unknown>>;
-  if (platform !== 'slack' || typeof channel !== 'string' || typeof threadTs !== 'string') return undefined;
+  if (platform !== PLATFORM || typeof channel !== 'string' || typeof threadTs !== 'string') return undefined;
   return { channel, threadTs };
 }
 

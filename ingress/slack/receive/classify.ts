@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { type Self, threadKeyOf } from '../context.ts';
 import type { Heard, Raw, Signed } from '../heard.ts';
-import { rulesOf, type SlackRules } from '../settings.ts';
+import { isDirect, rulesOf, type SlackRules } from '../settings.ts';
 
 export interface Told {
   readonly kind: 'event' | 'interaction' | 'command';
@@ -121,10 +121,7 @@ function isForUs(body: Raw, self: Self, rules: SlackRules): boolean {
 const isTeam = (team: unknown, self: Self, rules: SlackRules): boolean =>
   team === self.teamId || (typeof team === 'string' && rules.organisations.includes(team));
 
-/** Direct messages have channels whose ids begin with a D. */
-const isDirect = (channel: string): boolean => channel.startsWith('D');
-
-const isInRules = (rules: SlackRules, channel: string): boolean => rulesOf(rules, channel, isDirect(channel)) !== undefined;
+const isInRules = (rules: SlackRules, channel: string): boolean => rulesOf(rules, channel) !== undefined;
 
 /** In a thread, directly, or with our name in it, wherever that is written. */
 function concernsUs(message: Raw, channel: string, self: Self): boolean {

@@ -1,7 +1,6 @@
 /** What stands around an answer, in few words: how the turn stands, what it does, what it was made with. */
 import { clipLine, isOver, type Step, type Turn } from '../../chat/index.ts';
-import { mrkdwnLink, mrkdwnText } from './mrkdwn.ts';
-import { safeUrl } from './links.ts';
+import { mrkdwnText } from './mrkdwn.ts';
 
 /** What the platform knows of a turn and its events do not tell. */
 export interface Facts {
@@ -10,8 +9,6 @@ export interface Facts {
   /** Milliseconds since the epoch. */
   readonly startedAt: number;
   readonly endedAt?: number;
-  /** Where more can be seen of it. */
-  readonly link?: string;
 }
 
 /** Steps that are listed in a message that is edited. */
@@ -82,13 +79,11 @@ export function footer(turn: Turn, facts: Facts): string[] {
   const ended = turn.status === 'completed' || turn.problem !== undefined ? [] : [headline(turn)];
   const model = turn.model ?? facts.model;
   const cost = turn.usage.cost_usd;
-  const link = facts.link === undefined ? undefined : safeUrl(facts.link);
   const made = [
     mrkdwnText(clipLine(facts.harness, 40)),
     ...(model === undefined ? [] : [mrkdwnText(clipLine(model, 60))]),
     ...(facts.endedAt === undefined ? [] : [duration(facts.endedAt - facts.startedAt)]),
     ...(cost === undefined ? [] : [dollars(cost)]),
-    ...(link === undefined ? [] : [mrkdwnLink(link, 'Details')]),
   ];
   return [...problem, ...ended, ...waiting(turn), made.join(' · ')];
 }
