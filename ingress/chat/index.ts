@@ -6,19 +6,15 @@
  * any one chat, reaches nothing but the platform's API, and keeps nothing.
  */
 export { consume, Hopeless, type ConsumeOptions, type Trouble } from './consume.ts';
-export { type Control, type Flagged, type Flags, mapProse, readControl, readFlags } from './flags.ts';
+export { type Control, type Effort, EFFORTS, type Flagged, type Flags, mapProse, readControl, readFlags } from './flags.ts';
 export { createGate } from './gate.ts';
+export { type Log } from './log.ts';
 export { LONGEST_DRAW_MS, showLive, type LiveTurn, Undeliverable } from './live.ts';
 export { ending, pause, within } from './pause.ts';
+export { hasEnded, isCode, messagesOf } from './platform.ts';
+export { createSettingsReader, type Environment, SettingsError } from './settings.ts';
 export { answerUnheard, type AskFor } from './unheard.ts';
 export { clean, clip, clipLine, cutAt, utf8Length } from './text.ts';
 export { type Step } from './steps.ts';
-export {
-  answerOf,
-  commentaryOf,
-  isOver,
-  startTurn,
-  takeEvent,
-  transcriptOf,
-  type Turn,
-} from './turn.ts';
+export { dollars, plural, shownState, stepCount, whyStill } from './words.ts';
+export { answerOf, commentaryOf, isOver, startTurn, takeEvent, transcriptOf, type Turn } from './turn.ts';

@@ -9,4 +9,5 @@ export { startGitHubBot } from './bot.ts';
 export { checkSetup } from './setup/checks.ts';
 export { appManifest, EVENTS, PERMISSIONS } from './setup/manifest.ts';
 export { WEBHOOK_PATH } from './receive/http.ts';
-export { readGitHubSettings, SettingsError } from './settings.ts';
+export { SettingsError } from '../chat/index.ts';
+export { readGitHubSettings } from './settings.ts';

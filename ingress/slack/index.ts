@@ -6,7 +6,8 @@
  * meanwhile; that nothing an agent writes calls people who were not asked for, or pretends to lead elsewhere than it does; and that a vote
  * is handed on as Slack has signed it. It is a client of the public API, keeps nothing, and never votes.
  */
-export { startSlackBot, NotInSlack } from './bot.ts';
-export { readSlackSettings, SettingsError, type SlackSettings } from './settings.ts';
+export { SettingsError } from '../chat/index.ts';
+export { NotInSlack, startSlackBot } from './bot.ts';
+export { readSlackSettings, type SlackSettings } from './settings.ts';
 export { checkSetup } from './setup/checks.ts';
 export { manifest } from './setup/manifest.ts';

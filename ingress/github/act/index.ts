@@ -1,6 +1,6 @@
 /** Acting on what was heard: what it means is for `rules.ts`, and it is done over the platform's API, once, however often it comes. */
 import { CentaurApiError, type ExecutionView, type InboxEvent } from '@centaur/sdk';
-import { type Flagged, Hopeless } from '../../chat/index.ts';
+import { type Flagged, Hopeless, isCode } from '../../chat/index.ts';
 import { type GitHubContext, threadKeyOf, userIdOf } from '../context.ts';
 import { type Heard, readHeard } from '../heard.ts';
 import { react } from '../places.ts';
@@ -82,7 +82,7 @@ async function ask(
     });
   } catch (error) {
     // the same id with other words: it was asked before it was edited
-    if (error instanceof CentaurApiError && error.code === 'IDEMPOTENCY_PAYLOAD_MISMATCH') return;
+    if (isCode(error, 'IDEMPOTENCY_PAYLOAD_MISMATCH')) return;
     if (await sayRefusal(context, heard, error, { isAgain, signal })) return;
     throw error;
   } finally {
@@ -97,7 +97,7 @@ async function steered(context: GitHubContext, executionId: string, message: str
     return true;
   } catch (error) {
     // it was said before it was edited
-    if (error instanceof CentaurApiError && error.code === 'IDEMPOTENCY_PAYLOAD_MISMATCH') return true;
+    if (isCode(error, 'IDEMPOTENCY_PAYLOAD_MISMATCH')) return true;
     if (error instanceof CentaurApiError && error.status >= 400 && error.status < 500) return false;
     throw error;
   }
@@ -125,7 +125,7 @@ async function giveBackground(context: GitHubContext, heard: Heard, generation: 
     await api.threads.message(threadKey, text, { assignmentGeneration: generation, messageId: `${threadKey}:background:${generation}` });
   } catch (error) {
     // it was given, and something has been said since
-    if (!(error instanceof CentaurApiError) || error.code !== 'IDEMPOTENCY_PAYLOAD_MISMATCH') throw error;
+    if (!isCode(error, 'IDEMPOTENCY_PAYLOAD_MISMATCH')) throw error;
   }
 }
 

@@ -1,5 +1,6 @@
 /** Having the agent of a thread answer a message, or hear it. Whatever is done here is done once for a message, however often it comes. */
-import { CentaurApiError, type AcceptedExecution, type ExecutionView, type InputPart, type SendOptions } from '@centaur/sdk';
+import { type AcceptedExecution, type ExecutionView, type InputPart, type SendOptions } from '@centaur/sdk';
+import { hasEnded, isCode } from '../../chat/index.ts';
 import { PLATFORM, type SlackContext, type SlackDelivery, userIdOf } from '../context.ts';
 import { escapeSlack } from '../render/text.ts';
 import { nameThread, readContainer } from './assistant.ts';
@@ -13,7 +14,7 @@ import { tellRefusal } from './refusals.ts';
 import type { Asked } from './rules.ts';
 import { namesIn, partsOf } from './said.ts';
 import { addSign, type Listener, removeSign, tell, tellOnce } from './tell.ts';
-import { isChosen, isOver, noteOf, type Thread, type TurnNote, turnsOf } from './thread.ts';
+import { isChosen, noteOf, type Thread, type TurnNote, turnsOf } from './thread.ts';
 import { toWords } from './words.ts';
 
 /** The idempotency key of what a message asks for. */
@@ -82,7 +83,7 @@ export async function askAs(context: SlackContext, executeId: string, question: 
     ...(container?.lookedAt === undefined ? [] : [`Beside this conversation they have the channel ${container.lookedAt} open.`]),
   ];
   const parts = partsOf({ message, text: question.text, names, files, remarks: more });
-  const isBusy = thread.turns.some((turn) => !isOver(turn));
+  const isBusy = thread.turns.some((turn) => !hasEnded(turn));
   let accepted: AcceptedExecution | undefined;
   try {
     if (history?.text !== undefined) await giveHistory(context, message, thread.key, chosen.choice, { ...history, text: history.text });
@@ -261,8 +262,4 @@ export async function cancelQuietly({ api }: SlackContext, executionId: string):
     if (isCode(error, 'EXECUTION_FINISHED') || isCode(error, 'EXECUTION_NOT_FOUND')) return false;
     throw error;
   }
-}
-
-export function isCode(error: unknown, code: string): boolean {
-  return error instanceof CentaurApiError && error.code === code;
 }

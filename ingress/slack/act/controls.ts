@@ -1,19 +1,19 @@
 /** What people say to the platform instead of the agent: stop, release, status, help, retry, link, whoami; and the buttons of a turn. */
 import { CentaurApiError, type ExecutionView, type InputPart, type MessageView } from '@centaur/sdk';
-import type { Control } from '../../chat/index.ts';
+import { type Control, hasEnded, isCode, messagesOf } from '../../chat/index.ts';
 import { confirmText } from '../connect/index.ts';
 import { PLATFORM, type SlackContext, threadKeyOf, userIdOf } from '../context.ts';
 import type { Heard } from '../heard.ts';
 import { escapeSlack } from '../render/text.ts';
 import { isDirect } from '../settings.ts';
-import { cancelQuietly, deliveryOf, idOfMessage, isCode, listenerOf, send, speakerOf } from './ask.ts';
+import { cancelQuietly, deliveryOf, idOfMessage, listenerOf, send, speakerOf } from './ask.ts';
 import type { Message, Place } from './message.ts';
 import { namesOf } from './people.ts';
 import { readRefusal } from './refusals.ts';
 import { mayAsk } from './rules.ts';
 import { idOf, objectOf, objectsOf, textOf, tsOf } from './shapes.ts';
 import { type Listener, tell } from './tell.ts';
-import { isOver, noteOf, readThread, type Thread } from './thread.ts';
+import { noteOf, readThread, type Thread } from './thread.ts';
 
 export async function actOnControl(context: SlackContext, message: Message, control: Control, thread: Thread): Promise<void> {
   const to = listenerOf(message);
@@ -43,7 +43,7 @@ async function answerTo(context: SlackContext, message: Message, control: Contro
       if (thread.turns.some((turn) => turn.execute_id === executeId)) return REPEATED.asked;
       const [last] = thread.turns;
       if (last === undefined) return 'Nothing was asked in this thread yet.';
-      if (!isOver(last)) return 'It is not over yet. Say `stop` first.';
+      if (!hasEnded(last)) return 'It is not over yet. Say `stop` first.';
       return REPEATED[await repeat(context, thread.key, last, executeId, { place: message, ts: message.ts, team, user: id, userId })];
     }
     case 'link':
@@ -70,7 +70,7 @@ export async function stopTurn(
 /** What waits, too: whoever says stop does not want the next one to begin. Those that wait come first, so that none of them does. */
 async function stopAll(context: SlackContext, { turns }: Thread): Promise<'stopped' | 'nothing'> {
   let stopped: 'stopped' | 'nothing' = 'nothing';
-  for (const turn of turns) if (!isOver(turn) && (await cancelQuietly(context, turn.execution_id))) stopped = 'stopped';
+  for (const turn of turns) if (!hasEnded(turn) && (await cancelQuietly(context, turn.execution_id))) stopped = 'stopped';
   return stopped;
 }
 
@@ -93,7 +93,7 @@ function describe({ isKnown, harness, persona, turns, waiting }: Thread): string
     harness === null
       ? 'No agent is here: the next message begins with a new one.'
       : `Agent: \`${escapeSlack(harness)}\`${persona === null ? '' : ` as \`${escapeSlack(persona)}\``}.`;
-  const open = turns.filter((turn) => !isOver(turn));
+  const open = turns.filter((turn) => !hasEnded(turn));
   const running = open.filter((turn) => turn.status !== 'queued');
   const queued = open.length - running.length;
   const lines = [
@@ -104,7 +104,7 @@ function describe({ isKnown, harness, persona, turns, waiting }: Thread): string
     ...(queued === 0 ? [] : [`${queued} ${queued === 1 ? 'turn waits' : 'turns wait'}.`]),
     ...(waiting === 0 ? [] : [`${waiting} ${waiting === 1 ? 'remark waits' : 'remarks wait'} for the next turn.`]),
   ];
-  const last = turns.find(isOver);
+  const last = turns.find(hasEnded);
   if (open.length === 0)
     lines.push(
       last === undefined
@@ -170,8 +170,6 @@ interface Repeating {
   readonly userId: string;
 }
 
-const MOST_PAGES = 20;
-
 /**
  * Who presses twice asks once. That it is asked again is theirs who want it now; what was said stays with whoever said it, message by
  * message: what others wrote must not be done in the name of who asks again.
@@ -213,13 +211,8 @@ async function sayAgain({ api }: SlackContext, threadKey: string, said: readonly
 
 async function messagesGivenTo({ api }: SlackContext, threadKey: string, executionId: string): Promise<readonly MessageView[]> {
   const given: MessageView[] = [];
-  let after: string | undefined;
-  for (let page = 0; page < MOST_PAGES; page++) {
-    const { items, next } = await api.threads.messages(threadKey, { limit: 200, ...(after === undefined ? {} : { after }) });
-    given.push(...items.filter((message) => message.delivered_execution_id === executionId && message.role === 'user'));
-    if (next === null) break;
-    after = next;
-  }
+  for await (const message of messagesOf(api.threads, threadKey))
+    if (message.delivered_execution_id === executionId && message.role === 'user') given.push(message);
   return given;
 }
 
@@ -241,9 +234,9 @@ export async function actOnTurnButton(context: SlackContext, { payload }: Extrac
   }
   try {
     if (what === 'stop') {
-      const isStopped = !isOver(turn) && (await cancelQuietly(context, executionId));
+      const isStopped = !hasEnded(turn) && (await cancelQuietly(context, executionId));
       if (!isStopped) await tell(context, to, 'It is over already.');
-    } else if (!isOver(turn)) await tell(context, to, 'It is not over yet.');
+    } else if (!hasEnded(turn)) await tell(context, to, 'It is not over yet.');
     else {
       const id = team ?? context.self.teamId;
       const repeated = await repeat(context, threadKey, turn, `${PLATFORM}:retry:${turn.execution_id}`, {

@@ -2,7 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { EVENTS_PATH } from '../receive/http.ts';
 import { sign } from '../receive/signature.ts';
-import { readSlackSettings, SettingsError } from '../settings.ts';
+import { SettingsError } from '../../chat/index.ts';
+import { readSlackSettings } from '../settings.ts';
 import { BOT_SCOPES } from './manifest.ts';
 
 export interface Check {

@@ -1,7 +1,6 @@
 /** The app as Slack is told of it (docs.slack.dev: App manifests): just what the bot uses, and nothing that it might one day. */
 import { EVENTS_PATH } from '../receive/http.ts';
 
-
 export const BOT_SCOPES = [
   'app_mentions:read',
   'assistant:write',

@@ -20,8 +20,7 @@ export function readDelivery(delivery: unknown, rules: SlackRules): SlackDeliver
   if (!read.success)
     throw new Undeliverable(`its delivery names no place in Slack: ${read.error.issues.map(({ path }) => path.join('.')).join(', ')}`);
   const { channel } = read.data;
-  if (rulesOf(rules, channel) === undefined)
-    throw new Undeliverable(`the rules in centaur.yaml have nobody answered in ${channel}`);
+  if (rulesOf(rules, channel) === undefined) throw new Undeliverable(`the rules in centaur.yaml have nobody answered in ${channel}`);
   return read.data;
 }
 
