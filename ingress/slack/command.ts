@@ -2,7 +2,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { CentaurApiError, type ThreadView } from '@centaur/sdk';
 import { helpText, statusOf, stopTurn } from './act/index.ts';
-import { confirmText, connectText } from './connect/index.ts';
+import { confirmText, connectText } from './connect.ts';
 import { PLATFORM, placeOfKey, type SlackContext, threadKeyOf, userIdOf } from './context.ts';
 import type { Heard, Raw } from './heard.ts';
 import { textOf } from './receive/classify.ts';

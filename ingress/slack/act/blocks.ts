@@ -1,7 +1,7 @@
 /** What blocks and attachments say, in the markup in which Slack sends texts: apps often send nothing else. */
 import type { Raw } from '../heard.ts';
 import { escapeSlack } from '../render/text.ts';
-import { listOf, objectOf, objectsOf, textOf } from './shapes.ts';
+import { listOf, objectOf, objectsOf, textOf } from '../shapes.ts';
 
 const DEEPEST = 8;
 /** Of all blocks of a message; a message has some 40,000 at most. */

@@ -1,7 +1,7 @@
 /** What people say to the platform instead of the agent: stop, release, status, help, retry, link, whoami; and the buttons of a turn. */
 import { CentaurApiError, type ExecutionView, type InputPart, type MessageView } from '@centaur/sdk';
 import { type Control, hasEnded, isCode, messagesOf } from '../../chat/index.ts';
-import { confirmText } from '../connect/index.ts';
+import { confirmText } from '../connect.ts';
 import { PLATFORM, type SlackContext, threadKeyOf, userIdOf } from '../context.ts';
 import type { Heard } from '../heard.ts';
 import { escapeSlack } from '../render/text.ts';
@@ -11,7 +11,7 @@ import type { Message, Place } from './message.ts';
 import { namesOf } from './people.ts';
 import { readRefusal } from './refusals.ts';
 import { mayAsk } from './rules.ts';
-import { idOf, objectOf, objectsOf, textOf, tsOf } from './shapes.ts';
+import { idOf, objectOf, objectsOf, textOf, tsOf } from '../shapes.ts';
 import { type Listener, tell } from './tell.ts';
 import { noteOf, readThread, type Thread } from './thread.ts';
 

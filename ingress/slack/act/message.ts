@@ -2,7 +2,7 @@
 import type { Raw } from '../heard.ts';
 import { isDirect } from '../settings.ts';
 import { textOfAttachments, textOfBlocks } from './blocks.ts';
-import { idOf, listOf, nameOf, objectOf, textOf, tsOf } from './shapes.ts';
+import { idOf, listOf, nameOf, objectOf, textOf, tsOf } from '../shapes.ts';
 
 /** Something that happened in a conversation with us, or near one. */
 export type Happened =

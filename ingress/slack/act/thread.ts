@@ -3,7 +3,7 @@ import type { ExecutionView } from '@centaur/sdk';
 import { type Effort, EFFORTS, isCode } from '../../chat/index.ts';
 import type { SlackContext } from '../context.ts';
 import type { KnownThread } from './rules.ts';
-import { listOf, objectOf, tsOf } from './shapes.ts';
+import { listOf, objectOf, tsOf } from '../shapes.ts';
 
 export interface Thread extends KnownThread {
   readonly key: string;

@@ -6,6 +6,9 @@ import { createHash } from 'node:crypto';
 import { type Self, threadKeyOf } from '../context.ts';
 import type { Heard, Raw, Signed } from '../heard.ts';
 import { isDirect, rulesOf, type SlackRules } from '../settings.ts';
+import { objectOf } from '../shapes.ts';
+
+export { objectOf };
 
 export interface Told {
   readonly kind: 'event' | 'interaction' | 'command';
@@ -153,10 +156,6 @@ const channelOf = idOf;
 
 function keyOf(channel: string, ts: unknown): string | undefined {
   return typeof ts === 'string' && /^\d{1,12}\.\d{1,9}$/.test(ts) ? threadKeyOf(channel, ts) : undefined;
-}
-
-export function objectOf(value: unknown): Raw | undefined {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Raw) : undefined;
 }
 
 export const textOf = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined);
