@@ -15,7 +15,7 @@ const RESTART_MS = [100, 1000, 5000, 15_000, 60_000];
 const STOP_MS = 25_000;
 /** What the bot needs of the server's environment: what is Slack's, where its files and logs are, and how this machine reaches others. */
 const FOR_BOTS =
-  /^(?:SLACK_[A-Z_]+|CENTAUR_(?:CONFIG|HOME|LOG|LOG_LEVEL|OVERLAYS|PUBLIC_URL)|PATH|HOME|USER|TMPDIR|TZ|LANG|LC_[A-Z]+|NO_COLOR|NODE_EXTRA_CA_CERTS|NODE_OPTIONS|NODE_NO_WARNINGS|NODE_USE_ENV_PROXY|SSL_CERT_(?:FILE|DIR)|(?:https?|no|all)_proxy)$/i;
+  /^(?:SLACK_[A-Z_]+|CENTAUR_(?:CONFIG|HOME|LOG|LOG_LEVEL|OVERLAYS)|PATH|HOME|USER|TMPDIR|TZ|LANG|LC_[A-Z]+|NO_COLOR|NODE_EXTRA_CA_CERTS|NODE_OPTIONS|NODE_NO_WARNINGS|NODE_USE_ENV_PROXY|SSL_CERT_(?:FILE|DIR)|(?:https?|no|all)_proxy)$/i;
 
 export function environmentForBots(environment: Readonly<NodeJS.ProcessEnv>): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(environment).filter(([name]) => FOR_BOTS.test(name)));

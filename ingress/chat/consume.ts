@@ -2,8 +2,9 @@
  * Acting on what a chat service said: events come out of the inbox, and each is this process's until it was acted on. Where the
  * process dies, another one gets the event again: whoever acts on it must not mind.
  */
-import { CentaurApiError, type InboxClient, type InboxEvent } from '@centaur/sdk';
+import { type InboxClient, type InboxEvent } from '@centaur/sdk';
 import { ending, pause } from './pause.ts';
+import { isCode } from './platform.ts';
 
 export interface ConsumeOptions {
   readonly inbox: InboxClient;
@@ -89,7 +90,7 @@ async function actOn(event: InboxEvent, { inbox, consumerId, act, onTrouble }: C
   } catch (thrown) {
     const error = thrown instanceof Error ? thrown : new Error(String(thrown));
     onTrouble({ error, event });
-    if (error instanceof CentaurApiError && error.code === 'EVENT_NOT_CLAIMED') return;
+    if (isCode(error, 'EVENT_NOT_CLAIMED')) return;
     await inbox
       .failed(name, { consumerId, error: error.message.slice(0, ERROR_LONGEST), nonRetryable: error instanceof Hopeless })
       // its lease ends by itself

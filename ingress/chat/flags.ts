@@ -3,10 +3,14 @@
  * `stop`. Code and quoted lines are left as they are: nobody means those.
  */
 
+/** How much the model may think. */
+export const EFFORTS = ['low', 'medium', 'high', 'max'] as const;
+export type Effort = (typeof EFFORTS)[number];
+
 export interface Flags {
   readonly harness?: string;
   readonly model?: string;
-  readonly effort?: 'low' | 'medium' | 'high' | 'max';
+  readonly effort?: Effort;
   readonly persona?: string;
   /** What becomes of the message while a turn runs. */
   readonly whileRunning?: 'steer' | 'queue';
@@ -81,7 +85,6 @@ const SET: Readonly<Record<string, Flags>> = {
 const lines = (space: string): number => space.split('\n').length;
 
 const EFFORTS_MEANT = 'low, medium, high or max';
-const EFFORTS = ['low', 'medium', 'high', 'max'] as const;
 
 const TAKEN: Readonly<Record<string, (value: string) => Flags | undefined>> = {
   harness: (harness) => ({ harness }),

@@ -7,24 +7,15 @@
  */
 export { type BodyLimits, type BodyReader, createBodyReader } from './bodies.ts';
 export { consume, Hopeless, type ConsumeOptions, type Trouble } from './consume.ts';
-export { type Control, type Flagged, type Flags, mapProse, readControl, readFlags } from './flags.ts';
-export { createGate, type Gate } from './gate.ts';
-export { LONGEST_DRAW_MS, showLive, type LiveOptions, type LiveTurn, Undeliverable } from './live.ts';
+export { type Control, type Effort, EFFORTS, type Flagged, type Flags, mapProse, readControl, readFlags } from './flags.ts';
+export { createGate } from './gate.ts';
+export { type Log } from './log.ts';
+export { LONGEST_DRAW_MS, showLive, type LiveTurn, Undeliverable } from './live.ts';
 export { ending, pause, within } from './pause.ts';
+export { hasEnded, isCode, messagesOf } from './platform.ts';
+export { createSettingsReader, type Environment, SettingsError } from './settings.ts';
 export { answerUnheard, type AskFor } from './unheard.ts';
 export { clean, clip, clipLine, cutAt, utf8Length } from './text.ts';
-export { type Problem } from './problem.ts';
-export { type PlanItem, type Step } from './steps.ts';
-export {
-  answerOf,
-  type Arrived,
-  commentaryOf,
-  isOver,
-  type Said,
-  startTurn,
-  takeEvent,
-  transcriptOf,
-  type Turn,
-  type TurnStatus,
-  type WaitingApproval,
-} from './turn.ts';
+export { type Step } from './steps.ts';
+export { dollars, plural, shownState, stepCount, whyStill } from './words.ts';
+export { answerOf, commentaryOf, isOver, startTurn, takeEvent, transcriptOf, type Turn } from './turn.ts';

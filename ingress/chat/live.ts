@@ -5,7 +5,8 @@
  */
 import { CentaurApiError, type DeliveriesClient, type LiveDelivery, type ThreadsClient } from '@centaur/sdk';
 import { ending, pause, within } from './pause.ts';
-import { problemOfEnd } from './problem.ts';
+import { isCode } from './platform.ts';
+import { describeProblem } from './problem.ts';
 import { isOver, startTurn, takeEvent, type Turn } from './turn.ts';
 
 export interface LiveOptions {
@@ -126,7 +127,7 @@ async function showOne(delivery: LiveDelivery, claimedAt: number, options: LiveO
       if (kept === 'late') throw new CentaurApiError(0, 'NO_ANSWER', `the heartbeat was not answered within ${heartbeatMs} ms`);
       oursUntil = Math.max(oursUntil, sentAt + oursMs);
     } catch (error) {
-      if (isLost(error)) claim.abort(error);
+      if (isCode(error, 'DELIVERY_NOT_CLAIMED')) claim.abort(error);
       throw error;
     }
   };
@@ -181,8 +182,6 @@ async function whenItAnswers<T>(ask: () => Promise<T>, signal: AbortSignal): Pro
   }
 }
 
-const isLost = (error: unknown): boolean => error instanceof CentaurApiError && error.code === 'DELIVERY_NOT_CLAIMED';
-
 function follow(delivery: LiveDelivery, threads: ThreadsClient, signal: AbortSignal) {
   const { execution_id: executionId, thread_key: threadKey, trace_id: traceId } = delivery;
   let turn = startTurn({ executionId, after: 0, traceId });
@@ -220,7 +219,7 @@ async function readEnd(turn: Turn, threads: ThreadsClient, executionId: string):
   const { status, terminal_reason: reason, result_text: result } = await threads.execution(executionId);
   return {
     ...turn,
-    ...(status === 'failed_permanent' ? { problem: problemOfEnd(reason ?? '') } : {}),
+    ...(status === 'failed_permanent' ? { problem: describeProblem(reason ?? 'unknown') } : {}),
     status:
       status === 'completed' ? 'completed' : status === 'cancelled' ? (reason === 'released' ? 'interrupted' : 'cancelled') : 'failed',
     ...(result === null || result === undefined ? {} : { result }),

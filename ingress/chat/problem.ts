@@ -6,14 +6,9 @@ export interface Problem {
   readonly words: string;
 }
 
-/** Of the class of an error event. */
+/** @param kind the class of an error event, or the reason with which a turn ended */
 export function describeProblem(kind: string): Problem {
   return { kind, words: WORDS[kind] ?? 'The agent could not go on.' };
-}
-
-/** Of the reason with which a turn ended. */
-export function problemOfEnd(reason: string | undefined): Problem {
-  return describeProblem(reason ?? 'unknown');
 }
 
 const WORDS: Readonly<Record<string, string>> = {

@@ -4,7 +4,7 @@
  * the same events make the same turn.
  */
 import type { ContentBlock, ThreadEvent, ThreadEventData, TokenUsage } from '@centaur/sdk';
-import { describeProblem, type Problem, problemOfEnd } from './problem.ts';
+import { describeProblem, type Problem } from './problem.ts';
 import { describeTool, type PlanItem, readPlan, type Step } from './steps.ts';
 import { clean } from './text.ts';
 
@@ -219,7 +219,7 @@ function changeState(turn: Turn, state: Extract<ThreadEventData, { type: 'execut
   };
   if (status === 'completed') return { ...ended, status: 'completed' };
   if (status === 'cancelled') return { ...ended, status: reason === 'released' ? 'interrupted' : 'cancelled' };
-  return { ...ended, status: 'failed', problem: turn.problem ?? problemOfEnd(reason) };
+  return { ...ended, status: 'failed', problem: turn.problem ?? describeProblem(reason ?? 'unknown') };
 }
 
 /** It does something: whatever it waited for is there. */

@@ -4,6 +4,7 @@
  */
 import { CentaurApiError, type ExecuteOptions, type MessageView, type ThreadsClient } from '@centaur/sdk';
 import type { LiveTurn } from './live.ts';
+import { messagesOf } from './platform.ts';
 import { isOver } from './turn.ts';
 
 export interface Unheard {
@@ -14,8 +15,6 @@ export interface Unheard {
 
 /** The turn that answers it, under an id of what was said, so that it is one turn however often it is asked for; undefined: it is not ours. */
 export type AskFor = (unheard: Unheard) => (Omit<ExecuteOptions, 'assignmentGeneration'> & { readonly executeId: string }) | undefined;
-
-const MOST_PAGES = 50;
 
 /** @returns the code with which the platform refused; undefined: it is asked for, or there was nothing */
 export async function answerUnheard(threads: ThreadsClient, live: LiveTurn, askFor: AskFor): Promise<string | undefined> {
@@ -39,13 +38,7 @@ export async function answerUnheard(threads: ThreadsClient, live: LiveTurn, askF
 
 async function unheardOf(threads: ThreadsClient, threadKey: string, executionId: string): Promise<Unheard[]> {
   const found: Unheard[] = [];
-  let after: string | undefined;
-  for (let pages = 0; pages < MOST_PAGES; pages++) {
-    const page = await threads.messages(threadKey, { limit: 200, ...(after === undefined ? {} : { after }) });
-    found.push(...page.items.flatMap((message) => readUnheard(message, executionId)));
-    if (page.next === null) break;
-    after = page.next;
-  }
+  for await (const message of messagesOf(threads, threadKey)) found.push(...readUnheard(message, executionId));
   return found;
 }
 

@@ -1,7 +1,10 @@
 /** What every part of the bot works with. One of each in a process. */
 import type { Client } from '@centaur/sdk';
+import type { Log } from '../chat/index.ts';
 import type { GitHubCalls } from './calls.ts';
 import type { GitHubSettings } from './settings.ts';
+
+export type { Log };
 
 export interface GitHubContext {
   readonly settings: GitHubSettings;
@@ -22,13 +25,6 @@ export interface Self {
   /** What people write after the @. */
   readonly name: string;
 }
-
-/** Structured; never a token, and no text that people wrote. */
-export type Log = (entry: {
-  readonly level: 'debug' | 'info' | 'warn' | 'error';
-  readonly message: string;
-  readonly [field: string]: unknown;
-}) => void;
 
 export const PLATFORM = 'github';
 

@@ -6,8 +6,8 @@
  * GitHub is written to no faster than it allows. It is a client of the public API, keeps nothing, and never votes.
  */
 export { startGitHubBot } from './bot.ts';
-export { checkSetup, type Check } from './setup/checks.ts';
+export { checkSetup } from './setup/checks.ts';
 export { appManifest, EVENTS, PERMISSIONS } from './setup/manifest.ts';
 export { WEBHOOK_PATH } from './receive/http.ts';
-export { type Log } from './context.ts';
-export { readGitHubSettings, SettingsError } from './settings.ts';
+export { SettingsError } from '../chat/index.ts';
+export { readGitHubSettings } from './settings.ts';

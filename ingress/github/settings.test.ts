@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { describe, it } from 'node:test';
-import { readGitHubSettings, SettingsError } from './settings.ts';
+import { SettingsError } from '../chat/index.ts';
+import { readGitHubSettings } from './settings.ts';
 
 const { privateKey } = generateKeyPairSync('rsa', {
   modulusLength: 2048,

@@ -5,6 +5,7 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { createSettingsReader, EFFORTS, type Environment, SettingsError } from '../chat/index.ts';
 
 const name = z.string().min(1).max(128);
 const login = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,99}(?:\[bot\])?$/, 'expected a login such as octocat');
@@ -38,7 +39,7 @@ export const GITHUB_RULES = z.strictObject({
   harness: name.optional(),
   persona: name.optional(),
   model: name.optional(),
-  effort: z.enum(['low', 'medium', 'high', 'max']).optional(),
+  effort: z.enum(EFFORTS).optional(),
   /** What an agent is told of the comments before it was asked. */
   history: z
     .strictObject({ comments: z.int().min(0).max(100).default(50), characters: z.int().min(0).max(100_000).default(24_000) })
@@ -65,36 +66,19 @@ export interface GitHubSettings {
   readonly apiKey: string;
   /** Where webhooks are listened for. */
   readonly listen: { readonly host: string; readonly port: number };
-  /** Where people see more of a turn, such as https://centaur.example.com. Left out: nowhere. */
-  readonly publicUrl: string | undefined;
   readonly rules: GitHubRules;
-}
-
-export class SettingsError extends Error {
-  override readonly name = 'ConfigError';
-  readonly problems: readonly string[];
-  constructor(problems: readonly string[]) {
-    super(problems.join('\n'));
-    this.problems = problems;
-  }
 }
 
 const SECRET_SHORTEST = 16;
 
 /**
  * @param environment as the process has it
- * @param section `github` of `centaur.yaml`, unchecked
+ * @param given the section `github` of `centaur.yaml`, unchecked
  * @throws SettingsError with everything that is wrong
  */
-export function readGitHubSettings(environment: Readonly<Record<string, string | undefined>>, section: unknown): GitHubSettings {
+export function readGitHubSettings(environment: Environment, given: unknown): GitHubSettings {
   const problems: string[] = [];
-  const get = (key: string): string | undefined => (environment[key]?.trim() === '' ? undefined : environment[key]?.trim());
-  const address = (key: string, otherwise: string): URL => {
-    const url = URL.parse(get(key) ?? otherwise);
-    if (url !== null && /^https?:$/.test(url.protocol) && url.username === '') return url;
-    problems.push(`${key}: expected an address such as ${otherwise}`);
-    return new URL(otherwise);
-  };
+  const { get, port, address, section } = createSettingsReader(environment, problems);
   const auth = readAuth(get, problems);
   const webhookSecret = get('GITHUB_WEBHOOK_SECRET') ?? '';
   if (webhookSecret === '')
@@ -103,28 +87,21 @@ export function readGitHubSettings(environment: Readonly<Record<string, string |
     problems.push(`GITHUB_WEBHOOK_SECRET: expected at least ${SECRET_SHORTEST} characters; "centaur github setup" makes one`);
   const apiKey = get('GITHUBBOT_API_KEY') ?? '';
   if (apiKey === '') problems.push('GITHUBBOT_API_KEY: is missing: "centaur github key" makes one');
-  const port = Number(get('GITHUB_BOT_PORT') ?? 8084);
-  if (!Number.isInteger(port) || port < 0 || port > 65_535) problems.push('GITHUB_BOT_PORT: expected a port, 0 to 65535');
   const githubApiUrl = address('GITHUB_API_URL', 'https://api.github.com');
   const apiUrl = address('CENTAUR_API_URL', 'http://127.0.0.1:8080');
-  const rules = GITHUB_RULES.safeParse(section ?? {});
-  if (!rules.success)
-    problems.push(
-      ...rules.error.issues.map(
-        (issue) => `centaur.yaml: github${issue.path.map((part) => `.${String(part)}`).join('')}: ${issue.message}`,
-      ),
-    );
-  if (problems.length > 0 || auth === undefined || !rules.success) throw new SettingsError(problems);
+  const { hostname } = new URL(githubApiUrl);
+  const listen = { host: get('GITHUB_BOT_HOST') ?? '127.0.0.1', port: port('GITHUB_BOT_PORT', 8084) };
+  const rules = section('github', GITHUB_RULES, given);
+  if (problems.length > 0 || auth === undefined || rules === undefined) throw new SettingsError(problems);
   return {
     auth,
     webhookSecret,
-    githubApiUrl: githubApiUrl.href.replace(/\/$/, ''),
-    host: githubApiUrl.hostname === 'api.github.com' ? 'github.com' : githubApiUrl.hostname,
-    apiUrl: apiUrl.href.replace(/\/$/, ''),
+    githubApiUrl,
+    host: hostname === 'api.github.com' ? 'github.com' : hostname,
+    apiUrl,
     apiKey,
-    listen: { host: get('GITHUB_BOT_HOST') ?? '127.0.0.1', port },
-    publicUrl: get('CENTAUR_PUBLIC_URL')?.replace(/\/$/, ''),
-    rules: rules.data,
+    listen,
+    rules,
   };
 }
 

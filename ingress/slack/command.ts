@@ -2,10 +2,11 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { CentaurApiError, type ThreadView } from '@centaur/sdk';
 import { helpText, statusOf, stopTurn } from './act/index.ts';
-import { confirmText, connectText } from './connect/index.ts';
+import { confirmText, connectText } from './connect.ts';
 import { PLATFORM, placeOfKey, type SlackContext, threadKeyOf, userIdOf } from './context.ts';
 import type { Heard, Raw } from './heard.ts';
 import { textOf } from './receive/classify.ts';
+import { escapeSlack, unescapeSlack } from './render/text.ts';
 import { rulesOf, type SlackRules } from './settings.ts';
 
 interface Command {
@@ -36,7 +37,7 @@ export async function actOnCommand(context: SlackContext, { command: raw }: Extr
 }
 
 export function readCommand(raw: Raw): Command | undefined {
-  const said = unescape(textOf(raw['text'])?.trim() ?? '');
+  const said = unescapeSlack(textOf(raw['text'])?.trim() ?? '');
   const [, name = '', rest = ''] = /^(\S*)\s*([^]*)$/.exec(said) ?? [];
   const [channel, user, team] = [textOf(raw['channel_id']), textOf(raw['user_id']), textOf(raw['team_id'])];
   const [triggerId, responseUrl] = [textOf(raw['trigger_id']), textOf(raw['response_url'])];
@@ -47,7 +48,7 @@ export function readCommand(raw: Raw): Command | undefined {
 
 /** The same people and channels as of messages. */
 export function whyNot(rules: SlackRules, { channel, user }: Pick<Command, 'channel' | 'user'>): string | undefined {
-  if (rulesOf(rules, channel, channel.startsWith('D')) === undefined) return 'I am not used in this channel.';
+  if (rulesOf(rules, channel) === undefined) return 'I am not used in this channel.';
   if (rules.people !== undefined && !rules.people.includes(user)) return 'You are not among the people who may ask me.';
   return undefined;
 }
@@ -252,6 +253,4 @@ async function post(url: URL, body: object): Promise<string | undefined> {
 }
 
 /** Texts of others as text: nothing in them calls anybody or leads anywhere. */
-const plain = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('`', 'ˋ');
-
-const unescape = (text: string): string => text.replaceAll('&lt;', '<').replaceAll('&gt;', '>').replaceAll('&amp;', '&');
+const plain = (text: string): string => escapeSlack(text).replaceAll('`', 'ˋ');

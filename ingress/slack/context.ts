@@ -1,7 +1,10 @@
 /** What every part of the bot works with. One of each in a process. */
 import type { Client } from '@centaur/sdk';
+import type { Log } from '../chat/index.ts';
 import type { SlackCalls } from './calls.ts';
 import type { SlackSettings } from './settings.ts';
+
+export type { Log };
 
 export interface SlackContext {
   readonly settings: SlackSettings;
@@ -24,13 +27,6 @@ export interface Self {
   /** Such as `centaur`: what people write after the @. */
   readonly name: string;
 }
-
-/** Structured; never a token, and no text that people wrote. */
-export type Log = (entry: {
-  readonly level: 'debug' | 'info' | 'warn' | 'error';
-  readonly message: string;
-  readonly [field: string]: unknown;
-}) => void;
 
 export const PLATFORM = 'slack';
 

@@ -8,7 +8,7 @@ import { actOnCommand } from './command.ts';
 import type { SlackContext } from './context.ts';
 import type { Heard, Raw } from './heard.ts';
 import { ownerOf } from './owner.ts';
-import { objectOf, textOf } from './receive/classify.ts';
+import { listOf, objectOf, textOf } from './shapes.ts';
 import { tellWorkflows } from './workflow-events.ts';
 
 const RAW = z.record(z.string(), z.unknown());
@@ -54,7 +54,7 @@ async function act(context: SlackContext, heard: Heard, attempt: number): Promis
           ? actOnInteraction(context, heard)
           : undefined;
     case 'event': {
-      const type = textOf(heard.event['type']) ?? '';
+      const type = textOf(heard.event['type']);
       if (type.startsWith('reaction_')) return;
       const acting = () => actOnMessage(context, heard, attempt);
       await (hasFiles(heard.event) ? withFiles(acting) : acting());
@@ -64,5 +64,5 @@ async function act(context: SlackContext, heard: Heard, attempt: number): Promis
 
 /** Of the message itself, or of one that was changed. */
 function hasFiles(event: Raw): boolean {
-  return [event, objectOf(event['message'])].some((said) => Array.isArray(said?.['files']) && said['files'].length > 0);
+  return [event, objectOf(event['message'])].some((said) => listOf(said?.['files']).length > 0);
 }

@@ -3,10 +3,10 @@
  * not at all; what is wrong is named, and no value of a token ever is.
  */
 import { z } from 'zod';
+import { createSettingsReader, EFFORTS, type Environment, SettingsError } from '../chat/index.ts';
 
 const id = (letters: string, what: string) => z.string().regex(new RegExp(`^[${letters}][A-Z0-9]{2,30}$`), `expected ${what}`);
 const name = z.string().min(1).max(128);
-const EFFORTS = ['low', 'medium', 'high', 'max'] as const;
 
 const DEFAULTS = {
   harness: name.optional(),
@@ -68,28 +68,17 @@ export interface SlackSettings {
   /** Where events are listened for. */
   readonly host: string;
   readonly port: number;
-  /** Where people see more of a turn, such as https://centaur.example.com. Left out: nowhere. */
-  readonly publicUrl: string | undefined;
   readonly rules: SlackRules;
-}
-
-export class SettingsError extends Error {
-  override readonly name = 'SettingsError';
-  readonly problems: readonly string[];
-  constructor(problems: readonly string[]) {
-    super(problems.join('\n'));
-    this.problems = problems;
-  }
 }
 
 /**
  * @param environment as the process has it
- * @param section `slack` of `centaur.yaml`, unchecked
+ * @param given the section `slack` of `centaur.yaml`, unchecked
  * @throws SettingsError with everything that is wrong
  */
-export function readSlackSettings(environment: Readonly<Record<string, string | undefined>>, section: unknown): SlackSettings {
+export function readSlackSettings(environment: Environment, given: unknown): SlackSettings {
   const problems: string[] = [];
-  const get = (key: string): string | undefined => (environment[key]?.trim() === '' ? undefined : environment[key]?.trim());
+  const { get, port, address, section } = createSettingsReader(environment, problems);
   const token = (key: string, prefix: string): string | undefined => {
     const value = get(key);
     if (value !== undefined && !value.startsWith(prefix)) problems.push(`${key}: expected a token that begins with ${prefix}`);
@@ -105,39 +94,31 @@ export function readSlackSettings(environment: Readonly<Record<string, string | 
       'SLACK_SIGNING_SECRET: is missing: events over HTTP are checked with it. Without a public address set SLACK_APP_TOKEN instead',
     );
   if (apiKey === undefined) problems.push('SLACKBOT_API_KEY: is missing: "centaur slack key" makes one');
-  const port = Number(get('SLACK_PORT') ?? 8083);
-  if (!Number.isInteger(port) || port < 0 || port > 65_535) problems.push('SLACK_PORT: expected a port, 0 to 65535');
-  const slackApiUrl = get('SLACK_API_URL') ?? 'https://slack.com/api';
-  if (!/^https?:$/.test(URL.parse(slackApiUrl)?.protocol ?? ''))
-    problems.push('SLACK_API_URL: expected an address such as https://slack.com/api');
-  const apiUrl = get('CENTAUR_API_URL') ?? 'http://127.0.0.1:8080';
-  if (!/^https?:$/.test(URL.parse(apiUrl)?.protocol ?? ''))
-    problems.push('CENTAUR_API_URL: expected an address such as http://127.0.0.1:8080');
-  const rules = SLACK_RULES.safeParse(section ?? {});
-  if (!rules.success)
-    problems.push(
-      ...rules.error.issues.map((issue) => `centaur.yaml: slack${issue.path.map((part) => `.${String(part)}`).join('')}: ${issue.message}`),
-    );
-  if (problems.length > 0 || botToken === undefined || apiKey === undefined || !rules.success) throw new SettingsError(problems);
+  const listen = { host: get('SLACK_HOST') ?? '127.0.0.1', port: port('SLACK_PORT', 8083) };
+  const slackApiUrl = `${address('SLACK_API_URL', 'https://slack.com/api')}/`;
+  const apiUrl = address('CENTAUR_API_URL', 'http://127.0.0.1:8080');
+  const rules = section('slack', SLACK_RULES, given);
+  if (problems.length > 0 || botToken === undefined || apiKey === undefined || rules === undefined) throw new SettingsError(problems);
   return {
     botToken,
     appToken,
     signingSecret,
-    slackApiUrl: slackApiUrl.endsWith('/') ? slackApiUrl : `${slackApiUrl}/`,
+    slackApiUrl,
     apiUrl,
     apiKey,
-    host: get('SLACK_HOST') ?? '127.0.0.1',
-    port,
-    publicUrl: get('CENTAUR_PUBLIC_URL'),
-    rules: rules.data,
+    ...listen,
+    rules,
   };
 }
 
+/** Of a direct message, whose channels are named so by Slack. */
+export const isDirect = (channel: string): boolean => channel.startsWith('D');
+
 /** What holds in a channel; undefined: nobody is answered there. A direct message has no channel of its own in the rules. */
-export function rulesOf(rules: SlackRules, channel: string, isDirect: boolean): ChannelRules | undefined {
+export function rulesOf(rules: SlackRules, channel: string): ChannelRules | undefined {
   const { harness, persona, model, effort, replies, while_running } = rules;
   const general = { harness, persona, model, effort, replies, while_running };
-  if (isDirect) return rules.direct_messages ? general : undefined;
+  if (isDirect(channel)) return rules.direct_messages ? general : undefined;
   if (rules.channels === undefined) return general;
   const named = Object.hasOwn(rules.channels, channel) ? rules.channels[channel] : rules.channels['*'];
   if (named === undefined) return undefined;

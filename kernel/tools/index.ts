@@ -7,24 +7,27 @@
  * person gave. It never runs a tool's code and never sees a secret: a `ToolRunner` does the one, the firewall the other. Arguments and
  * results are in no entry of the audit log and in no line of the log.
  *
- * Read `types.ts` for the shapes, `manifest.ts` and `schema.ts` for what a declaration must be, `calls.ts` for the way of a call,
- * `ledger.ts` for calls under a key.
+ * Read `types.ts` for the shapes, `manifest.ts` and `schema.ts` for what a declaration must be, `calls.ts` for the way of a call, which is
+ * `prepare.ts`, `keyed.ts`, `decide.ts`, `intent.ts`, `dispatch.ts` and `settle.ts`, and `ledger.ts` for what is kept of calls under a key.
  */
 import type { Store, StoreLogEntry } from '../store/index.ts';
 import { findReconnect, type Installation, ownSecrets, pruneCallLeases } from '../vault/index.ts';
-import { type CallAnswer, type CallRequest, createCalls } from './calls.ts';
+import { createCalls } from './calls.ts';
 import { createDeclaredGrants, type MissingSecret, principalOf } from './declared-grants.ts';
 import { ToolError } from './errors.ts';
 import { createLedger, pruneCalls } from './ledger.ts';
+import type { CallAnswer } from './outcome.ts';
+import type { CallRequest } from './prepare.ts';
 import type { AttachFile } from './results.ts';
 import type { OwnSecrets, ServedTool, ToolCaller, ToolProblem, ToolRunner } from './types.ts';
 
 export type { Waiting } from './approvals.ts';
-export type { CallAnswer, CallRequest } from './calls.ts';
 export type { Edited } from './edited.ts';
 export { TOOL_ERRORS, ToolError, type ToolErrorCode } from './errors.ts';
 export { checkDeclaration, type CheckedDeclaration, type ManifestProblem } from './manifest.ts';
 export { pruneCalls } from './ledger.ts';
+export type { CallAnswer } from './outcome.ts';
+export type { CallRequest } from './prepare.ts';
 export type { AttachFile } from './results.ts';
 export { checkSchema, schemaIssues } from './schema.ts';
 export { sensitivePaths } from './sensitive.ts';

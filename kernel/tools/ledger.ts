@@ -9,7 +9,7 @@ import { ToolError } from './errors.ts';
 import { knownOf } from './outcome.ts';
 
 export interface CallKey {
-  /** Keys of one principal are nobody else's; of what it asks for a user, they are that user's: see `calls.ts`. */
+  /** Keys of one principal are nobody else's; of what it asks for a user, they are that user's: see `prepare.ts`. */
   readonly principal: string;
   readonly key: string;
 }

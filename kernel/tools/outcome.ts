@@ -1,4 +1,5 @@
 /** What became of a call: the words in which its caller hears of it, and whether the same key may make it again. */
+import type { Edited } from './edited.ts';
 import { TOOL_ERRORS, ToolError, type ToolErrorCode } from './errors.ts';
 import type { DispatchResult, MethodDeclaration, ServedTool } from './types.ts';
 
@@ -8,6 +9,17 @@ interface Answered {
   readonly method: MethodDeclaration;
 }
 
+export interface CallAnswer {
+  readonly callId: string;
+  /** JSON. */
+  readonly result: unknown;
+  /** It was made before, under the same key. */
+  readonly repeated: boolean;
+  /** Whoever approved the call changed its arguments: what was made is not what was asked for. */
+  readonly edited?: Edited;
+}
+
+/** The same, as it is settled. */
 export type Outcome = (
   | { readonly ok: true; readonly result: unknown; readonly bytes: number; readonly attachmentId?: string }
   | { readonly ok: false; readonly error: ToolError; readonly code: string; readonly unsure: boolean }

@@ -5,12 +5,7 @@ import type { Heard } from '../heard.ts';
 import { react } from '../places.ts';
 import { deliveryOf, executeIdOf } from './asked.ts';
 import { findMessage, knownThread, lastExecution, openExecutions } from './known.ts';
-import { say } from './say.ts';
-
-interface Circumstances {
-  readonly isAgain: boolean;
-  readonly signal: AbortSignal;
-}
+import { type Circumstances, say } from './say.ts';
 
 export async function control(context: GitHubContext, heard: Heard, command: Control, circumstances: Circumstances): Promise<void> {
   const answer = (text: string) => say(context, heard, text, circumstances);
@@ -74,7 +69,7 @@ async function retry({ api, settings }: GitHubContext, heard: Heard): Promise<bo
   return true;
 }
 
-async function describeStatus({ api, settings }: GitHubContext, heard: Heard): Promise<string> {
+async function describeStatus({ api }: GitHubContext, heard: Heard): Promise<string> {
   const threadKey = threadKeyOf(heard);
   const known = await knownThread(api, threadKey);
   if (known === undefined) return 'Nothing has been asked here yet.';
@@ -84,7 +79,6 @@ async function describeStatus({ api, settings }: GitHubContext, heard: Heard): P
     running > 0 ? 'A turn runs.' : 'No turn runs.',
     ...(open.length > running ? [`${open.length - running} wait for it.`] : []),
     `Agent: ${known.harness ?? 'none at present'}${known.persona_id === null ? '' : `, persona ${known.persona_id}`}.`,
-    ...(settings.publicUrl === undefined ? [] : [`Thread: \`${threadKey}\`.`]),
   ].join(' ');
 }
 

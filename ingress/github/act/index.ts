@@ -1,6 +1,6 @@
 /** Acting on what was heard: what it means is for `rules.ts`, and it is done over the platform's API, once, however often it comes. */
 import { CentaurApiError, type ExecutionView, type InboxEvent } from '@centaur/sdk';
-import { type Flagged, Hopeless } from '../../chat/index.ts';
+import { type Flagged, Hopeless, isCode } from '../../chat/index.ts';
 import { type GitHubContext, threadKeyOf, userIdOf } from '../context.ts';
 import { type Heard, readHeard } from '../heard.ts';
 import { react } from '../places.ts';
@@ -8,8 +8,8 @@ import { deliveryOf, describeAsked, executeIdOf } from './asked.ts';
 import { control } from './controls.ts';
 import { describeBackground, readBackground } from './history.ts';
 import { findExecution, knownThread, lastExecutions } from './known.ts';
-import { say, sayRefusal } from './say.ts';
 import { decide } from './rules.ts';
+import { type Circumstances, say, sayRefusal } from './say.ts';
 
 /** @throws Hopeless when it can never succeed; anything else: it is to be acted on again */
 export async function actOn(context: GitHubContext, event: InboxEvent, signal: AbortSignal): Promise<void> {
@@ -33,12 +33,6 @@ export async function actOn(context: GitHubContext, event: InboxEvent, signal: A
     case 'ask':
       return ask(context, heard, verdict.asked, { isAgain, signal });
   }
-}
-
-interface Circumstances {
-  /** An attempt before may have done a part of it. */
-  readonly isAgain: boolean;
-  readonly signal: AbortSignal;
 }
 
 async function ask(
@@ -88,7 +82,7 @@ async function ask(
     });
   } catch (error) {
     // the same id with other words: it was asked before it was edited
-    if (error instanceof CentaurApiError && error.code === 'IDEMPOTENCY_PAYLOAD_MISMATCH') return;
+    if (isCode(error, 'IDEMPOTENCY_PAYLOAD_MISMATCH')) return;
     if (await sayRefusal(context, heard, error, { isAgain, signal })) return;
     throw error;
   } finally {
@@ -103,7 +97,7 @@ async function steered(context: GitHubContext, executionId: string, message: str
     return true;
   } catch (error) {
     // it was said before it was edited
-    if (error instanceof CentaurApiError && error.code === 'IDEMPOTENCY_PAYLOAD_MISMATCH') return true;
+    if (isCode(error, 'IDEMPOTENCY_PAYLOAD_MISMATCH')) return true;
     if (error instanceof CentaurApiError && error.status >= 400 && error.status < 500) return false;
     throw error;
   }
@@ -131,7 +125,7 @@ async function giveBackground(context: GitHubContext, heard: Heard, generation: 
     await api.threads.message(threadKey, text, { assignmentGeneration: generation, messageId: `${threadKey}:background:${generation}` });
   } catch (error) {
     // it was given, and something has been said since
-    if (!(error instanceof CentaurApiError) || error.code !== 'IDEMPOTENCY_PAYLOAD_MISMATCH') throw error;
+    if (!isCode(error, 'IDEMPOTENCY_PAYLOAD_MISMATCH')) throw error;
   }
 }
 

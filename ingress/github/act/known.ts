@@ -1,5 +1,6 @@
 /** What the platform knows of a thread. */
-import { CentaurApiError, type Client, type ExecutionView, type ThreadView } from '@centaur/sdk';
+import type { Client, ExecutionView, ThreadView } from '@centaur/sdk';
+import { hasEnded, isCode, messagesOf } from '../../chat/index.ts';
 
 export async function knownThread(api: Client, threadKey: string): Promise<ThreadView | undefined> {
   return orUnknown(api.threads.get(threadKey));
@@ -8,7 +9,7 @@ export async function knownThread(api: Client, threadKey: string): Promise<Threa
 /** Turns that have not ended, oldest first. */
 export async function openExecutions(api: Client, threadKey: string): Promise<ExecutionView[]> {
   const page = await orUnknown(api.threads.executions(threadKey, { limit: LOOKED_AT }));
-  return (page?.items ?? []).filter(({ status }) => OPEN.has(status)).toReversed();
+  return (page?.items ?? []).filter((each) => !hasEnded(each)).toReversed();
 }
 
 /** Newest first: as many as may begin until something is heard once more. */
@@ -27,26 +28,18 @@ export async function findExecution(api: Client, threadKey: string, executeId: s
 
 /** The text of a message that was sent to be answered. */
 export async function findMessage(api: Client, threadKey: string, messageId: string): Promise<string | undefined> {
-  let after: string | undefined;
-  for (let pages = 0; pages < MOST_PAGES; pages++) {
-    const page = await api.threads.messages(threadKey, { limit: LOOKED_AT, ...(after === undefined ? {} : { after }) });
-    const found = page.items.find(({ id }) => id === messageId);
-    if (found !== undefined) return found.parts.flatMap((part) => (typeof part['text'] === 'string' ? [part['text']] : [])).join('\n');
-    if (page.next === null) return undefined;
-    after = page.next;
-  }
+  for await (const { id, parts } of messagesOf(api.threads, threadKey))
+    if (id === messageId) return parts.flatMap((part) => (typeof part['text'] === 'string' ? [part['text']] : [])).join('\n');
   return undefined;
 }
 
 const LOOKED_AT = 200;
-const MOST_PAGES = 20;
-const OPEN: ReadonlySet<string> = new Set(['queued', 'running', 'cancel_requested']);
 
 async function orUnknown<T>(asked: Promise<T>): Promise<T | undefined> {
   try {
     return await asked;
   } catch (error) {
-    if (error instanceof CentaurApiError && error.code === 'THREAD_NOT_FOUND') return undefined;
+    if (isCode(error, 'THREAD_NOT_FOUND')) return undefined;
     throw error;
   }
 }

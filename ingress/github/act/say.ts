@@ -4,8 +4,8 @@ import type { GitHubContext } from '../context.ts';
 import type { Heard } from '../heard.ts';
 import { commentsSince, isMarked, isOwn, noteMarker, post, react } from '../places.ts';
 
-interface Circumstances {
-  /** An attempt before may have said it. */
+export interface Circumstances {
+  /** An attempt before may have done a part of it. */
   readonly isAgain: boolean;
   readonly signal: AbortSignal;
 }

@@ -1,5 +1,5 @@
 /** A turn as the comments that show it. The same turn makes the same text. */
-import { answerOf, clip, clipLine, commentaryOf, isOver, type Step, type Turn } from '../../chat/index.ts';
+import { answerOf, clip, clipLine, commentaryOf, dollars, plural, shownState, stepCount, type Turn, whyStill } from '../../chat/index.ts';
 import { LONGEST_COMMENT, turnMarker } from '../places.ts';
 import { quietMentions } from './mentions.ts';
 import { splitMarkdown } from './split.ts';
@@ -70,27 +70,18 @@ function verdict(turn: Turn, answer: string): string[] {
 
 function footer(turn: Turn): string[] {
   const cost = turn.usage.cost_usd;
-  const made = [
-    ...(turn.model === undefined ? [] : [code(clipLine(turn.model, 60))]),
-    ...(cost === undefined ? [] : [cost < 0.01 ? 'under $0.01' : `$${cost.toFixed(2)}`]),
-  ];
+  const made = [...(turn.model === undefined ? [] : [code(clipLine(turn.model, 60))]), ...(cost === undefined ? [] : [dollars(cost)])];
   return made.length === 0 ? [] : [`<sub>${made.join(' · ')}</sub>`];
 }
 
-export function headline(turn: Turn): string {
-  if (turn.status === 'stopping') return 'Stopping';
-  if (turn.approvals.length > 0) return 'Waiting for approval';
-  if (turn.waitsFor === 'room') return 'Waiting for a free sandbox';
-  if (turn.waitsFor === 'retry') return 'The model provider is busy, trying again';
-  if (turn.waitsFor === 'compaction') return 'Making room for more';
-  if (turn.status === 'queued') return 'Waiting for its turn';
-  return 'Working';
+function headline(turn: Turn): string {
+  return whyStill(turn) ?? (turn.status === 'queued' ? 'Waiting for its turn' : 'Working');
 }
 
 function listed(turn: Turn, { steps: shown }: Look): string[] {
-  const count = turn.earlierSteps + turn.steps.length;
+  const count = stepCount(turn);
   if (count === 0 && turn.plan.length === 0) return [];
-  const summary = count === 0 ? 'Plan' : `${count} step${count === 1 ? '' : 's'}`;
+  const summary = count === 0 ? 'Plan' : plural(count, 'step');
   if (shown === 'hidden') return count === 0 ? [] : [`<sub>${summary}</sub>`];
   const steps = turn.steps.slice(-LISTED);
   const hidden = count - steps.length;
@@ -98,17 +89,12 @@ function listed(turn: Turn, { steps: shown }: Look): string[] {
     ...turn.plan.slice(0, LISTED).map(({ state, title }) => `- [${state === 'done' ? 'x' : ' '}] ${code(title)}`),
     ...(turn.plan.length > 0 && count > 0 ? [''] : []),
     ...(hidden > 0 ? [`- … ${hidden} before`] : []),
-    ...steps.map((step) => `- ${mark(turn, step)} ${code(step.title)}`),
+    ...steps.map((step) => `- ${MARKS[shownState(turn, step)]} ${code(step.title)}`),
   ];
   return [`<details><summary>${summary}</summary>\n\n${lines.join('\n')}\n\n</details>`];
 }
 
 const MARKS = { running: '⏳', waiting: '✋', done: '✅', failed: '❌' } as const;
-
-/** The last step counts as running until the end: what the agent does next is not known yet. */
-function mark(turn: Turn, step: Step): string {
-  return MARKS[step === turn.steps.at(-1) && !isOver(turn) && step.state === 'done' ? 'running' : step.state];
-}
 
 /** In code nothing is a mention, a reference to an issue, or HTML. */
 function code(text: string): string {

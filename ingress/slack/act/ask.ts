@@ -1,6 +1,8 @@
 /** Having the agent of a thread answer a message, or hear it. Whatever is done here is done once for a message, however often it comes. */
-import { CentaurApiError, type AcceptedExecution, type ExecutionView, type InputPart, type SendOptions } from '@centaur/sdk';
+import { type AcceptedExecution, type ExecutionView, type InputPart, type SendOptions } from '@centaur/sdk';
+import { hasEnded, isCode } from '../../chat/index.ts';
 import { PLATFORM, type SlackContext, type SlackDelivery, userIdOf } from '../context.ts';
+import { escapeSlack } from '../render/text.ts';
 import { nameThread, readContainer } from './assistant.ts';
 import { choose, type Choice } from './choose.ts';
 import { type TakenFiles, takeFiles } from './files.ts';
@@ -12,8 +14,8 @@ import { tellRefusal } from './refusals.ts';
 import type { Asked } from './rules.ts';
 import { namesIn, partsOf } from './said.ts';
 import { addSign, type Listener, removeSign, tell, tellOnce } from './tell.ts';
-import { isChosen, isOver, noteOf, type Thread, type TurnNote, turnsOf } from './thread.ts';
-import { escape, toWords } from './words.ts';
+import { isChosen, noteOf, type Thread, type TurnNote, turnsOf } from './thread.ts';
+import { toWords } from './words.ts';
 
 /** The idempotency key of what a message asks for. */
 export const idOfMessage = ({ channel, ts }: Pick<Message, 'channel' | 'ts'>): string => `${PLATFORM}:${channel}:${ts}`;
@@ -39,7 +41,7 @@ export function speakerOf(
 /** @param attempt of the event, counted from 1 */
 export async function ask(context: SlackContext, message: Message, asked: Asked, thread: Thread, attempt: number): Promise<void> {
   const to = listenerOf(message);
-  if (asked.problems.length > 0) return tellOnce(context, to, `${message.ts} flags`, asked.problems.map(escape).join('\n'));
+  if (asked.problems.length > 0) return tellOnce(context, to, `${message.ts} flags`, asked.problems.map(escapeSlack).join('\n'));
   // it comes as a mention and as a message, and sometimes again; its files may come later than its text
   if (turnsOf(thread, message.ts).length > 0) return askWithLateFiles(context, message, asked, thread, attempt);
   if (asked.whileRunning === 'steer' && message.files.length === 0 && (await steer(context, message, asked, thread))) return;
@@ -66,7 +68,7 @@ export async function askAs(context: SlackContext, executeId: string, question: 
       context,
       to,
       `${message.ts} ${chosen.taken}`,
-      `This thread works with \`${escape(chosen.by)}\`. Say \`release\` first, or ask in a new thread.`,
+      `This thread works with \`${escapeSlack(chosen.by)}\`. Say \`release\` first, or ask in a new thread.`,
     );
   const isFirst = thread.turns.length === 0 || thread.harness === null;
   const [files, history, container, names] = await Promise.all([
@@ -81,7 +83,7 @@ export async function askAs(context: SlackContext, executeId: string, question: 
     ...(container?.lookedAt === undefined ? [] : [`Beside this conversation they have the channel ${container.lookedAt} open.`]),
   ];
   const parts = partsOf({ message, text: question.text, names, files, remarks: more });
-  const isBusy = thread.turns.some((turn) => !isOver(turn));
+  const isBusy = thread.turns.some((turn) => !hasEnded(turn));
   let accepted: AcceptedExecution | undefined;
   try {
     if (history?.text !== undefined) await giveHistory(context, message, thread.key, chosen.choice, { ...history, text: history.text });
@@ -163,7 +165,7 @@ async function giveHistory(
 
 async function tellOfFiles(context: SlackContext, to: Listener, { refused }: TakenFiles): Promise<void> {
   if (refused.length === 0) return;
-  const lines = refused.map(({ name, why }) => `• ${escape(plainName(name))}: ${escape(why)}`);
+  const lines = refused.map(({ name, why }) => `• ${escapeSlack(plainName(name))}: ${escapeSlack(why)}`);
   await tell(context, to, `I go on without ${refused.length === 1 ? 'this file' : 'these files'}:\n${lines.join('\n')}`);
 }
 
@@ -260,8 +262,4 @@ export async function cancelQuietly({ api }: SlackContext, executionId: string):
     if (isCode(error, 'EXECUTION_FINISHED') || isCode(error, 'EXECUTION_NOT_FOUND')) return false;
     throw error;
   }
-}
-
-export function isCode(error: unknown, code: string): boolean {
-  return error instanceof CentaurApiError && error.code === code;
 }

@@ -7,7 +7,7 @@ import type { SlackContext } from '../context.ts';
 import type { Raw } from '../heard.ts';
 import type { Place } from './message.ts';
 import { namesOf } from './people.ts';
-import { idOf, objectOf, objectsOf, textOf, tsOf } from './shapes.ts';
+import { idOf, objectOf, objectsOf, textOf, tsOf } from '../shapes.ts';
 import { quietly, tryCall } from './tell.ts';
 
 const EVENT_TYPE = 'centaur_assistant';

@@ -1,7 +1,7 @@
 /** What blocks and attachments say, in the markup in which Slack sends texts: apps often send nothing else. */
 import type { Raw } from '../heard.ts';
-import { listOf, objectOf, objectsOf, textOf } from './shapes.ts';
-import { escape } from './words.ts';
+import { escapeSlack } from '../render/text.ts';
+import { listOf, objectOf, objectsOf, textOf } from '../shapes.ts';
 
 const DEEPEST = 8;
 /** Of all blocks of a message; a message has some 40,000 at most. */
@@ -63,9 +63,9 @@ function textOfBlock(block: Raw, depth: number): string {
     case 'context':
       return objectsOf(block['elements']).map(textOfObject).join(' ').trim();
     case 'markdown':
-      return escape(textOf(block['text']));
+      return escapeSlack(textOf(block['text']));
     case 'image':
-      return escape(textOf(block['alt_text']));
+      return escapeSlack(textOf(block['alt_text']));
     case 'table':
       return listOf(block['rows'])
         .map((row) =>
@@ -75,7 +75,7 @@ function textOfBlock(block: Raw, depth: number): string {
         )
         .join('\n');
     case 'raw_text':
-      return escape(textOf(block['text']));
+      return escapeSlack(textOf(block['text']));
     default:
       return textOfInline(block);
   }
@@ -87,7 +87,7 @@ function textOfInline(element: Raw): string {
   switch (element['type']) {
     case 'text': {
       const isCode = objectOf(element['style'])?.['code'] === true;
-      const text = escape(textOf(element['text']));
+      const text = escapeSlack(textOf(element['text']));
       return isCode && text !== '' ? `\`${text}\`` : text;
     }
     case 'user':
@@ -100,12 +100,12 @@ function textOfInline(element: Raw): string {
       return `<!${textOf(element['range'])}>`;
     case 'link': {
       const label = textOf(element['text']);
-      return label === '' ? `<${textOf(element['url'])}>` : `<${textOf(element['url'])}|${escape(label)}>`;
+      return label === '' ? `<${textOf(element['url'])}>` : `<${textOf(element['url'])}|${escapeSlack(label)}>`;
     }
     case 'emoji':
       return `:${textOf(element['name'])}:`;
     case 'date':
-      return escape(textOf(element['fallback']));
+      return escapeSlack(textOf(element['fallback']));
     default:
       return '';
   }
@@ -115,5 +115,5 @@ function textOfInline(element: Raw): string {
 function textOfObject(value: unknown): string {
   const object = objectOf(value);
   const text = textOf(object?.['text']);
-  return object?.['type'] === 'mrkdwn' ? text : escape(text);
+  return object?.['type'] === 'mrkdwn' ? text : escapeSlack(text);
 }

@@ -1,5 +1,5 @@
 /** Which agent answers, and how: by the flags of the message, by what its thread is assigned to, and by the channel's rules. */
-import type { Flags } from '../../chat/index.ts';
+import type { Effort, Flags } from '../../chat/index.ts';
 import type { ChannelRules } from '../settings.ts';
 
 /** Of `threads.send`; what is left out is the platform's to choose. */
@@ -7,7 +7,7 @@ export interface Choice {
   readonly harness?: string;
   readonly personaId?: string;
   readonly model?: string;
-  readonly effort?: 'low' | 'medium' | 'high' | 'max';
+  readonly effort?: Effort;
 }
 
 export interface Assigned {

@@ -1,18 +1,19 @@
 /** What people say to the platform instead of the agent: stop, release, status, help, retry, link, whoami; and the buttons of a turn. */
 import { CentaurApiError, type ExecutionView, type InputPart, type MessageView } from '@centaur/sdk';
-import type { Control } from '../../chat/index.ts';
-import { confirmText } from '../connect/index.ts';
+import { type Control, hasEnded, isCode, messagesOf } from '../../chat/index.ts';
+import { confirmText } from '../connect.ts';
 import { PLATFORM, type SlackContext, threadKeyOf, userIdOf } from '../context.ts';
 import type { Heard } from '../heard.ts';
-import { cancelQuietly, deliveryOf, idOfMessage, isCode, listenerOf, send, speakerOf } from './ask.ts';
+import { escapeSlack } from '../render/text.ts';
+import { isDirect } from '../settings.ts';
+import { cancelQuietly, deliveryOf, idOfMessage, listenerOf, send, speakerOf } from './ask.ts';
 import type { Message, Place } from './message.ts';
 import { namesOf } from './people.ts';
 import { readRefusal } from './refusals.ts';
 import { mayAsk } from './rules.ts';
-import { idOf, objectOf, objectsOf, textOf, tsOf } from './shapes.ts';
+import { idOf, objectOf, objectsOf, textOf, tsOf } from '../shapes.ts';
 import { type Listener, tell } from './tell.ts';
-import { isOver, noteOf, readThread, type Thread } from './thread.ts';
-import { escape } from './words.ts';
+import { noteOf, readThread, type Thread } from './thread.ts';
 
 export async function actOnControl(context: SlackContext, message: Message, control: Control, thread: Thread): Promise<void> {
   const to = listenerOf(message);
@@ -21,7 +22,7 @@ export async function actOnControl(context: SlackContext, message: Message, cont
   } catch (error) {
     const refusal = readRefusal(error);
     if (refusal === undefined) throw error;
-    await tell(context, to, escape(refusal.words));
+    await tell(context, to, escapeSlack(refusal.words));
   }
 }
 
@@ -42,7 +43,7 @@ async function answerTo(context: SlackContext, message: Message, control: Contro
       if (thread.turns.some((turn) => turn.execute_id === executeId)) return REPEATED.asked;
       const [last] = thread.turns;
       if (last === undefined) return 'Nothing was asked in this thread yet.';
-      if (!isOver(last)) return 'It is not over yet. Say `stop` first.';
+      if (!hasEnded(last)) return 'It is not over yet. Say `stop` first.';
       return REPEATED[await repeat(context, thread.key, last, executeId, { place: message, ts: message.ts, team, user: id, userId })];
     }
     case 'link':
@@ -69,7 +70,7 @@ export async function stopTurn(
 /** What waits, too: whoever says stop does not want the next one to begin. Those that wait come first, so that none of them does. */
 async function stopAll(context: SlackContext, { turns }: Thread): Promise<'stopped' | 'nothing'> {
   let stopped: 'stopped' | 'nothing' = 'nothing';
-  for (const turn of turns) if (!isOver(turn) && (await cancelQuietly(context, turn.execution_id))) stopped = 'stopped';
+  for (const turn of turns) if (!hasEnded(turn) && (await cancelQuietly(context, turn.execution_id))) stopped = 'stopped';
   return stopped;
 }
 
@@ -91,8 +92,8 @@ function describe({ isKnown, harness, persona, turns, waiting }: Thread): string
   const agent =
     harness === null
       ? 'No agent is here: the next message begins with a new one.'
-      : `Agent: \`${escape(harness)}\`${persona === null ? '' : ` as \`${escape(persona)}\``}.`;
-  const open = turns.filter((turn) => !isOver(turn));
+      : `Agent: \`${escapeSlack(harness)}\`${persona === null ? '' : ` as \`${escapeSlack(persona)}\``}.`;
+  const open = turns.filter((turn) => !hasEnded(turn));
   const running = open.filter((turn) => turn.status !== 'queued');
   const queued = open.length - running.length;
   const lines = [
@@ -103,12 +104,12 @@ function describe({ isKnown, harness, persona, turns, waiting }: Thread): string
     ...(queued === 0 ? [] : [`${queued} ${queued === 1 ? 'turn waits' : 'turns wait'}.`]),
     ...(waiting === 0 ? [] : [`${waiting} ${waiting === 1 ? 'remark waits' : 'remarks wait'} for the next turn.`]),
   ];
-  const last = turns.find(isOver);
+  const last = turns.find(hasEnded);
   if (open.length === 0)
     lines.push(
       last === undefined
         ? 'Nothing runs.'
-        : `Nothing runs. The last turn ${ENDED[last.status] ?? 'ended'}${last.status === 'failed_permanent' ? ` (${escape(last.terminal_reason ?? 'unknown')})` : ''} ${when(last.completed_at)} (\`${last.execution_id}\`).`,
+        : `Nothing runs. The last turn ${ENDED[last.status] ?? 'ended'}${last.status === 'failed_permanent' ? ` (${escapeSlack(last.terminal_reason ?? 'unknown')})` : ''} ${when(last.completed_at)} (\`${last.execution_id}\`).`,
     );
   return lines.join('\n');
 }
@@ -137,7 +138,7 @@ async function link(
 ): Promise<string> {
   try {
     const linked = await api.chats.link({ platform: PLATFORM, team, externalUser: user, code });
-    return linked.user === null ? confirmText({ team, externalUser: user }) : `You are \`${escape(linked.user)}\` here.`;
+    return linked.user === null ? confirmText({ team, externalUser: user }) : `You are \`${escapeSlack(linked.user)}\` here.`;
   } catch (error) {
     if (isCode(error, 'LINK_CODE_INVALID')) return 'That code does not hold, or not any more. `centaur users link slack` shows a new one.';
     if (isCode(error, 'LINK_TAKEN')) return 'You are linked to somebody already. `centaur users unlink slack` ends that.';
@@ -148,8 +149,8 @@ async function link(
 async function whoAmI({ api }: SlackContext, { team, user }: { readonly team: string; readonly user: string }): Promise<string> {
   const { principal, user: name, role } = await api.chats.identify({ platform: PLATFORM, team, externalUser: user });
   if (name === null)
-    return `You are \`${escape(principal)}\`, linked to no account. \`centaur users link slack\` shows a code: then say \`link CODE\` to me.`;
-  return `You are \`${escape(name)}\`${role === null ? '' : ` (${role})`}: \`${escape(principal)}\`.`;
+    return `You are \`${escapeSlack(principal)}\`, linked to no account. \`centaur users link slack\` shows a code: then say \`link CODE\` to me.`;
+  return `You are \`${escapeSlack(name)}\`${role === null ? '' : ` (${role})`}: \`${escapeSlack(principal)}\`.`;
 }
 
 // ---- once more
@@ -168,8 +169,6 @@ interface Repeating {
   readonly user: string;
   readonly userId: string;
 }
-
-const MOST_PAGES = 20;
 
 /**
  * Who presses twice asks once. That it is asked again is theirs who want it now; what was said stays with whoever said it, message by
@@ -213,13 +212,8 @@ async function sayAgain({ api }: SlackContext, threadKey: string, said: readonly
 
 async function messagesGivenTo({ api }: SlackContext, threadKey: string, executionId: string): Promise<readonly MessageView[]> {
   const given: MessageView[] = [];
-  let after: string | undefined;
-  for (let page = 0; page < MOST_PAGES; page++) {
-    const { items, next } = await api.threads.messages(threadKey, { limit: 200, ...(after === undefined ? {} : { after }) });
-    given.push(...items.filter((message) => message.delivered_execution_id === executionId && message.role === 'user'));
-    if (next === null) break;
-    after = next;
-  }
+  for await (const message of messagesOf(api.threads, threadKey))
+    if (message.delivered_execution_id === executionId && message.role === 'user') given.push(message);
   return given;
 }
 
@@ -230,7 +224,7 @@ export async function actOnTurnButton(context: SlackContext, { payload }: Extrac
   const pressed = readButton(payload);
   if (pressed === undefined) return;
   const { what, executionId, place, ts, user, team } = pressed;
-  const to: Listener = { ...place, user, isDirect: place.channel.startsWith('D'), isReply: place.threadTs !== ts };
+  const to: Listener = { ...place, user, isDirect: isDirect(place.channel), isReply: place.threadTs !== ts };
   const deciding = { rules: context.settings.rules, self: context.self };
   if (!mayAsk({ user, teams: team === undefined ? [] : [team] }, place.channel, deciding)) return tell(context, to, STOPPED.refused);
   const threadKey = threadKeyOf(place.channel, place.threadTs);
@@ -241,9 +235,9 @@ export async function actOnTurnButton(context: SlackContext, { payload }: Extrac
   }
   try {
     if (what === 'stop') {
-      const isStopped = !isOver(turn) && (await cancelQuietly(context, executionId));
+      const isStopped = !hasEnded(turn) && (await cancelQuietly(context, executionId));
       if (!isStopped) await tell(context, to, 'It is over already.');
-    } else if (!isOver(turn)) await tell(context, to, 'It is not over yet.');
+    } else if (!hasEnded(turn)) await tell(context, to, 'It is not over yet.');
     else {
       const id = team ?? context.self.teamId;
       const repeated = await repeat(context, threadKey, turn, `${PLATFORM}:retry:${turn.execution_id}`, {
@@ -258,7 +252,7 @@ export async function actOnTurnButton(context: SlackContext, { payload }: Extrac
   } catch (error) {
     const refusal = readRefusal(error);
     if (refusal === undefined) throw error;
-    await tell(context, to, escape(refusal.words));
+    await tell(context, to, escapeSlack(refusal.words));
   }
 }
 

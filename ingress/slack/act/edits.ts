@@ -1,10 +1,11 @@
 /** Messages that were edited or deleted after they were acted on. Nothing is answered a second time for it. */
+import { hasEnded, isCode } from '../../chat/index.ts';
 import type { SlackContext } from '../context.ts';
-import { ask, askAs, askWithLateFiles, cancelQuietly, idOfMessage, isCode, speakerOf, wasNeverBegun, wasStopped } from './ask.ts';
+import { ask, askAs, askWithLateFiles, cancelQuietly, idOfMessage, speakerOf, wasNeverBegun, wasStopped } from './ask.ts';
 import type { Message } from './message.ts';
 import { type Asked, decide, type Decision } from './rules.ts';
 import { nameOfAuthor, namesIn, quote, timeOf } from './said.ts';
-import { isOver, noteOf, type Thread, turnsOf } from './thread.ts';
+import { noteOf, type Thread, turnsOf } from './thread.ts';
 import { stripMention, toWords, whoIsNamed } from './words.ts';
 
 /** Messages that wait for a turn, beyond which nobody's asides are kept. */
@@ -33,7 +34,7 @@ export async function actOnEdit(
   if (Number(noteOf(last)?.edited ?? 0) >= Number(editedTs)) return;
   if (!wasNeverBegun(last)) return isMayBeTold(decision) ? tellOfEdit(context, message, thread, editedTs) : undefined;
   // its turn waits: the new text takes the place of the old one
-  if (!isOver(last) && !(await cancelQuietly(context, last.execution_id)))
+  if (!hasEnded(last) && !(await cancelQuietly(context, last.execution_id)))
     return isMayBeTold(decision) ? tellOfEdit(context, message, thread, editedTs) : undefined;
   if (isAsked) await askInstead(context, message, decision, thread, editedTs);
 }
@@ -101,7 +102,7 @@ const OVERTAKEN = ['IDEMPOTENCY_PAYLOAD_MISMATCH', 'ASSIGNMENT_GENERATION_STALE'
 
 export async function actOnDeletion(context: SlackContext, message: Message, thread: Thread): Promise<void> {
   for (const turn of turnsOf(thread, message.ts)) {
-    if (isOver(turn)) continue;
+    if (hasEnded(turn)) continue;
     if (turn.status === 'queued') await cancelQuietly(context, turn.execution_id);
     else await tellOfDeletion(context, message, turn.execution_id);
   }

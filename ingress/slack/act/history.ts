@@ -2,7 +2,7 @@
 import type { SlackContext } from '../context.ts';
 import { type Message, type Place, readMessage } from './message.ts';
 import { nameOfAuthor, namesIn, quote, timeOf } from './said.ts';
-import { objectOf, objectsOf, textOf } from './shapes.ts';
+import { objectOf, objectsOf, textOf } from '../shapes.ts';
 import { tryCall } from './tell.ts';
 import { toWords } from './words.ts';
 

@@ -1,7 +1,8 @@
 /** Messages as Slack tells of them, read field by field: nothing of an event is trusted to be what it should be. */
 import type { Raw } from '../heard.ts';
+import { isDirect } from '../settings.ts';
 import { textOfAttachments, textOfBlocks } from './blocks.ts';
-import { idOf, listOf, nameOf, objectOf, textOf, tsOf } from './shapes.ts';
+import { idOf, listOf, nameOf, objectOf, textOf, tsOf } from '../shapes.ts';
 
 /** Something that happened in a conversation with us, or near one. */
 export type Happened =
@@ -9,7 +10,7 @@ export type Happened =
   | { readonly kind: 'edited'; readonly message: Message; readonly before: Message | undefined }
   | { readonly kind: 'deleted'; readonly message: Message }
   /** The assistant's container was opened, or its person looks at another channel now. */
-  | { readonly kind: 'opened' | 'looked elsewhere'; readonly place: Place; readonly user: string; readonly lookedAt: string | undefined };
+  | { readonly kind: 'opened' | 'looked elsewhere'; readonly place: Place; readonly lookedAt: string | undefined };
 
 export interface Place {
   readonly channel: string;
@@ -97,13 +98,11 @@ function readContainer(event: Raw): Happened | undefined {
   const thread = objectOf(event['assistant_thread']) ?? {};
   const channel = idOf(thread['channel_id']);
   const threadTs = tsOf(thread['thread_ts']);
-  const user = idOf(thread['user_id']);
-  if (channel === undefined || threadTs === undefined || user === undefined) return undefined;
+  if (channel === undefined || threadTs === undefined) return undefined;
   const lookedAt = idOf(objectOf(thread['context'])?.['channel_id']);
   return {
     kind: event['type'] === 'assistant_thread_started' ? 'opened' : 'looked elsewhere',
     place: { channel, threadTs },
-    user,
     lookedAt,
   };
 }
@@ -122,7 +121,7 @@ export function readMessage(raw: Raw, around: Raw): Message | undefined {
     ts,
     threadTs,
     isReply: threadTs !== ts,
-    isDirect: around['channel_type'] === 'im' || channel.startsWith('D'),
+    isDirect: isDirect(channel),
     subtype: typeof raw['subtype'] === 'string' ? raw['subtype'] : undefined,
     isOfChannel: raw['type'] === 'message' && (around['channel_type'] === 'channel' || around['channel_type'] === 'group'),
     author: {

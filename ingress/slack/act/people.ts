@@ -1,7 +1,7 @@
 /** What people and channels are called: asked of Slack, and known for a while. */
 import { clipLine } from '../../chat/index.ts';
 import type { SlackContext } from '../context.ts';
-import { nameOf, objectOf } from './shapes.ts';
+import { nameOf, objectOf } from '../shapes.ts';
 import { tryCall } from './tell.ts';
 import type { Names } from './words.ts';
 

@@ -2,8 +2,8 @@
 import { CentaurApiError } from '@centaur/sdk';
 import { Hopeless } from '../../chat/index.ts';
 import type { SlackContext } from '../context.ts';
+import { escapeSlack } from '../render/text.ts';
 import { type Listener, tell, tellOnce } from './tell.ts';
-import { escape } from './words.ts';
 
 export interface Refusal {
   readonly words: string;
@@ -50,7 +50,7 @@ export function readRefusal(error: unknown): Refusal | undefined {
 export async function tellRefusal(context: SlackContext, to: Listener, error: unknown, reference: string): Promise<void> {
   const refusal = readRefusal(error);
   if (refusal === undefined) throw error;
-  const markup = `${escape(refusal.words)}\n_${escape(reference)}_`;
+  const markup = `${escapeSlack(refusal.words)}\n_${escapeSlack(reference)}_`;
   if (refusal.whose === 'again') {
     await tellOnce(context, to, reference, markup);
     throw error;

@@ -56,7 +56,7 @@ const WRITTEN: ReadonlySet<string | undefined> = new Set([undefined, 'file_share
 export function decide(message: Message, thread: KnownThread, { rules, self }: Deciding): Decision {
   const screened = screen(message, { rules, self });
   if (screened !== undefined) return ignore(screened);
-  const defaults = rulesOf(rules, message.channel, message.isDirect);
+  const defaults = rulesOf(rules, message.channel);
   if (defaults === undefined) return ignore('this channel');
   const by = isBot(message) ? 'bot' : 'person';
   const to = spokenTo(message, thread, defaults, self);
@@ -90,7 +90,7 @@ export function screen(message: Message, { rules, self }: Deciding): Ignored | u
   if (!WRITTEN.has(message.subtype)) return 'no message';
   if (user === undefined && botId === undefined) return 'no message';
   if (isBot(message) && ![user, botId].some((id) => id !== undefined && rules.bots.includes(id))) return 'a bot';
-  if (rulesOf(rules, message.channel, message.isDirect) === undefined) return 'this channel';
+  if (rulesOf(rules, message.channel) === undefined) return 'this channel';
   return undefined;
 }
 
@@ -118,7 +118,7 @@ function whyNot({ user, teams }: Who, { rules, self }: Deciding): 'organisation'
 
 /** Whether whoever pressed a button may ask in this channel, and so may end and repeat what was asked. */
 export function mayAsk(who: Who, channel: string, deciding: Deciding): boolean {
-  return rulesOf(deciding.rules, channel, channel.startsWith('D')) !== undefined && whyNot(who, deciding) === undefined;
+  return rulesOf(deciding.rules, channel) !== undefined && whyNot(who, deciding) === undefined;
 }
 
 type Who = Pick<Author, 'user' | 'teams'>;

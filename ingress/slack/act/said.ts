@@ -2,6 +2,7 @@
 import type { InputPart } from '@centaur/sdk';
 import { clean } from '../../chat/index.ts';
 import type { SlackContext } from '../context.ts';
+import { isDirect } from '../settings.ts';
 import type { TakenFiles } from './files.ts';
 import type { Author, Message } from './message.ts';
 import { namesOf, plainName } from './people.ts';
@@ -13,7 +14,7 @@ const ATTACHED_LONGEST = 8000;
 export function namesIn(context: SlackContext, texts: readonly string[], authors: readonly Author[], channel: string): Promise<Names> {
   const ids = idsIn(texts.join('\n'));
   const people = [...authors.flatMap(({ user }) => user ?? []), ...ids.people];
-  return namesOf(context, { people, channels: channel.startsWith('D') ? ids.channels : [channel, ...ids.channels] });
+  return namesOf(context, { people, channels: isDirect(channel) ? ids.channels : [channel, ...ids.channels] });
 }
 
 export function nameOfAuthor({ user, name, botId }: Author, { people }: Names): string {

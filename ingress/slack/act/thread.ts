@@ -1,8 +1,9 @@
 /** What the platform knows of a thread: read anew for each message, since nothing of it is kept here. */
-import { CentaurApiError, type ExecutionView } from '@centaur/sdk';
+import type { ExecutionView } from '@centaur/sdk';
+import { type Effort, EFFORTS, isCode } from '../../chat/index.ts';
 import type { SlackContext } from '../context.ts';
 import type { KnownThread } from './rules.ts';
-import { listOf, objectOf, tsOf } from './shapes.ts';
+import { listOf, objectOf, tsOf } from '../shapes.ts';
 
 export interface Thread extends KnownThread {
   readonly key: string;
@@ -36,7 +37,7 @@ export async function readThread({ api }: SlackContext, key: string): Promise<Th
       waiting: thread.pending_messages,
     };
   } catch (error) {
-    if (!(error instanceof CentaurApiError) || error.code !== 'THREAD_NOT_FOUND') throw error;
+    if (!isCode(error, 'THREAD_NOT_FOUND')) throw error;
     return { key, isKnown: false, isRunning: false, turnsByBots: 0, harness: null, persona: null, generation: null, turns: [], waiting: 0 };
   }
 }
@@ -51,7 +52,7 @@ export interface TurnNote {
   readonly edited: string | null;
   /** Of the files that came with it, taken or refused. */
   readonly files: readonly string[];
-  readonly effort: 'low' | 'medium' | 'high' | 'max' | null;
+  readonly effort: Effort | null;
   /** Somebody chose the harness or the persona: the channel's model is not meant for it. */
   readonly chosen: boolean;
 }
@@ -61,7 +62,7 @@ export function noteOf(turn: Pick<ExecutionView, 'metadata'>): TurnNote | undefi
   const note = objectOf(turn.metadata['slack']);
   const ts = tsOf(note?.['ts']);
   if (note === undefined || ts === undefined) return undefined;
-  const effort = (['low', 'medium', 'high', 'max'] as const).find((each) => each === note['effort']);
+  const effort = EFFORTS.find((each) => each === note['effort']);
   return {
     ts,
     by: note['by'] === 'bot' ? 'bot' : 'person',
@@ -81,8 +82,4 @@ export function turnsOf({ turns }: Thread, ts: string): readonly ExecutionView[]
 /** Somebody has chosen the agent that the thread has. */
 export function isChosen({ turns, generation }: Thread): boolean {
   return turns.some((turn) => turn.assignment_generation === generation && noteOf(turn)?.chosen === true);
-}
-
-export function isOver({ status }: Pick<ExecutionView, 'status'>): boolean {
-  return status === 'completed' || status === 'failed_permanent' || status === 'cancelled';
 }

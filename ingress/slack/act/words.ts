@@ -1,4 +1,5 @@
 /** Slack's markup as people read it: names in place of ids, addresses as they are, and no entities. */
+import { unescapeSlack } from '../render/text.ts';
 
 export interface Names {
   /** Of a user id. */
@@ -11,7 +12,7 @@ export interface Names {
 const TOKEN = /<([^<>\n]{1,3000})>/g;
 
 export function toWords(markup: string, names: Names): string {
-  return unescape(
+  return unescapeSlack(
     markup.replaceAll(TOKEN, (_, token: string) => {
       const bar = token.indexOf('|');
       const target = bar < 0 ? token : token.slice(0, bar);
@@ -72,12 +73,4 @@ export function whoIsNamed(markup: string, self: string): Named {
 export function stripMention(markup: string, self: string): string {
   const ours = new RegExp(`<@${self}(?:\\|[^<>]*)?>[,:]?`, 'g');
   return markup.replaceAll(new RegExp(`[ \\t]*${ours.source}(?=\\s|$)|${ours.source}[ \\t]*`, 'g'), '').trim();
-}
-
-export function escape(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
-}
-
-function unescape(text: string): string {
-  return text.replaceAll('&lt;', '<').replaceAll('&gt;', '>').replaceAll('&amp;', '&');
 }

@@ -1,6 +1,8 @@
 /** Where an approval is shown, as it is kept at the platform; and what is found of it in Slack, when nobody knows whether it was posted. */
 import type { ApprovalNotice, ShownApproval } from '@centaur/sdk';
-import { placeOfKey, type SlackContext } from '../context.ts';
+import { placeOfKey, PLATFORM, type SlackContext } from '../context.ts';
+import { ownMessages } from '../own-messages.ts';
+import { isDirect } from '../settings.ts';
 
 export const EVENT_TYPE = 'centaur_approval';
 
@@ -47,7 +49,7 @@ export function placesOf({ delivery, thread_key: key }: ApprovalNotice, approval
   const thread = placeOfDelivery(delivery) ?? (key === null ? undefined : placeOfKey(key));
   const common = approvalsChannel === undefined ? [] : [{ channel: approvalsChannel }];
   if (thread === undefined) return common;
-  return thread.channel.startsWith('D') ? [thread, ...common] : [thread];
+  return isDirect(thread.channel) ? [thread, ...common] : [thread];
 }
 
 function placeOfDelivery(delivery: unknown): Place | undefined {
@@ -56,7 +58,7 @@ function placeOfDelivery(delivery: unknown): Place | undefined {
     channel,
     thread_ts: threadTs,
   } = (typeof delivery === 'object' && delivery !== null ? delivery : {}) as Readonly<Record<string, unknown>>;
-  if (platform !== 'slack' || typeof channel !== 'string' || typeof threadTs !== 'string') return undefined;
+  if (platform !== PLATFORM || typeof channel !== 'string' || typeof threadTs !== 'string') return undefined;
   return { channel, threadTs };
 }
 
@@ -68,19 +70,12 @@ export const metadataOf = ({ approval_id: id, version }: ShownApproval, kind: Ki
   event_payload: { approval_id: id, version, kind },
 });
 
-interface Message {
-  readonly ts?: unknown;
-  readonly bot_id?: unknown;
-  readonly user?: unknown;
-  readonly metadata?: { readonly event_type?: unknown; readonly event_payload?: unknown };
-}
-
-const PAGE = 200;
-const PAGES = 5;
+/** So far back it is looked for. */
+const MOST_PAGES = 5;
 
 /** Whether it is there already: posted by whoever died before they could say so. Only our own messages count. */
 export async function findPosted(
-  { slack, self }: SlackContext,
+  context: SlackContext,
   { channel, threadTs }: Place,
   approval: ShownApproval,
   kind: Kind,
@@ -88,28 +83,14 @@ export async function findPosted(
 ): Promise<Posted | undefined> {
   // clocks differ: a minute more is read
   const oldest = `${Math.floor(Date.parse(approval.created_at) / 1000) - 60}.000000`;
-  let cursor: string | undefined;
-  for (let page = 0; page < PAGES; page++) {
-    const answer: { readonly messages?: readonly Message[]; readonly response_metadata?: { readonly next_cursor?: string } } =
-      await slack.call(
-        threadTs === undefined ? 'conversations.history' : 'conversations.replies',
-        {
-          channel,
-          ...(threadTs === undefined ? {} : { ts: threadTs }),
-          oldest,
-          limit: PAGE,
-          include_all_metadata: true,
-          ...(cursor === undefined ? {} : { cursor }),
-        },
-        { signal },
-      );
-    for (const { ts, bot_id: bot, user, metadata } of answer.messages ?? []) {
-      if (metadata?.event_type !== EVENT_TYPE || (bot !== self.botId && user !== self.userId)) continue;
+  let pages = 0;
+  for await (const page of ownMessages(context, { channel, threadTs, oldest }, signal)) {
+    for (const { ts, metadata } of page) {
+      if (metadata?.event_type !== EVENT_TYPE) continue;
       const payload = metadata.event_payload as Readonly<Record<string, unknown>> | undefined;
-      if (payload?.['approval_id'] === approval.approval_id && payload['kind'] === kind && typeof ts === 'string') return { channel, ts };
+      if (payload?.['approval_id'] === approval.approval_id && payload['kind'] === kind) return { channel, ts };
     }
-    cursor = answer.response_metadata?.next_cursor;
-    if (cursor === undefined || cursor === '') return undefined;
+    if (++pages === MOST_PAGES) break;
   }
   return undefined;
 }

@@ -5,7 +5,10 @@
 import { createHash } from 'node:crypto';
 import { type Self, threadKeyOf } from '../context.ts';
 import type { Heard, Raw, Signed } from '../heard.ts';
-import { rulesOf, type SlackRules } from '../settings.ts';
+import { isDirect, rulesOf, type SlackRules } from '../settings.ts';
+import { objectOf } from '../shapes.ts';
+
+export { objectOf };
 
 export interface Told {
   readonly kind: 'event' | 'interaction' | 'command';
@@ -121,10 +124,7 @@ function isForUs(body: Raw, self: Self, rules: SlackRules): boolean {
 const isTeam = (team: unknown, self: Self, rules: SlackRules): boolean =>
   team === self.teamId || (typeof team === 'string' && rules.organisations.includes(team));
 
-/** Direct messages have channels whose ids begin with a D. */
-const isDirect = (channel: string): boolean => channel.startsWith('D');
-
-const isInRules = (rules: SlackRules, channel: string): boolean => rulesOf(rules, channel, isDirect(channel)) !== undefined;
+const isInRules = (rules: SlackRules, channel: string): boolean => rulesOf(rules, channel) !== undefined;
 
 /** In a thread, directly, or with our name in it, wherever that is written. */
 function concernsUs(message: Raw, channel: string, self: Self): boolean {
@@ -156,10 +156,6 @@ const channelOf = idOf;
 
 function keyOf(channel: string, ts: unknown): string | undefined {
   return typeof ts === 'string' && /^\d{1,12}\.\d{1,9}$/.test(ts) ? threadKeyOf(channel, ts) : undefined;
-}
-
-export function objectOf(value: unknown): Raw | undefined {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Raw) : undefined;
 }
 
 export const textOf = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined);

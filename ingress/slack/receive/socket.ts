@@ -6,7 +6,8 @@ import { SocketModeClient } from '@slack/socket-mode';
 import { ending, pause, within } from '../../chat/index.ts';
 import type { Log } from '../context.ts';
 import type { Raw } from '../heard.ts';
-import { objectOf, type Told } from './classify.ts';
+import { objectOf } from '../shapes.ts';
+import type { Told } from './classify.ts';
 import type { Outcome } from './keep.ts';
 
 const LINES = 2;

@@ -1,8 +1,8 @@
 /** The steps of a turn as the cards of one stream: few, small, and never more than Slack takes. */
-import { clipLine, isOver, type Step, type Turn, utf8Length } from '../../chat/index.ts';
+import { clipLine, isOver, shownState, type Step, type Turn, utf8Length } from '../../chat/index.ts';
 import { LIMITS } from './limits.ts';
 import { cardId, type ShownCard } from './shown.ts';
-import { headline, shownState, title } from './words.ts';
+import { headline, title } from './words.ts';
 
 export type Chunk =
   | { readonly type: 'markdown_text'; readonly text: string }
@@ -17,8 +17,6 @@ export type Chunk =
 
 /** Kept for the card that stands for all that have no room. */
 const LAST_CARD_BYTES = 700;
-
-export const stepCount = (turn: Turn): number => turn.earlierSteps + turn.steps.length;
 
 export function streamTitle(turn: Turn): string {
   return clipLine(title(turn), LIMITS.chunkField);

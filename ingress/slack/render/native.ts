@@ -2,12 +2,13 @@
  * A turn as a stream of Slack's, or several after each other: Slack closes each after some minutes, and takes only so much.
  * What the agent says is appended as it comes, its steps are cards. A stream that turned out wrong is closed, and edited.
  */
-import { answerOf, isOver, transcriptOf, type Turn, utf8Length } from '../../chat/index.ts';
+import { answerOf, isOver, stepCount, transcriptOf, type Turn, utf8Length } from '../../chat/index.ts';
+import { closeFence, fenceAfter } from '../../chat/fence.ts';
 import { turnButtons } from './buttons.ts';
-import { cardChunks, type Chunk, closeCards, drawCards, sizeOfCards, stepCount, streamTitle } from './cards.ts';
+import { cardChunks, type Chunk, closeCards, drawCards, sizeOfCards, streamTitle } from './cards.ts';
 import { planEdits } from './edits.ts';
 import { LIMITS } from './limits.ts';
-import { closeFence, cutMarkdown, fenceAfter, reopenFence, safeMarkdown, sayableLength } from './segment.ts';
+import { cutMarkdown, reopenFence, safeMarkdown, sayableLength } from './segment.ts';
 import { digestOf, metadataOf, type OpenStream, type Shown, type ShownCard, toEdits } from './shown.ts';
 import type { Next, Scene } from './stream.ts';
 import { footer } from './words.ts';

@@ -2,34 +2,12 @@
  * Markdown for Slack's streams, which take it as it is written, piece by piece, and show it by rules of their own. What was
  * said once cannot be taken back: a piece is made safe before it is said, and what is not decided yet is held back.
  */
+import { type Fence, fenceAfter, nextFence } from '../../chat/fence.ts';
 import { cutAt } from '../../chat/text.ts';
 import { safeLabel, safeUrl } from './links.ts';
 import { JOINER, settledLength, withoutPings } from './text.ts';
 
-/** The fence of code that is open, as it was written, such as "```ts". */
-export type Fence = string | null;
-
-/** Which fence is open after the text. */
-export function fenceAfter(text: string, before: Fence): Fence {
-  let fence = before;
-  for (const line of text.split('\n')) fence = nextFence(line, fence);
-  return fence;
-}
-
-function nextFence(line: string, open: Fence): Fence {
-  const mark = /^ {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)$/.exec(line);
-  if (mark === null) return open;
-  const [, ticks = '', info = ''] = mark;
-  if (open === null) return `${ticks}${info.trim().slice(0, 40)}`;
-  const own = /^[`~]+/.exec(open)?.[0] ?? '';
-  return ticks[0] === own[0] && ticks.length >= own.length && info.trim() === '' ? null : open;
-}
-
-/** What ends the fence at the end of a stream, and what begins it again in the next one. */
-export function closeFence(fence: Fence): string {
-  return fence === null ? '' : (/^[`~]+/.exec(fence)?.[0] ?? '');
-}
-
+/** What begins it again in the next stream. */
 export function reopenFence(fence: Fence): string {
   return fence === null ? '' : `${fence}\n`;
 }

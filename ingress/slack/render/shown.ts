@@ -1,6 +1,6 @@
 /** What of a turn is in Slack: plain data, to be kept after every call, and found again in the messages themselves. */
 import { createHash } from 'node:crypto';
-import type { Fence } from './segment.ts';
+import type { Fence } from '../../chat/fence.ts';
 
 export interface Shown {
   /** False: Slack refused an edit. Then nothing is shown until the turn is over, and `messages` are those of its answer. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { ThreadEventData } from '@centaur/sdk';
+import { fenceAfter } from '../../chat/fence.ts';
 import { startTurn, takeEvent } from '../../chat/index.ts';
 import { createDice, EXECUTION } from '../../chat/testing.ts';
 import {
@@ -22,7 +23,7 @@ import {
 } from './fake/testing.ts';
 import { LIMITS } from './limits.ts';
 import { FRESH_PACE } from './pace.ts';
-import { cutMarkdown, fenceAfter, safeMarkdown, sayableLength } from './segment.ts';
+import { cutMarkdown, safeMarkdown, sayableLength } from './segment.ts';
 import { nothingShown } from './shown.ts';
 import { planNext, planWorkspace, refused } from './stream.ts';
 

@@ -8,6 +8,11 @@ export function escapeSlack(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 }
 
+/** Of a text that Slack has sent. */
+export function unescapeSlack(text: string): string {
+  return text.replaceAll('&lt;', '<').replaceAll('&gt;', '>').replaceAll('&amp;', '&');
+}
+
 /** So that nobody is called but who is on the list: not everyone in the channel, no group, no other person. Looks the same. */
 export function withoutPings(text: string, mentions: readonly string[] = []): string {
   return text.replace(PINGS, (ping: string, id: string | undefined) =>

@@ -1,7 +1,6 @@
 /** What stands around an answer, in few words: how the turn stands, what it does, what it was made with. */
-import { clipLine, isOver, type Step, type Turn } from '../../chat/index.ts';
-import { mrkdwnLink, mrkdwnText } from './mrkdwn.ts';
-import { safeUrl } from './links.ts';
+import { clipLine, dollars, isOver, plural, shownState, stepCount, type Turn, whyStill } from '../../chat/index.ts';
+import { mrkdwnText } from './mrkdwn.ts';
 
 /** What the platform knows of a turn and its events do not tell. */
 export interface Facts {
@@ -10,20 +9,17 @@ export interface Facts {
   /** Milliseconds since the epoch. */
   readonly startedAt: number;
   readonly endedAt?: number;
-  /** Where more can be seen of it. */
-  readonly link?: string;
 }
 
 /** Steps that are listed in a message that is edited. */
 const LISTED = 8;
 
 export function headline(turn: Turn): string {
-  const count = turn.earlierSteps + turn.steps.length;
+  const count = stepCount(turn);
   const steps = count === 0 ? '' : ` · ${plural(count, 'step')}`;
   if (isOver(turn)) return `${ENDED[turn.status as keyof typeof ENDED]}${steps}`;
-  if (turn.status === 'stopping') return `Stopping${steps}`;
-  if (turn.approvals.length > 0) return `Waiting for approval${steps}`;
-  if (turn.waitsFor !== null) return `${WAITING[turn.waitsFor]}${steps}`;
+  const still = whyStill(turn);
+  if (still !== undefined) return `${still}${steps}`;
   const plan = turn.plan.find((item) => item.state === 'running');
   if (plan !== undefined) return `${plan.title} (${turn.plan.filter((item) => item.state === 'done').length + 1} of ${turn.plan.length})`;
   return turn.status === 'queued' ? 'Starting' : `Working${steps}`;
@@ -35,17 +31,11 @@ export function title(turn: Turn): string {
 }
 
 const ENDED = { completed: 'Done', failed: 'Failed', cancelled: 'Stopped', interrupted: 'Interrupted' } as const;
-const WAITING = {
-  room: 'Waiting for a free sandbox',
-  retry: 'The model provider is busy, trying again',
-  compaction: 'Making room for more',
-} as const;
-
 /** The live block of a message that is edited: mrkdwn of a few lines. */
 export function progress(turn: Turn): string {
   // beside a plan the step at hand is enough
   const steps = turn.steps.slice(turn.plan.length > 0 ? -1 : -LISTED);
-  const hidden = turn.earlierSteps + turn.steps.length - steps.length;
+  const hidden = stepCount(turn) - steps.length;
   const lines = [
     `*${mrkdwnText(headline(turn))}*`,
     ...turn.plan.slice(0, LISTED).map((item) => `${item.state === 'pending' ? '○' : MARKS[item.state]} ${mrkdwnText(item.title)}`),
@@ -64,12 +54,6 @@ export function progress(turn: Turn): string {
 
 const MARKS = { running: '▸', waiting: '✋', done: '✓', failed: '✗' } as const;
 
-/** The last step counts as running until the end: the agent is at work, and what it does next is not known yet. */
-export function shownState(turn: Turn, step: Step): Step['state'] {
-  const isLast = step === turn.steps.at(-1);
-  return isLast && !isOver(turn) && step.state === 'done' ? 'running' : step.state;
-}
-
 function waiting(turn: Turn): string[] {
   const queued = turn.arrived.filter((each) => each.state === 'queued').length;
   return queued === 0 ? [] : [`${plural(queued, 'message')} for the next turn`];
@@ -82,13 +66,11 @@ export function footer(turn: Turn, facts: Facts): string[] {
   const ended = turn.status === 'completed' || turn.problem !== undefined ? [] : [headline(turn)];
   const model = turn.model ?? facts.model;
   const cost = turn.usage.cost_usd;
-  const link = facts.link === undefined ? undefined : safeUrl(facts.link);
   const made = [
     mrkdwnText(clipLine(facts.harness, 40)),
     ...(model === undefined ? [] : [mrkdwnText(clipLine(model, 60))]),
     ...(facts.endedAt === undefined ? [] : [duration(facts.endedAt - facts.startedAt)]),
     ...(cost === undefined ? [] : [dollars(cost)]),
-    ...(link === undefined ? [] : [mrkdwnLink(link, 'Details')]),
   ];
   return [...problem, ...ended, ...waiting(turn), made.join(' · ')];
 }
@@ -97,6 +79,3 @@ function duration(ms: number): string {
   const seconds = Math.max(0, Math.round(ms / 1000));
   return seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
-
-const dollars = (amount: number): string => (amount < 0.01 ? 'under $0.01' : `$${amount.toFixed(2)}`);
-const plural = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;

@@ -1,8 +1,10 @@
 /** What is right and wrong with an installation, found by asking Slack, the bot and the platform; nothing is changed by it. */
 import { randomBytes } from 'node:crypto';
+import { EVENTS_PATH } from '../receive/http.ts';
 import { sign } from '../receive/signature.ts';
-import { readSlackSettings, SettingsError } from '../settings.ts';
-import { BOT_SCOPES, EVENTS_PATH } from './manifest.ts';
+import { SettingsError } from '../../chat/index.ts';
+import { readSlackSettings } from '../settings.ts';
+import { BOT_SCOPES } from './manifest.ts';
 
 export interface Check {
   readonly what: string;

@@ -1,4 +1,5 @@
 /** The app as Slack is told of it (docs.slack.dev: App manifests): just what the bot uses, and nothing that it might one day. */
+import { EVENTS_PATH } from '../receive/http.ts';
 
 export const BOT_SCOPES = [
   'app_mentions:read',
@@ -29,8 +30,6 @@ const BOT_EVENTS = [
   'reaction_added',
   'reaction_removed',
 ];
-
-export const EVENTS_PATH = '/api/webhooks/slack';
 
 /** @param way by which events come: the public address of the platform, or Socket Mode */
 export function manifest(way: { readonly url: string } | 'socket', name = 'Centaur') {

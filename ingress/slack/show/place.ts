@@ -20,14 +20,10 @@ export function readDelivery(delivery: unknown, rules: SlackRules): SlackDeliver
   if (!read.success)
     throw new Undeliverable(`its delivery names no place in Slack: ${read.error.issues.map(({ path }) => path.join('.')).join(', ')}`);
   const { channel } = read.data;
-  if (rulesOf(rules, channel, isDirect(channel)) === undefined)
-    throw new Undeliverable(`the rules in centaur.yaml have nobody answered in ${channel}`);
+  if (rulesOf(rules, channel) === undefined) throw new Undeliverable(`the rules in centaur.yaml have nobody answered in ${channel}`);
   return read.data;
 }
 
 export function placeOf({ channel, thread_ts, user, team }: SlackDelivery): Place {
   return { channel, threadTs: thread_ts, recipient: { userId: user, teamId: team }, mentions: [user] };
 }
-
-/** The assistant's threads are direct messages: there a status can be set. */
-export const isDirect = (channel: string): boolean => channel.startsWith('D');

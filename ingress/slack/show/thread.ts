@@ -1,36 +1,21 @@
 /** What is in the thread itself, when nobody knows whether a call was done. */
 import type { Raw } from '../heard.ts';
 import type { SlackContext, SlackDelivery } from '../context.ts';
-import { isOfAnswer, recoverShown, type Shown, type ThreadMessage } from '../render/shown.ts';
+import { type OwnMessage, ownMessages } from '../own-messages.ts';
+import { isOfAnswer, recoverShown, type Shown } from '../render/shown.ts';
 
 /** So long after a call, what it did is seen. */
 const SEEN_AFTER_MS = 3_000;
-const PAGE = 200;
-
-interface Reply extends ThreadMessage {
-  readonly user?: unknown;
-  readonly bot_id?: unknown;
-  readonly files?: unknown;
-}
 
 /** Our own messages since the one that asked. @throws as `slack.call` */
 async function ownReplies(
-  { slack, self }: SlackContext,
-  { channel, thread_ts: ts, message_ts: oldest }: SlackDelivery,
+  context: SlackContext,
+  { channel, thread_ts: threadTs, message_ts: oldest }: SlackDelivery,
   signal: AbortSignal,
-): Promise<Reply[]> {
-  const replies: Reply[] = [];
-  for (let cursor: string | undefined; ;) {
-    const args = { channel, ts, oldest, limit: PAGE, include_all_metadata: true, ...(cursor === undefined ? {} : { cursor }) };
-    const answer = await slack.call<{ messages?: readonly Reply[]; response_metadata?: { next_cursor?: string } }>(
-      'conversations.replies',
-      args,
-      { signal },
-    );
-    replies.push(...(answer.messages ?? []).filter((reply) => reply.bot_id === self.botId || reply.user === self.userId));
-    cursor = answer.response_metadata?.next_cursor;
-    if (cursor === undefined || cursor === '') return replies;
-  }
+): Promise<OwnMessage[]> {
+  const replies: OwnMessage[] = [];
+  for await (const page of ownMessages(context, { channel, threadTs, oldest }, signal)) replies.push(...page);
+  return replies;
 }
 
 /**

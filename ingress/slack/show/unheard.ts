@@ -1,12 +1,12 @@
 /** What was said in Slack too late for a turn, as a turn of its own. */
 import type { AskFor } from '../../chat/index.ts';
 import type { TurnNote } from '../act/thread.ts';
-import { PLATFORM, type SlackContext, type SlackDelivery } from '../context.ts';
+import { placeOfKey, PLATFORM, type SlackContext, type SlackDelivery } from '../context.ts';
 
 export const askForUnheard =
   ({ settings }: SlackContext, { channel, thread_ts }: SlackDelivery): AskFor =>
   ({ said, userId }) => {
-    const [, of, ts] = /^slack:([A-Z0-9]+):(\d+\.\d+)$/.exec(said) ?? [];
+    const { channel: of, threadTs: ts } = placeOfKey(said) ?? {};
     const [, team, user] = /^slack:([A-Z0-9]+):([A-Z0-9]+)$/.exec(userId) ?? [];
     if (of !== channel || ts === undefined || team === undefined || user === undefined) return undefined;
     const by = settings.rules.bots.includes(user) ? 'bot' : 'person';

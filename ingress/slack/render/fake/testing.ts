@@ -76,20 +76,25 @@ export function createFakeSlack(): FakeSlack {
       complaints.push(`a stream of ${Buffer.byteLength(message.text) + bytes} bytes`);
   }
 
+  function add(now: number, as: 'streaming' | 'whole'): Message {
+    const message: Message = {
+      ts: `${++count}.0`,
+      streaming: as === 'streaming',
+      startedAt: now,
+      editedAt: now,
+      text: '',
+      cards: new Map(),
+      title: '',
+      blocks: [],
+      edits: 0,
+    };
+    messages.push(message);
+    return message;
+  }
+
   const act: Record<Method, (args: Record<string, unknown>, now: number) => Answer> = {
     'chat.startStream': (args, now) => {
-      const message: Message = {
-        ts: `${++count}.0`,
-        streaming: true,
-        startedAt: now,
-        editedAt: now,
-        text: '',
-        cards: new Map(),
-        title: '',
-        blocks: [],
-        edits: 0,
-      };
-      messages.push(message);
+      const message = add(now, 'streaming');
       take(message, args['chunks'] as Chunk[]);
       return { ts: message.ts };
     },
@@ -109,18 +114,7 @@ export function createFakeSlack(): FakeSlack {
       return {};
     },
     'chat.postMessage': (args, now) => {
-      const message: Message = {
-        ts: `${++count}.0`,
-        streaming: false,
-        startedAt: now,
-        editedAt: now,
-        text: '',
-        cards: new Map(),
-        title: '',
-        blocks: [],
-        edits: 0,
-      };
-      messages.push(message);
+      const message = add(now, 'whole');
       write(message, args);
       return { ts: message.ts };
     },

@@ -1,5 +1,5 @@
 /** Reading what Slack sends: each is what it should be, or nothing. */
-import type { Raw } from '../heard.ts';
+import type { Raw } from './heard.ts';
 
 /** Of any list: Slack has fewer. */
 const MOST = 500;

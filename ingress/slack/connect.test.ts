@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { connectText } from './index.ts';
+import { connectText } from './connect.ts';
 
 describe('whoever wants to connect an account', () => {
   const cases: readonly [name: string, app: string, user: string | null, said: RegExp, not: RegExp][] = [
