@@ -8,15 +8,17 @@ export interface Pace {
   readonly calls: Readonly<Partial<Record<Method, readonly number[]>>>;
   /** Until when Slack does not want to hear of it. */
   readonly pausedUntil: Readonly<Partial<Record<Method, number>>>;
-  /** The last message posted to a channel. */
+  /** The last message posted to a channel; of one that is under way, until when its answer is waited for. */
   readonly posted: Readonly<Record<string, number>>;
 }
 
 export const FRESH_PACE: Pace = { calls: {}, pausedUntil: {}, posted: {} };
 
 const MINUTE_MS = 60_000;
-/** Messages to one channel: one a second. */
+/** Messages to one channel: one a second, as Slack counts them. */
 const POST_EVERY_MS = 1_000;
+/** When Slack has counted one that is under way nobody knows, so none follows it before its answer. None takes longer. */
+const UNDER_WAY_MS = MINUTE_MS;
 const POSTS: ReadonlySet<Method> = new Set(['chat.postMessage', 'chat.startStream', 'files.upload']);
 
 /** When it may be called: now, or later. */
@@ -33,7 +35,7 @@ export function noteCall(pace: Pace, method: Method, channel: string, now: numbe
   return {
     ...pace,
     calls: { ...pace.calls, [method]: [...recentCalls(pace, method, now), now] },
-    posted: POSTS.has(method) ? { ...posted, [channel]: now } : posted,
+    posted: POSTS.has(method) ? { ...posted, [channel]: now + UNDER_WAY_MS } : posted,
   };
 }
 
@@ -42,7 +44,7 @@ export function noteAnswer(pace: Pace, method: Method, channel: string, plannedA
   const calls = recentCalls(pace, method, now);
   const place = calls.indexOf(plannedAt);
   const others = place === -1 ? calls : calls.toSpliced(place, 1);
-  const posted = POSTS.has(method) ? { ...pace.posted, [channel]: Math.max(now, pace.posted[channel] ?? now) } : pace.posted;
+  const posted = POSTS.has(method) ? { ...pace.posted, [channel]: now } : pace.posted;
   return { ...pace, calls: { ...pace.calls, [method]: [...others, now] }, posted };
 }
 

@@ -6,7 +6,7 @@ import type { Block } from '../blocks.ts';
 import { plainText } from '../blocks.ts';
 import type { Chunk } from '../cards.ts';
 import { LIMITS } from '../limits.ts';
-import { FRESH_PACE, type Method, noteCall, noteRetryAfter, type Pace } from '../pace.ts';
+import { FRESH_PACE, type Method, noteAnswer, noteCall, noteRetryAfter, type Pace } from '../pace.ts';
 import { type Metadata, nothingShown, recoverShown, type Shown, type ThreadMessage } from '../shown.ts';
 import { answered, type Next, type Place, planNext, refused } from '../stream.ts';
 import { refusals } from '../testing.ts';
@@ -216,6 +216,7 @@ export function createBot(slack: FakeSlack, by: Shown['by'], faults: Faults = {}
     bot.pace = noteCall(bot.pace, next.method, PLACE.channel, now);
     const refusal = faults.refuses?.(next, now);
     const answer: Answer = refusal ?? slack.call(next, now);
+    bot.pace = noteAnswer(bot.pace, next.method, PLACE.channel, now, now);
     if (death === 'after') return recoverShown(turn.executionId, slack.thread());
     if (answer.error !== undefined) {
       if (refusal?.retryAfter !== undefined) bot.pace = noteRetryAfter(bot.pace, next.method, refusal.retryAfter, now);
