@@ -41,12 +41,13 @@ test('the key with something else is refused; without a key, or of another type,
   const { event_id } = await t.engine.emitEvent(PAID);
   for (const other of [{ payload: { by: 'bob', cents: 5 } }, { payload: undefined }, { correlation_id: 'o2' }])
     await assert.rejects(t.engine.emitEvent({ ...PAID, ...other }), { code: 'EVENT_KEY_MISMATCH', details: { event_id } });
-  for (const key of ['', 'x'.repeat(513), 'a\0'])
+  for (const key of ['', 'x'.repeat(513), 'a\0', 'a\ud800'])
     await assert.rejects(t.engine.emitEvent({ ...PAID, event_key: key }), { code: 'INVALID_REQUEST', message: /^event_key: / });
   assert.deepEqual(await counts(t.store), { events: 1, keys: 1 });
-  for (const other of [{ event_key: undefined }, { event_type: 'refunded' }])
+  const long = { event_type: '付'.repeat(500), event_key: '鍵'.repeat(512) };
+  for (const other of [{ event_key: undefined }, { event_type: 'refunded' }, long])
     assert.equal((await t.engine.emitEvent({ ...PAID, ...other })).idempotent, false);
-  assert.deepEqual(await counts(t.store), { events: 3, keys: 2 });
+  assert.deepEqual(await counts(t.store), { events: 4, keys: 3 });
 });
 
 test('an event that could not be stored leaves no key behind', async () => {

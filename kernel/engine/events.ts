@@ -17,33 +17,33 @@ interface StoredEvent {
 export async function storeEvent(core: Core, request: EmitRequest): Promise<StoredEvent> {
   const { event_type: type, correlation_id: correlationId, event_key: key } = request;
   checkText('event_key', key ?? null, 512);
+  // two that are not text would be one in UTF-8
+  if (key?.isWellFormed() === false) throw new EngineError('INVALID_REQUEST', 'event_key: expected whole characters');
   const payload = toJson(request.payload, 'payload');
   const eventId = uuidv7(core.store.now());
   const row = [eventId, type, correlationId, payload];
-  if (key === undefined) {
+  if (key == null) {
     await core.store.query(
       'insert into workflow_events (event_id, event_type, correlation_id, payload) values ($1, $2, $3, $4::json)',
       row,
     );
     return { eventId, idempotent: false };
   }
-  const hash = createHash('sha256')
-    .update(canonicalJson([correlationId, request.payload ?? null]))
-    .digest();
+  const hash = sha256(canonicalJson([correlationId, request.payload ?? null]));
   // key and event in one statement; of two at once the second waits for the first one's commit, and then finds its key
   const { rowCount } = await core.store.query(
-    `with claimed as (insert into workflow_event_keys (event_type, event_key, event_id, event_hash) values ($2, $5, $1, $6)
-       on conflict (event_type, event_key) do nothing returning event_id)
+    `with claimed as (insert into workflow_event_keys (event_type, key_hash, event_id, event_hash) values ($2, $5, $1, $6)
+       on conflict (event_type, key_hash) do nothing returning event_id)
      insert into workflow_events (event_id, event_type, correlation_id, payload) select event_id, $2, $3, $4::json from claimed`,
-    [...row, key, hash],
+    [...row, sha256(key), hash],
   );
   return rowCount === 1 ? { eventId, idempotent: false } : { eventId: await knownEvent(core, type, key, hash), idempotent: true };
 }
 
 async function knownEvent(core: Core, type: string, key: string, hash: Buffer): Promise<string> {
   const { rows } = await core.store.query<{ event_id: string; event_hash: Buffer }>(
-    'select event_id, event_hash from workflow_event_keys where event_type = $1 and event_key = $2',
-    [type, key],
+    'select event_id, event_hash from workflow_event_keys where event_type = $1 and key_hash = $2',
+    [type, sha256(key)],
   );
   const [known] = rows;
   if (known === undefined) throw new EngineError('STORE_UNAVAILABLE', 'event_key: it is just being forgotten; try again');
@@ -54,4 +54,8 @@ async function knownEvent(core: Core, type: string, key: string, hash: Buffer): 
       { details: { event_id: known.event_id } },
     );
   return known.event_id;
+}
+
+function sha256(text: string): Buffer {
+  return createHash('sha256').update(text).digest();
 }

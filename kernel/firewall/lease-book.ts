@@ -1,6 +1,6 @@
 /**
  * The leases that are in use here. Whether one still holds is asked of Postgres at every change that it tells of, and twice a second: what is
- * open is cut by the answer. A request is let through on an answer that was asked for a second ago at most, and without Postgres on none;
+ * open is cut by the answer. A request is let through on an answer that was asked for when it came, or a second before at most, and without Postgres on none;
  * what is open then stays so until Postgres answers, or the lease is over.
  */
 import { BlockList, isIP } from 'node:net';
@@ -226,7 +226,7 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
     const open = known.filter(({ kind, withSecrets }) => kind === 'tool' && withSecrets.size > 0);
     if (open.length === 0) return;
     const asked = performance.now();
-    const called = await withOpenCalls(store, open);
+    const called = await ask(() => withOpenCalls(store, open));
     // a call may have come while Postgres answered
     for (const lease of open) if (!called.has(lease) && lease.calledAt < asked) for (const cut of Array.from(lease.withSecrets)) cut();
   }

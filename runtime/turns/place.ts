@@ -137,7 +137,10 @@ export function createPlaces(options: PlaceOptions): Places {
     try {
       return await start(before);
     } catch (error) {
-      if (!(error instanceof SandboxError) || error.code !== 'SANDBOX_LOST') throw error;
+      if (!(error instanceof SandboxError)) throw error;
+      // the agent has put something in the way of what belongs there
+      if (before !== undefined && (error.code === 'SANDBOX_FILE' || error.code === 'SANDBOX_LIMIT')) return start(undefined);
+      if (error.code !== 'SANDBOX_LOST') throw error;
       // nothing was given to it: so it may be tried again
       const again = new SandboxError('SANDBOX_START_FAILED', error.message, { cause: error });
       if (before === undefined || (await isReady(before.sandbox.id))) throw again;
@@ -161,7 +164,7 @@ export function createPlaces(options: PlaceOptions): Places {
         await sandboxes.stop(parse(turn.sandbox.sandboxId).sandbox);
       const sandbox = there?.sandbox ?? (await sandboxes.ensure(specFor(turn.threadKey)));
       try {
-        return await startIn(sandbox, there !== undefined && (await hasHome(sandbox)));
+        return await startIn(sandbox, there !== undefined);
       } catch (error) {
         // nobody knows it yet
         if (there === undefined) await sandboxes.stop(sandbox.id).catch(() => {});
@@ -169,7 +172,7 @@ export function createPlaces(options: PlaceOptions): Places {
       }
     }
 
-    async function startIn(sandbox: Sandbox, hasFiles: boolean): Promise<Place> {
+    async function startIn(sandbox: Sandbox, isUsed: boolean): Promise<Place> {
       // what another worker has leased for the thread is not taken away by one that lost it
       await record(turn.sandbox);
       const access = await openAccess(
@@ -178,7 +181,7 @@ export function createPlaces(options: PlaceOptions): Places {
         setting.secret,
       );
       const resume = resumable?.agentThreadId;
-      if (resumable !== undefined && !hasFiles) await sandbox.unpack(resumable.data);
+      if (resumable !== undefined && !(isUsed && (await hasHome(sandbox)))) await sandbox.unpack(resumable.data);
       const caFile = caFileOf(sandbox);
       await sandbox.writeFile(caFile, access.caPem);
       const program = `${sandbox.home}/.centaur/demo.mjs`;
@@ -214,7 +217,7 @@ export function createPlaces(options: PlaceOptions): Places {
       const spec = harness.launch.spec(launch);
       if (tools.length > 0) await putTools(sandbox, inside, tools);
       // one that was used before may have some that are gone
-      if (skills.length > 0 || hasFiles) await placeSkills(sandbox, skills, skillFolders(sandbox, harness.launch.skills.folder));
+      if (skills.length > 0 || isUsed) await placeSkills(sandbox, skills, skillFolders(sandbox, harness.launch.skills.folder));
       for (const file of spec.files) await sandbox.writeFile(`${sandbox.home}/${file.path}`, file.content, { mode: file.mode });
       signal.throwIfAborted();
       const id = `${shape}-${resume === undefined ? 'n' : 'r'}${randomBytes(4).toString('hex')}`;

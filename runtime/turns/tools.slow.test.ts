@@ -92,6 +92,18 @@ test('an agent that deletes its home has it again in the next turn, with its too
   assert.equal((await t.worker.sandboxes.list()).length, 1, 'in the sandbox where it was');
 });
 
+test('an agent that puts something in the way of what belongs into its home gets a fresh sandbox, and knows what it knew', async () => {
+  await using t = await createTestAgents();
+  await t.ended(await t.say('a', 'say: the word is marzipan'));
+  for (const deed of ['rm -rf ~/.centaur; touch ~/.centaur', 'rm ~/.centaur/ca.pem; mkdir ~/.centaur/ca.pem', 'chmod 000 ~/.centaur']) {
+    await t.ended(await t.say('a', `run: ${deed}`));
+    const { status, error_text, result_text } = await t.ended(await t.say('a', 'recall'));
+    assert.equal(status, 'completed', `${deed}: ${error_text}`);
+    assert.match(result_text ?? '', /marzipan/, deed);
+  }
+  assert.equal((await t.worker.sandboxes.list()).length, 1);
+});
+
 test('where there are no tools, nothing is said of them and nothing is there', async () => {
   await using t = await createTestAgents();
   assert.equal(await output(t, await t.say('a', 'run: ls ~/.centaur | sort')), 'ca.pem\ndemo.mjs');
