@@ -169,7 +169,7 @@ test('a backup that is killed leaves no file under its name, and a restore that 
   await there.close();
 });
 
-test('a whole home is backed up while it serves, and another serves what was in it', { timeout: 900_000 }, async () => {
+test('a whole home is backed up while it serves, and another serves what was in it', { timeout: 300_000 }, async () => {
   const embedded = createPlace({ CENTAUR_API_KEY: KEY });
   const second = createPlace({ CENTAUR_API_KEY: KEY });
   try {

@@ -54,7 +54,7 @@ test('layers are listed with what they add and hide, checked, and moved', async 
   assert.deepEqual([bad.code, /CENTAUR_OVERLAYS: .*use https/.test(bad.stderr)], [2, true]);
 });
 
-test('an overlay of a repository adds, shadows and removes while the server runs', { timeout: 900_000 }, async (t) => {
+test('an overlay of a repository adds, shadows and removes while the server runs', { timeout: 300_000 }, async (t) => {
   const repo = repository(t, { 'README.md': 'Nothing yet.' });
   await using place = createPlace({ CENTAUR_OVERLAYS: `team,${repo.url}#main`, WORKFLOW_HOSTS: 'in_process' });
   write(path.join(place.folder, 'team'), { 'workflows/report.ts': WORKFLOW('report', 'of the team'), 'tools/crm/tool.ts': TOOL('crm') });

@@ -124,7 +124,7 @@ async function start(env: Readonly<Record<string, string>>): Promise<Ready> {
 }
 
 for (const hosts of ['in_process', 'process'])
-  test(`with an API and a worker apart and hosts ${hosts}, a replay is the same and does nothing`, { timeout: 900_000 }, async (t) => {
+  test(`with an API and a worker apart and hosts ${hosts}, a replay is the same and does nothing`, { timeout: 300_000 }, async (t) => {
     await using ready = await start({ WORKFLOW_HOSTS: hosts });
     const { place } = ready;
     const replay = (...args: string[]) => place.run(['replay', ...args]);

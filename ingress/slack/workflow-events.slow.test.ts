@@ -27,7 +27,7 @@ const told = async (type: string) =>
     )
   ).rows.map(({ correlation_id, payload }) => [correlation_id, JSON.parse(payload)]);
 
-test('a reply is heard once where the bot is killed between telling it and noting that', async () => {
+test('a reply is heard once where the bot is killed between telling it and noting that', async (t) => {
   const { slack, settings, api, threads } = place;
   let bot: ChildProcess | undefined;
   // between the bot and the API: what is told is stored, and the bot dies before it hears so
@@ -44,6 +44,14 @@ test('a reply is heard once where the bot is killed between telling it and notin
     else response.writeHead(answer.status, { 'content-type': 'application/json' }).end(await answer.text());
   };
   const between = createServer((request, response) => void forward(request, response).catch(() => response.destroy()));
+  const close = () => {
+    between.closeAllConnections();
+    between.close();
+  };
+  t.after(() => {
+    bot?.kill('SIGKILL');
+    close();
+  });
   await once(between.listen(0, '127.0.0.1'), 'listening');
   bot = spawn(process.execPath, [new URL('../../test/slack/bot-process.ts', import.meta.url).pathname], {
     env: {
@@ -63,8 +71,7 @@ test('a reply is heard once where the bot is killed between telling it and notin
   const asked = slack.person('grace').post('general', 'who is there?');
   slack.person('ada').post('general', 'me', { threadTs: asked.ts });
   await exited;
-  between.closeAllConnections();
-  between.close();
+  close();
   assert.equal((await told('slack.reply')).length, 1);
   const open = async () =>
     (await threads.store.query<{ lease_owner: string }>(`select lease_owner from agent_inbox where state <> 'done'`)).rows;

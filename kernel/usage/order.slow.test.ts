@@ -11,6 +11,7 @@ import { priceLate, type Prices, recordUsage } from './index.ts';
 const PRICE = { input: 1_000_000, output: 1_000_000, cacheRead: 1_000_000, cacheWrite: 1_000_000 };
 const ALL: Prices = [{ model: '*', price: PRICE }];
 const DAY_MS = 86_400_000;
+const HELD = 10_000;
 
 /** Says what a turn used, and books it without a price. */
 async function turnEnds(store: Store, n: number, atMs: number, models: readonly string[]): Promise<void> {
@@ -109,22 +110,30 @@ test('a price that comes late is given in small transactions, and a process that
        from usage, lateral (values ('all', ''), ('model', model), ('thread', thread_key), ('user', ''), ('workflow', ''), ('model_name', model)) v (d, k)
        group by 1, 2, 3`,
     );
-    // one row that it does not get: however late it is killed, it has not come to its end
+    // rows that it does not get: however late it is killed, it has not come to its end
     const holder = await store.connect('test');
-    await holder.query('begin');
-    await holder.query(`select 1 from usage where model = 'paid' order by at desc limit 1 for update`);
-    const child = spawn(process.execPath, [new URL('../../test/support/late-pricer.ts', import.meta.url).pathname], {
-      env: { ...process.env, DATABASE_URL: database.url },
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    await once(child.stdout, 'data');
+    let before = 0;
     const pricedNow = async () => (await store.query<{ n: number }>('select count(cost_micros) as n from usage')).rows[0]?.n ?? 0;
-    while ((await pricedNow()) === 0) await new Promise((resolve) => setTimeout(resolve, 5));
-    child.kill('SIGKILL');
-    await once(child, 'exit');
-    await holder.end();
-    const before = await pricedNow();
-    assert.ok(before > 0 && before < 26_667, `${before} rows were priced before the kill`);
+    try {
+      await holder.query('begin');
+      await holder.query(`select 1 from usage where model = 'paid' order by at desc limit ${HELD} for update`);
+      const child = spawn(process.execPath, [new URL('../../test/support/late-pricer.ts', import.meta.url).pathname], {
+        env: { ...process.env, DATABASE_URL: database.url },
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      await once(child.stdout, 'data');
+      while ((await pricedNow()) === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+      child.kill('SIGKILL');
+      await once(child, 'exit');
+      before = await pricedNow();
+    } finally {
+      await holder.end();
+    }
+    assert.ok(before > 0 && before <= 26_667 - HELD, `${before} rows were priced before the kill`);
+    const { rows: largest } = await store.query<{ n: number }>(
+      'select max(n)::int as n from (select count(*) as n from usage where cost_micros is not null group by xmin::text) of_one',
+    );
+    assert.ok((largest[0]?.n ?? 0) <= 500, `${largest[0]?.n} rows were priced in one transaction`);
     const rest = await priceLate(store, [{ model: 'paid', price: PRICE }]);
     const now = await pricedNow();
     assert.ok(rest >= now - before - 500 && now === 26_667, `${before} before, ${rest} after, ${now} in all`);

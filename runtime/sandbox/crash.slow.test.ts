@@ -9,7 +9,7 @@ import { collect, failsWith, openBackend, output, specOf, written } from './test
 import type { JournalEntry } from './types.ts';
 
 /** Seconds that nobody else on this machine sleeps. */
-const FOREVER = `87${process.pid}`;
+const FOREVER = `87${String(process.pid).padStart(7, '0')}`;
 
 /** The pids of the holder and of processes with the text in their command line. */
 function pidsOf(text: string): number[] {

@@ -8,7 +8,7 @@ import { failsWith, LIMITS, openBackend, output, sh, specOf, temporaryState } fr
 
 const IS_ROOT = process.getuid?.() === 0;
 /** Seconds that nobody else on this machine sleeps. */
-const FOREVER = `98${process.pid}`;
+const FOREVER = `98${String(process.pid).padStart(7, '0')}`;
 
 /** Processes of the host whose command line has the text. */
 function hostProcesses(text: string): string[] {

@@ -205,7 +205,7 @@ describe('a policy', () => {
   });
 
   test('limits what may be done: beyond it a person is asked', async () => {
-    await publish(scene, 'allow', '    gate: default\n    limit: {max: 1, per: 1h, key: principal}\n');
+    await publish(scene, 'allow', '    gate: default\n    limit: {max: 1, per: 31d, key: principal}\n');
     await scene.t.configure({ allow_cidrs: ['127.0.0.1'], ca_pems: [scene.service.caPem], limits: { approvalMs: 50 } });
     await scene.reset();
     assert.equal((await call()).status, 200);

@@ -11,7 +11,7 @@ import { startFirewall } from '../../kernel/firewall/index.ts';
 import { connectStore, type StoreLogEntry } from '../../kernel/store/index.ts';
 import { callThrough, type TestFirewall } from '../support/firewall.ts';
 import { eventually } from '../support/wait.ts';
-import { assertDenied, assertNothingLeaked, assertRefused, assertUntouched, type Scene, startScene } from './support.ts';
+import { assertDenied, assertNothingLeaked, assertRefused, assertUntouched, type Scene, startScene, within } from './support.ts';
 
 describe('a service whose certificate is not right', () => {
   let scene: Scene;
@@ -226,18 +226,11 @@ for (const how of ['closed', 'silent'] as const) {
       assert.equal((await call()).status, 200);
       scene.service.bytes = 0;
       relay.set(how);
-      const deadline = <T>(work: Promise<T>) =>
-        Promise.race([
-          work,
-          new Promise<{ status: number; body: string }>((resolve) =>
-            setTimeout(() => resolve({ status: -1, body: 'no answer in a minute' }), 60_000),
-          ),
-        ]);
-      const answers = await Promise.all([deadline(call()), deadline(call(randomBytes(32).toString('base64url')))]);
+      const answers = await Promise.all([within(60, call()), within(60, call(randomBytes(32).toString('base64url')))]);
       for (const answer of answers) assert.equal(answer.status, 503, JSON.stringify(answer));
       assert.equal(scene.service.bytes, 0);
       relay.set('open');
-      await eventually(async () => (await deadline(call())).status === 200, { what: 'the firewall to go on' });
+      await eventually(async () => (await within(60, call())).status === 200, { what: 'the firewall to go on' });
       await assertNothingLeaked(t, answers, [scene.lease.token]);
     } finally {
       relay.set('open');

@@ -85,10 +85,10 @@ describe('frames that no client of HTTP/2 sends', { timeout: 600_000 }, () => {
       else if (n % 64 === 0) await new Promise(setImmediate);
     }
     // it has what was sent when it has answered, or hung up
-    await Promise.race([gone, new Promise((resolve) => setTimeout(resolve, 2000))]);
+    await Promise.race([gone, new Promise((resolve) => setTimeout(resolve, 2000).unref())]);
     // as a client goes that is not killed: with a word of good-bye
     socket.end();
-    await Promise.race([gone, new Promise((resolve) => setTimeout(resolve, 20_000))]);
+    await Promise.race([gone, new Promise((resolve) => setTimeout(resolve, 20_000).unref())]);
     socket.destroy();
     return { sent, ended: ended && (sent < FLOOD_BYTES || seen.has(GOAWAY)), seen };
   }

@@ -13,6 +13,7 @@ import {
   createTestFirewall,
   type Service,
   type ServiceHandler,
+  settledEntries as settledOf,
   startService,
   type TestFirewall,
   type TestFirewallOptions,
@@ -84,31 +85,7 @@ export async function startScene(options: SceneOptions = {}): Promise<Scene> {
   };
 }
 
-/** Long after an outcome is written on a busy machine. */
-const OUTCOME_MS = 10_000;
-/** Intents that had none by then, as of a stream that goes on or of a process that was killed: they are waited for once. */
-const openForLong = new WeakMap<TestFirewall['store'], Set<string>>();
-
-/** The audit log when each intent has its outcome, or has had its time for it, and nothing more is on its way. */
-export async function settledEntries(t: TestFirewall): Promise<Entry[]> {
-  const left = openForLong.get(t.store) ?? new Set();
-  openForLong.set(t.store, left);
-  const deadline = performance.now() + OUTCOME_MS;
-  for (let quiet = 0, last = -1; quiet < 2;) {
-    await new Promise((resolve) => setTimeout(resolve, 6));
-    const { rows } = await t.store.query<{ all: number; open: string[] }>(
-      `select (select count(*)::int from audit_log) as all, array(
-         select audit_id::text from audit_log i where action = 'egress.intent' and not exists (select from audit_log o where o.intent_id = i.audit_id)
-       ) as open`,
-    );
-    const [{ all, open }] = rows as [{ all: number; open: string[] }];
-    if (performance.now() > deadline) for (const id of open) left.add(id);
-    quiet = all === last && open.every((id) => left.has(id)) ? quiet + 1 : 0;
-    last = all;
-  }
-  const { rows } = await t.store.query<{ entry: string }>('select entry from audit_log order by audit_id');
-  return rows.map((row) => JSON.parse(row.entry) as Entry);
-}
+export const settledEntries = (t: Pick<TestFirewall, 'store'>): Promise<Entry[]> => settledOf(t.store);
 
 /** The code under which an entry tells of a refusal. */
 function refusalOf({ action, details }: Entry): string | undefined {

@@ -273,7 +273,7 @@ describe('a WebSocket', () => {
       await new Promise(setImmediate);
     }
     // what was sent last may not have been read yet
-    await Promise.race([gone, new Promise((resolve) => setTimeout(resolve, 20_000))]);
+    await Promise.race([gone, new Promise((resolve) => setTimeout(resolve, 20_000).unref())]);
     socket.destroy();
     assert.ok(ended, `${sent} fragments of one message are kept in memory`);
   });

@@ -24,7 +24,8 @@ export function watchConnections(folders: readonly string[]): Watch {
       programs.add(program);
       const network = link(`/proc/${pid}/ns/net`);
       const known = networks.get(network) ?? socketsOf(pid);
-      networks.set(network, known);
+      // one that has just ended has empty tables, whatever its network has
+      if (known.size > 0) networks.set(network, known);
       for (const inode of inodesOf(pid)) {
         const socket = known.get(inode);
         if (socket === undefined) continue;

@@ -102,8 +102,6 @@ export interface TestFirewall extends AsyncDisposable {
 export type Entry = Record<string, any>;
 
 export const PRINCIPAL = 'user:test';
-/** The longest that an outcome is waited for. */
-const OUTCOME_MS = 3000;
 
 export interface TestFirewallOptions {
   readonly config?: EgressConfig;
@@ -161,26 +159,11 @@ export async function createTestFirewall(options: TestFirewallOptions = {}): Pro
     lease: (secrets, request = {}) =>
       createLease({ store, audit: installation.audit }, 'test', { principal: PRINCIPAL, secrets, ttlSeconds: 600, ...request }),
     async entries(action) {
-      // outcomes are not waited for by those who cause them; what is under way has none for as long as it takes
-      const began = performance.now();
-      for (let quiet = 0, last = -1; quiet < 3;) {
-        await new Promise((resolve) => setTimeout(resolve, 25));
-        const { rows } = await store.query<{ n: number; open: boolean }>(
-          `select count(*)::int as n,
-             exists (select from audit_log i where i.action = 'egress.intent'
-                       and not exists (select from audit_log o where o.intent_id = i.audit_id)) as open
-           from audit_log`,
-        );
-        const isOwed = rows[0]?.open === true && performance.now() - began < OUTCOME_MS;
-        const [[, queued] = []] = firewall.families().find(({ name }) => name === 'centaur_audit_queued')?.samples ?? [];
-        quiet = rows[0]?.n === last && queued === 0 && !isOwed ? quiet + 1 : 0;
-        last = rows[0]?.n ?? 0;
-      }
-      const { rows } = await store.query<{ entry: string }>(
-        'select entry from audit_log where $1::text is null or action = $1 order by audit_id',
-        [action ?? null],
-      );
-      return rows.map((row) => JSON.parse(row.entry) as Entry);
+      const all = await settledEntries(store, {
+        pauseMs: 35,
+        queued: () => firewall.families().find(({ name }) => name === 'centaur_audit_queued')?.samples[0]?.[1] ?? 0,
+      });
+      return action === undefined ? all : all.filter((entry) => entry['action'] === action);
     },
     async [Symbol.asyncDispose]() {
       await firewall.close();
@@ -190,6 +173,39 @@ export async function createTestFirewall(options: TestFirewallOptions = {}): Pro
       await database.drop();
     },
   };
+}
+
+/** Long after an outcome is written on a busy machine. */
+const OUTCOME_MS = 10_000;
+const QUEUED_MS = 60_000;
+/** Intents that had none by then, as of a stream that goes on or of a process that was killed: they are waited for once. */
+const openForLong = new WeakMap<Store, Set<string>>();
+
+/** The audit log, oldest first, when each intent has its outcome, or has had its time for it, and nothing more is on its way. */
+export async function settledEntries(
+  store: Store,
+  { pauseMs = 6, queued = () => 0 }: { readonly pauseMs?: number; readonly queued?: () => number } = {},
+): Promise<Entry[]> {
+  const left = openForLong.get(store) ?? new Set();
+  openForLong.set(store, left);
+  const began = performance.now();
+  for (let quiet = 0, last = -1; quiet < 2;) {
+    await new Promise((resolve) => setTimeout(resolve, pauseMs));
+    const { rows } = await store.query<{ all: number; open: string[] }>(
+      `select (select count(*)::int from audit_log) as all, array(
+         select audit_id::text from audit_log i where action = 'egress.intent' and not exists (select from audit_log o where o.intent_id = i.audit_id)
+       ) as open`,
+    );
+    const [{ all, open }] = rows as [{ all: number; open: string[] }];
+    const tookMs = performance.now() - began;
+    if (tookMs > OUTCOME_MS) for (const id of open) left.add(id);
+    const isQueued = queued() > 0;
+    if (isQueued && tookMs > QUEUED_MS) throw new Error(`${queued()} entries of the log are queued for a minute`);
+    quiet = all === last && !isQueued && open.every((id) => left.has(id)) ? quiet + 1 : 0;
+    last = all;
+  }
+  const { rows } = await store.query<{ entry: string }>('select entry from audit_log order by audit_id');
+  return rows.map((row) => JSON.parse(row.entry) as Entry);
 }
 
 export interface Answer {

@@ -42,7 +42,7 @@ export interface TestRotations extends AsyncDisposable {
 
 /** @param idle no worker: those of other processes do the work */
 export async function createTestRotations(idle?: 'idle'): Promise<TestRotations> {
-  const t = await createTestEngine({ idle: idle === 'idle', leaseMs: 2000 });
+  const t = await createTestEngine({ idle: idle === 'idle' });
   const masterKey = randomBytes(32);
   const installation = await openInstallation({ store: t.store, master: localMasterKey(masterKey), seal: { delayMs: 3_600_000 } });
   const { name, handler } = rotateWorkflow(createRotations({ ...installation, log: (entry) => t.logs.push(entry) }), QUICKLY);

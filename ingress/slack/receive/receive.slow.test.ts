@@ -47,10 +47,15 @@ test('Slack verifies the address, and what people say there is answered in its t
   const { channel, ts } = place.slack.person('ada').mention('general', 'hello');
   await eventually(() => place.slack.see.thread(channel, ts).some(({ text }) => text.includes('done')), { what: 'an answer' });
   await place.slack.delivery.settled();
+  assert.deepEqual([...new Set(place.slack.delivery.all.map(({ state }) => state))], ['acknowledged']);
+  // however often each of its two events came
+  const kept = await inbox();
+  const conversation = `slack:${channel}:${ts}`;
   assert.deepEqual(
-    place.slack.delivery.all.map(({ state, attempts }) => [state, attempts.length]),
-    place.slack.delivery.all.map(() => ['acknowledged', 1]),
+    kept.map((each) => each.conversation),
+    [conversation, conversation],
   );
+  assert.equal(new Set(kept.map(({ event_id }) => event_id)).size, 2);
 });
 
 test('nothing is kept, and nothing parsed, of what Slack has not signed', async () => {
