@@ -82,6 +82,15 @@ describe('a turn that is over', () => {
     assert.deepEqual(splitMarkdown('a b\n\nc d\n\ne f', 9), ['a b\n\nc d', 'e f']);
     for (const part of splitMarkdown('👩‍👩‍👧'.repeat(100), 50)) assert.ok(part.isWellFormed());
   });
+
+  it('is no more parts for a fence of many marks', () => {
+    for (const mark of ['`', '~']) {
+      const parts = splitMarkdown(`${mark.repeat(496)}\n${'ab\n'.repeat(2_000)}`, 1_000);
+      assert.ok(parts.length <= 10, `${parts.length} parts`);
+      for (const part of parts) assert.ok(part.length <= 1_000, `a part of ${part.length}`);
+      assert.equal(parts.join('\n').match(/^ab$/gm)?.length, 2_000);
+    }
+  });
 });
 
 const QUIET: readonly [markdown: string, expected: string][] = [

@@ -2,6 +2,9 @@
 import { closeFence, type Fence, nextFence } from '../../chat/fence.ts';
 import { cutAt } from '../../chat/index.ts';
 
+/** Of a fence, when it is opened again: each part must have room for more than that. */
+const FENCE_MOST = 100;
+
 export function splitMarkdown(text: string, limit: number): string[] {
   if (text.length <= limit) return [text];
   const parts: string[] = [];
@@ -23,7 +26,7 @@ export function splitMarkdown(text: string, limit: number): string[] {
       }
       length += (part.length > 0 ? 1 : 0) + line.length;
       part.push(line);
-      fence = nextFence(line, fence);
+      fence = nextFence(line, fence)?.slice(0, FENCE_MOST) ?? null;
     }
   }
   if (part.some((line) => line.trim() !== '')) parts.push(part.join('\n'));

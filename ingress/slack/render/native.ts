@@ -15,6 +15,8 @@ import { footer } from './words.ts';
 
 /** For the fence that is closed at the end, and the line before it. */
 const MARGIN_BYTES = 60;
+/** Of the marks that a fence has, with the line before its end. */
+const FENCE_MOST = MARGIN_BYTES - 1;
 
 export function planStream(scene: Scene): Next {
   const { turn, shown } = scene;
@@ -85,6 +87,8 @@ function planMore(scene: Scene, text: string, stream: OpenStream): Next {
   const grown = grow(stream, text, piece, { cards, title, now });
   const note = { ...shown, lastEventId: turn.lastEventId, lastCallAt: now };
   const isFull = piece.length < sayable;
+  // no room for its end; and a shorter one would end something else
+  if ((!isFinal || isFull) && closeFence(grown.fence).length > FENCE_MOST) return planEdits({ ...scene, shown: toEdits(shown) });
   const target = { channel: place.channel, ts: stream.ts };
 
   if (isFinal || isFull || now >= stream.startedAt + LIMITS.streamMs) {

@@ -181,6 +181,21 @@ describe('a turn in Slack', () => {
     assert.deepEqual(slack.complaints, []);
   });
 
+  for (const marks of [59, 60, 5_000, 10_900])
+    it(`is no longer than a stream may be, and no more messages, with a fence of ${marks} marks`, () => {
+      const fence = '`'.repeat(marks);
+      const code = Array.from({ length: 1_500 }, (_, index) => `w${index}.0 = 1;`).join('\n');
+      const said = `Here:\n\n${fence}ts\n${code}\n${fence}\n\nDone.`;
+      const pieces = said.match(/[^]{1,3000}/g) ?? [];
+      const { slack } = play([running, ...pieces.map((piece) => delta(piece)), completed()], { by: 'stream', everyMs: 1_000 });
+      assert.deepEqual(slack.complaints, []);
+      assert.ok(slack.messages.length <= LIMITS.messages, `${slack.messages.length} messages`);
+      assert.deepEqual(
+        wordsIn(readThread(slack)),
+        Array.from({ length: 1_500 }, (_, index) => `w${index}.0`),
+      );
+    });
+
   it('is attached when it is longer than can be shown', () => {
     const long = Array(2_000).fill('A sentence of some words.').join('\n\n');
     for (const by of ['stream', 'edits'] as const) {
