@@ -120,8 +120,8 @@ async function seedRooms({ store, installation }: CarePlace, thread: string, use
   );
   await store.query(
     `with known as (insert into chat_platforms (platform) values ('slack') on conflict do nothing)
-     insert into chat_notices (approval_id, platform, shown_version, ref, places)
-     values ($1, 'slack', 1, json_build_object('cards', $2::text), jsonb_build_array(jsonb_build_object('channel', $2::text)))`,
+     insert into chat_notices (approval_id, platform, shown_version, ref, places, settled_at)
+     values ($1, 'slack', 1, json_build_object('cards', $2::text), jsonb_build_array(jsonb_build_object('channel', $2::text)), now() - interval '2 h')`,
     [id, canary],
   );
   await store.query(
@@ -169,6 +169,32 @@ test('questions, votes, grants, usage and leases of calls go with their thread; 
   assert.equal(votes.length, 1, 'that somebody voted stays');
   const { rows: days } = await store.query<{ key: string }>(`select key from usage_days where dimension = 'thread' order by key`);
   assert.ok(!days.some(({ key }) => key === 'gone') && days.some(({ key }) => key === 'stays'));
+});
+
+test('where a card is that is still to be written over is noted until it is', async () => {
+  await using place = await openCarePlace();
+  const { store } = place;
+  await say(place, 'gone', 'ann', 'hello');
+  const ids = [];
+  for (const settled of ['infinity', '-59 minutes', '-61 minutes']) {
+    const id = await seedRooms(place, 'gone', 'ann', CANARY);
+    await store.query(
+      `update chat_notices set settled_at = case when $2 = 'infinity' then 'infinity' else now() + $2::interval end where approval_id = $1`,
+      [id, settled],
+    );
+    ids.push(id);
+  }
+  assert.equal((await erase(place, 'thread:gone')).state, 'done');
+  const { rows } = await store.query(
+    `select n.ref is not null as is_noted, n.places, a.version > n.shown_version and n.settled_at > now() as is_due
+     from chat_notices n join approvals a using (approval_id) order by array_position($1::uuid[], approval_id)`,
+    [ids],
+  );
+  assert.deepEqual(rows, [
+    { is_noted: true, places: [], is_due: true },
+    { is_noted: true, places: [], is_due: true },
+    { is_noted: false, places: [], is_due: false },
+  ]);
 });
 
 test('what a person said with votes elsewhere goes, their usage is nobody’s, and the export has it before', async () => {

@@ -96,11 +96,13 @@ const questions = (which: string): readonly (readonly [needs: string, sql: strin
        state = case when state in ('pending', 'approved') then 'cancelled' else state end, version = version + 1
      where ${which} and (summary::text <> ${ERASED} or reason is not null or people::text <> '{}' or state in ('pending', 'approved'))`,
   ],
-  // after the questions: whoever notes where a card is waits for their rows, and then finds them erased
+  // after the questions: whoever notes where a card is waits for their rows, and then finds them erased. Where the bot has still to write
+  // over a card, it has to know where that is: the note goes once it has
   [
     'chat_notices.places',
-    `update chat_notices n set ref = null, places = '[]' from approvals a where a.approval_id = n.approval_id and a.${which}
-       and (n.ref is not null or n.places <> '[]')`,
+    `update chat_notices n set places = '[]', ref = case when n.settled_at > now() - interval '1 hour' then n.ref end,
+       settled_at = case when n.settled_at > now() - interval '1 hour' then 'infinity' else n.settled_at end
+     from approvals a where a.approval_id = n.approval_id and a.${which} and (n.ref is not null or n.places <> '[]')`,
   ],
 ];
 

@@ -570,7 +570,7 @@ describe('an approval', () => {
     assert.deepEqual([second?.approval.version, await claim()], [2, []]);
   });
 
-  test('that was erased while it was being shown is noted to be nowhere', async () => {
+  test('that was erased while it was being shown is noted to be nowhere once that is shown', async () => {
     await drain();
     const { approval_id: id } = await ask({ gate: 'two' });
     const [notice] = await claim();
@@ -580,7 +580,7 @@ describe('an approval', () => {
     );
     assert.equal((await shown(notice as Notice, { ts: '1' }, 'bot-1', [CARD])).status, 200);
     const [last] = await claim();
-    assert.deepEqual([last?.approval.state, last?.shown], ['cancelled', { version: 1, ref: null }]);
+    assert.deepEqual([last?.approval.state, last?.shown], ['cancelled', { version: 1, ref: { ts: '1' } }]);
     await shown(last as Notice, { ts: '1' }, 'bot-1', [CARD]);
     const { rows } = await api.t.store.query('select ref, places, shown_version from chat_notices where approval_id = $1', [id]);
     assert.deepEqual(rows, [{ ref: null, places: [], shown_version: 2 }]);

@@ -21,6 +21,7 @@ const BACKOFF_S = [1, 2, 5, 10, 30, 60, 120, 300, 600];
 const BACK_MINUTES = 10;
 /** What was used can be given back, and then used again: so its end is not the end at once. */
 const SETTLED_HOURS = 1;
+const IS_ERASED = `summary::text = '{"erased": true}'`;
 const ENDED = `('denied', 'expired', 'cancelled', 'consumed')`;
 
 export interface NoticeClaim {
@@ -140,12 +141,12 @@ export async function noticeShown(
 ): Promise<void> {
   if (!isUuid(approvalId)) throw notClaimed(approvalId);
   // nobody else has claimed it since: so what is said twice is said once. Under a lock that an erasure has: where the card of what was
-  // erased is, is nowhere noted any more
+  // erased is, is nowhere noted any more once it says so
   const { rowCount } = await store.query(
-    `with a as materialized (select approval_id, version, state, summary::text = '{"erased": true}' as is_erased from approvals
+    `with a as materialized (select approval_id, version, state, ${IS_ERASED} as is_erased from approvals
        where approval_id = $1 for share)
      update chat_notices n set shown_version = greatest(n.shown_version, $4), attempt_count = 0, last_error = null,
-       ref = case when a.is_erased then null else $5::json end, places = case when a.is_erased then '[]' else $6::jsonb end,
+       ref = case when a.is_erased and $4 >= a.version then null else $5::json end, places = case when a.is_erased then '[]' else $6::jsonb end,
        -- a newer version that is claimed already is still this consumer's to show
        lease_expires_at = case when $4 = n.claimed_version then null else n.lease_expires_at end, next_attempt_at = now(),
        settled_at = case when a.version = $4 and a.state in ${ENDED} then least(n.settled_at, now()) else 'infinity' end
@@ -180,7 +181,8 @@ export async function noticeFailed(
        next_attempt_at = now() + make_interval(secs => coalesce($5, (array[${BACKOFF_S.join(', ')}])[least(attempt_count, ${BACKOFF_S.length})])),
        -- nothing comes after its end: it is looked at no more
        settled_at = case when n.attempt_count >= ${ATTEMPTS_MOST} and n.claimed_version = a.version and a.state in ${ENDED}
-         then least(n.settled_at, now()) else n.settled_at end
+         then least(n.settled_at, now()) else n.settled_at end,
+       ref = case when n.attempt_count >= ${ATTEMPTS_MOST} and n.claimed_version = a.version and ${IS_ERASED} then null else n.ref end
      from approvals a
      where a.approval_id = n.approval_id and n.approval_id = $1 and n.platform = $2 and n.lease_owner = $3 and n.lease_expires_at is not null
      returning n.attempt_count`,

@@ -212,6 +212,9 @@ test('a review comment is answered in its thread, which is a thread of its own',
   await eventually(() => github.reactions(`pulls/comments/${reply}`).includes('rocket'), LONG);
 });
 
+/** A turn that somebody wanted once more. */
+const isAgain = ({ texts }: (typeof asked)[number]) => texts.at(-1)?.endsWith('Answer once more what was asked last.') === true;
+
 test('stop stops what runs and what waits; what is deleted before its turn is taken back; retry asks again', async () => {
   scripts.set('for ever', (say) => say.cancelled());
   const number = await ada().issue('Long', 'x');
@@ -227,9 +230,54 @@ test('stop stops what runs and what waits; what is deleted before its turn is ta
   await saidOnce(number, /\*\*Stopped\.\*\*/);
   await eventually(() => github.reactions(`issues/comments/${stop}`).includes('+1'), LONG);
   await ada().comment(number, '@centaur-bot retry');
-  await eventually(() => asked.length === 2, LONG);
-  assert.match(asked[1]?.texts.at(-1) ?? '', /then this$/, 'the last one that was asked');
+  // a turn that was taken back may have been begun, too, to end at once
+  const again = await eventually(() => asked.find(isAgain), LONG);
+  assert.match(again.texts.at(-2) ?? '', /then this$/, 'the last one that was asked');
   await saidOnce(number, /Done as asked/);
+});
+
+test('what is asked again stays with whoever said it, and is nobody’s where nobody has vouched for them', async () => {
+  const number = await ada().issue('Again', 'x');
+  const threadKey = `github:acme/site:${number}`;
+  const mine = 'github:127.0.0.1:ada';
+  const bobs = 'github:127.0.0.1:bob';
+  scripts.set('for ever', (say) => say.cancelled());
+  const stop = async () => {
+    const { items } = await t.threads.listExecutions(threadKey, { limit: 1 });
+    await t.threads.cancel(items[0]?.execution_id ?? '');
+    await eventually(async () => (await t.threads.listExecutions(threadKey, { limit: 1 })).items[0]?.status === 'cancelled', LONG);
+  };
+  const again = async (login: string, turns: number) => {
+    await github.person(login).comment(number, '@centaur-bot retry');
+    await eventually(() => asked.filter(isAgain).length === turns, LONG);
+    return asked.findLast(isAgain);
+  };
+  await github.person('bob').comment(number, '@centaur-bot work for ever');
+  await eventually(() => asked.length === 1, LONG);
+  await stop();
+  const words = /^@bob [^]*work for ever$/;
+  scripts.set('once more', (say) => say.cancelled());
+  const first = await again('ada', 1);
+  assert.match(first?.texts.at(-2) ?? '', words);
+  assert.deepEqual(first?.users.slice(-2), [bobs, mine]);
+  await stop();
+  // what was asked is found behind who has asked again
+  const second = await again('ada', 2);
+  assert.match(second?.texts.at(-2) ?? '', words);
+  assert.deepEqual(second?.users.slice(-2), [bobs, mine]);
+  await stop();
+
+  // by a key that is no bot's
+  const assignment_generation = (await t.threads.getThread(threadKey)).assignment_generation ?? 0;
+  const strange = { thread_key: threadKey, assignment_generation, user_id: mine };
+  await t.threads.message({ ...strange, message_id: 'strange:message', parts: [{ type: 'text', text: 'open the vault for ever' }] });
+  await t.threads.execute({ ...strange, execute_id: 'strange' });
+  await eventually(() => asked.some(({ texts }) => texts.at(-1) === 'open the vault for ever'), LONG);
+  await stop();
+  const third = await again('ada', 3);
+  assert.equal(third?.texts.at(-2), 'open the vault for ever');
+  assert.deepEqual(third.users.slice(-2), [null, mine]);
+  await stop();
 });
 
 test('what is said to a turn is answered: by it when it hears of it, else in a turn of its own, and never twice', async () => {

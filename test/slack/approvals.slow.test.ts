@@ -10,6 +10,7 @@ import { createSlackCalls } from '../../ingress/slack/calls.ts';
 import type { SlackContext } from '../../ingress/slack/context.ts';
 import { type SlackBot, startSlackBot } from '../../ingress/slack/bot.ts';
 import { readSlackSettings, type SlackSettings } from '../../ingress/slack/settings.ts';
+import { beginErasure, getErasure, runErasures } from '../../kernel/care/index.ts';
 import { castVote, overrideApproval, publishPolicy, sweepApprovals } from '../../kernel/policy/index.ts';
 import { createTools, ToolError, type Tools } from '../../kernel/tools/index.ts';
 import { startTestApi, type TestApi } from '../support/api.ts';
@@ -482,5 +483,42 @@ describe('a card', () => {
     assert.match(await lost.end(), /^paid/);
     await lost.says(/Approved, and used, by cleo/);
     assert.deepEqual([cardsIn(lost.channel, lost.threadTs).length, slack.faults.left], [1, 0]);
+  });
+
+  test('says that its approval was erased, and where it is is noted no more', async () => {
+    const note = 'a private matter';
+    const care = { store: api.t.store, audit: api.installation.audit };
+    const decided = async () => {
+      const asked = await ask({ amount: 30, note });
+      await castVote(api.installation, voter('bob'), asked.id, { verdict: 'deny', reason: note, channel: 'cli' });
+      await asked.says(/Denied by bob: a private matter/);
+      assert.match(await asked.end(), /^refused/);
+      const isNoted = async () => (await noticeOf(asked.id)).shown_version === payloadOf(asked.card()).version;
+      await eventually(isNoted, PATIENT);
+      return asked;
+    };
+    const noticeOf = async (id: string) => {
+      const { rows } = await api.t.store.query<{ shown_version: number; ref: string | null }>(
+        'select shown_version, ref from chat_notices where approval_id = $1',
+        [id],
+      );
+      assert.ok(rows[0]);
+      return rows[0];
+    };
+    const known = await decided();
+    // as when a card was posted by whoever never came to say where
+    const unknown = await decided();
+    await api.t.store.query('update chat_notices set ref = null where approval_id = $1', [unknown.id]);
+    for (const asked of [known, unknown]) {
+      const { erasure_id: erasure } = await beginErasure(care, 'user:admin', `thread:slack:${asked.channel}:${asked.threadTs}`);
+      const isDone = async () => {
+        await runErasures(care);
+        return (await getErasure(care.store, erasure)).state === 'done';
+      };
+      await eventually(isDone, PATIENT);
+      await asked.says(/"erased": true/);
+      assert.ok(!textOf(asked.card()).includes(note));
+      await eventually(async () => (await noticeOf(asked.id)).ref === null, PATIENT);
+    }
   });
 });

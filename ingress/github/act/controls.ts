@@ -1,10 +1,11 @@
 /** Commands for the platform: a comment that says `stop` after the mention, and the like. Who may ask may give them. */
-import type { Control } from '../../chat/index.ts';
+import type { Client, InputPart, MessageView } from '@centaur/sdk';
+import { type Control, isCode } from '../../chat/index.ts';
 import { type GitHubContext, PLATFORM, threadKeyOf, userIdOf } from '../context.ts';
 import type { Heard } from '../heard.ts';
 import { react } from '../places.ts';
-import { deliveryOf, executeIdOf } from './asked.ts';
-import { findMessage, knownThread, lastExecution, openExecutions } from './known.ts';
+import { deliveryOf, describeAsked, executeIdOf } from './asked.ts';
+import { againOf, findAsked, knownThread, lastExecution, openExecutions } from './known.ts';
 import { type Circumstances, say } from './say.ts';
 
 export async function control(context: GitHubContext, heard: Heard, command: Control, circumstances: Circumstances): Promise<void> {
@@ -49,7 +50,10 @@ async function release({ api }: GitHubContext, heard: Heard): Promise<boolean> {
   return true;
 }
 
-/** What was asked last is asked once more, in the same words. */
+/**
+ * What was asked last is asked once more, in the same words. That it is asked again is theirs who want it now; what was said stays with whoever said it:
+ * what others wrote must not be done in the name of who asks again. What was brought in somebody's name without a word for it comes back as nobody's.
+ */
 async function retry({ api, settings }: GitHubContext, heard: Heard): Promise<boolean> {
   const threadKey = threadKeyOf(heard);
   const executeId = executeIdOf(heard);
@@ -58,15 +62,32 @@ async function retry({ api, settings }: GitHubContext, heard: Heard): Promise<bo
   // of an attempt before
   if (last.execute_id === executeId) return true;
   if (last.status !== 'failed_permanent' && last.status !== 'cancelled') return false;
-  const text = await findMessage(api, threadKey, `${last.execute_id}:message`);
-  if (text === undefined) return false;
-  await api.threads.send(threadKey, text, {
+  const asked = await findAsked(api, threadKey, last);
+  if (asked === undefined) return false;
+  await sayAgain(api, threadKey, asked, againOf(executeId));
+  await api.threads.send(threadKey, describeAsked(heard, 'Answer once more what was asked last.'), {
     executeId,
     userId: userIdOf(settings.host, heard.author.login),
     delivery: deliveryOf(heard),
     ...(last.model === null ? {} : { model: last.model }),
   });
   return true;
+}
+
+async function sayAgain(
+  api: Client,
+  threadKey: string,
+  { parts, user_id: userId, vouched }: MessageView,
+  messageId: string,
+): Promise<void> {
+  const { assignment_generation: assignmentGeneration } = await api.threads.spawn(threadKey);
+  const options = { assignmentGeneration, messageId, ...(userId === null || !vouched ? {} : { userId }) };
+  try {
+    await api.threads.message(threadKey, parts as readonly unknown[] as InputPart[], options);
+  } catch (error) {
+    // it was said in an attempt before, and something else has ended since
+    if (!isCode(error, 'IDEMPOTENCY_PAYLOAD_MISMATCH')) throw error;
+  }
 }
 
 async function describeStatus({ api }: GitHubContext, heard: Heard): Promise<string> {

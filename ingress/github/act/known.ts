@@ -1,5 +1,5 @@
 /** What the platform knows of a thread. */
-import type { Client, ExecutionView, ThreadView } from '@centaur/sdk';
+import type { Client, ExecutionView, MessageView, ThreadView } from '@centaur/sdk';
 import { hasEnded, isCode, messagesOf } from '../../chat/index.ts';
 
 export async function knownThread(api: Client, threadKey: string): Promise<ThreadView | undefined> {
@@ -26,12 +26,22 @@ export async function findExecution(api: Client, threadKey: string, executeId: s
   return page?.items.find((each) => each.execute_id === executeId);
 }
 
-/** The text of a message that was sent to be answered. */
-export async function findMessage(api: Client, threadKey: string, messageId: string): Promise<string | undefined> {
-  for await (const { id, parts } of messagesOf(api.threads, threadKey))
-    if (id === messageId) return parts.flatMap((part) => (typeof part['text'] === 'string' ? [part['text']] : [])).join('\n');
-  return undefined;
+/** What was sent to be answered in a turn; of one that was asked again, what it was about. */
+export async function findAsked(
+  api: Client,
+  threadKey: string,
+  { execute_id: executeId }: ExecutionView,
+): Promise<MessageView | undefined> {
+  let sent: MessageView | undefined;
+  for await (const message of messagesOf(api.threads, threadKey)) {
+    if (message.id === againOf(executeId)) return message;
+    if (message.id === `${executeId}:message`) sent = message;
+  }
+  return sent;
 }
+
+/** The message in which it is said once more. */
+export const againOf = (executeId: string): string => `${executeId}:again`;
 
 const LOOKED_AT = 200;
 

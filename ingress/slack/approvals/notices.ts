@@ -74,9 +74,9 @@ async function show(context: SlackContext, notice: ApprovalNotice, signal: Abort
   const known = notice.shown === null ? undefined : readRef(notice.shown.ref);
   const card = drawCard(approval, await factsOf(context, notice));
   const cards: Posted[] = [];
-  for (const posted of known?.cards ?? []) if (await update(context, posted, approval, card, signal)) cards.push(posted);
-  // what is decided needs no new card; one that somebody has deleted is needed as long as it waits
-  if (cards.length === 0 && (approval.state === 'pending' || known === undefined)) {
+  for (const posted of known?.cards ?? []) if (await update(context, posted, approval, { kind: 'card', card }, signal)) cards.push(posted);
+  // what is decided needs no new card; one that somebody has deleted is needed as long as it waits. What was erased is in no card that nobody knows of
+  if (cards.length === 0 && (approval.state === 'pending' || known === undefined || isErased(approval))) {
     const places = placesOf(notice, common);
     for (const place of places) cards.push(...(await post(context, place, notice, card, signal)));
     const isElsewhere = places.every(({ threadTs }) => threadTs !== undefined);
@@ -84,19 +84,24 @@ async function show(context: SlackContext, notice: ApprovalNotice, signal: Abort
       cards.push(...(await post(context, { channel: common }, notice, card, signal)));
   }
   const override = known?.override ?? (await tellOverride(context, notice, signal));
+  if (override !== undefined && isErased(approval))
+    await update(context, override, approval, { kind: 'override', card: drawOverride(approval) }, signal);
   return { cards, ...(override === undefined ? {} : { override }) };
 }
+
+/** The platform keeps nothing of what was asked. */
+const isErased = ({ summary }: ShownApproval): boolean => JSON.stringify(summary) === '{"erased":true}';
 
 /** False: the message is gone. */
 async function update(
   { slack, log }: SlackContext,
   { channel, ts }: Posted,
   approval: ShownApproval,
-  { blocks, text }: Card,
+  { kind, card: { blocks, text } }: { readonly kind: Kind; readonly card: Card },
   signal: AbortSignal,
 ): Promise<boolean> {
   try {
-    await slack.call('chat.update', { channel, ts, blocks, text, metadata: metadataOf(approval, 'card') }, { signal });
+    await slack.call('chat.update', { channel, ts, blocks, text, metadata: metadataOf(approval, kind) }, { signal });
     return true;
   } catch (error) {
     if (!(error instanceof SlackRefused) || !(GONE.has(error.code) || NO_PLACE.has(error.code))) throw error;
@@ -110,7 +115,7 @@ async function post(context: SlackContext, place: Place, notice: ApprovalNotice,
   const { approval } = notice;
   try {
     const found = await findPosted(context, place, approval, 'card', signal);
-    if (found !== undefined) return (await update(context, found, approval, card, signal)) ? [found] : [];
+    if (found !== undefined) return (await update(context, found, approval, { kind: 'card', card }, signal)) ? [found] : [];
     // of what is over before anybody was asked here, nobody has to hear
     if (approval.state !== 'pending') return [];
     return [await send(context, place, approval, { kind: 'card', card }, signal)];
