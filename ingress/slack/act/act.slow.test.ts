@@ -666,10 +666,7 @@ test('status, help and whoami are answered, and a code links', async () => {
     new RegExp(`^You are \`slack:${place.slack.team.id}:${ada().id}\`, linked to no account`),
     /^That code does not hold/,
   ])
-    assert.ok(
-      said.some((each) => expected.test(each)),
-      `${expected} in ${said.join('\n---\n')}`,
-    );
+    assert.match(said.find((each) => expected.test(each)) ?? said.join('\n---\n'), expected);
   await one.end();
   assert.equal((await executions(running)).length, 1);
 });
