@@ -136,3 +136,18 @@ test('the vault goes before the environment, and what is missing is looked for o
   assert.deepEqual(await secrets.get('NOWHERE'), [FIRST]);
   secrets.close();
 });
+
+test('what was missing and has just been put there is found at once, though it was asked for a moment before', async () => {
+  const { secrets, pass } = await start({});
+  await assert.rejects(secrets.get('LATE'), { message: /no secret LATE/ });
+  await putSecret(installation, 'test', 'LATE', { type: 'webhook', value: FIRST });
+  pass(60);
+  // as soon as the notification is here: this clock stands still
+  await eventually(() =>
+    secrets.get('LATE').then(
+      ([value]) => value === FIRST,
+      () => false,
+    ),
+  );
+  secrets.close();
+});

@@ -43,6 +43,8 @@ const FETCHED_LEAST_MS = 5000;
 const SOURCE_AWAY_MS = 3_600_000;
 /** Whoever has no secret yet asks the database no more often, however much is sent here. */
 const PROBLEM_MS = 1000;
+/** Somebody who has just put it there need not wait: nor do those who flood us make notifications. */
+const PROBLEM_LEAST_MS = 50;
 
 interface Entry {
   readonly values: readonly WebhookValue[];
@@ -66,7 +68,7 @@ export async function createSecrets({
 
   function isFresh({ problem, kept, at, generation: seen }: Entry): boolean {
     const age = clock() - at;
-    if (problem !== undefined) return age < PROBLEM_MS;
+    if (problem !== undefined) return age < (seen === generation ? PROBLEM_MS : PROBLEM_LEAST_MS);
     if (seen !== generation) return kept === 'fetched' && age < FETCHED_LEAST_MS;
     return age < (kept === 'fetched' ? FETCHED_MS : SEALED_MS);
   }
