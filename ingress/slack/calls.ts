@@ -20,8 +20,10 @@ export interface SlackCalls {
     args: Arguments,
     options?: { readonly signal?: AbortSignal },
   ): Promise<Answer>;
-  /** Takes the place of a call that was planned by the pace: nobody else plans with it, until `draw` makes the call. */
+  /** Takes the place of a call that was planned by the pace: nobody else plans with it, until `draw` makes the call or `forgo` leaves it. */
   reserve(method: DrawingMethod, channel: string): Reserved;
+  /** The call is not made: what waits for its answer waits no longer. */
+  forgo(reserved: Reserved): void;
   /** Made at once. @throws as `call`; SlackRefused `ratelimited` too, after the pace has noted it */
   draw(reserved: Reserved, args: Arguments): Promise<{ readonly ts?: string }>;
   /** How fast it may be called, as of now. */
@@ -195,6 +197,7 @@ export function createSlackCalls(of: {
       pace = noteCall(pace, method, channel, at);
       return { method, channel, at };
     },
+    forgo: ({ method, channel, at }) => noteAnswered(method, channel, at),
     draw: ({ method, at }, args) => ask(drawing, method, args, at),
     async call<Answer>(method: string, args: Arguments, { signal = new AbortController().signal } = {}) {
       for (let tries = 1; ; tries++) {

@@ -21,12 +21,13 @@ const POST_EVERY_MS = 1_000;
 const UNDER_WAY_MS = MINUTE_MS;
 const POSTS: ReadonlySet<Method> = new Set(['chat.postMessage', 'chat.startStream', 'files.upload']);
 
-/** When it may be called: now, or later. */
+/** When it may be called: now, or not before that time. */
 export function readyAt(pace: Pace, method: Method, channel: string, now: number): number {
   const recent = recentCalls(pace, method, now);
   const oldest = recent.length < CALLS_PER_MINUTE[method] ? undefined : recent[recent.length - CALLS_PER_MINUTE[method]];
   const free = oldest === undefined ? now : oldest + MINUTE_MS;
-  const posted = POSTS.has(method) ? (pace.posted[channel] ?? -Infinity) + POST_EVERY_MS : now;
+  // one that is under way is answered now at the earliest: whoever waits looks again within the second that follows its answer
+  const posted = POSTS.has(method) ? Math.min(pace.posted[channel] ?? -Infinity, now) + POST_EVERY_MS : now;
   return Math.max(now, free, posted, pace.pausedUntil[method] ?? now);
 }
 

@@ -91,11 +91,20 @@ describe('how often Slack is called', () => {
     assert.equal(next.do === 'call' && next.method, 'chat.postMessage');
   });
 
+  it('stays a stream where the first sign of another turn is under way in the channel', () => {
+    const pace = noteCall(FRESH_PACE, 'chat.startStream', PLACE.channel, 1_000);
+    const turn = startTurn({ executionId: EXECUTION, after: 0 });
+    const scene = { turn, shown: nothingShown('stream'), place: PLACE, facts: { harness: 'pi', startedAt: 0 } };
+    assert.deepEqual(planNext({ ...scene, now: 1_500 }, pace), { do: 'wait', until: 2_500 });
+    const next = planNext({ ...scene, now: 2_500 }, noteAnswer(pace, 'chat.startStream', PLACE.channel, 1_000, 1_500));
+    assert.equal(next.do === 'call' && next.method, 'chat.startStream');
+  });
+
   it('counts by method, by channel, and with the pauses that Slack asked for', () => {
     let pace = noteCall(FRESH_PACE, 'chat.postMessage', 'C1', 0);
     assert.equal(readyAt(pace, 'chat.postMessage', 'C2', 10), 10);
     // Slack may count it as late as it answers
-    assert.ok(readyAt(pace, 'chat.postMessage', 'C1', 5_000) > 5_000);
+    assert.equal(readyAt(pace, 'chat.postMessage', 'C1', 5_000), 6_000, 'to be asked again then, whenever it is answered');
     pace = noteAnswer(pace, 'chat.postMessage', 'C1', 0, 5_000);
     assert.equal(readyAt(pace, 'chat.postMessage', 'C1', 5_000), 6_000);
     pace = noteRetryAfter(pace, 'chat.update', 7, 100);

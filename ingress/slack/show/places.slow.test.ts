@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { eventually } from '../../../test/support/wait.ts';
-import { type Bot, type SlackPlace, startSlackPlace } from './testing.ts';
+import { type Bot, type Script, type SlackPlace, startSlackPlace } from './testing.ts';
 
 /** Slack's clock, and the bot's: as fast as the test wants. */
 let ahead = 0;
@@ -66,6 +66,21 @@ describe('a turn', () => {
     assert.equal(place.said(first).length, 1);
     gate.resolve();
     await place.delivered(first);
+  });
+
+  it('begins soon after another one in its channel, each by a stream', async () => {
+    place.slack.faults.plan('chat.startStream', { kind: 'slow', ms: 300 });
+    const gate = Promise.withResolvers<void>();
+    const script: Script = async (agent) => {
+      await agent.until(gate.promise);
+      return 'Answered.';
+    };
+    const asked = await Promise.all([0, 1, 2].map(() => place.ask(script, { channel: 'files' })));
+    // of the longest that an answer of Slack is waited for, a part
+    for (const each of asked)
+      await eventually(() => place.said(each).some(({ stream }) => stream?.state === 'streaming'), { timeoutMs: 30_000 });
+    gate.resolve();
+    await place.delivered(...asked);
   });
 
   it('ends when a person stops its stream by Slack’s own button', async () => {

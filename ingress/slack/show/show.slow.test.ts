@@ -57,6 +57,8 @@ it('a turn is not drawn by a process whose claim may be another’s by now', asy
   assert.deepEqual(place.said(asked), []);
   stop.abort();
   await running;
+  // the message that it left holds no other one up
+  assert.ok(Object.values(context.slack.pace().posted).every((at) => at <= context.now()));
 });
 
 /** Says words, waits for the gate, answers. */

@@ -62,7 +62,10 @@ export async function showTurn(context: SlackContext, board: Board, live: LiveTu
   async function draw(): Promise<void> {
     for (;;) {
       const step: Step = began === null ? await board.next(follower.scene, signal) : { do: 'recover' };
-      if (follower.isWithdrawn()) return takeBack();
+      if (follower.isWithdrawn()) {
+        if (step.do === 'call') slack.forgo(step.reserved);
+        return takeBack();
+      }
       if (step.do === 'done') return;
       if (step.do === 'call') await make(step);
       else if (step.do === 'upload') await attachAnswer(step);
@@ -72,12 +75,17 @@ export async function showTurn(context: SlackContext, board: Board, live: LiveTu
 
   async function make({ call, reserved }: Extract<Step, { do: 'call' }>): Promise<void> {
     const isPost = POSTS.has(call.method);
-    if (isPost) {
-      began = context.now();
-      await keep();
+    try {
+      if (isPost) {
+        began = context.now();
+        await keep();
+      }
+      signal.throwIfAborted();
+      live.throwIfLost();
+    } catch (error) {
+      slack.forgo(reserved);
+      throw error;
     }
-    signal.throwIfAborted();
-    live.throwIfLost();
     try {
       shown = answered(call.afterwards, await slack.draw(reserved, call.args));
       rests = 0;
