@@ -40,7 +40,13 @@ describe('a turn that is shown while it runs', () => {
   }
 
   /** One consumer, with a platform of its own; it goes wherever the API is now. */
-  function consumer(name: string, platform: string, show: (seen: Seen) => Promise<void> = toTheEnd, timing: LiveOptions['timing'] = {}) {
+  function consumer(
+    name: string,
+    platform: string,
+    show: (seen: Seen) => Promise<void> = toTheEnd,
+    timing: LiveOptions['timing'] = {},
+    most = 5,
+  ) {
     const stop = new AbortController();
     const seen: Seen[] = [];
     const troubles: string[] = [];
@@ -60,7 +66,7 @@ describe('a turn that is shown while it runs', () => {
       threads: client.threads,
       platform,
       consumerId: name,
-      most: 5,
+      most,
       signal: stop.signal,
       timing,
       async show(live) {
@@ -127,7 +133,8 @@ describe('a turn that is shown while it runs', () => {
 
   it('is another’s when the claim is lost, and the first one is told by its next note', async () => {
     const { platform, id, gate } = await ask();
-    await using one = consumer('first', platform);
+    // it asks for no other one, so it does not get the same one again
+    await using one = consumer('first', platform, undefined, {}, 1);
     const [first] = await eventually(() => (one.seen.length > 0 ? one.seen : undefined));
     await first?.live.note({ shown: 1 });
     await endLease(id);

@@ -68,7 +68,8 @@ export function createBoard(slack: SlackCalls, now: () => number, signal: AbortS
         waiting.delete(failed);
         failed.fail(error);
       }
-      if (key === null) continue;
+      // all were looked at; what is held back by an answer is looked at again when that could have been heard
+      if (key === null) break;
       if (next.do === 'recover') give(key, { do: 'recover' });
       else if (next.do === 'call') give(key, stepOf(next, key.scene().place.channel));
     }
