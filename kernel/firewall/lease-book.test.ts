@@ -110,3 +110,50 @@ test('without a word from anybody, what is open is cut by the look that comes tw
   await eventually(() => cut === 1);
   await assert.rejects(book.check(lease), { code: 'LEASE_REVOKED' });
 });
+
+test('an answer that comes when nobody waits for it any more still ends what is open', async (c) => {
+  c.mock.timers.enable({ apis: ['setInterval'] });
+  const [looking, looked] = [gate(), gate()];
+  let looks = 0;
+  const store: Store = {
+    ...t.store,
+    async query(text: string, values?: unknown[]) {
+      const answer = await t.store.query(text, values);
+      if (text.includes('= any($1::uuid[])') && (looks += 1) === 1) {
+        looking.open();
+        await looked.opened;
+      }
+      return answer;
+    },
+  } as Store;
+  const book = createLeaseBook({ store, log: () => undefined });
+  c.after(() => book.close());
+  const { token, leaseId } = await t.lease(['USED']);
+  const lease = await book.byToken(token, '127.0.0.1');
+  let cut = 0;
+  lease.open.add(() => (cut += 1));
+  await revokeLease(t.installation, 'test', leaseId);
+  await assert.rejects(book.refresh(), { code: 'STORE_UNAVAILABLE' });
+  assert.equal(cut, 0);
+  looked.open();
+  await eventually(() => cut === 1);
+});
+
+test('a lease whose request waits for a person for minutes is not forgotten', async (c) => {
+  const { now } = performance;
+  let late = 0;
+  c.mock.method(performance, 'now', () => now.call(performance) + late);
+  c.mock.timers.enable({ apis: ['setInterval'] });
+  const book = createLeaseBook({ store: t.store, log: () => undefined });
+  c.after(() => book.close());
+  const { token, leaseId } = await t.lease(['USED']);
+  const lease = await book.byToken(token, '127.0.0.1');
+  lease.busy += 1;
+  late += 300_000;
+  await book.refresh();
+  let cut = 0;
+  lease.open.add(() => (cut += 1));
+  await revokeLease(t.installation, 'test', leaseId);
+  await book.refresh();
+  assert.equal(cut, 1);
+});

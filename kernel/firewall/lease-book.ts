@@ -101,6 +101,9 @@ interface Row {
   readonly secrets: readonly string[];
 }
 
+/** What may change. */
+type LookedAt = Pick<Row, 'lease_id' | 'expires_at' | 'revoked_at' | 'run_id' | 'trace_id'>;
+
 export interface LeaseBookOptions {
   readonly store: Store;
   readonly log: (entry: StoreLogEntry) => void;
@@ -196,29 +199,33 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
 
   async function look(): Promise<void> {
     const asked = performance.now();
-    for (const lease of byId.values()) if (lease.open.size === 0 && asked - lease.usedAt > FORGET_MS) forget(lease);
+    for (const lease of byId.values()) if (lease.busy === 0 && lease.open.size === 0 && asked - lease.usedAt > FORGET_MS) forget(lease);
     if (byId.size === 0) return;
     // those that come while Postgres answers are not in its answer
     const known = [...byId.values()];
-    // one that never hears an answer must not keep the next one from asking
-    const { rows } = await ask(() =>
-      store.query<Pick<Row, 'lease_id' | 'expires_at' | 'revoked_at' | 'run_id' | 'trace_id'>>(
+    // one that never hears an answer must not keep the next one from asking; one that hears it late ends what it says all the same
+    await ask(async () => {
+      const { rows } = await store.query<LookedAt>(
         'select lease_id, expires_at, revoked_at, run_id, trace_id from leases where lease_id = any($1::uuid[])',
         [known.map(({ leaseId }) => leaseId)],
-      ),
-    );
+      );
+      take(known, rows, asked);
+    });
+    await endIdle(known);
+  }
+
+  function take(known: readonly LiveLease[], rows: readonly LookedAt[], asked: number): void {
     const found = new Map(rows.map((row) => [row.lease_id, row]));
     for (const lease of known) {
       const row = found.get(lease.leaseId);
-      lease.checkedAt = Math.max(lease.checkedAt, asked);
       if (row === undefined || row.revoked_at !== null) end(lease);
-      else {
+      else if (asked >= lease.checkedAt) {
         (lease as { expiresAt: number }).expiresAt = row.expires_at;
         lease.runId = row.run_id;
         lease.traceId = row.trace_id;
       }
+      lease.checkedAt = Math.max(lease.checkedAt, asked);
     }
-    await endIdle(known);
   }
 
   /** What a tool opened with a secret in a call ends with the last call that is under way. Its connections to here stay: they are nothing without one. */
@@ -226,9 +233,11 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
     const open = known.filter(({ kind, withSecrets }) => kind === 'tool' && withSecrets.size > 0);
     if (open.length === 0) return;
     const asked = performance.now();
-    const called = await ask(() => withOpenCalls(store, open));
-    // a call may have come while Postgres answered
-    for (const lease of open) if (!called.has(lease) && lease.calledAt < asked) for (const cut of Array.from(lease.withSecrets)) cut();
+    await ask(async () => {
+      const called = await withOpenCalls(store, open);
+      // a call may have come while Postgres answered
+      for (const lease of open) if (!called.has(lease) && lease.calledAt < asked) for (const cut of Array.from(lease.withSecrets)) cut();
+    });
   }
 
   function end(lease: LiveLease): void {

@@ -151,3 +151,25 @@ test('what was missing and has just been put there is found at once, though it w
   );
   secrets.close();
 });
+
+test('a source that has never answered is asked once a second, whatever else changes', async () => {
+  await putSecret(installation, 'test', 'SILENT', { type: 'webhook', source: { type: 'env', variable: 'SILENT_NOW' } });
+  const environment: Record<string, string> = {};
+  const { secrets, pass } = await start(environment);
+  await assert.rejects(secrets.get('SILENT'), { name: 'SecretProblem' });
+  // what is heard of the one is heard of the other
+  await assert.rejects(secrets.get('UNSEEN'), { name: 'SecretProblem' });
+  await putSecret(installation, 'test', 'UNSEEN', { type: 'webhook', value: FIRST });
+  environment['SILENT_NOW'] = SECOND;
+  pass(60);
+  await eventually(() =>
+    secrets.get('UNSEEN').then(
+      () => true,
+      () => false,
+    ),
+  );
+  await assert.rejects(secrets.get('SILENT'), { name: 'SecretProblem' });
+  pass(1001);
+  assert.deepEqual(await secrets.get('SILENT'), [SECOND]);
+  secrets.close();
+});

@@ -15,10 +15,13 @@ export interface WebhookSecrets {
 /** Why there is nothing to verify with; the message names the secret, and is for operators. */
 export class SecretProblem extends Error {
   readonly ref: string;
-  constructor(ref: string, message: string) {
+  /** Whether it is the source's, and not that there is none. */
+  readonly isOfSource: boolean;
+  constructor(ref: string, message: string, isOfSource = false) {
     super(message);
     this.name = 'SecretProblem';
     this.ref = ref;
+    this.isOfSource = isOfSource;
   }
 }
 
@@ -68,7 +71,7 @@ export async function createSecrets({
 
   function isFresh({ problem, kept, at, generation: seen }: Entry): boolean {
     const age = clock() - at;
-    if (problem !== undefined) return age < (seen === generation ? PROBLEM_MS : PROBLEM_LEAST_MS);
+    if (problem !== undefined) return age < (seen === generation || problem.isOfSource ? PROBLEM_MS : PROBLEM_LEAST_MS);
     if (seen !== generation) return kept === 'fetched' && age < FETCHED_LEAST_MS;
     return age < (kept === 'fetched' ? FETCHED_MS : SEALED_MS);
   }
@@ -100,7 +103,7 @@ export async function createSecrets({
     const seen = generation;
     const values = await valuesOf(ref, before).catch((error: unknown) => {
       if (!(error instanceof VaultError)) throw error;
-      return new SecretProblem(ref, error.message);
+      return new SecretProblem(ref, error.message, error.code === 'SOURCE_FAILED');
     });
     const made: Omit<Entry, 'values' | 'kept' | 'problem'> = { at: clock(), generation: seen };
     const entry: Entry =
