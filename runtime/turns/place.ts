@@ -138,8 +138,8 @@ export function createPlaces(options: PlaceOptions): Places {
       return await start(before);
     } catch (error) {
       if (!(error instanceof SandboxError)) throw error;
-      // the agent has put something in the way of what belongs there
-      if (before !== undefined && (error.code === 'SANDBOX_FILE' || error.code === 'SANDBOX_LIMIT')) return start(undefined);
+      // the agent has put something in the way of what belongs there; too much to put there is not its doing
+      if (before !== undefined && error.code === 'SANDBOX_FILE') return start(undefined);
       if (error.code !== 'SANDBOX_LOST') throw error;
       // nothing was given to it: so it may be tried again
       const again = new SandboxError('SANDBOX_START_FAILED', error.message, { cause: error });
@@ -160,8 +160,11 @@ export function createPlaces(options: PlaceOptions): Places {
 
     async function start(there: Found | undefined): Promise<Place> {
       await there?.process?.signal('SIGKILL').catch(() => {});
-      if (there === undefined && turn.sandbox.sandboxId !== null && turn.sandbox.host === hostname())
+      if (there === undefined && turn.sandbox.sandboxId !== null && turn.sandbox.host === hostname()) {
+        // whoever lost the turn in the meantime stops nothing of its next owner's
+        await record(turn.sandbox);
         await sandboxes.stop(parse(turn.sandbox.sandboxId).sandbox);
+      }
       const sandbox = there?.sandbox ?? (await sandboxes.ensure(specFor(turn.threadKey)));
       try {
         return await startIn(sandbox, there !== undefined);

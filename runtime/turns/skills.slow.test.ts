@@ -74,3 +74,22 @@ test('a persona’s prompt and its skills are the thread’s, and no other’s',
   assert.doesNotMatch(plain, /butler/);
   assert.match(plain, /cup\ntea$/);
 });
+
+test('skills that are too large end the turn, and cost nobody the workspace', async (test) => {
+  const folder = makeFolder(test);
+  write(folder, { 'tea/SKILL.md': skillText(TEA) });
+  const skills = skillsAt({ skillDirs: [folder] });
+  await using t = await createTestAgents({ skills });
+  await output(t, await t.say('a', 'run: echo mine > /workspace/kept'));
+  for (let index = 0; index < 9; index++)
+    write(folder, {
+      [`cup${index}/SKILL.md`]: skillText({ ...TEA, name: `cup${index}` }),
+      [`cup${index}/tea.bin`]: Buffer.alloc(3_900_000),
+    });
+  skills.reload();
+  const { status, error_text } = await t.ended(await t.say('a', 'run: cat /workspace/kept'));
+  assert.deepEqual([status, /are the most/.test(error_text ?? '')], ['failed_permanent', true], error_text ?? '');
+  rmSync(path.join(folder, 'cup0'), { recursive: true });
+  skills.reload();
+  assert.equal(await output(t, await t.say('a', 'run: cat /workspace/kept')), 'mine');
+});
