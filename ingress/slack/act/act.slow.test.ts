@@ -235,9 +235,10 @@ test('the assistant greets once, gives prompts, knows which channel is looked at
   const thread = grace().openAssistant('general');
   await eventually(() => slack.see.assistant(thread.channel, thread.threadTs).prompts.length > 0, { what: 'prompts' });
   const event = slack.delivery.all.findLast(({ body }) => (body['event'] as { type?: string }).type === 'assistant_thread_started');
+  grace().lookAt(thread, 'plain');
+  await quiet();
   // as Slack does when it has not heard that it arrived, and under another id when it is unsure
   slack.delivery.again({ ...event?.body, event_id: 'Ev0AGAIN' });
-  grace().lookAt(thread, 'plain');
   await quiet();
   const ours = slack.see
     .thread(thread.channel, thread.threadTs)

@@ -22,8 +22,8 @@ const TITLE_LONGEST = 60;
 export async function greet(context: SlackContext, place: Place, lookedAtNow: string | undefined): Promise<void> {
   const thread = { channel_id: place.channel, thread_ts: place.threadTs };
   await quietly(context, 'assistant.threads.setSuggestedPrompts', { ...thread, title: 'You may ask', prompts: PROMPTS });
-  // the event may come twice, the greeting must not
-  if ((await readGreeting(context, place)) !== undefined) return lookElsewhere(context, place, lookedAtNow);
+  // the event may come twice, the greeting must not; what is looked at by then is newer than what the event says
+  if ((await readGreeting(context, place)) !== undefined) return;
   await quietly(context, 'chat.postMessage', {
     channel: place.channel,
     thread_ts: place.threadTs,
