@@ -194,6 +194,14 @@ for (const hosts of ['in_process', 'process'])
 
     await t.test('the audit log alone tells of it, on the server and from a file', async () => {
       const file = path.join(place.folder, 'export.jsonl');
+      // while anybody on the server writes for long, what came later is in no batch
+      await eventually(
+        async () => {
+          const { stdout } = await place.run(['replay', '--from-audit', '--run', order]);
+          return /journal\.seal .*batch \d+/.test(stdout) && /run\.fork .*batch \d+/.test(stdout);
+        },
+        { what: 'the log to be sealed' },
+      );
       assert.equal((await place.run(['audit', 'export', '-o', file])).code, 0);
       const offline = { CENTAUR_API_URL: 'http://127.0.0.1:9' };
       for (const [args, env] of [

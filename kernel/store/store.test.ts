@@ -18,6 +18,23 @@ test('ids of one process sort in the order in which they were made', () => {
   assert.ok(ids.every(isUuid));
 });
 
+test('the clock is right also where its answers are read late', async () => {
+  await using database = await createTestDatabase();
+  const store = await connectStore({ url: database.url });
+  for (let round = 0; round < 3; round++) {
+    const synced = store.syncClock();
+    // it is asked, and then this process has no time to listen
+    setImmediate(() => {
+      const until = performance.now() + 300;
+      while (performance.now() < until);
+    });
+    await synced;
+    const off = store.now() - Date.now();
+    assert.ok(Math.abs(off) < 100, `${off} ms`);
+  }
+  await store.close();
+});
+
 test('binary arrays reach Postgres as they are', async () => {
   await using database = await createTestDatabase();
   const store = await connectStore({ url: database.url });

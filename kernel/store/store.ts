@@ -130,7 +130,9 @@ export async function connectStore(options: StoreOptions): Promise<Store> {
     async syncClock() {
       const before = performance.now();
       const { rows } = await runQuery<{ ms: number }>(pool, 'select extract(epoch from clock_timestamp())::float8 * 1000 as ms');
-      offsetMs = (rows[0]?.ms ?? 0) - (before + performance.now()) / 2;
+      const ms = rows[0]?.ms ?? 0;
+      // it was said between question and answer; when in between is not known, since the answer may have been read late
+      offsetMs = Math.min(Math.max(offsetMs, ms - performance.now()), ms - before);
     },
     async transaction(work) {
       const client = await pool.connect();

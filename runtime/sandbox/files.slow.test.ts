@@ -150,7 +150,7 @@ describe('files', () => {
       argv: ['/bin/sh', '-c', 'read go; kill -STOP 2; sleep 100'],
       // comes when the agent has said that the command runs
       input: 'go\n',
-      timeoutMs: 3000,
+      timeoutMs: 15_000,
       maxOutputBytes: 1000,
     });
     assert.equal(result.reason, 'lost');

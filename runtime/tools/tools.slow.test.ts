@@ -378,7 +378,7 @@ test('who holds or ends the process that asks is asked again alone, and the othe
         'q/client.py': client('    def say(self): return "q"'),
       },
     ],
-    { loadMs: 5000 },
+    { loadMs: 15_000 },
   );
   const names = (): string =>
     tools
@@ -593,8 +593,8 @@ const put = (text: string) => {
 const say = (each: unknown) => put((typeof each === 'string' ? each : JSON.stringify(each)) + '\\n');
 const forever = () => new Promise(() => {});
 `;
-  const write = (what: string): string =>
-    `method({ description: 'x', risk: 'read', timeout: '5s', run: async (_: any, ctx) => { ${what}; await forever(); } })`;
+  const write = (what: string, timeout = '60s'): string =>
+    `method({ description: 'x', risk: 'read', timeout: '${timeout}', run: async (_: any, ctx) => { ${what}; await forever(); } })`;
   const tools = await testTools(t, [
     {
       'evil/tool.ts': nodeTool(
@@ -603,7 +603,7 @@ const forever = () => new Promise(() => {});
           `odd: ${write("say({ type: 'tool.result', run_id: ctx.callId, ok: false, code: { toString: 1 }, message: [], retryable: 'yes' })")}`,
           `none: ${write("say({ type: 'tool.attach', run_id: ctx.callId, request_id: 7, name: {}, data: 1 }); say({ type: 'tool.progress', run_id: ctx.callId, message: { a: 1 }, done: 'x' }); say({ type: 'tool.result', run_id: ctx.callId, ok: true })")}`,
           `noise: ${write("for (let i = 0; i < 100; i++) say('noise ' + i)")}`,
-          `flood: ${write("for (;;) { say({ type: 'tool.progress', run_id: ctx.callId, message: 'x' }); await null; }")}`,
+          `flood: ${write("for (;;) { say({ type: 'tool.progress', run_id: ctx.callId, message: 'x' }); await null; }", '5s')}`,
           `endless: ${write("const part = 'x'.repeat(1e6); for (let i = 0; i < 40; i++) put(part)")}`,
           `twice: ${write("say({ type: 'tool.result', run_id: ctx.callId, ok: true, value: 1 }); say({ type: 'tool.result', run_id: ctx.callId, ok: true, value: 2 })")}`,
         ].join(',\n'),

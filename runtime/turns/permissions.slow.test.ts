@@ -26,7 +26,7 @@ const toolOutput = async (t: TestAgents, thread: string) =>
   JSON.stringify((await t.events(thread)).filter(({ kind }) => kind === 'tool_result').map(({ data }) => data['content']));
 
 test('a tool waits until a person has approved it, and runs then', async () => {
-  await using t = await asking({ deadlines: { silenceMs: 5000 } });
+  await using t = await asking({ deadlines: { silenceMs: 15_000 } });
   const id = await t.say('a', 'run: echo it-has-run');
   const approval = await pending(t);
   assert.deepEqual([approval.gate, approval.rule, approval.principal, approval.lease_id], ['default', 'risky-tools', 'thread:a', null]);
@@ -36,7 +36,7 @@ test('a tool waits until a person has approved it, and runs then', async () => {
   const told = await eventually(async () => (await t.events('a')).find(({ kind }) => kind === 'approval_pending'));
   assert.deepEqual([told.data['approval_id'], told.data['execution_id'], told.data['gate']], [approval.approval_id, id, 'default']);
   // longer than a harness may be silent that waits for nobody
-  await new Promise((resolve) => setTimeout(resolve, 7500));
+  await new Promise((resolve) => setTimeout(resolve, 17_500));
   assert.equal((await t.threads.getExecution(id)).status, 'running');
   assert.doesNotMatch(await toolOutput(t, 'a'), /it-has-run/);
   await decide(t, approval.approval_id, 'approve');

@@ -68,6 +68,10 @@ test('what is said to a running turn is part of it', async () => {
   const id = await t.say('s', 'run: until test -e /workspace/go; do sleep 0.05; done');
   await eventually(async () => (await t.events('s')).some(({ kind }) => kind === 'tool_use'));
   await t.threads.steer(id, { content_blocks: [{ type: 'text', text: 'say: steered' }] });
+  // it has come to the harness before the command ends
+  const [view] = await t.worker.sandboxes.list();
+  const harness = await (await t.worker.sandboxes.open(view?.id ?? ''))?.process(view?.processes[0] ?? '');
+  for await (const entry of harness?.journal() ?? []) if (entry.kind === 'in' && entry.data.includes('steered')) break;
   await goOn(t);
   const execution = await t.ended(id);
   assert.equal(execution.status, 'completed');
@@ -87,7 +91,7 @@ test('a thread whose sandbox is gone goes on in a fresh one, with what it knew',
 test('a worker that stops hands its turn over at once', async () => {
   await using t = await createTestAgents({ idle: true });
   const leaving = await t.another();
-  const id = await t.say('d', 'slow: 150');
+  const id = await t.say('d', 'slow: 600');
   await eventually(async () => (await t.events('d')).some(({ kind }) => kind === 'text.delta'));
   const staying = await t.another();
   leaving.turns.detach();

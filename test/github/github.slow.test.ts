@@ -314,9 +314,11 @@ test('what is said to a turn is answered: by it when it hears of it, else in a t
   const again = github.deliveries.find(({ event, payload }) => event === 'issue_comment' && payload.comment.id === steered);
   assert.ok(again);
   assert.equal(await github.deliver(again.event, again.payload), 202, 'under another id');
-  await ada().comment(number, '@centaur-bot the last');
+  const last = await ada().comment(number, '@centaur-bot the last');
   await eventually(() => asked.some(({ texts }) => texts.at(-1)?.endsWith('the last') === true), LONG);
   assert.equal(asked.length, 4);
+  // the next test plans what goes wrong: nothing of this turn may meet it
+  await eventually(() => github.reactions(`issues/comments/${last}`).includes('rocket'), LONG);
 });
 
 test('an answer to a write that is lost doubles nothing, and what GitHub wants to wait for is waited for', async () => {

@@ -193,7 +193,7 @@ test('Every external write is preceded by an audit log entry.', async () => {
   const found: Answer[] = [];
   reached = async (path) => {
     // at this instant, before the service has answered anything
-    const rows = await t.sql(`select action, entry from audit_log where action in ('tool.call', 'egress.intent') order by audit_id`);
+    const rows = await t.sql(`select action, entry from audit_log where action in ('tool.call', 'egress.intent') order by xid, audit_id`);
     found.push([path, rows.filter(({ entry }) => entry.includes('bank') || entry.includes(path)).map(({ action }) => action)]);
   };
   try {

@@ -424,7 +424,7 @@ test('a page that takes too much memory ends, and so may Chromium: the next call
 });
 
 test('a few callers have room at a time', async () => {
-  for (let i = 0; i < 4; i++) await agent(`one of many ${i}`).does('open', { url: `${at}/` });
+  await Promise.all(Array.from({ length: 4 }, (_, i) => agent(`one of many ${i}`).does('open', { url: `${at}/` })));
   assert.equal((await agent('too many').fails('open', { url: `${at}/` })).code, 'BUSY');
   await agent('one of many 0').does('close');
   await agent('too many').does('open', { url: `${at}/` });

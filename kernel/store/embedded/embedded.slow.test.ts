@@ -18,6 +18,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import pg from 'pg';
+import { freePort } from '../../../test/support/ports.ts';
 import { eventually } from '../../../test/support/wait.ts';
 import { StoreError } from '../errors.ts';
 import { findBinaries } from './binaries.ts';
@@ -77,7 +78,7 @@ function isStoreError(code: string, pattern: RegExp) {
 
 test('data, address and durability stay across restarts of every kind', async (t) => {
   const dataDir = temporaryHome(t);
-  const server = await startEmbeddedPostgres({ dataDir, throwaway: true });
+  const server = await startEmbeddedPostgres({ dataDir, throwaway: true, port: await freePort() });
   const { url, port } = server;
   await query(url, 'create table kept (n int); insert into kept values (1)');
   const [durable] = await query<{ all: string }>(
