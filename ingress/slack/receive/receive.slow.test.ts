@@ -149,7 +149,7 @@ test('what could not be stored is not acknowledged, and comes again until it is'
   } finally {
     await lost.close();
   }
-  assert.equal((await fetch(`${bot.url}/healthz`)).status, 200);
+  await eventually(async () => (await fetch(`${bot.url}/healthz`)).status === 200, { what: 'health' });
 });
 
 test('while nobody knows who we are, Slack is asked to come again', async () => {

@@ -25,7 +25,7 @@ async function answered(text: string): Promise<void> {
 test('what comes by a line that we have opened is answered; nothing is heard elsewhere', async () => {
   const bot = await place.start();
   await eventually(() => place.slack.socketMode.connections >= 2, { what: 'two lines' });
-  assert.equal((await fetch(`${bot.url}/healthz`)).status, 200);
+  await eventually(async () => (await fetch(`${bot.url}/healthz`)).status === 200, { what: 'health' });
   assert.equal((await fetch(`${bot.url}/api/webhooks/slack`, { method: 'POST', body: '{}' })).status, 404);
   await answered('hello');
 });

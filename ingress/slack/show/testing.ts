@@ -41,6 +41,8 @@ export interface Bot extends AsyncDisposable {
   readonly logs: Readonly<Record<string, unknown>>[];
   /** Drops everything where it is, as a death does: what was under way in Slack goes on there. */
   die(): void;
+  /** Resolves when the platform has nothing of it in its hands any more. */
+  silent(): Promise<void>;
 }
 
 export interface SlackPlace extends AsyncDisposable {
@@ -123,7 +125,8 @@ export async function startSlackPlace(options: SlackOptions = {}): Promise<Slack
         await sleep(20);
       }
     },
-    async forget({ context }) {
+    async forget({ context, silent }) {
+      await silent();
       await t.store.query('update agent_final_delivery_outbox set lease_expires_at = now() where lease_owner = $1', [context.consumerId]);
     },
     [Symbol.asyncDispose]: () => rest.disposeAsync(),
@@ -144,10 +147,13 @@ function startBot(slack: Slack, url: string, { show = 'stream', clock, fetch = g
   const now = clock?.now ?? Date.now;
   const logs: Bot['logs'] = [];
   const death = new AbortController();
+  const underWay = new Set<Promise<unknown>>();
   const dying: typeof globalThis.fetch = async (input, init) => {
     // a dead process hears no answer, and asks nothing more
     if (death.signal.aborted) return new Promise(() => {});
-    const answer = await fetch(input, init);
+    const asked = fetch(input, init);
+    underWay.add(asked);
+    const answer = await asked.finally(() => underWay.delete(asked));
     return death.signal.aborted ? new Promise(() => {}) : answer;
   };
   const calls = createSlackCalls({
@@ -179,6 +185,9 @@ function startBot(slack: Slack, url: string, { show = 'stream', clock, fetch = g
     die() {
       death.abort();
       stop.abort();
+    },
+    async silent() {
+      await Promise.allSettled(underWay);
     },
     async [Symbol.asyncDispose]() {
       stop.abort();
