@@ -23,6 +23,24 @@ function gate() {
   return { open, opened };
 }
 
+/** Postgres, whose answer to the first look at all leases comes when the test says so. */
+function holdFirstLook() {
+  const [looking, looked] = [gate(), gate()];
+  let looks = 0;
+  const store = {
+    ...t.store,
+    async query(text: string, values?: unknown[]) {
+      const answer = await t.store.query(text, values);
+      if (text.includes('= any($1::uuid[])') && (looks += 1) === 1) {
+        looking.open();
+        await looked.opened;
+      }
+      return answer;
+    },
+  } as Store;
+  return { store, looking, looked, looks: () => looks };
+}
+
 test('a lease that is learned about while the others are looked at is not taken for one that is gone', async (c) => {
   const [earlier, late] = [await t.lease(['USED']), await t.lease(['USED'])];
   const [learned, looking, looked] = [gate(), gate(), gate()];
@@ -66,19 +84,7 @@ test('a lease is believed for a second, and not for longer on what was asked bef
   let late = 0;
   c.mock.method(performance, 'now', () => now.call(performance) + late);
   const { token, leaseId } = await t.lease(['USED']);
-  const [looking, looked] = [gate(), gate()];
-  let looks = 0;
-  const store: Store = {
-    ...t.store,
-    async query(text: string, values?: unknown[]) {
-      const answer = await t.store.query(text, values);
-      if (text.includes('= any($1::uuid[])') && (looks += 1) === 1) {
-        looking.open();
-        await looked.opened;
-      }
-      return answer;
-    },
-  } as Store;
+  const { store, looking, looked, looks } = holdFirstLook();
   // only this test looks
   c.mock.timers.enable({ apis: ['setInterval'] });
   const book = createLeaseBook({ store, log: () => undefined });
@@ -93,7 +99,7 @@ test('a lease is believed for a second, and not for longer on what was asked bef
   await assert.rejects(checked, { code: 'LEASE_REVOKED' });
   await look;
   await assert.rejects(book.check(lease), { code: 'LEASE_REVOKED' });
-  assert.equal(looks, 2);
+  assert.equal(looks(), 2);
 });
 
 test('without a word from anybody, what is open is cut by the look that comes twice a second', async (c) => {
@@ -113,19 +119,7 @@ test('without a word from anybody, what is open is cut by the look that comes tw
 
 test('an answer that comes when nobody waits for it any more still ends what is open', async (c) => {
   c.mock.timers.enable({ apis: ['setInterval'] });
-  const [looking, looked] = [gate(), gate()];
-  let looks = 0;
-  const store: Store = {
-    ...t.store,
-    async query(text: string, values?: unknown[]) {
-      const answer = await t.store.query(text, values);
-      if (text.includes('= any($1::uuid[])') && (looks += 1) === 1) {
-        looking.open();
-        await looked.opened;
-      }
-      return answer;
-    },
-  } as Store;
+  const { store, looked } = holdFirstLook();
   const book = createLeaseBook({ store, log: () => undefined });
   c.after(() => book.close());
   const { token, leaseId } = await t.lease(['USED']);
