@@ -121,13 +121,20 @@ describe('a turn', { concurrency: 2 }, () => {
         const gate = Promise.withResolvers<void>();
         const asked = await place.ask(wordsThen(gate.promise, `After a death, ${show}.`));
         await eventually(() => read(asked).includes('Some words.'));
-        bot.die();
-        await place.forget(bot);
-        bot = place.bot({ show });
+        for (const _death of ['the first', 'the second']) {
+          bot.die();
+          await place.forget(bot);
+          bot = place.bot({ show });
+          const { slack } = bot.context;
+          await eventually(() => slack.pace().calls['chat.update'] !== undefined, { what: 'that it is written once more' });
+        }
         gate.resolve();
         await place.delivered(asked);
         assertAnswered(place, asked, `After a death, ${show}.`);
-        assert.equal(place.said(asked).length, 1);
+        const [message, ...others] = place.said(asked);
+        assert.deepEqual(others, []);
+        const stops = place.slack.calls.filter(({ method, args }) => method === 'chat.stopStream' && args['ts'] === message?.ts);
+        assert.equal(stops.length, show === 'stream' ? 1 : 0, 'that a stream is closed is known after a death too');
       });
 
       it('is followed by a turn for what was said to it too late', async () => {

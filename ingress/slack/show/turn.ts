@@ -87,12 +87,12 @@ export async function showTurn(context: SlackContext, board: Board, live: LiveTu
       throw error;
     }
     try {
+      const open = shown.toStop.length;
       shown = answered(call.afterwards, await slack.draw(reserved, call.args));
       rests = 0;
-      if (isPost) {
-        began = null;
-        await keep();
-      }
+      if (isPost) began = null;
+      // or whoever takes over closes it once more: Slack counts that, though it does nothing
+      if (isPost || shown.toStop.length < open) await keep();
     } catch (error) {
       if (error instanceof SlackSilent) return doubt(call.method, error);
       if (!(error instanceof SlackRefused)) throw error;
@@ -103,7 +103,9 @@ export async function showTurn(context: SlackContext, board: Board, live: LiveTu
       if (after.do === 'stop') throw new Undeliverable(error.message);
       if (after.do === 'later') throw error;
       if (error.code !== 'ratelimited') say('Slack refused to show it so', error);
+      const isClosed = after.shown.toStop.length < shown.toStop.length;
       shown = after.shown;
+      if (isClosed) await keep();
     }
   }
 

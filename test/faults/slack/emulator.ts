@@ -2,7 +2,7 @@
 import { type Slack, startSlack } from '../../support/slack/index.ts';
 import type { Fault } from '../../support/slack/faults.ts';
 
-export const SPEED = 12;
+export const SPEED = 20;
 const begun = Date.now();
 /** So that kills, which let a new process forget how often Slack was called, are no more in a minute than on a bad day. */
 const now = (): number => begun + (Date.now() - begun) * SPEED;
@@ -45,10 +45,19 @@ const asks = {
   left: () => slack.faults.left,
   violations: () => slack.violations,
   calls: () => Object.entries(Object.groupBy(slack.calls, ({ method }) => method)).map(([method, calls = []]) => [method, calls.length]),
+  busiest: () => busiest(),
   thread: (channel: string, ts: string) => see(channel, ts),
   transcript: (channel: string, ts: string) => slack.see.transcript(channel, ts),
   unheard: () => slack.delivery.all.filter(({ state }) => state !== 'acknowledged').length,
 };
+
+/** The most calls of each method within a minute of Slack's clock. */
+function busiest(): [method: string, calls: number][] {
+  return Object.entries(Object.groupBy(slack.calls, ({ method }) => method)).map(([method, calls = []]) => {
+    const times = calls.map(({ at }) => at);
+    return [method, Math.max(...times.map((from) => times.filter((at) => at >= from && at < from + 60_000).length))];
+  });
+}
 
 /** The bot's messages, as a person reads them: a stream that was edited shows its blocks, one that was not its text. */
 function see(channel: string, ts: string): SeenPart[] {
