@@ -5,7 +5,8 @@
  *  1. every question has one turn, and nothing is owed for it any more;
  *  2. its answer is in its thread once, with each part of it once, the last of them final;
  *  3. no message of a stream is left open, and no message of a turn that nobody asked for is there;
- *  4. Slack was never called faster than it allows.
+ *  4. Slack was never called faster than it allows: who dies forgets how often it called, and no more is called again for that than
+ *     there is room for.
  *
  *   npm run test:faults:slack -- --kills 200 --seed 7
  */
@@ -27,7 +28,7 @@ const KILLS = Number(values.kills);
 const SEED = Number(values.seed ?? Math.floor(Math.random() * 1e6));
 const CHANNELS = ['one', 'two', 'three', 'four', 'five'];
 const THREADS = 20;
-/** Questions that wait for their answers. */
+/** Questions that wait for their answers: each of them is drawn once more after the death of its bot. */
 const OPEN_MOST = 6;
 const ADMIN = 'the-admin-key-of-the-fault-test';
 const POSTS = ['chat.startStream', 'chat.postMessage'];
@@ -297,7 +298,9 @@ try {
   const problems = await verify();
   console.log(`${questions.length} questions in ${threads.length} threads; ${JSON.stringify(counts)}`);
   console.log(JSON.stringify(Object.fromEntries(await slack<[string, number][]>('calls'))));
-  console.log(`the most within a minute of Slack's clock: ${JSON.stringify(Object.fromEntries(await slack<[string, number][]>('busiest')))}`);
+  console.log(
+    `the most within a minute of Slack's clock: ${JSON.stringify(Object.fromEntries(await slack<[string, number][]>('busiest')))}`,
+  );
   for (const problem of problems.slice(0, 10)) console.error(`VIOLATION: ${problem}`);
   failed = problems.length > 0;
   console.log(failed ? `${problems.length} violations` : `no invariant was broken, in ${seconds()} s`);

@@ -121,7 +121,7 @@ describe('a turn', { concurrency: 2 }, () => {
         const gate = Promise.withResolvers<void>();
         const asked = await place.ask(wordsThen(gate.promise, `After a death, ${show}.`));
         await eventually(() => read(asked).includes('Some words.'));
-        for (const _death of ['the first', 'the second']) {
+        for (let deaths = 0; deaths < 2; deaths++) {
           bot.die();
           await place.forget(bot);
           bot = place.bot({ show });

@@ -131,9 +131,10 @@ export async function startSlackPlace(options: SlackOptions = {}): Promise<Slack
       for (let held = true; held;) {
         await t.store.query('update agent_final_delivery_outbox set lease_expires_at = now() where lease_owner = $1', [context.consumerId]);
         await sleep(50);
-        const { rows } = await t.store.query('select 1 from agent_final_delivery_outbox where lease_owner = $1 and lease_expires_at > now()', [
-          context.consumerId,
-        ]);
+        const { rows } = await t.store.query(
+          'select 1 from agent_final_delivery_outbox where lease_owner = $1 and lease_expires_at > now()',
+          [context.consumerId],
+        );
         held = rows.length > 0;
       }
     },

@@ -86,13 +86,11 @@ export async function showTurn(context: SlackContext, board: Board, live: LiveTu
       slack.forgo(reserved);
       throw error;
     }
+    const open = openOf(shown);
     try {
-      const open = shown.toStop.length;
       shown = answered(call.afterwards, await slack.draw(reserved, call.args));
       rests = 0;
-      if (isPost) began = null;
-      // or whoever takes over closes it once more: Slack counts that, though it does nothing
-      if (isPost || shown.toStop.length < open) await keep();
+      began = null;
     } catch (error) {
       if (error instanceof SlackSilent) return doubt(call.method, error);
       if (!(error instanceof SlackRefused)) throw error;
@@ -103,10 +101,10 @@ export async function showTurn(context: SlackContext, board: Board, live: LiveTu
       if (after.do === 'stop') throw new Undeliverable(error.message);
       if (after.do === 'later') throw error;
       if (error.code !== 'ratelimited') say('Slack refused to show it so', error);
-      const isClosed = after.shown.toStop.length < shown.toStop.length;
       shown = after.shown;
-      if (isClosed) await keep();
     }
+    // a stream that is closed is noted too, or whoever takes over closes it once more: Slack counts that
+    if (isPost || (openOf(shown) < open && !shown.isFinal)) await keep();
   }
 
   /** It may have been done: what was posted is looked for, what was said is written once more. */
@@ -205,6 +203,9 @@ export async function showTurn(context: SlackContext, board: Board, live: LiveTu
     context.log({ level: 'warn', message, error: error.message, execution_id: executionId, trace_id: live.delivery.trace_id });
   }
 }
+
+/** Streams that nobody is known to have closed. */
+const openOf = ({ toStop, stream }: Shown): number => toStop.length + (stream === null ? 0 : 1);
 
 /** Nothing was begun. */
 function isFresh({ messages, began, isFinal }: typeof NO_PROGRESS): boolean {
