@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { after, before, beforeEach, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Client, createClient, type InboxEvent } from '@centaur/sdk';
 import { startTestApi, type TestApi } from '../../test/support/api.ts';
 import { createTestThreads, type TestThreads } from '../../test/support/threads.ts';
@@ -24,13 +25,19 @@ after(async () => {
   await api[Symbol.asyncDispose]();
   await threads[Symbol.asyncDispose]();
 });
-beforeEach(() => threads.store.query('delete from agent_inbox'));
+/** Each test has its own: a claim that one has left may still be on its way, and takes what is there. */
+let platform = '';
+let tests = 0;
+beforeEach(() => {
+  platform = `chat${(tests += 1)}`;
+});
 
-const put = (conversation: string, eventId: string) => client.inbox.put({ platform: 'slack', eventId, conversation, body: { eventId } });
+const put = (conversation: string, eventId: string) => client.inbox.put({ platform, eventId, conversation, body: { eventId } });
 
 async function states(): Promise<Readonly<Record<string, string>>> {
   const { rows } = await threads.store.query<{ event_id: string; state: string }>(
-    'select event_id, state from agent_inbox order by position',
+    'select event_id, state from agent_inbox where platform = $1 order by position',
+    [platform],
   );
   return Object.fromEntries(rows.map(({ event_id, state }) => [event_id, state]));
 }
@@ -40,7 +47,7 @@ function start(act: ConsumeOptions['act'], more: Partial<ConsumeOptions> = {}) {
   const troubles: Trouble[] = [];
   const ended = consume({
     inbox: client.inbox,
-    platform: 'slack',
+    platform,
     consumerId: `test:${Math.random()}`,
     most: 5,
     signal: stop.signal,
@@ -48,20 +55,19 @@ function start(act: ConsumeOptions['act'], more: Partial<ConsumeOptions> = {}) {
     onTrouble: (trouble) => troubles.push(trouble),
     ...more,
   });
-  return {
-    troubles,
-    async stop() {
-      stop.abort();
-      await ended;
-    },
+  const end = async (): Promise<void> => {
+    stop.abort();
+    await ended;
   };
+  // where a test fails nobody waits for what it has under way
+  return { troubles, stop: end, [Symbol.dispose]: () => stop.abort() };
 }
 
 test('events of a conversation are acted on in their order, those of others beside them, and each is told to be done', async () => {
   for (const id of ['a1', 'b1', 'a2', 'b2', 'a3']) await put(id.slice(0, 1), id);
   const acted: string[] = [];
   const other = Promise.withResolvers<void>();
-  const consumer = start(async ({ event_id: id }) => {
+  using consumer = start(async ({ event_id: id }) => {
     if (id === 'b1') other.resolve();
     // ends only when another conversation has begun beside it
     if (id === 'a1') await other.promise;
@@ -92,7 +98,7 @@ test('one that fails is tried again and holds up its own conversation; one witho
   ] as const)
     await put(conversation, id);
   const acted: string[] = [];
-  const consumer = start(async ({ event_id: id, attempt_count: attempt }) => {
+  using consumer = start(async ({ event_id: id, attempt_count: attempt }) => {
     acted.push(`${id}#${attempt}`);
     if (id === 'a1' && attempt === 1) throw new Error('not now');
     if (id === 'b1') throw new Hopeless('never');
@@ -115,18 +121,22 @@ test('one that fails is tried again and holds up its own conversation; one witho
 test('what a killed consumer had is acted on by another one when its lease is over, in its order', async () => {
   await put('a', 'a1');
   await put('a', 'a2');
-  const child = fork(new URL('../../test/support/inbox-consumer.ts', import.meta.url), [api.url, key], {
+  const child = fork(new URL('../../test/support/inbox-consumer.ts', import.meta.url), [api.url, key, platform], {
     env: { ...process.env, NODE_NO_WARNINGS: '1' },
   });
   assert.deepEqual(await once(child, 'message').then(([id]) => id as string), 'a1');
   child.kill('SIGKILL');
   await once(child, 'exit');
+  // until the API has heard that nobody waits for the claim that the child had made beside
+  await sleep(300);
   const acted: string[] = [];
-  const consumer = start(async ({ event_id: id, attempt_count: attempt }) => void acted.push(`${id}#${attempt}`));
+  using consumer = start(async ({ event_id: id, attempt_count: attempt }) => void acted.push(`${id}#${attempt}`));
   await put('b', 'b1');
   await eventually(() => acted.includes('b1#1'), { what: 'the other conversation' });
   assert.deepEqual(acted, ['b1#1'], 'nobody overtakes what was left');
-  await threads.store.query("update agent_inbox set lease_expires_at = now() - interval '1 s' where event_id = 'a1'");
+  await threads.store.query("update agent_inbox set lease_expires_at = now() - interval '1 s' where event_id = 'a1' and platform = $1", [
+    platform,
+  ]);
   // whoever waits hears of the next thing that happens
   await put('c', 'c1');
   await eventually(() => acted.includes('a2#1'), { what: 'what was left' });
@@ -140,14 +150,15 @@ test('what a killed consumer had is acted on by another one when its lease is ov
 test('a claim that was lost meanwhile is not told to have failed: it is another’s', async () => {
   await put('a', 'a1');
   const release = Promise.withResolvers<void>();
-  const consumer = start(async () => release.promise);
+  using consumer = start(async () => release.promise);
   await eventually(async () => (await states())['a1'] === 'claimed', { what: 'a claim' });
-  await threads.store.query("update agent_inbox set lease_owner = 'another' where event_id = 'a1'");
+  await threads.store.query("update agent_inbox set lease_owner = 'another' where event_id = 'a1' and platform = $1", [platform]);
   release.resolve();
   await eventually(() => consumer.troubles.length > 0, { what: 'the loss to be noticed' });
   await consumer.stop();
   const { rows } = await threads.store.query<{ state: string; lease_owner: string; last_error: string | null }>(
-    'select state, lease_owner, last_error from agent_inbox',
+    'select state, lease_owner, last_error from agent_inbox where platform = $1',
+    [platform],
   );
   assert.deepEqual(rows, [{ state: 'claimed', lease_owner: 'another', last_error: null }]);
 });
@@ -165,7 +176,7 @@ test('while the API is away it is asked again, and when told to stop, what is un
   };
   const acting = Promise.withResolvers<InboxEvent>();
   const release = Promise.withResolvers<void>();
-  const consumer = start(
+  using consumer = start(
     async (event) => {
       acting.resolve(event);
       await release.promise;
@@ -198,7 +209,7 @@ test('a claim that is never answered is given up, and made again', async () => {
     },
   });
   const acted: string[] = [];
-  const consumer = start(async ({ event_id: id }) => void acted.push(id), { inbox: silent.inbox, claimMs: 2000 });
+  using consumer = start(async ({ event_id: id }) => void acted.push(id), { inbox: silent.inbox, claimMs: 2000 });
   await put('a', 'a1');
   await eventually(() => acted.includes('a1'), { what: 'the event' });
   await consumer.stop();

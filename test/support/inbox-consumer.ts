@@ -2,11 +2,11 @@
 import { createClient } from '@centaur/sdk';
 import { consume } from '../../ingress/chat/index.ts';
 
-const [url = '', apiKey = ''] = process.argv.slice(2);
+const [url = '', apiKey = '', platform = ''] = process.argv.slice(2);
 process.on('disconnect', () => process.exit(1));
 await consume({
   inbox: createClient({ url, apiKey }).inbox,
-  platform: 'slack',
+  platform,
   consumerId: `child:${process.pid}`,
   most: 5,
   signal: new AbortController().signal,
