@@ -45,22 +45,30 @@ async function states(): Promise<Readonly<Record<string, string>>> {
 function start(act: ConsumeOptions['act'], more: Partial<ConsumeOptions> = {}) {
   const stop = new AbortController();
   const troubles: Trouble[] = [];
+  const dropped = Promise.withResolvers<never>();
+  dropped.promise.catch(() => {});
   const ended = consume({
     inbox: client.inbox,
     platform,
     consumerId: `test:${Math.random()}`,
     most: 5,
     signal: stop.signal,
-    act,
+    act: (event) => Promise.race([act(event), dropped.promise]),
     onTrouble: (trouble) => troubles.push(trouble),
     ...more,
   });
-  const end = async (): Promise<void> => {
-    stop.abort();
-    await ended;
+  return {
+    troubles,
+    async stop() {
+      stop.abort();
+      await ended;
+    },
+    /** Also where a test fails, and nobody ends what it has under way. */
+    [Symbol.dispose]() {
+      stop.abort();
+      dropped.reject(new Error('the test is over'));
+    },
   };
-  // where a test fails nobody waits for what it has under way
-  return { troubles, stop: end, [Symbol.dispose]: () => stop.abort() };
 }
 
 test('events of a conversation are acted on in their order, those of others beside them, and each is told to be done', async () => {
@@ -127,7 +135,7 @@ test('what a killed consumer had is acted on by another one when its lease is ov
   assert.deepEqual(await once(child, 'message').then(([id]) => id as string), 'a1');
   child.kill('SIGKILL');
   await once(child, 'exit');
-  // until the API has heard that nobody waits for the claim that the child had made beside
+  // until the API has heard that nobody waits for the claim that was made beside
   await sleep(300);
   const acted: string[] = [];
   using consumer = start(async ({ event_id: id, attempt_count: attempt }) => void acted.push(`${id}#${attempt}`));
@@ -189,8 +197,9 @@ test('while the API is away it is asked again, and when told to stop, what is un
   await acting.promise;
   let hasEnded = false;
   const stopping = consumer.stop().then(() => (hasEnded = true));
+  // until the API has heard that nobody waits for the claim that was made beside
+  await sleep(300);
   await put('b', 'b1');
-  await new Promise((resolve) => setImmediate(resolve));
   assert.equal(hasEnded, false);
   release.resolve();
   await stopping;

@@ -117,25 +117,29 @@ describe('a turn', { concurrency: 2 }, () => {
         assert.match(read(asked), /broke off/);
       });
 
-      it('goes on in another process when one dies in mid-answer', async () => {
-        const gate = Promise.withResolvers<void>();
-        const asked = await place.ask(wordsThen(gate.promise, `After a death, ${show}.`));
-        await eventually(() => read(asked).includes('Some words.'));
-        for (let deaths = 0; deaths < 2; deaths++) {
-          bot.die();
-          await place.forget(bot);
-          bot = place.bot({ show });
-          const { slack } = bot.context;
-          await eventually(() => slack.pace().calls['chat.update'] !== undefined, { what: 'that it is written once more' });
-        }
-        gate.resolve();
-        await place.delivered(asked);
-        assertAnswered(place, asked, `After a death, ${show}.`);
-        const [message, ...others] = place.said(asked);
-        assert.deepEqual(others, []);
-        const stops = place.slack.calls.filter(({ method, args }) => method === 'chat.stopStream' && args['ts'] === message?.ts);
-        assert.equal(stops.length, show === 'stream' ? 1 : 0, 'that a stream is closed is known after a death too');
-      });
+      for (const lost of show === 'stream' ? ['no answer of Slack', 'the one to its closing'] : ['no answer of Slack'])
+        it(`goes on in another process when one dies in mid-answer, and ${lost} is lost`, async () => {
+          const isLost = lost !== 'no answer of Slack';
+          const answer = `After two deaths, ${show}, ${lost}.`;
+          const gate = Promise.withResolvers<void>();
+          const asked = await place.ask(wordsThen(gate.promise, answer));
+          await eventually(() => read(asked).includes('Some words.'));
+          if (isLost) place.slack.faults.plan('chat.stopStream', { kind: 'answer lost' });
+          for (let deaths = 0; deaths < 2; deaths++) {
+            bot.die();
+            await place.forget(bot);
+            bot = place.bot({ show });
+            const { slack } = bot.context;
+            await eventually(() => slack.pace().calls['chat.update'] !== undefined, { what: 'that it is written once more' });
+          }
+          gate.resolve();
+          await place.delivered(asked);
+          assertAnswered(place, asked, answer);
+          const [message, ...others] = place.said(asked);
+          assert.deepEqual(others, []);
+          const stops = place.slack.calls.filter(({ method, args }) => method === 'chat.stopStream' && args['ts'] === message?.ts);
+          assert.equal(stops.length, isLost ? 2 : show === 'stream' ? 1 : 0, 'that a stream is closed is known after a death too');
+        });
 
       it('is followed by a turn for what was said to it too late', async () => {
         const gate = Promise.withResolvers<void>();

@@ -11,13 +11,15 @@ import type { Board, Step } from './board.ts';
 import { filesOfTurn, upload } from './files.ts';
 import { placeOf, readDelivery } from './place.ts';
 import { askForUnheard } from './unheard.ts';
-import { NO_PROGRESS, progressOf, readProgress, shownAfter, type Uploaded } from './progress.ts';
+import { NO_PROGRESS, type Progress, progressOf, readProgress, shownAfter, type Uploaded } from './progress.ts';
 import { isAskGone, recover } from './thread.ts';
 
 /** They put a message there: made twice, it is there twice. */
 const POSTS: ReadonlySet<string> = new Set(['chat.startStream', 'chat.postMessage']);
 /** What Slack answers when it does not know either whether it was done. */
 const UNSURE: ReadonlySet<string> = new Set(['internal_error', 'fatal_error', 'service_unavailable', 'request_timeout']);
+/** Of a stream that was to be closed: it is. */
+const CLOSED: ReadonlySet<string> = new Set(['message_not_in_streaming_state', 'stopped_by_user', 'message_not_found']);
 const LONGEST_REST_MS = 30_000;
 /** A status that Slack does not answer about must not keep the first message back. */
 const STATUS_MS = 2_000;
@@ -87,6 +89,7 @@ export async function showTurn(context: SlackContext, board: Board, live: LiveTu
       throw error;
     }
     const open = openOf(shown);
+    let isSure = true;
     try {
       shown = answered(call.afterwards, await slack.draw(reserved, call.args));
       rests = 0;
@@ -102,9 +105,12 @@ export async function showTurn(context: SlackContext, board: Board, live: LiveTu
       if (after.do === 'later') throw error;
       if (error.code !== 'ratelimited') say('Slack refused to show it so', error);
       shown = after.shown;
+      isSure = CLOSED.has(error.code);
     }
-    // a stream that is closed is noted too, or whoever takes over closes it once more: Slack counts that
-    if (isPost || (openOf(shown) < open && !shown.isFinal)) await keep();
+    if (isPost) await keep();
+    // or whoever takes over closes it once more, and Slack counts that: nothing worse, so it waits for no platform that is away
+    else if (isSure && openOf(shown) < open && !shown.isFinal)
+      await live.note(progress()).catch((error: Error) => say('that a stream is closed could not be noted', error));
   }
 
   /** It may have been done: what was posted is looked for, what was said is written once more. */
@@ -186,11 +192,15 @@ export async function showTurn(context: SlackContext, board: Board, live: LiveTu
     await api.threads.cancel(executionId).catch((error: Error) => say('the turn could not be stopped', error));
   }
 
+  function progress(): Progress {
+    return progressOf(shown, { began, answerFile, files });
+  }
+
   /** Notes what is shown, however long the platform is away; whoever else took the turn over ends it. */
   async function keep(): Promise<void> {
     for (let tries = 0; ; tries++) {
       try {
-        return await live.note(progressOf(shown, { began, answerFile, files }));
+        return await live.note(progress());
       } catch (error) {
         if (!(error instanceof CentaurApiError) || (error.status !== 0 && error.status < 500 && error.status !== 429)) throw error;
         await pause(Math.min(5_000, 100 * 2 ** tries), signal);
