@@ -220,6 +220,7 @@ test('a claim that is never answered is given up, and made again', async () => {
   const acted: string[] = [];
   using consumer = start(async ({ event_id: id }) => void acted.push(id), { inbox: silent.inbox, claimMs: 2000 });
   await put('a', 'a1');
-  await eventually(() => acted.includes('a1'), { what: 'the event' });
+  // one that is taken by a claim that is given up too is there again when its lease is over
+  await eventually(() => acted.includes('a1'), { what: 'the event', timeoutMs: 120_000 });
   await consumer.stop();
 });

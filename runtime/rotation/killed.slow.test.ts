@@ -100,7 +100,7 @@ test('two processes that look at once start one run, and the value before holds 
     type: 'webhook',
     value: first,
     options: { generate: { length: 40 } },
-    rotation: { every_seconds: 86_400, grace_seconds: 8 },
+    rotation: { every_seconds: 86_400, grace_seconds: 20 },
   });
   const victims = [worker(r, 'after activate'), worker(r, 'after activate')];
   const asked = await Promise.all([r.ask('SIGNING'), r.ask('SIGNING', 'user:bob')]);
