@@ -128,7 +128,7 @@ async function live(slot: Slot): Promise<void> {
   if (child.signalCode === null && child.exitCode !== null) throw new Error(`a ${slot.role} ended by itself with ${child.exitCode}`);
 }
 
-/** What it had is free at once, as after some seconds. @returns when the next one lives */
+/** @returns when the next one lives */
 async function kill(slot: Slot): Promise<void> {
   const { child } = slot;
   if (child === undefined || isOver) return;
@@ -139,17 +139,27 @@ async function kill(slot: Slot): Promise<void> {
   if (!isGone) await gone;
   counts.kills += 1;
   counts[slot.role] += 1;
-  const its = slot.role === 'bot' ? `slack:%:${child.pid}:%` : undefined;
-  if (its !== undefined) await free(its);
+  if (slot.role === 'bot') dead.push(`slack:%:${child.pid}:%`);
+  await hasten();
   await pause(between(0, 300));
   await live(slot);
-  // what it had asked the API for, the API may have done after its death
-  if (its !== undefined) await free(its);
 }
 
-async function free(its: string): Promise<void> {
-  for (const table of ['agent_final_delivery_outbox', 'agent_inbox'])
-    await admin.query(`update ${table} set lease_expires_at = now() where lease_owner like $1`, [its]);
+/** Names of bots that were killed. */
+const dead: string[] = [];
+
+/**
+ * What the dead had is free, also what the API did for them after their death; and what is tried again is tried soon: each death counts
+ * as a try, and after many of them the next one is ten minutes away.
+ */
+async function hasten(): Promise<void> {
+  for (const table of ['agent_final_delivery_outbox', 'agent_inbox']) {
+    await admin.query(`update ${table} set lease_expires_at = now() where lease_owner like any($1) and lease_expires_at > now()`, [dead]);
+    await admin.query(
+      `update ${table} set next_attempt_at = now() + interval '5 s' where next_attempt_at > now() + interval '5 s'
+         and state in ('live', 'sending', 'claimed', 'retry_wait')`,
+    );
+  }
 }
 
 const enough = (): boolean => counts.kills >= KILLS;
@@ -223,6 +233,7 @@ async function untilDone(): Promise<void> {
       'select count(*)::int as n from agent_execution_requests where completed_at is not null',
     );
     if ((rows[0]?.n ?? 0) >= questions.length && (await open()) === 0) return;
+    await hasten();
     if (Date.now() > deadline) {
       const left = await admin.query(
         `select o.execution_id, o.state, o.lease_owner, o.lease_expires_at, o.next_attempt_at, o.attempt_count, o.last_error, o.progress::text, e.status
