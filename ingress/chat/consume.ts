@@ -3,7 +3,7 @@
  * process dies, another one gets the event again: whoever acts on it must not mind.
  */
 import { type InboxClient, type InboxEvent } from '@centaur/sdk';
-import { ending, pause } from './pause.ts';
+import { pause } from './pause.ts';
 import { isCode } from './platform.ts';
 
 export interface ConsumeOptions {
@@ -46,7 +46,9 @@ const ERROR_LONGEST = 500;
 export async function consume(options: ConsumeOptions): Promise<void> {
   const { inbox, platform, consumerId, most, signal, onTrouble, claimMs = CLAIM_MS } = options;
   const running = new Set<Promise<void>>();
-  const stopped = ending(signal);
+  /** One has ended, or all are to end. A race would stay with the longest-lived of its promises, each one of them. */
+  let wake = () => {};
+  signal.addEventListener('abort', () => wake(), { once: true });
   let failures = 0;
   while (!signal.aborted) {
     try {
@@ -60,7 +62,10 @@ export async function consume(options: ConsumeOptions): Promise<void> {
       });
       failures = 0;
       for (const event of events) {
-        const one = actOn(event, options).finally(() => running.delete(one));
+        const one = actOn(event, options).finally(() => {
+          running.delete(one);
+          wake();
+        });
         running.add(one);
       }
     } catch (error) {
@@ -69,7 +74,7 @@ export async function consume(options: ConsumeOptions): Promise<void> {
       await pause(Math.min(LONGEST_PAUSE_MS, 100 * 2 ** failures++), signal);
     }
     if (running.size >= CROWD) await pause(GATHER_MS, signal);
-    if (running.size >= most) await Promise.race([...running, stopped]);
+    if (running.size >= most && !signal.aborted) await new Promise<void>((resolve) => (wake = resolve));
   }
   await Promise.all(running);
 }

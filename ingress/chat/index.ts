@@ -5,6 +5,7 @@
  * acted on until that succeeds, and a turn shown until all of it is, whichever processes die meanwhile. It knows nothing of
  * any one chat, reaches nothing but the platform's API, and keeps nothing.
  */
+export { createApi } from './api.ts';
 export { type BodyLimits, type BodyReader, createBodyReader } from './bodies.ts';
 export { consume, Hopeless, type ConsumeOptions, type Trouble } from './consume.ts';
 export { type Control, type Effort, EFFORTS, type Flagged, type Flags, mapProse, readControl, readFlags } from './flags.ts';

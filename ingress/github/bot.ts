@@ -3,8 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { hostname } from 'node:os';
 import type { AddressInfo } from 'node:net';
-import { createClient } from '@centaur/sdk';
-import { consume, ending, pause } from '../chat/index.ts';
+import { consume, createApi, ending, pause } from '../chat/index.ts';
 import { actOn } from './act/index.ts';
 import { createGitHubCalls, type GitHubCalls, GitHubRefused } from './calls.ts';
 import { type GitHubContext, type Log, PLATFORM, type Self } from './context.ts';
@@ -29,7 +28,7 @@ export async function startGitHubBot(settings: GitHubSettings, log: Log, now: ()
   const stopping = new AbortController();
   // what is being acted on may come to its end
   const over = new AbortController();
-  const api = createClient({ url: settings.apiUrl, apiKey: settings.apiKey });
+  const api = createApi({ url: settings.apiUrl, apiKey: settings.apiKey });
   const github = createGitHubCalls({ auth: settings.auth, apiUrl: settings.githubApiUrl, now });
   let self: Self | undefined;
   const server = createReceiver({ secret: settings.webhookSecret, rules: settings.rules, inbox: api.inbox, self: () => self, log });

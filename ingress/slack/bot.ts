@@ -4,8 +4,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
-import { CentaurApiError, createClient } from '@centaur/sdk';
-import { consume, Hopeless, pause, within } from '../chat/index.ts';
+import { CentaurApiError } from '@centaur/sdk';
+import { consume, createApi, Hopeless, pause, within } from '../chat/index.ts';
 import { openAtOnce, showApprovals } from './approvals/index.ts';
 import { createSlackCalls, SlackRefused } from './calls.ts';
 import { type Log, PLATFORM, type Self, type SlackContext } from './context.ts';
@@ -61,7 +61,7 @@ export async function startSlackBot(settings: SlackSettings, log: Log): Promise<
   const now = Date.now;
   const stopping = new AbortController();
   const { signal } = stopping;
-  const api = createClient({ url: settings.apiUrl, apiKey: settings.apiKey });
+  const api = createApi({ url: settings.apiUrl, apiKey: settings.apiKey });
   const slack = createSlackCalls({ token: settings.botToken, apiUrl: settings.slackApiUrl, now });
   const consumerId = `slack:${hostname()}:${process.pid}:${randomBytes(4).toString('hex')}`;
   let context: SlackContext | undefined;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, createServer as createLine } from 'node:net';
 import { test } from 'node:test';
 import { forward } from './bots.ts';
 
@@ -23,6 +23,27 @@ test('what goes on to a bot is what its service says, and no key or cookie that 
     for (const name of Object.keys(others)) assert.equal(seen[name], undefined, name);
   } finally {
     bot.closeAllConnections();
+    bot.close();
+  }
+});
+
+test('a bot at an address with https is asked by TLS', async () => {
+  const said = Promise.withResolvers<Buffer>();
+  const bot = createLine((line) => {
+    line.on('error', () => {});
+    line.once('data', (first: Buffer) => {
+      said.resolve(first);
+      line.destroy();
+    });
+  }).listen(0, '127.0.0.1');
+  await once(bot, 'listening');
+  try {
+    const request = new Request('http://127.0.0.1/webhooks/slack', { method: 'POST', body: 'payload=x' });
+    const where = `https://127.0.0.1:${(bot.address() as AddressInfo).port}`;
+    const answer = forward({ slack: () => where }, { slug: 'slack', request, incoming: undefined });
+    await assert.rejects(answer, (error) => (error as { code?: string }).code === 'BOT_UNAVAILABLE');
+    assert.equal((await said.promise)[0], 22, 'a handshake');
+  } finally {
     bot.close();
   }
 });

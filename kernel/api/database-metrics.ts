@@ -40,7 +40,7 @@ export async function readDatabase(store: Queryable): Promise<readonly Family[]>
     ),
     store.query<{ platform: string; count: number; age: number }>(
       `select platform, count(*) as count, extract(epoch from now() - min(received_at))::float8 as age from agent_inbox
-       where state in ('pending', 'claimed', 'retry_wait') group by platform order by 2 desc limit ${LABELS_MOST}`,
+       where settled_at is null group by platform order by 2 desc limit ${LABELS_MOST}`,
     ),
     store.query<{ count: number }>(
       `select count(*) as count from (select from agent_inbox where settled_at is not null and state = 'dead_letter' limit 10000) dead`,

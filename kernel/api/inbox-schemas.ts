@@ -26,11 +26,7 @@ export const PutEventBody = named(
   z.strictObject({
     platform,
     event_id: eventId,
-    conversation: z
-      .string()
-      .min(1)
-      .max(512)
-      .describe('Events of one are handed out one at a time, in their order. Its thread’s key, where it has one'),
+    conversation: text.describe('Events of one are handed out one at a time, in their order. Its thread’s key, where it has one'),
     body: z
       .unknown()
       .refine((value) => value !== undefined, 'is required')

@@ -88,6 +88,8 @@ export function clientConfig(url: string, name: string): pg.ClientConfig {
     options: SESSION,
     types: TYPES,
     keepAlive: true,
+    // what stands between us and Postgres may forget a line on which nothing is said for minutes
+    keepAliveInitialDelayMillis: 10_000,
     connectionTimeoutMillis: 10_000,
   };
 }

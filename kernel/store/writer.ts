@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type pg from 'pg';
-import { classifyFailure } from './errors.ts';
+import { classifyFailure, sqlState } from './errors.ts';
 import type { StoreLogEntry } from './store.ts';
 
 /** One write waiting for its commit. `settle` is called exactly once: without an error after the commit. */
@@ -24,6 +24,8 @@ export interface WriterOptions<Write extends PendingWrite> {
   /** True for an error that ends every write to come, such as a lost fence. */
   readonly isFatal: (error: unknown) => boolean;
   readonly log: (entry: StoreLogEntry) => void;
+  /** A flush that takes longer has lost its connection without a word: it is cut, and the batch sent by another one. Default: never. */
+  readonly hangMs?: number;
   readonly maxRows?: number;
   readonly maxBytes?: number;
   /** Writes that may wait before `room` makes callers wait too. */
@@ -136,7 +138,7 @@ export function createWriter<Write extends PendingWrite>(options: WriterOptions<
       let on: pg.Client | undefined;
       try {
         on = client ?? (client = await open());
-        await options.flush(on, batch);
+        await flush(on, batch);
         stats.flushes += 1;
         stats.writes += batch.length;
         return;
@@ -145,12 +147,22 @@ export function createWriter<Write extends PendingWrite>(options: WriterOptions<
         const failure = on === undefined ? 'retry' : classifyFailure(error);
         if (failure === 'rejected') return splitOrReject(batch, error as Error);
         if (closed) throw error;
-        if (on === undefined || failure === 'ambiguous') drop();
+        // a server that only reads may have handed over to another one, which only a new connection finds
+        if (on === undefined || failure === 'ambiguous' || sqlState(error) === '25006') drop();
         if (attempt === 0)
           options.log({ level: 'warn', message: 'a flush failed and is tried again', error: (error as Error).message, failure });
         await delay(attempt);
         if (failure === 'ambiguous' && (await askUntilKnown(batch))) return;
       }
+    }
+  }
+
+  async function flush(on: pg.Client, batch: readonly Write[]): Promise<void> {
+    const hung = options.hangMs === undefined ? undefined : setTimeout(() => cut(on), options.hangMs);
+    try {
+      await options.flush(on, batch);
+    } finally {
+      clearTimeout(hung);
     }
   }
 
@@ -187,6 +199,7 @@ export function createWriter<Write extends PendingWrite>(options: WriterOptions<
   }
 
   async function open(): Promise<pg.Client> {
+    if (closed) throw new Error('the writer is closed');
     const opened = await options.connect();
     if (!closed) return opened;
     // closed while it connected: nobody else would end it
@@ -230,10 +243,14 @@ export function createWriter<Write extends PendingWrite>(options: WriterOptions<
 
 /** A server that does not answer any more would keep whoever closes for ever. */
 async function end(client: pg.Client): Promise<void> {
-  const { connection } = client as unknown as { readonly connection?: { readonly stream: Duplex } };
-  const late = setTimeout(() => connection?.stream.destroy(), END_MS);
+  const late = setTimeout(() => cut(client), END_MS);
   await client.end().catch(() => {});
   clearTimeout(late);
+}
+
+function cut(client: pg.Client): void {
+  const { connection } = client as unknown as { readonly connection?: { readonly stream: Duplex } };
+  connection?.stream.destroy();
 }
 
 function delay(attempt: number): Promise<void> {

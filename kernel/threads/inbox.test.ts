@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import { test } from 'node:test';
+import { createInboxWrites } from './inbox-writes.ts';
 import { createTestThreads, type TestThreads } from '../../test/support/threads.ts';
 import { eventually } from '../../test/support/wait.ts';
 
@@ -127,32 +128,197 @@ test('what never works is given up after ten tries, and may be tried again by ha
   await eventually(async () => (await t.threads.inbox.list({ limit: 5 })).items.length === 0);
 });
 
+/** Somebody else who gives an event a place, and has not committed yet. */
+async function other({ store }: TestThreads, conversation: string) {
+  const client = await store.connect('test');
+  await client.query('begin');
+  await client.query('select pg_advisory_xact_lock(7226015, hashtext($1))', [JSON.stringify(['slack', conversation])]);
+  return {
+    put: (id: string) =>
+      client.query(`insert into agent_inbox (platform, event_id, conversation, body) values ('slack', $1, $2, '{}')`, [id, conversation]),
+    commit: () => client.query('commit'),
+    [Symbol.asyncDispose]: () => client.end(),
+  };
+}
+
+const isWaiting = ({ store }: TestThreads) =>
+  eventually(async () => {
+    const { rowCount } = await store.query(
+      `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%pg_advisory_xact_lock%'`,
+    );
+    return rowCount === 1;
+  });
+
 test('an event that is stored while an earlier one is not committed yet comes after it', async () => {
   await using t = await createTestThreads();
-  const slow = await t.store.connect('test');
-  await slow.query('begin');
-  await slow.query('select pg_advisory_xact_lock(7226015, hashtext($1))', [JSON.stringify(['slack', 'C1'])]);
-  await slow.query(`insert into agent_inbox (platform, event_id, conversation, body) values ('slack', 'Ev1', 'C1', '{}')`);
+  await using earlier = await other(t, 'C1');
   const second = put(t, 'C1', 'Ev2');
   await put(t, 'C2', 'Ev3');
   assert.deepEqual(ids(await claim(t, 'bot')), ['Ev3'], 'others go on');
-  await slow.query('commit');
-  await slow.end();
-  await second;
+  await isWaiting(t);
+  await earlier.put('Ev1');
+  await earlier.commit();
+  assert.equal((await second).created, true);
   assert.deepEqual(ids(await claim(t, 'bot')), ['Ev1']);
 });
 
-test('what is tried again by hand waits for the one of its conversation that is being acted on', async () => {
+test('what is tried again by hand while an earlier one is not committed yet comes after it', async () => {
+  await using t = await createTestThreads();
+  await put(t, 'C1', 'Ev1');
+  await claim(t, 'bot');
+  await t.threads.inbox.fail('slack', 'Ev1', { consumer_id: 'bot', error: 'no', non_retryable: true });
+  await using earlier = await other(t, 'C1');
+  const again = t.threads.inbox.retry('slack', 'Ev1');
+  await isWaiting(t);
+  await earlier.put('Ev2');
+  await earlier.commit();
+  await again;
+  assert.deepEqual(ids(await claim(t, 'bot')), ['Ev2']);
+});
+
+test('of those who settle an event at once, one has done it, and whoever does not have it is told', async () => {
+  await using t = await createTestThreads();
+  await put(t, 'C1', 'Ev1');
+  await put(t, 'C2', 'Ev2');
+  await claim(t, 'one');
+  const { inbox } = t.threads;
+  const settled = await Promise.allSettled([
+    inbox.settle('slack', 'Ev1', 'two'),
+    inbox.settle('slack', 'Ev1', 'one'),
+    inbox.settle('slack', 'Ev1', 'one'),
+    inbox.settle('slack', 'Ev2', 'one'),
+  ]);
+  assert.deepEqual(
+    settled.map((each) => (each.status === 'fulfilled' ? each.value.idempotent : (each.reason as { code: string }).code)),
+    ['EVENT_NOT_CLAIMED', false, true, false],
+  );
+});
+
+test('events that come at once are stored in the order in which they came', async () => {
+  await using t = await createTestThreads();
+  const sent = Array.from({ length: 60 }, (_, i) => `Ev${i}`);
+  await Promise.all(sent.map((id, i) => put(t, i % 2 === 0 ? 'C1' : `C${i}`, id)));
+  const { rows } = await t.store.query<{ event_id: string }>('select event_id from agent_inbox order by position');
+  assert.deepEqual(ids(rows), sent);
+});
+
+test('an event that Postgres refuses fails alone', async () => {
+  await using t = await createTestThreads();
+  const before = put(t, 'C1', 'Ev1');
+  const refused = put(t, 'C1', 'Ev\u0000');
+  const after = ['Ev2', 'Ev3'].map((id) => put(t, id === 'Ev3' ? 'C2' : 'C1', id));
+  await assert.rejects(refused, /invalid byte sequence/);
+  for (const { created } of await Promise.all([before, ...after])) assert.ok(created);
+  const { rows } = await t.store.query<{ event_id: string }>('select event_id from agent_inbox order by position');
+  assert.deepEqual(ids(rows), ['Ev1', 'Ev2', 'Ev3']);
+});
+
+test('a line to the database on which no answer comes is given up, and another one taken', async () => {
+  await using t = await createTestThreads();
+  let lines = 0;
+  const connect = (name: string) => {
+    lines += 1;
+    return t.store.connect(name);
+  };
+  const writes = createInboxWrites({ store: { transaction: t.store.transaction, connect }, log: () => {}, waitMs: 100 });
+  await t.store.transaction(async (tx) => {
+    await tx.query('lock table agent_inbox in exclusive mode');
+    await assert.rejects(writes.put({ platform: 'slack', event_id: 'Ev1', conversation: 'C1', body: {} }), refuses('UNAVAILABLE'));
+    await eventually(() => lines > 1);
+  });
+  await writes.close();
+});
+
+/** A database that answers when it is told to. */
+function away({ store }: TestThreads, limits: { readonly waitMs?: number; readonly closeMs?: number } = {}) {
+  let isThere = false;
+  const writes = createInboxWrites({
+    store: {
+      transaction: store.transaction,
+      async connect(name) {
+        if (!isThere) throw new Error('connect ECONNREFUSED');
+        return store.connect(name);
+      },
+    },
+    log: () => {},
+    ...limits,
+  });
+  const answer = () => {
+    isThere = true;
+  };
+  return { writes, answer };
+}
+
+test('what waits for a database that does not answer is limited, and what was taken is stored when it does', async () => {
+  await using t = await createTestThreads();
+  const { writes, answer } = away(t, { waitMs: 600_000 });
+  const event = (event_id: string, size: number) => ({ platform: 'slack', event_id, conversation: 'C1', body: 'x'.repeat(size) });
+  const taken = Array.from({ length: 7 }, (_, i) => writes.put(event(`Ev${i}`, 9 * 1024 * 1024)));
+  await assert.rejects(writes.put(event('Ev7', 9 * 1024 * 1024)), refuses('UNAVAILABLE'));
+  const small = writes.put(event('Ev8', 10));
+  answer();
+  assert.deepEqual(new Set(await Promise.all([...taken, small])), new Set([true]));
+  assert.equal(await writes.put(event('Ev7', 9 * 1024 * 1024)), true, 'there is room again');
+  await writes.close();
+});
+
+test('what has waited for too long is told so, and is not written any more', async () => {
+  await using t = await createTestThreads();
+  const { writes, answer } = away(t, { waitMs: 50 });
+  const event = (event_id: string) => ({ platform: 'slack', event_id, conversation: 'C1', body: {} });
+  await put(t, 'C2', 'Ev1');
+  await claim(t, 'bot');
+  const late = await Promise.allSettled([writes.put(event('Ev2')), writes.settle({ platform: 'slack', event_id: 'Ev1' }, 'bot')]);
+  for (const each of late) assert.ok(each.status === 'rejected' && refuses('UNAVAILABLE')(each.reason as Error));
+  answer();
+  await eventually(() =>
+    writes.put(event('Ev3')).then(
+      () => true,
+      () => false,
+    ),
+  );
+  const { rows } = await t.store.query('select event_id, state from agent_inbox order by event_id');
+  assert.deepEqual(rows, [
+    { event_id: 'Ev1', state: 'claimed' },
+    { event_id: 'Ev3', state: 'pending' },
+  ]);
+  await writes.close();
+});
+
+test('closing does not wait for a database that is away', async () => {
+  await using t = await createTestThreads();
+  const { writes } = away(t, { waitMs: 600_000, closeMs: 50 });
+  void writes.put({ platform: 'slack', event_id: 'Ev1', conversation: 'C1', body: {} }).catch(() => {});
+  await writes.close();
+});
+
+test('an event that comes again while somebody changes it waits for nobody, and holds up no others', async () => {
+  await using t = await createTestThreads();
+  await put(t, 'C1', 'Ev1');
+  await t.store.transaction(async (tx) => {
+    await tx.query(`update agent_inbox set last_error = 'x'`);
+    const sent = await Promise.all([put(t, 'C1', 'Ev1'), put(t, 'C2', 'Ev2')]);
+    assert.deepEqual(
+      sent.map(({ created }) => created),
+      [false, true],
+    );
+  });
+});
+
+test('what is tried again by hand comes last in its conversation, after the one that is being acted on', async () => {
   await using t = await createTestThreads();
   await put(t, 'C1', 'Ev1');
   await put(t, 'C1', 'Ev2');
+  await put(t, 'C1', 'Ev3');
   await claim(t, 'one');
   await t.threads.inbox.fail('slack', 'Ev1', { consumer_id: 'one', error: 'no', non_retryable: true });
   assert.deepEqual(ids(await claim(t, 'two')), ['Ev2']);
   await t.threads.inbox.retry('slack', 'Ev1');
   assert.deepEqual(await claim(t, 'one'), []);
   await t.threads.inbox.settle('slack', 'Ev2', 'two');
-  assert.deepEqual(ids(await claim(t, 'one')), ['Ev1']);
+  assert.deepEqual(ids(await claim(t, 'one')), ['Ev3']);
+  await t.threads.inbox.settle('slack', 'Ev3', 'one');
+  assert.deepEqual(ids(await claim(t, 'one')), ['Ev1'], 'it comes last');
 });
 
 test('an event that kills whoever acts on it is given up, and its conversation goes on', async () => {

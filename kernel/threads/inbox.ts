@@ -2,14 +2,15 @@
  * The inbox of chat services: what they send is stored before they are answered, and handed to whoever acts on it, with a lease.
  * Events of one conversation are handed out one at a time and in their order; one that fails holds up its own conversation until it
  * succeeds or is given up. An event is acted on at least once: that it has its effect once is the consumer's part, by its id.
+ *
+ * An event is open while `settled_at` is null. Only statements that walk along open events say so; those that name events by their ids
+ * speak of `state`, so that the planner cannot take the index of the open ones for theirs (decision 31).
  */
-import { claimWaiting, type Store } from '../store/index.ts';
+import { claimWaiting, lookUp, type Store } from '../store/index.ts';
 import { ThreadError } from './errors.ts';
+import { INBOX_CHANNEL, type InboxWrites, lockConversation } from './inbox-writes.ts';
 import type { Page } from './types.ts';
 
-const INBOX_CHANNEL = 'centaur_inbox';
-/** The first half of the advisory lock of a conversation; the other is its hash. */
-const PUT_LOCK = 7_226_015;
 const ATTEMPTS_MOST = 10;
 /** Before the next try, by how often it failed: a conversation waits for it. */
 const BACKOFF_S = [1, 2, 5, 10, 30, 60, 120, 300, 600];
@@ -35,26 +36,18 @@ export interface ClaimedEvent extends InboxEvent {
   readonly lease_expires_at: string;
 }
 
-interface Named {
+export interface EventName {
   readonly platform: string;
   readonly event_id: string;
 }
 
 /** Stored when it answers. One that is known already is not stored again, whatever is in it. */
-export async function putEvent(store: Store, event: InboxEvent): Promise<{ readonly created: boolean; readonly state: InboxState }> {
-  const isNew = await store.transaction(async (tx) => {
-    // One at a time for each conversation, by a statement of its own: places are given at the insert and seen at the commit, and an
-    // event that is seen after a later one would be overtaken.
-    await tx.query('select pg_advisory_xact_lock($1, hashtext($2))', [PUT_LOCK, JSON.stringify([event.platform, event.conversation])]);
-    const { rowCount } = await tx.query(
-      `with stored as (
-         insert into agent_inbox (platform, event_id, conversation, body) values ($1, $2, $3, $4) on conflict do nothing returning platform)
-       select pg_notify('${INBOX_CHANNEL}', platform) from stored`,
-      [event.platform, event.event_id, event.conversation, JSON.stringify(event.body)],
-    );
-    return rowCount === 1;
-  });
-  if (isNew) return { created: true, state: 'pending' };
+export async function putEvent(
+  store: Store,
+  writes: InboxWrites,
+  event: InboxEvent,
+): Promise<{ readonly created: boolean; readonly state: InboxState }> {
+  if (await writes.put(event)) return { created: true, state: 'pending' };
   const { rows: known } = await store.query<{ state: InboxState }>('select state from agent_inbox where platform = $1 and event_id = $2', [
     event.platform,
     event.event_id,
@@ -76,32 +69,38 @@ export function claimEvents(store: Store, request: InboxClaim, signal?: AbortSig
   return claimWaiting(store, INBOX_CHANNEL, request, signal, () => claimNow(store, request));
 }
 
+/**
+ * The row is locked and looked at again: of two who saw the same first event one gets it. Whoever comes when it is done
+ * sees the next one as the first, so that nobody overtakes. Each part leaves the planner one way, whatever it takes the table for:
+ * the walk is by the one index that is in this order, and then each is looked at by its id, oldest first, until there are enough.
+ */
+export const CLAIM = `with recursive firsts as (
+    (select event_id, conversation, position from agent_inbox where platform = $1 and settled_at is null
+     order by conversation, position limit 1)
+    union all
+    select next.event_id, next.conversation, next.position from firsts f, lateral (
+      select event_id, conversation, position from agent_inbox
+      where platform = $1 and settled_at is null and conversation > f.conversation
+      order by conversation, position limit 1) next),
+  due as (
+    select i.platform, i.event_id from (select event_id from firsts order by position) f, lateral (
+      select i.platform, i.event_id from agent_inbox i
+      where i.platform = $1 and i.event_id = f.event_id and i.attempt_count < ${ATTEMPTS_MOST}
+        and ((i.state in ('pending', 'retry_wait') and i.next_attempt_at <= now()) or (i.state = 'claimed' and i.lease_expires_at <= now()))
+      for update skip locked) i
+    limit $3)
+  update agent_inbox i set state = 'claimed', lease_owner = $2, lease_expires_at = now() + make_interval(secs => $4),
+    attempt_count = i.attempt_count + 1
+  from due where ${lookUp('i.platform', 'due.platform')} and ${lookUp('i.event_id', 'due.event_id')}
+  returning i.platform, i.event_id, i.conversation, i.position, i.body, i.attempt_count, i.received_at, i.lease_expires_at`;
+
 async function claimNow(store: Store, request: InboxClaim): Promise<readonly ClaimedEvent[]> {
-  // The row is locked and looked at again: of two who saw the same first event one gets it. Whoever comes when it is done
-  // sees the next one as the first, so that nobody overtakes.
-  const { rows } = await store.query<Omit<ClaimedEvent, 'body' | 'received_at' | 'lease_expires_at'> & Times>(
-    `with recursive firsts as (
-       (select event_id, conversation from agent_inbox where platform = $1 and state in ('pending', 'claimed', 'retry_wait')
-        order by conversation, position limit 1)
-       union all
-       select next.event_id, next.conversation from firsts f, lateral (
-         select event_id, conversation from agent_inbox
-         where platform = $1 and state in ('pending', 'claimed', 'retry_wait') and conversation > f.conversation
-         order by conversation, position limit 1) next),
-     due as (
-       select i.platform, i.event_id from agent_inbox i
-       where i.platform = $1 and i.event_id = any(array(select event_id from firsts)) and i.attempt_count < ${ATTEMPTS_MOST}
-         and ((i.state in ('pending', 'retry_wait') and i.next_attempt_at <= now()) or (i.state = 'claimed' and i.lease_expires_at <= now()))
-         -- one that was given up and is tried again comes before those that are being acted on
-         and not exists (select from agent_inbox later where later.platform = i.platform and later.conversation = i.conversation
-           and later.position > i.position and later.state = 'claimed' and later.lease_expires_at > now())
-       order by i.position limit $3 for update of i skip locked)
-     update agent_inbox i set state = 'claimed', lease_owner = $2, lease_expires_at = now() + make_interval(secs => $4),
-       attempt_count = i.attempt_count + 1
-     from due where i.platform = due.platform and i.event_id = due.event_id
-     returning i.platform, i.event_id, i.conversation, i.position, i.body, i.attempt_count, i.received_at, i.lease_expires_at`,
-    [request.platform, request.consumer_id, request.limit, request.lease_seconds],
-  );
+  const { rows } = await store.query<Omit<ClaimedEvent, 'body' | 'received_at' | 'lease_expires_at'> & Times>(CLAIM, [
+    request.platform,
+    request.consumer_id,
+    request.limit,
+    request.lease_seconds,
+  ]);
   return rows
     .toSorted((a, b) => a.position - b.position)
     .map(({ platform, event_id, conversation, body, attempt_count, received_at, lease_expires_at }) => ({
@@ -123,7 +122,7 @@ interface Times {
 }
 
 /** @throws ThreadError EVENT_NOT_CLAIMED */
-export async function renewEvent(store: Store, { platform, event_id }: Named, consumerId: string, leaseSeconds: number): Promise<void> {
+export async function renewEvent(store: Store, { platform, event_id }: EventName, consumerId: string, leaseSeconds: number): Promise<void> {
   const { rowCount } = await store.query(
     `update agent_inbox set lease_expires_at = now() + make_interval(secs => $4)
      where platform = $1 and event_id = $2 and state = 'claimed' and lease_owner = $3`,
@@ -135,29 +134,23 @@ export async function renewEvent(store: Store, { platform, event_id }: Named, co
 /** It was acted on: what it said is not kept here. @throws ThreadError EVENT_NOT_CLAIMED */
 export async function settleEvent(
   store: Store,
-  { platform, event_id }: Named,
+  writes: InboxWrites,
+  event: EventName,
   consumerId: string,
 ): Promise<{ readonly idempotent: boolean }> {
-  const { rowCount } = await store.query(
-    `with settled as (
-       update agent_inbox set state = 'done', body = null, lease_expires_at = null, last_error = null, settled_at = now()
-       where platform = $1 and event_id = $2 and state = 'claimed' and lease_owner = $3 returning platform)
-     select pg_notify('${INBOX_CHANNEL}', platform) from settled`,
-    [platform, event_id, consumerId],
-  );
-  if (rowCount === 1) return { idempotent: false };
+  if (await writes.settle(event, consumerId)) return { idempotent: false };
   const { rowCount: before } = await store.query(
     `select 1 from agent_inbox where platform = $1 and event_id = $2 and state = 'done' and lease_owner = $3`,
-    [platform, event_id, consumerId],
+    [event.platform, event.event_id, consumerId],
   );
   if (before === 1) return { idempotent: true };
-  throw notClaimed(event_id);
+  throw notClaimed(event.event_id);
 }
 
 /** It is tried again later, or never. @throws ThreadError EVENT_NOT_CLAIMED */
 export async function failEvent(
   store: Store,
-  { platform, event_id }: Named,
+  { platform, event_id }: EventName,
   request: {
     readonly consumer_id: string;
     readonly error: string;
@@ -187,21 +180,37 @@ export async function failEvent(
   return row;
 }
 
-/** What was given up, or waits, is due at once. @throws ThreadError EVENT_NOT_CLAIMED */
-export async function retryEvent(store: Store, { platform, event_id }: Named): Promise<void> {
-  const { rowCount } = await store.query(
-    `with again as (
-       update agent_inbox set state = 'pending', attempt_count = 0, next_attempt_at = now(), settled_at = null
-       where platform = $1 and event_id = $2 and state in ('dead_letter', 'retry_wait') and body is not null returning platform)
-     select pg_notify('${INBOX_CHANNEL}', platform) from again`,
-    [platform, event_id],
-  );
-  if (rowCount !== 1)
+/** What was given up, or waits, is due at once; what was given up comes last in its conversation. @throws ThreadError EVENT_NOT_CLAIMED */
+export async function retryEvent(store: Store, { platform, event_id }: EventName): Promise<void> {
+  const isDue = await store.transaction(async (tx) => {
+    const named = [platform, event_id];
+    const { rows } = await tx.query<{ conversation: string }>(
+      'select conversation from agent_inbox where platform = $1 and event_id = $2',
+      named,
+    );
+    const [known] = rows;
+    if (known === undefined) return false;
+    await lockConversation(tx, { platform, conversation: known.conversation });
+    const waited = await tx.query(
+      `update agent_inbox set state = 'pending', attempt_count = 0, next_attempt_at = now()
+       where platform = $1 and event_id = $2 and state = 'retry_wait'`,
+      named,
+    );
+    // at its old place it would be before one that is being acted on; a place is drawn by `default` alone, so it cannot be one statement
+    const givenUp = await tx.query(
+      `update agent_inbox set state = 'pending', attempt_count = 0, next_attempt_at = now(), settled_at = null, position = default
+       where platform = $1 and event_id = $2 and state = 'dead_letter' and body is not null`,
+      named,
+    );
+    await tx.query(`select pg_notify('${INBOX_CHANNEL}', $1)`, [platform]);
+    return waited.rowCount + givenUp.rowCount === 1;
+  });
+  if (!isDue)
     throw new ThreadError('EVENT_NOT_CLAIMED', `the event ${JSON.stringify(event_id)} of ${platform} does not wait and was not given up`);
 }
 
 /** For people who look after them: what an event says is not told. */
-export interface InboxView extends Named {
+export interface InboxView extends EventName {
   readonly conversation: string;
   readonly state: InboxState;
   readonly attempt_count: number;
@@ -259,7 +268,8 @@ export async function giveUpEvents(store: Store): Promise<number> {
     `with over as (
        update agent_inbox set state = 'dead_letter', settled_at = now(), lease_owner = null, lease_expires_at = null,
          last_error = 'whoever acted on it fell silent ${ATTEMPTS_MOST} times'
-       where state = 'claimed' and lease_expires_at <= now() and attempt_count >= ${ATTEMPTS_MOST} returning platform)
+       where settled_at is null and state = 'claimed' and lease_expires_at <= now() and attempt_count >= ${ATTEMPTS_MOST}
+       returning platform)
      select pg_notify('${INBOX_CHANNEL}', platform) from over`,
   );
   return rowCount;

@@ -28,6 +28,7 @@ import {
   retryEvent,
   settleEvent,
 } from './inbox.ts';
+import { createInboxWrites } from './inbox-writes.ts';
 import { oweForgotten } from './owed.ts';
 import { allowedTools } from './personas.ts';
 import { readPrompt } from './prompt.ts';
@@ -176,6 +177,7 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
   const { store, catalogue, workerId, log } = options;
   const accounts: Accounts = options.accounts ?? { prices: [], modelOf: () => undefined };
   const events = createEventLog({ store, workerId, log });
+  const inboxWrites = createInboxWrites({ store, log });
   const tails = createTails(store);
   const listeners = new Map<string, Set<() => void>>();
 
@@ -291,10 +293,10 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
       list: (filter) => listDeliveries(store, filter),
     },
     inbox: {
-      put: (event) => putEvent(store, event),
+      put: (event) => putEvent(store, inboxWrites, event),
       claim: (request, signal) => claimEvents(store, request, signal),
       renew: (platform, event_id, consumerId, leaseSeconds) => renewEvent(store, { platform, event_id }, consumerId, leaseSeconds),
-      settle: (platform, event_id, consumerId) => settleEvent(store, { platform, event_id }, consumerId),
+      settle: (platform, event_id, consumerId) => settleEvent(store, inboxWrites, { platform, event_id }, consumerId),
       fail: (platform, event_id, request) => failEvent(store, { platform, event_id }, request),
       retry: (platform, event_id) => retryEvent(store, { platform, event_id }),
       list: (filter) => listEvents(store, filter),
@@ -326,7 +328,7 @@ export async function createThreads(options: ThreadsOptions): Promise<Threads> {
       stopEvents();
       stopTurns();
       await events.idle();
-      await events.close();
+      await Promise.all([events.close(), inboxWrites.close()]);
     },
   };
   return threads;

@@ -23,7 +23,9 @@ const TURNS = 100;
 
 export async function readThread({ api }: SlackContext, key: string): Promise<Thread> {
   try {
-    const [thread, { items: turns }] = await Promise.all([api.threads.get(key), api.threads.executions(key, { limit: TURNS })]);
+    // most of what is said is in threads that have none here: the first question says so, and the second one is spared
+    const thread = await api.threads.get(key);
+    const { items: turns } = await api.threads.executions(key, { limit: TURNS });
     const person = turns.findIndex((turn) => noteOf(turn)?.by !== 'bot');
     return {
       key,

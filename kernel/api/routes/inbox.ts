@@ -122,6 +122,7 @@ export const inboxRoutes = [
     path: '/agent/inbox/{platform}/{event_id}/retry',
     group: 'Inbox',
     summary: 'Make an event due again that was given up',
+    description: 'It comes last in its conversation. One that waits for its next try is due at once, and keeps its place.',
     access: { scope: 'admin' },
     params: InboxPath,
     responses: { 200: { description: 'Due at once', schema: InboxChangeSchema } },

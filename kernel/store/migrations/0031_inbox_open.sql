@@ -1,0 +1,7 @@
+-- An event is open until it is settled. Statements that name an event by its id speak of its state and not of this, so the planner
+-- cannot take this index for theirs: with a plan from when the table was empty it read all of the open ones for each.
+create index agent_inbox_unsettled on agent_inbox (platform, conversation, position) include (event_id) where settled_at is null;
+-- For the same reason: it finds a conversation, and cannot be walked along.
+create index agent_inbox_of_conversation on agent_inbox using hash (conversation);
+-- last, since nobody reads the table from here to the commit
+drop index agent_inbox_open, agent_inbox_conversation;
