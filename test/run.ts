@@ -23,6 +23,8 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const ROOMS = ['sdk', 'kernel', 'runtime', 'ingress', 'cli', 'docs', 'examples', 'test'];
 /** Long enough for a machine that is ten times as slow: a test that hangs is the only one that reaches it. */
 const TIMEOUT_MS = 300_000;
+/** What a test that timed out left open keeps its file from ending. */
+const LIMIT = new URL('support/limit.ts', import.meta.url).href;
 /** By what they took when they were last looked at. */
 const LONGEST = [
   'docs/guides.slow',
@@ -136,7 +138,7 @@ async function runTests(tests: readonly string[], databaseUrl: string, compiled:
   const { DATABASE_URL: _, CENTAUR_HOME: __, ...inherited } = process.env;
   const child = spawn(
     process.execPath,
-    ['--test', `--test-timeout=${TIMEOUT_MS}`, '--test-concurrency=4', '--test-reporter=spec', ...tests],
+    ['--test', `--import=${LIMIT}`, `--test-timeout=${TIMEOUT_MS}`, '--test-concurrency=4', '--test-reporter=spec', ...tests],
     {
       cwd: ROOT,
       stdio: 'inherit',

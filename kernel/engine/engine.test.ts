@@ -436,8 +436,10 @@ test('a tail that reconnects with the last id it saw gets exactly what followed'
 });
 
 test('a tail tells of each sleep once, also of those whose end nobody wrote down', async () => {
-  await using t = await createTestEngine();
+  // it waits in memory below, for as long as that takes
+  await using t = await createTestEngine({ residentMs: 60_000 });
   let failing = true;
+  const told = Promise.withResolvers<void>();
   t.registry.define(
     'sleeps',
     async (_: unknown, ctx) => {
@@ -447,9 +449,15 @@ test('a tail tells of each sleep once, also of those whose end nobody wrote down
       await ctx.sleep('third', 5);
       void ctx.sleep('never', '1h');
       await Promise.race([ctx.sleep('written', 5), ctx.waitForEvent('nothing', { eventType: 'nothing' })]);
-      await ctx.step('fails once', () => {
-        if (failing) throw new Error('not yet');
-      });
+      try {
+        await ctx.step('fails once', () => {
+          if (failing) throw new Error('not yet');
+        });
+      } catch (error) {
+        // the retry does away with what had failed: a tail that looked later would never tell of it
+        await told.promise;
+        throw error;
+      }
       await ctx.sleep('after', 5);
       return ctx.step('ends', () => 1);
     },
@@ -466,8 +474,8 @@ test('a tail tells of each sleep once, also of those whose end nobody wrote down
   for await (const { id, event, data } of t.engine.tailRun(run_id)) {
     if (id !== null) live.push(`${id} ${'name' in data ? data.name : event}`);
     if (event !== 'step.failed') continue;
-    // once it was told: a retry does away with what had failed
     failing = false;
+    told.resolve();
     await eventually(async () => (await retried()).rowCount === 1);
   }
   const names = live.map((each) => each.split(' ').slice(1).join(' '));
