@@ -76,11 +76,11 @@ async function openVault(): Promise<Vault> {
     },
     async dump() {
       const { rows: tables } = await store.query<{ name: string }>(
-        `select c.oid::regclass::text as name from pg_class c where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace`,
+        `select c.oid::regclass::text as name from pg_class c where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace order by 1`,
       );
       let text = '';
       for (const { name } of tables) {
-        const { rows } = await store.query<{ line: string }>(`select t::text as line from ${name} t`);
+        const { rows } = await store.query<{ line: string }>(`select t::text as line from ${name} t order by 1`);
         text += rows.map((row) => row.line).join('\n');
       }
       return text;
