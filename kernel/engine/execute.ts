@@ -107,6 +107,8 @@ export function createExecutor(core: Core, waits: Waits): Executor {
   }
 
   function execute(run: FrameRun & { readonly crashes: number }, history: readonly HistoryRow[]): void {
+    // claimed or started while this process was closing, which hands back what is its own: others run it
+    if (core.closed) return;
     const frame = createFrame(frameHost, run, history);
     core.frames.set(run.runId, frame);
     if (frame.replaying) watchStall(frame, workflowFor(core, run.workflow, run.version)?.hosted !== undefined);

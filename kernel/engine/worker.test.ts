@@ -37,3 +37,37 @@ test('a worker that is drained while it asks when the next run is due leaves no 
   );
   await own.close();
 });
+
+test('a run whose claim is answered after the worker was drained does not run there, and is handed back', async () => {
+  await using t = await createTestEngine({ idle: true });
+  let ran = 0;
+  t.registry.define('counts', () => (ran += 1));
+  const own = await connectStore({ url: t.database.url, poolSize: 5 });
+  const go = Promise.withResolvers<void>();
+  let claimed = 0;
+  const store: Store = {
+    ...own,
+    listener: own.listener,
+    async query(text: string, values?: unknown[]) {
+      const answer = await own.query(text, values);
+      if (text.includes(`set status = 'r', owner = me.worker_id`) && answer.rowCount === 1) {
+        claimed += 1;
+        await go.promise;
+      }
+      return answer;
+    },
+  } as Store;
+  const engine = await createEngine({ store, registry: t.registry, log: () => undefined });
+  await engine.work();
+  const { run_id } = await t.engine.start({ workflow_name: 'counts', input: {} });
+  await eventually(() => claimed === 1);
+  await engine.drain(1000);
+  go.resolve();
+  // what it began would have begun by then
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  assert.equal(ran, 0);
+  const other = await t.another();
+  await other.work();
+  assert.equal((await t.ended(run_id)).result, 1);
+  await own.close();
+});
