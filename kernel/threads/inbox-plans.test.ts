@@ -1,10 +1,10 @@
-/** What claiming and settling read of the inbox, whatever Postgres knew of the table when it planned them. */
+/** What putting, claiming and settling read of the inbox, whatever Postgres knew of the table when it planned them. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type pg from 'pg';
 import { createTestThreads, type TestThreads } from '../../test/support/threads.ts';
 import { CLAIM } from './inbox.ts';
-import { SETTLE } from './inbox-writes.ts';
+import { PUT, SETTLE } from './inbox-writes.ts';
 
 const CONVERSATIONS = 40;
 const EACH = 50;
@@ -39,14 +39,16 @@ async function analyse({ store }: TestThreads, over: number, open: number): Prom
 }
 
 for (const known of KNOWN)
-  test(`claiming reads by how many conversations are open, settling by how many events are settled, planned when Postgres knew ${known === 'nothing' ? known : known.join(' events over, open: ')}`, async () => {
+  test(`claiming reads by how many conversations are open, putting and settling by how many events that is done to, planned when Postgres knew ${known === 'nothing' ? known : known.join(' events over, open: ')}`, async () => {
     await using t = await createTestThreads();
     if (known !== 'nothing') await analyse(t, ...known);
     const client = await t.store.connect('test');
     try {
       await client.query(`prepare claim (text, text, int, int) as ${CLAIM}`);
       await client.query(`prepare settle (text[], text[], text[]) as ${SETTLE}`);
+      await client.query(`prepare put (text[], text[], text[], text[], json[]) as ${PUT}`);
       await client.query(`execute claim ('slack', 'bot', ${AT_ONCE}, 60)`);
+      await client.query(`execute put ('{k}', '{slack}', '{x}', '{k}', array['{}']::json[])`);
       await client.query(`execute settle ('{slack}', '{x}', '{bot}')`);
       const events = Array.from({ length: CONVERSATIONS * EACH }, (_, i) => ({
         platform: 'slack',
@@ -58,6 +60,8 @@ for (const known of KNOWN)
       const open = CONVERSATIONS + (known === 'nothing' ? 0 : known[1] / 10);
       const claimed = await read(client, `execute claim ('slack', 'bot', ${AT_ONCE}, 60)`);
       assert.ok(claimed < LOOK_UP_MOST * open + WRITE_MOST * AT_ONCE, `claiming read ${claimed} blocks`);
+      const put = await read(client, `execute put ('{k, k}', '{slack, slack}', '{y, Ev0}', '{k, k}', array['{}', '{}']::json[])`);
+      assert.ok(put < 2 * WRITE_MOST, `putting read ${put} blocks`);
       const { rows } = await t.store.query<{ event_id: string }>(`select event_id from agent_inbox where state = 'claimed' limit 2`);
       const [one = '', two = ''] = rows.map(({ event_id }) => event_id);
       const settled = await read(client, `execute settle ('{slack, slack}', '{${one}, ${two}}', '{bot, bot}')`);

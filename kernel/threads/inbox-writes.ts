@@ -48,7 +48,7 @@ export async function lockConversation(tx: Queryable, conversation: Conversation
  * tried. Those whose lock somebody else has are told of as busy; those that are known are left out first, since to insert them would wait
  * for whoever is just changing them: so neither holds up the others.
  */
-const PUT = `with locked as materialized (
+export const PUT = `with locked as materialized (
     select c.key, pg_try_advisory_xact_lock(${PUT_LOCK}, hashtext(c.key)) as ours from (select distinct key from unnest($1::text[]) key) c),
   stored as (
     insert into agent_inbox (platform, event_id, conversation, body)
