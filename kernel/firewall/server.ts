@@ -190,13 +190,14 @@ export function createFirewallServer({ parts, authority, reaches, status }: Serv
       const timer = setTimeout(() => done(undefined), HANDSHAKE_MS);
       const done = (data: Buffer | undefined) => {
         clearTimeout(timer);
-        socket.off('data', taken).off('close', gone);
+        socket.off('data', taken).off('end', gone).off('close', gone);
         socket.pause();
         resolve(data);
       };
       const taken = (data: Buffer) => done(data);
       const gone = () => done(undefined);
-      socket.once('data', taken).once('close', gone);
+      // who only says that nothing more comes leaves its half of the connection open
+      socket.once('data', taken).once('end', gone).once('close', gone);
     });
   }
 

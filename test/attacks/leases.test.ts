@@ -201,6 +201,18 @@ describe('a lease', () => {
     again.destroy();
   });
 
+  test('has the tunnel of a client that left without a word back at once', async () => {
+    const [silent, leaving] = [await connect(scene.lease.token), await connect(scene.lease.token)];
+    assert.ok(silent instanceof net.Socket && leaving instanceof net.Socket);
+    const closed = (socket: net.Socket, name: string) =>
+      new Promise<string>((resolve) => socket.resume().once('close', () => resolve(name)));
+    // the first is ended when it has been silent for its time, and so would the second be after it
+    const first = Promise.race([closed(silent, 'who stayed'), closed(leaving, 'who left')]);
+    leaving.end();
+    assert.equal(await first, 'who left');
+    silent.destroy();
+  });
+
   test('writes no refusal into the log for a client that hangs up after its answer', async () => {
     const socket = await openTls(scene);
     const answer = await exchangeRaw(socket, `GET / HTTP/1.1\r\nHost: ${scene.authority}\r\nx-api-key: ${headers()['x-api-key']}\r\n\r\n`);
