@@ -85,7 +85,8 @@ export async function startScene(options: SceneOptions = {}): Promise<Scene> {
   };
 }
 
-export const settledEntries = (t: Pick<TestFirewall, 'store'>): Promise<Entry[]> => settledOf(t.store);
+export const settledEntries = ({ store, queued }: Pick<TestFirewall, 'store'> & Partial<TestFirewall>): Promise<Entry[]> =>
+  settledOf(store, queued === undefined ? {} : { queued });
 
 /** The code under which an entry tells of a refusal. */
 function refusalOf({ action, details }: Entry): string | undefined {

@@ -93,6 +93,8 @@ export interface TestFirewall extends AsyncDisposable {
   secret(name: string, request: SecretRequest): Promise<void>;
   lease(secrets: readonly string[], request?: Partial<LeaseRequest>): Promise<CreatedLease>;
   configure(config: EgressConfig): Promise<void>;
+  /** Entries that the firewall has yet to write into the log. */
+  queued(): number;
   /** Entries of the log, oldest first; what is being written is waited for. */
   entries(action?: string): Promise<Entry[]>;
 }
@@ -144,8 +146,10 @@ export async function createTestFirewall(options: TestFirewallOptions = {}): Pro
     environment: options.environment ?? {},
     resolver: async (host) => names[host] ?? (host === 'localhost' ? ['127.0.0.1'] : Promise.reject(new Error('no such name'))),
   });
+  const queued = () => firewall.families().find(({ name }) => name === 'centaur_audit_queued')?.samples[0]?.[1] ?? 0;
   return {
     firewall,
+    queued,
     store,
     database,
     master,
@@ -161,7 +165,7 @@ export async function createTestFirewall(options: TestFirewallOptions = {}): Pro
     async entries(action) {
       const all = await settledEntries(store, {
         pauseMs: 35,
-        queued: () => firewall.families().find(({ name }) => name === 'centaur_audit_queued')?.samples[0]?.[1] ?? 0,
+        queued,
       });
       return action === undefined ? all : all.filter((entry) => entry['action'] === action);
     },
@@ -181,7 +185,11 @@ const QUEUED_MS = 60_000;
 /** Intents that had none by then, as of a stream that goes on or of a process that was killed: they are waited for once. */
 const openForLong = new WeakMap<Store, Set<string>>();
 
-/** The audit log, oldest first, when each intent has its outcome, or has had its time for it, and nothing more is on its way. */
+/**
+ * The audit log, oldest first, when each intent has its outcome, or has had its time for it, and nothing more is on its way.
+ *
+ * @param options.queued what is on its way, where it is known; without it an outcome that comes after its intent had its time may be missed
+ */
 export async function settledEntries(
   store: Store,
   { pauseMs = 6, queued = () => 0 }: { readonly pauseMs?: number; readonly queued?: () => number } = {},
