@@ -131,21 +131,25 @@ describe('a signature', () => {
   after(() => scene[Symbol.asyncDispose]());
   beforeEach(() => scene.reset());
 
+  let made = 0;
+  /** Of a name of its own each time: what is changed of a secret, the firewall is told a moment later. */
   async function aws(options: Record<string, unknown> = {}) {
-    await scene.t.secret('AWS', {
+    made += 1;
+    const name = `AWS_${made}`;
+    await scene.t.secret(name, {
       type: 'aws_sigv4',
       value: JSON.stringify({ access_key_id: 'AKIAIOSFODNN7REALKEY', secret_access_key: AWS_SECRET }),
       hosts: [scene.authority],
       match_headers: ['authorization'],
       options,
     });
-    const lease = await scene.t.lease(['AWS']);
+    const lease = await scene.t.lease([name]);
     await scene.reset();
-    return lease;
+    return { lease, placeholder: lease.placeholders[name] as string };
   }
 
   test('of AWS is made anew with the real key, as an independent computation makes it', async () => {
-    const lease = await aws();
+    const { lease, placeholder } = await aws();
     const body = '{"TableName":"things"}';
     const answer = await callThrough(scene.t, lease.token, scene.url('/a%20b/c?z=1&a=x%2Fy&a=b'), {
       method: 'POST',
@@ -154,7 +158,7 @@ describe('a signature', () => {
         'content-type': 'application/x-amz-json-1.0',
         'x-amz-target': 'DynamoDB_20120810.GetItem',
         'x-amz-date': '20200101T000000Z',
-        authorization: `AWS4-HMAC-SHA256 Credential=${lease.placeholders['AWS']}/20200101/eu-west-1/dynamodb/aws4_request, SignedHeaders=content-type;host;x-amz-date;x-amz-target, Signature=${'0'.repeat(64)}`,
+        authorization: `AWS4-HMAC-SHA256 Credential=${placeholder}/20200101/eu-west-1/dynamodb/aws4_request, SignedHeaders=content-type;host;x-amz-date;x-amz-target, Signature=${'0'.repeat(64)}`,
       },
     });
     assert.equal(answer.status, 200, answer.body);
@@ -205,10 +209,10 @@ describe('a signature', () => {
     ['no scope', {}, 'PLACEHOLDER', 'NOT_SIGNED'],
   ] as const) {
     test(`of AWS is not made for ${what}`, async () => {
-      const lease = await aws(options);
+      const { lease, placeholder } = await aws(options);
       const answer = await callThrough(scene.t, lease.token, scene.url('/'), {
         headers: {
-          authorization: `AWS4-HMAC-SHA256 ${authorization.replace('PLACEHOLDER', lease.placeholders['AWS'] as string)}, Signature=${'0'.repeat(64)}`,
+          authorization: `AWS4-HMAC-SHA256 ${authorization.replace('PLACEHOLDER', placeholder)}, Signature=${'0'.repeat(64)}`,
         },
       });
       await assertDenied(scene, answer, { status: 403, code }, { tokens: [lease.token], secrets: [AWS_SECRET] });
