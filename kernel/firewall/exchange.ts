@@ -181,7 +181,7 @@ export async function prepare(
   // one lease must not take the connections of all
   const { tunnelsPerLease } = parts.rules().limits;
   if (lease.busy > tunnelsPerLease) throw new RefusedError(429, 'TOO_MANY_REQUESTS', `the lease has ${tunnelsPerLease} requests under way`);
-  await parts.leases.check(lease);
+  await parts.leases.checkTurn(lease);
   const trace = await parts.traces.of(lease, given);
   requestTraces.set(request, trace);
   const body = await readBody(request, parts.rules().limits.bufferedBody);

@@ -151,3 +151,21 @@ test('a lease whose request waits for a person for minutes is not forgotten', as
   await book.refresh();
   assert.equal(cut, 1);
 });
+
+test('what changes while all are looked at is looked for again', async (c) => {
+  const lease = await t.lease(['USED']);
+  const { store, looking, looked } = holdFirstLook();
+  const book = createLeaseBook({ store, log: () => undefined });
+  c.after(() => book.close());
+  const live = await book.byToken(lease.token, '127.0.0.1');
+  const first = book.refresh();
+  await looking.opened;
+  await revokeLease({ store: t.store, audit: t.installation.audit }, 'test', lease.leaseId);
+  // as its notification asks for it
+  const second = book.refresh();
+  looked.open();
+  await first;
+  assert.equal(live.revoked, false, 'it was asked before');
+  await second;
+  assert.equal(live.revoked, true);
+});

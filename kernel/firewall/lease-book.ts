@@ -50,6 +50,8 @@ export interface LeaseBook {
   byPlaceholder(words: readonly string[], peer: string): Promise<LiveLease | undefined>;
   /** Before each use: that it is neither revoked nor over. @throws RefusedError 407, 503 */
   check(lease: LiveLease): Promise<void>;
+  /** The same, when a request begins, and whose turn it is part of: one of a thread goes on with the next turn. @throws RefusedError 407, 503 */
+  checkTurn(lease: LiveLease): Promise<void>;
   /** The same, as it is now: after a person was waited for. @throws RefusedError 407, 503 */
   checkNow(lease: LiveLease): Promise<void>;
   /** Takes one of a limited number of uses. @throws RefusedError 407 */
@@ -63,7 +65,7 @@ export interface LeaseBook {
   callsOf(lease: LiveLease, needs: 'secrets' | 'nothing'): Promise<readonly OpenCall[] | undefined>;
   /** The leases whose placeholders these are. */
   ownersOf(words: readonly string[]): Promise<readonly { readonly leaseId: string; readonly secret: string; readonly word: string }[]>;
-  /** Something changed: look now. */
+  /** Something changed: a look that begins from now on. */
   refresh(): Promise<void>;
   readonly size: number;
   close(): void;
@@ -104,6 +106,8 @@ interface Row {
 /** What may change. */
 type LookedAt = Pick<Row, 'lease_id' | 'expires_at' | 'revoked_at' | 'run_id' | 'trace_id'>;
 
+const LOOK = 'select lease_id, expires_at, revoked_at, run_id, trace_id from leases';
+
 export interface LeaseBookOptions {
   readonly store: Store;
   readonly log: (entry: StoreLogEntry) => void;
@@ -118,7 +122,7 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
   const strangers = new Map<string, number>();
   let refreshing: Promise<void> | undefined;
   const timer = setInterval(() => {
-    if (byId.size > 0) void refresh().catch(() => undefined);
+    if (byId.size > 0) void looked().catch(() => undefined);
     cutExpired();
   }, FRESH_MS);
   timer.unref();
@@ -193,8 +197,15 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
     }
   }
 
-  async function refresh(): Promise<void> {
+  /** One that is under way is the answer to whoever comes meanwhile. */
+  async function looked(): Promise<void> {
     return (refreshing ??= look().finally(() => (refreshing = undefined)));
+  }
+
+  async function refresh(): Promise<void> {
+    // it may have been answered before what changed
+    await refreshing?.catch(() => undefined);
+    return looked();
   }
 
   async function look(): Promise<void> {
@@ -205,10 +216,7 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
     const known = [...byId.values()];
     // one that never hears an answer must not keep the next one from asking; one that hears it late ends what it says all the same
     await ask(async () => {
-      const { rows } = await store.query<LookedAt>(
-        'select lease_id, expires_at, revoked_at, run_id, trace_id from leases where lease_id = any($1::uuid[])',
-        [known.map(({ leaseId }) => leaseId)],
-      );
+      const { rows } = await store.query<LookedAt>(`${LOOK} where lease_id = any($1::uuid[])`, [known.map(({ leaseId }) => leaseId)]);
       take(known, rows, asked);
     });
     await endIdle(known);
@@ -260,12 +268,19 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
 
   async function check(lease: LiveLease): Promise<void> {
     const isOld = () => performance.now() - lease.checkedAt > 2 * FRESH_MS;
-    if (isOld()) await ask(refresh);
+    if (isOld()) await ask(looked);
     // that one was under way, and Postgres was slow: the next is asked now
-    if (isOld()) await ask(refresh);
+    if (isOld()) await ask(looked);
     if (lease.revoked) throw refusal('LEASE_REVOKED', 'the lease was revoked', lease);
     if (lease.expiresAt <= store.now()) throw refusal('LEASE_EXPIRED', 'the lease has expired', lease);
     lease.usedAt = performance.now();
+  }
+
+  async function checkNow(lease: LiveLease): Promise<void> {
+    const asked = performance.now();
+    const { rows } = await ask(() => store.query<LookedAt>(`${LOOK} where lease_id = $1`, [lease.leaseId]));
+    take([lease], rows, asked);
+    await check(lease);
   }
 
   return {
@@ -290,13 +305,8 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
       return undefined;
     },
     check,
-    async checkNow(lease) {
-      const { rows } = await ask(() =>
-        store.query<{ revoked: boolean }>('select revoked_at is not null as revoked from leases where lease_id = $1', [lease.leaseId]),
-      );
-      if (rows[0]?.revoked !== false) throw refusal('LEASE_REVOKED', 'the lease was revoked', lease);
-      await check(lease);
-    },
+    checkTurn: (lease) => (lease.threadKey === null ? check(lease) : checkNow(lease)),
+    checkNow,
     async consume(lease) {
       if (lease.maxUses === null) return;
       const { rowCount } = await ask(() =>

@@ -41,7 +41,7 @@ async function admit(parts: Parts, channel: Door['channel'], secret: HeldSecret,
     throw new RefusedError(403, 'PLACEHOLDER_NOT_BOUND', `${secret.name} is not bound to the host of its own DSN`, { secret: secret.name });
   if (!parts.rules().isPortOpen(target))
     throw new RefusedError(403, 'PORT_DENIED', `the configuration does not open port ${target.port}`, { secret: secret.name });
-  await parts.leases.check(lease);
+  await parts.leases.checkTurn(lease);
   const path = `/${dsn.database}`;
   const outgoing: OutgoingRequest = {
     method: 'CONNECT',
