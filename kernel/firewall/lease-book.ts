@@ -106,8 +106,6 @@ interface Row {
 /** What may change. */
 type LookedAt = Pick<Row, 'lease_id' | 'expires_at' | 'revoked_at' | 'run_id' | 'trace_id'>;
 
-const LOOK = 'select lease_id, expires_at, revoked_at, run_id, trace_id from leases';
-
 export interface LeaseBookOptions {
   readonly store: Store;
   readonly log: (entry: StoreLogEntry) => void;
@@ -216,7 +214,10 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
     const known = [...byId.values()];
     // one that never hears an answer must not keep the next one from asking; one that hears it late ends what it says all the same
     await ask(async () => {
-      const { rows } = await store.query<LookedAt>(`${LOOK} where lease_id = any($1::uuid[])`, [known.map(({ leaseId }) => leaseId)]);
+      const { rows } = await store.query<LookedAt>(
+        'select lease_id, expires_at, revoked_at, run_id, trace_id from leases where lease_id = any($1::uuid[])',
+        [known.map(({ leaseId }) => leaseId)],
+      );
       take(known, rows, asked);
     });
     await endIdle(known);
@@ -266,21 +267,12 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
     for (const [hash, known] of byHash) if (known === lease) byHash.delete(hash);
   }
 
-  async function check(lease: LiveLease): Promise<void> {
-    const isOld = () => performance.now() - lease.checkedAt > 2 * FRESH_MS;
-    if (isOld()) await ask(looked);
-    // that one was under way, and Postgres was slow: the next is asked now
-    if (isOld()) await ask(looked);
+  /** @param since an answer that was asked for later is believed */
+  async function check(lease: LiveLease, since = performance.now() - 2 * FRESH_MS): Promise<void> {
+    if (lease.checkedAt < since) await ask(refresh);
     if (lease.revoked) throw refusal('LEASE_REVOKED', 'the lease was revoked', lease);
     if (lease.expiresAt <= store.now()) throw refusal('LEASE_EXPIRED', 'the lease has expired', lease);
     lease.usedAt = performance.now();
-  }
-
-  async function checkNow(lease: LiveLease): Promise<void> {
-    const asked = performance.now();
-    const { rows } = await ask(() => store.query<LookedAt>(`${LOOK} where lease_id = $1`, [lease.leaseId]));
-    take([lease], rows, asked);
-    await check(lease);
   }
 
   return {
@@ -304,9 +296,9 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
       }
       return undefined;
     },
-    check,
-    checkTurn: (lease) => (lease.threadKey === null ? check(lease) : checkNow(lease)),
-    checkNow,
+    check: (lease) => check(lease),
+    checkTurn: (lease) => check(lease, lease.threadKey === null ? undefined : performance.now()),
+    checkNow: (lease) => check(lease, performance.now()),
     async consume(lease) {
       if (lease.maxUses === null) return;
       const { rowCount } = await ask(() =>

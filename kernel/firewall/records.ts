@@ -111,7 +111,7 @@ export function outcome(
 
 /** One entry per refusal. The refusal stands also when the log cannot be reached. */
 export async function recordRefusal(
-  parts: Pick<Parts, 'audit' | 'metrics' | 'log'>,
+  parts: Pick<Parts, 'audit' | 'leases' | 'metrics' | 'log'>,
   refusal: RefusedError,
   about: {
     readonly channel?: Channel | undefined;
@@ -128,6 +128,8 @@ export async function recordRefusal(
   const target = channel?.target ?? about.target;
   const peer = channel?.peer ?? about.peer ?? '';
   if (!parts.metrics.mayRecord(peer)) return;
+  // many come before it was asked whose turn it is; a Postgres that was silent just now is not asked again
+  if (channel !== undefined && refusal.code !== 'STORE_UNAVAILABLE') await parts.leases.checkTurn(channel.lease).catch(() => undefined);
   // of a lease that is known and may not do this
   const known = (refusal.details ?? {}) as { readonly lease_id?: string; readonly principal?: string };
   const written = recordIntent(parts, {

@@ -147,7 +147,7 @@ export function createFirewallServer({ parts, authority, reaches, status }: Serv
       if (isMetadataName(target.host)) throw new RefusedError(403, 'ADDRESS_DENIED', 'the host is a metadata service');
       lease = await leaseOf(request, peer);
       refuseUnreachable(lease, target);
-      if (socket.destroyed) return;
+      if (socket.destroyed || socket.readableEnded) return void socket.destroy();
       const open = tunnels.get(lease) ?? 0;
       if (open >= parts.rules().limits.tunnelsPerLease)
         throw new RefusedError(429, 'TOO_MANY_TUNNELS', `the lease has ${open} tunnels open`);

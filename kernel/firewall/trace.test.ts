@@ -71,17 +71,24 @@ test('a lease that goes on with another turn belongs to that from then on', asyn
   await using service = await startService((_, response) => response.end('ok'));
   const host = `localhost:${service.port}`;
   await using t = await createTestFirewall({ config: { allow_cidrs: ['127.0.0.1'], ca_pems: [service.caPem], allow: [{ host }] } });
-  const [first, second] = [randomUUID(), randomUUID()];
+  const [first, second, third] = [randomUUID(), randomUUID(), randomUUID()];
   const lease = await t.lease([], { principal: 'thread:x', threadKey: 'x', traceId: first });
-  await callThrough(t, lease.token, `https://${host}/1`);
   // a notification may come after the request
-  await t.store.query('update leases set trace_id = $2, run_id = $2 where lease_id = $1', [lease.leaseId, second]);
+  const goesOnIn = (turn: string) =>
+    t.store.query('update leases set trace_id = $2, run_id = $2 where lease_id = $1', [lease.leaseId, turn]);
+  await callThrough(t, lease.token, `https://${host}/1`);
+  await goesOnIn(second);
   await callThrough(t, lease.token, `https://${host}/2`);
+  await goesOnIn(third);
+  await callThrough(t, lease.token, 'https://localhost:1/');
   assert.deepEqual(
-    (await t.entries('egress.intent')).map((entry) => [entry['trace_id'], entry['run_id'] ?? null]),
+    (await t.entries())
+      .filter(({ action }) => action === 'egress.intent' || action === 'egress.deny')
+      .map((entry) => [entry['action'], entry['trace_id'], entry['run_id'] ?? null]),
     [
-      [first, null],
-      [second, second],
+      ['egress.intent', first, null],
+      ['egress.intent', second, second],
+      ['egress.deny', third, third],
     ],
   );
 });

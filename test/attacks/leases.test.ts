@@ -201,17 +201,22 @@ describe('a lease', () => {
     again.destroy();
   });
 
-  test('has the tunnel of a client that left without a word back at once', async () => {
-    const [silent, leaving] = [await connect(scene.lease.token), await connect(scene.lease.token)];
-    assert.ok(silent instanceof net.Socket && leaving instanceof net.Socket);
-    const closed = (socket: net.Socket, name: string) =>
-      new Promise<string>((resolve) => socket.resume().once('close', () => resolve(name)));
-    // the first is ended when it has been silent for its time, and so would the second be after it
-    const first = Promise.race([closed(silent, 'who stayed'), closed(leaving, 'who left')]);
-    leaving.end();
-    assert.equal(await first, 'who left');
-    silent.destroy();
-  });
+  for (const [when, leave] of [
+    ['without a word', async (socket: net.Socket, ask: string) => (socket.write(ask), await once(socket, 'data'), socket.end())],
+    ['before its lease was looked up', async (socket: net.Socket, ask: string) => socket.end(ask)],
+  ] as const)
+    test(`has the tunnel of a client that left ${when} back at once`, async () => {
+      const lease = await scene.t.lease(['API_KEY']);
+      const [silent, leaving] = [await connect(scene.lease.token), await knock(scene.t)];
+      assert.ok(silent instanceof net.Socket);
+      const closed = (socket: net.Socket, name: string) =>
+        new Promise<string>((resolve) => socket.resume().once('close', () => resolve(name)));
+      // the first is ended when it has been silent for its time, and so would the second be after it
+      const first = Promise.race([closed(silent, 'who stayed'), closed(leaving, 'who left')]);
+      await leave(leaving, `CONNECT ${scene.authority} HTTP/1.1\r\nHost: x\r\nProxy-Authorization: ${basic(lease.token)}\r\n\r\n`);
+      assert.equal(await first, 'who left');
+      silent.destroy();
+    });
 
   test('writes no refusal into the log for a client that hangs up after its answer', async () => {
     const socket = await openTls(scene);
