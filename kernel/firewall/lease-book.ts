@@ -220,7 +220,8 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
       );
       take(known, rows, asked);
     });
-    await endIdle(known);
+    // what it does not hear is looked for again; whether a lease holds is known all the same
+    await endIdle(known).catch(() => undefined);
   }
 
   function take(known: readonly LiveLease[], rows: readonly LookedAt[], asked: number): void {
@@ -269,7 +270,9 @@ export function createLeaseBook({ store, log, learn }: LeaseBookOptions): LeaseB
 
   /** @param since an answer that was asked for later is believed */
   async function check(lease: LiveLease, since = performance.now() - 2 * FRESH_MS): Promise<void> {
-    if (lease.checkedAt < since) await ask(refresh);
+    // what is under way may have been asked too early
+    if (lease.checkedAt < since) await ask(async () => refreshing);
+    if (lease.checkedAt < since) await ask(looked);
     if (lease.revoked) throw refusal('LEASE_REVOKED', 'the lease was revoked', lease);
     if (lease.expiresAt <= store.now()) throw refusal('LEASE_EXPIRED', 'the lease has expired', lease);
     lease.usedAt = performance.now();

@@ -128,8 +128,9 @@ export async function recordRefusal(
   const target = channel?.target ?? about.target;
   const peer = channel?.peer ?? about.peer ?? '';
   if (!parts.metrics.mayRecord(peer)) return;
-  // many come before it was asked whose turn it is; a Postgres that was silent just now is not asked again
-  if (channel !== undefined && refusal.code !== 'STORE_UNAVAILABLE') await parts.leases.checkTurn(channel.lease).catch(() => undefined);
+  // those that come before it was asked whose turn it is; a database that is away is not asked again
+  if (channel?.lease.threadKey != null && about.trace === undefined && refusal.status !== 503)
+    await parts.leases.checkTurn(channel.lease).catch(() => undefined);
   // of a lease that is known and may not do this
   const known = (refusal.details ?? {}) as { readonly lease_id?: string; readonly principal?: string };
   const written = recordIntent(parts, {
